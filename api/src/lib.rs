@@ -1,0 +1,29 @@
+//! What people write: the Kubernetes resources Waykeeper reads, as typed values.
+//!
+//! A manifest becomes a [`serde_json::Value`] in `provider`; [`admit()`] turns
+//! that value into an [`Object`] the way an API server would (defaults, name
+//! rules, unknown fields), collecting every mistake as a [`Problem`]. Admitted
+//! objects live in a [`Snapshot`], the immutable value that `extauth`,
+//! `ratelimit` and `waypoint` compile. What they find wrong goes back as
+//! [`status::Report`]s.
+//!
+//! This crate does no IO and knows nothing of Envoy.
+
+pub mod admit;
+pub mod core;
+pub mod decode;
+pub mod gateway;
+pub mod gloo;
+pub mod loopback;
+pub mod object;
+pub mod problem;
+pub mod proto_json;
+pub mod secret;
+pub mod snapshot;
+pub mod status;
+
+pub use admit::{Admission, admit};
+pub use object::{Kind, Meta, Name, Object, ObjectRef, Resource};
+pub use problem::{Problem, Severity};
+pub use secret::{Redacted, Secret};
+pub use snapshot::{Broken, Snapshot, Table};

@@ -1,0 +1,96 @@
+//! What became of each object: conditions in the form of Gateway API.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::object::ObjectRef;
+use crate::problem::Problem;
+
+/// `Accepted`: the object is valid and will be used.
+pub const ACCEPTED: &str = "Accepted";
+/// `ResolvedRefs`: everything the object points to exists and may be used.
+pub const RESOLVED_REFS: &str = "ResolvedRefs";
+/// `Programmed`: what the object asks for has been acknowledged by Envoy.
+pub const PROGRAMMED: &str = "Programmed";
+
+/// One statement about an object.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Condition {
+    /// What is stated, e.g. [`ACCEPTED`].
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// True, false, or not yet known.
+    #[serde(serialize_with = "as_status")]
+    pub status: Option<bool>,
+    /// One word in CamelCase, e.g. `BackendNotFound`.
+    pub reason: String,
+    /// A sentence for people.
+    pub message: String,
+    /// What is wrong, field by field; empty when all is well.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+}
+
+fn as_status<S: serde::Serializer>(status: &Option<bool>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match status {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    })
+}
+
+impl Condition {
+    /// A condition that holds.
+    pub fn holds(kind: &str, reason: &str, message: impl Into<String>) -> Self {
+        Self { kind: kind.into(), status: Some(true), reason: reason.into(), message: message.into(), problems: vec![] }
+    }
+
+    /// A condition that does not hold, and why.
+    pub fn fails(kind: &str, reason: &str, message: impl Into<String>) -> Self {
+        Self { status: Some(false), ..Self::holds(kind, reason, message) }
+    }
+
+    /// A condition not decided yet.
+    pub fn pending(kind: &str, reason: &str, message: impl Into<String>) -> Self {
+        Self { status: None, ..Self::holds(kind, reason, message) }
+    }
+
+    /// The same condition with the mistakes it rests on.
+    pub fn with(mut self, problems: Vec<Problem>) -> Self {
+        self.problems = problems;
+        self
+    }
+
+    /// `Accepted` as the outcome of examining an object: false with all
+    /// problems if one of them is an error, else true, with warnings if any.
+    pub fn accepted(problems: Vec<Problem>) -> Self {
+        if crate::problem::has_errors(&problems) {
+            let message =
+                problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Self::fails(ACCEPTED, "Invalid", message).with(problems)
+        } else if problems.is_empty() {
+            Self::holds(ACCEPTED, "Accepted", "")
+        } else {
+            let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Self::holds(ACCEPTED, "AcceptedWithWarnings", message).with(problems)
+        }
+    }
+}
+
+/// The conditions of one object, as one author sees them.
+///
+/// `ancestor` tells apart statements about the same object under different
+/// parents (a route under two Gateways); empty when there is but one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObjectStatus {
+    /// What the statements are relative to, e.g. `Service httpbin/httpbin2`; empty if nothing.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub ancestor: String,
+    /// The statements.
+    pub conditions: Vec<Condition>,
+}
+
+/// What one author (the provider, a server, the control plane) has to say about all objects.
+/// An object may carry several statuses, one per ancestor.
+pub type Report = BTreeMap<ObjectRef, Vec<ObjectStatus>>;

@@ -1,0 +1,77 @@
+//! xDS resources as the control plane hands them from the translator to the ADS server.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use prost::Message;
+
+use crate::google::protobuf::Any;
+
+/// The resource types we serve, in the order in which Envoy must see additions
+/// (make before break); removals go in the reverse order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ResourceType {
+    /// `envoy.config.cluster.v3.Cluster`
+    Cluster,
+    /// `envoy.config.endpoint.v3.ClusterLoadAssignment`
+    Endpoint,
+    /// `envoy.config.listener.v3.Listener`
+    Listener,
+    /// `envoy.config.listener.v3.FilterChain` (filter chain discovery)
+    FilterChain,
+    /// `envoy.config.route.v3.RouteConfiguration`
+    Route,
+    /// `envoy.extensions.transport_sockets.tls.v3.Secret`
+    Secret,
+}
+
+impl ResourceType {
+    /// Every type, in the order of additions.
+    pub const ALL: [ResourceType; 6] = [
+        ResourceType::Cluster,
+        ResourceType::Endpoint,
+        ResourceType::Listener,
+        ResourceType::FilterChain,
+        ResourceType::Route,
+        ResourceType::Secret,
+    ];
+
+    /// The type URL that stands in requests, responses and `Any`.
+    pub fn type_url(self) -> &'static str {
+        match self {
+            ResourceType::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
+            ResourceType::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            ResourceType::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
+            ResourceType::FilterChain => "type.googleapis.com/envoy.config.listener.v3.FilterChain",
+            ResourceType::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
+            ResourceType::Secret => "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret",
+        }
+    }
+
+    /// The type that `url` names, if we serve it.
+    pub fn of_type_url(url: &str) -> Option<ResourceType> {
+        ResourceType::ALL.into_iter().find(|t| t.type_url() == url)
+    }
+}
+
+/// One named resource in its wire form.
+///
+/// Two resources are the same exactly when their `version`s are: the version is
+/// a digest of the canonical bytes, in which maps are sorted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resource {
+    /// The name Envoy subscribes to.
+    pub name: String,
+    /// Digest of `body`.
+    pub version: String,
+    /// The packed message.
+    pub body: Any,
+}
+
+/// All resources of one Envoy, by type and name.
+pub type ResourceSet = BTreeMap<ResourceType, BTreeMap<String, Arc<Resource>>>;
+
+/// Packs `message` under `type_url`.
+pub fn pack<M: Message>(type_url: &str, message: &M) -> Any {
+    Any { type_url: type_url.to_owned(), value: message.encode_to_vec() }
+}
