@@ -1,1 +1,23 @@
-//! runtime
+//! How a process starts, reports and stops. Nothing here knows what is served.
+//!
+//! Start: settings → telemetry → bind every listener → build → spawn → ready
+//! once every [`Readiness`] gate is open. Stop: [`Shutdown`] begins (a signal,
+//! or a task that ended) → not ready → stop accepting → finish what is under
+//! way → a deadline → abort.
+
+pub mod admin;
+pub mod grpc;
+pub mod listen;
+pub mod readiness;
+pub mod shutdown;
+pub mod tasks;
+pub mod telemetry;
+
+pub use admin::Admin;
+pub use listen::{Addr, Listener};
+pub use readiness::{Gate, Readiness};
+pub use shutdown::Shutdown;
+pub use tasks::Tasks;
+
+/// Exit code for settings that cannot be used (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;

@@ -1,0 +1,152 @@
+//! Logs, metrics and traces of a process.
+
+use std::fmt;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry_otlp::WithExportConfig as _;
+use opentelemetry_sdk::trace::SdkTracerProvider;
+use parking_lot::Mutex;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Settings every server has.
+#[derive(Debug, Clone, Args)]
+pub struct TelemetryArgs {
+    /// What to log: a level, or `target=level` pairs such as `ratelimit=debug,info`
+    #[arg(long, env = "LOG_LEVEL", default_value = "info", value_name = "FILTER")]
+    pub log_level: String,
+    /// How to log
+    #[arg(long, env = "LOG_FORMAT", default_value = "text", value_enum)]
+    pub log_format: LogFormat,
+    /// Where to send traces by OTLP over gRPC, e.g. http://127.0.0.1:4317 (none: no traces)
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    pub otlp: Option<String>,
+}
+
+type FilterHandle = reload::Handle<EnvFilter, Registry>;
+
+/// Handles on what [`init`] set up.
+#[derive(Clone)]
+pub struct Telemetry {
+    prometheus: PrometheusHandle,
+    filter: Option<FilterHandle>,
+    initial: Arc<str>,
+    current: Arc<Mutex<String>>,
+    traces: Option<SdkTracerProvider>,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").field("filter", &*self.current.lock()).finish_non_exhaustive()
+    }
+}
+
+/// Buckets of every histogram whose name ends in `seconds`: 100 µs to 10 s.
+const SECONDS: [f64; 16] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Sets up logging to stderr, the Prometheus recorder and, if asked for, OTLP traces.
+///
+/// # Errors
+/// When the filter does not parse, or a recorder or subscriber is already set.
+pub fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<Telemetry> {
+    let filter = parse_filter(&args.log_level).map_err(|why| anyhow::anyhow!(why))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let lines = match args.log_format {
+        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
+    };
+    let traces = args.otlp.as_deref().map(|url| exporter(service, url)).transpose()?;
+    let spans = traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)));
+    tracing_subscriber::registry().with(filter).with(lines).with(spans).try_init().context("setting up logging")?;
+
+    let prometheus = builder()?.install_recorder().context("setting up metrics")?;
+    let initial: Arc<str> = args.log_level.as_str().into();
+    let current = Arc::new(Mutex::new(args.log_level.clone()));
+    Ok(Telemetry { prometheus, filter: Some(handle), initial, current, traces })
+}
+
+fn builder() -> anyhow::Result<PrometheusBuilder> {
+    let seconds = metrics_exporter_prometheus::Matcher::Suffix("seconds".to_owned());
+    PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS).context("histogram buckets")
+}
+
+fn exporter(service: &'static str, url: &str) -> anyhow::Result<SdkTracerProvider> {
+    let exporter = opentelemetry_otlp::SpanExporter::builder()
+        .with_tonic()
+        .with_endpoint(url)
+        .build()
+        .with_context(|| format!("sending traces to {url}"))?;
+    let resource = opentelemetry_sdk::Resource::builder().with_service_name(service).build();
+    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+}
+
+fn parse_filter(text: &str) -> Result<EnvFilter, String> {
+    EnvFilter::builder().parse(text).map_err(|error| {
+        format!("{text:?} is not a log filter ({error}); write for example info or ratelimit=debug,info")
+    })
+}
+
+impl Telemetry {
+    /// Handles that set nothing up globally: for tests that run several servers in one process.
+    ///
+    /// # Errors
+    /// When the histogram settings are refused.
+    pub fn detached() -> anyhow::Result<Telemetry> {
+        let prometheus = builder()?.build_recorder().handle();
+        let current = Arc::new(Mutex::new("off".to_owned()));
+        Ok(Telemetry { prometheus, filter: None, initial: "off".into(), current, traces: None })
+    }
+
+    /// All metrics in Prometheus' classic text format.
+    pub fn render_metrics(&self) -> String {
+        self.prometheus.render()
+    }
+
+    /// What is logged now.
+    pub fn log_filter(&self) -> String {
+        self.current.lock().clone()
+    }
+
+    /// Changes what is logged, from now on.
+    ///
+    /// # Errors
+    /// A sentence for the person who asked, when `text` is no filter.
+    pub fn set_log_filter(&self, text: &str) -> Result<String, String> {
+        let filter = parse_filter(text)?;
+        if let Some(handle) = &self.filter {
+            handle.reload(filter).map_err(|error| error.to_string())?;
+        }
+        text.clone_into(&mut self.current.lock());
+        Ok(text.to_owned())
+    }
+
+    /// Logs what the process was started with.
+    ///
+    /// # Errors
+    /// Never for a filter that [`init`] accepted.
+    pub fn reset_log_filter(&self) -> Result<String, String> {
+        self.set_log_filter(&self.initial.clone())
+    }
+
+    /// Sends what is still buffered. Call last.
+    pub fn flush(&self) {
+        if let Some(traces) = &self.traces {
+            let _ = traces.shutdown();
+        }
+    }
+}
