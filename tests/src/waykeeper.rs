@@ -1,0 +1,191 @@
+//! `waykeeper up` on a folder of the test's own.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::curl::{Curl, Reply};
+use crate::parts::binary;
+use crate::wait::eventually;
+
+/// How long a change may take from the file to the first request under it.
+pub const CHANGE: Duration = Duration::from_secs(1);
+
+/// The root of this repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// A folder of manifests.
+#[derive(Debug)]
+pub struct Folder(TempDir);
+
+impl Folder {
+    /// An empty one.
+    pub fn empty() -> Folder {
+        Folder(TempDir::new().unwrap())
+    }
+
+    /// A copy of `examples/httpbin`.
+    pub fn example() -> Folder {
+        let folder = Folder::empty();
+        for entry in fs::read_dir(root().join("examples/httpbin")).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|e| e == "yaml") {
+                fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+            }
+        }
+        folder
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// `kubectl apply -f - <<EOF`: writes a file the way an editor saves it.
+    pub fn apply(&self, name: &str, manifest: &str) {
+        let temporary = self.path().join(format!(".{name}.tmp"));
+        fs::write(&temporary, manifest).unwrap();
+        fs::rename(temporary, self.path().join(name)).unwrap();
+    }
+
+    /// Copies files of the walkthrough, e.g. `header-control`, into the folder.
+    pub fn apply_walkthrough(&self, part: &str) {
+        let mut files: Vec<_> = fs::read_dir(root().join("examples/walkthrough-000").join(part))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
+        files.sort();
+        for file in files {
+            let name = format!("{part}-{}", file.file_name().unwrap().to_string_lossy());
+            self.apply(&name, &fs::read_to_string(&file).unwrap());
+        }
+    }
+
+    /// `kubectl delete` of everything a part of the walkthrough applied.
+    pub fn delete_walkthrough(&self, part: &str) {
+        for entry in fs::read_dir(self.path()).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name().to_string_lossy().starts_with(&format!("{part}-")) {
+                fs::remove_file(entry.path()).unwrap();
+            }
+        }
+    }
+
+    /// Deletes one file.
+    pub fn delete(&self, name: &str) {
+        fs::remove_file(self.path().join(name)).unwrap();
+    }
+}
+
+/// A running `waykeeper up`.
+#[derive(Debug)]
+pub struct Waykeeper {
+    child: Child,
+    /// What it printed until `ready`.
+    pub banner: String,
+    /// The admin address, `host:port`.
+    pub admin: String,
+    /// Time from start to `ready`.
+    pub started_in: Duration,
+    log: PathBuf,
+    #[allow(dead_code)]
+    dir: TempDir,
+}
+
+impl Waykeeper {
+    /// Starts it on `folder` and waits for the line `ready`.
+    pub fn up(folder: &Folder, args: &[&str]) -> Waykeeper {
+        let dir = TempDir::new().unwrap();
+        let log = dir.path().join("log");
+        let admin =
+            format!("127.0.0.1:{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let start = Instant::now();
+        let mut child = Command::new(binary("waykeeper"))
+            .arg("up")
+            .arg(folder.path())
+            .args(["--admin", &admin, "--log-level", "debug"])
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log).unwrap())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let (send, receive) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut banner = String::new();
+            loop {
+                let mut line = String::new();
+                match lines.read_line(&mut line) {
+                    Ok(0) | Err(_) => break,
+                    Ok(_) => banner.push_str(&line),
+                }
+                if line.trim() == "ready" {
+                    let _ = send.send(banner.clone());
+                }
+            }
+            let _ = lines.read_to_string(&mut banner);
+        });
+        let Ok(banner) = receive.recv_timeout(Duration::from_secs(30)) else {
+            let _ = child.kill();
+            panic!("not ready within 30 s; its log:\n{}", fs::read_to_string(&log).unwrap_or_default());
+        };
+        Waykeeper { child, banner, admin, started_in: start.elapsed(), log, dir }
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// GET of a path of the admin port.
+    pub fn admin(&self, path: &str) -> Reply {
+        Curl::to(&format!("http://{}{path}", self.admin)).send()
+    }
+
+    /// `/status`, every object with its conditions.
+    pub fn status(&self) -> Value {
+        self.admin("/status").json()
+    }
+
+    /// Sends `curl` until `expected` likes the reply, at most for a second.
+    pub fn within_a_second(&self, what: &str, curl: &Curl, expected: impl Fn(&Reply) -> bool) -> Reply {
+        eventually(what, CHANGE, || {
+            let reply = curl.send();
+            if expected(&reply) { Ok(reply) } else { Err(format!("{reply:?}")) }
+        })
+    }
+
+    /// SIGTERM, as a service manager sends it.
+    pub fn terminate(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    }
+
+    /// Stops it and waits for the end.
+    pub fn stop(mut self) -> (ExitStatus, String) {
+        self.terminate();
+        let status = eventually("the end after SIGTERM", Duration::from_secs(20), || {
+            self.child.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "still running".into())
+        });
+        (status, self.log())
+    }
+}
+
+impl Drop for Waykeeper {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            println!("--- log of waykeeper ---\n{}", self.log());
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
