@@ -1,22 +1,118 @@
 //! `RateLimitConfig`: which requests are counted, and how many may pass.
+//!
+//! The two halves of `spec.raw` have two readers: `descriptors` and
+//! `setDescriptors` are the rules the rate-limit service compiles; `rateLimits`
+//! are the actions the control plane turns into Envoy's, so that each request
+//! is described in the rules' own words.
+
+pub mod action;
+mod number;
+pub mod unit;
+mod validate;
 
 use serde::{Deserialize, Serialize};
 
-use crate::object::Resource;
-use crate::problem::Problem;
+use crate::object::{Name, Resource};
+
+pub use action::{
+    Action, ActionKind, DynamicMetadata, Empty, GenericKey, HeaderMatcher, HeaderValueMatch, Int64Range, LimitOverride,
+    LimitType, MatchHow, Metadata, MetadataKey, MetadataSource, PathSegment, RateLimitActions, RequestHeaders,
+};
+pub use unit::Unit;
+pub use validate::validate;
 
 /// `ratelimit.solo.io/v1alpha1` RateLimitConfig.
 pub type RateLimitConfig = Resource<RateLimitConfigSpec>;
 
-/// The `spec` of a RateLimitConfig.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct RateLimitConfigSpec {
-    /// The rules and the actions that feed them.
-    pub raw: serde_json::Value,
+/// The second entry of a descriptor in set style, as a `generic_key`. Reserved: no rule may use it.
+pub const SET_DESCRIPTOR_MARKER: &str = "solo.setDescriptor.uniqueValue";
+
+/// The first entry of every descriptor of the RateLimitConfig `name`, as a `generic_key`.
+///
+/// A namespace has no dot, so the text names one object only.
+pub fn config_id(name: &Name) -> String {
+    format!("{}.{}", name.namespace, name.name)
 }
 
-/// What is wrong with `object` taken by itself.
-pub fn validate(_object: &RateLimitConfig) -> Vec<Problem> {
-    Vec::new()
+/// The `spec` of a RateLimitConfig.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RateLimitConfigSpec {
+    /// The rules and the actions that feed them.
+    pub raw: Raw,
+}
+
+/// Rules in tree style and in set style, and the actions that feed them.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Raw {
+    /// Rules in tree style: a request's descriptor must follow a path exactly, entry by entry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub descriptors: Vec<Descriptor>,
+    /// Rules in set style, in order: the first whose conditions all hold applies.
+    #[serde(alias = "set_descriptors", skip_serializing_if = "Vec::is_empty")]
+    pub set_descriptors: Vec<SetDescriptor>,
+    /// What a request is described by; one descriptor is sent for each.
+    #[serde(alias = "rate_limits", skip_serializing_if = "Vec::is_empty")]
+    pub rate_limits: Vec<RateLimitActions>,
+}
+
+/// A node of a descriptor tree.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Descriptor {
+    /// The entry's key.
+    pub key: String,
+    /// The entry's value; empty for any value, each counted by itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub value: String,
+    /// The limit of descriptors that end here; without one they pass uncounted.
+    #[serde(alias = "rate_limit", skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// What may follow.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub descriptors: Vec<Descriptor>,
+    /// Of all rules a request matches, only those of the greatest weight apply.
+    #[serde(with = "number::uint32", skip_serializing_if = "number::is_zero")]
+    pub weight: u32,
+    /// Applies whatever its weight.
+    #[serde(alias = "always_apply", skip_serializing_if = "std::ops::Not::not")]
+    pub always_apply: bool,
+}
+
+/// A rule in set style.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SetDescriptor {
+    /// The entries a descriptor must have, in any order, among others; none matches all.
+    #[serde(alias = "simple_descriptors", skip_serializing_if = "Vec::is_empty")]
+    pub simple_descriptors: Vec<SimpleDescriptor>,
+    /// The limit; without one what matches passes uncounted.
+    #[serde(alias = "rate_limit", skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimit>,
+    /// Applies even when an earlier rule matched.
+    #[serde(alias = "always_apply", skip_serializing_if = "std::ops::Not::not")]
+    pub always_apply: bool,
+}
+
+/// One condition of a rule in set style.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SimpleDescriptor {
+    /// The entry's key.
+    pub key: String,
+    /// The entry's value; empty for any value, each counted by itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub value: String,
+}
+
+/// So many requests per unit of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct RateLimit {
+    /// The length of the window.
+    pub unit: Unit,
+    /// How many pass in a window; 0 (also when left out, as in protobuf) lets none pass.
+    #[serde(alias = "requests_per_unit", with = "number::uint32")]
+    pub requests_per_unit: u32,
 }

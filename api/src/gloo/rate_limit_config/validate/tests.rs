@@ -1,0 +1,248 @@
+//! What authors get to read.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use crate::admit;
+use crate::gloo::rate_limit_config::{ActionKind, MatchHow, RateLimitConfig, Unit};
+use crate::object::Object;
+
+fn document(raw: &Value) -> Value {
+    json!({"apiVersion": "ratelimit.solo.io/v1alpha1", "kind": "RateLimitConfig",
+        "metadata": {"name": "limits", "namespace": "ns"}, "spec": {"raw": raw}})
+}
+
+fn errors(raw: &Value) -> Vec<String> {
+    admit(&document(raw)).problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect()
+}
+
+fn warnings(raw: &Value) -> Vec<String> {
+    admit(&document(raw)).problems.iter().filter(|p| !p.is_error()).map(ToString::to_string).collect()
+}
+
+fn fields(raw: &Value) -> Vec<String> {
+    admit(&document(raw)).problems.into_iter().filter(|p| p.is_error()).map(|p| p.field).collect()
+}
+
+fn decoded(raw: &Value) -> RateLimitConfig {
+    let admission = admit(&document(raw));
+    assert!(!admission.rejected(), "{:?}", admission.problems);
+    match admission.object {
+        Some(Object::RateLimitConfig(config)) => (*config).clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_walkthroughs_two_configs_are_admitted_without_a_word() {
+    for raw in [
+        json!({"descriptors": [{"key": "generic_key", "value": "counter", "rateLimit": {"requestsPerUnit": 1, "unit": "MINUTE"}}],
+            "rateLimits": [{"actions": [{"genericKey": {"descriptorValue": "counter"}}]}]}),
+        json!({"setDescriptors": [{"simpleDescriptors": [{"key": "organization", "value": "myorg"}], "rateLimit": {"requestsPerUnit": 1, "unit": "MINUTE"}}],
+            "rateLimits": [{"setActions": [{"requestHeaders": {"descriptorKey": "organization", "headerName": "X-Organization"}}]}]}),
+    ] {
+        assert_eq!(admit(&document(&raw)).problems, vec![]);
+    }
+}
+
+#[test]
+fn snake_case_numbers_and_strings_mean_the_same_as_camel_case_and_names() {
+    let camel = json!({"setDescriptors": [{"simpleDescriptors": [{"key": "a"}], "rateLimit": {"requestsPerUnit": 7, "unit": "WEEK"}, "alwaysApply": true}],
+        "descriptors": [{"key": "a", "weight": 3, "rateLimit": {"requestsPerUnit": 2, "unit": "SECOND"}}],
+        "rateLimits": [{"actions": [{"remoteAddress": {}}], "setActions": [{"metadata": {"descriptorKey": "d", "metadataKey": {"key": "k", "path": [{"key": "p"}]}, "source": "ROUTE_ENTRY", "defaultValue": "x"}}]}]});
+    let snake = json!({"set_descriptors": [{"simple_descriptors": [{"key": "a"}], "rate_limit": {"requests_per_unit": "7", "unit": 7}, "always_apply": true}],
+        "descriptors": [{"key": "a", "weight": "3", "rate_limit": {"requests_per_unit": 2.0, "unit": 1}}],
+        "rate_limits": [{"actions": [{"remote_address": {}}], "set_actions": [{"metadata": {"descriptor_key": "d", "metadata_key": {"key": "k", "path": [{"key": "p"}]}, "source": 1, "default_value": "x"}}]}]});
+    assert_eq!(decoded(&camel), decoded(&snake));
+    assert_eq!(decoded(&snake).spec.raw.set_descriptors[0].rate_limit.unwrap().unit, Unit::Week);
+}
+
+#[test]
+fn what_is_decoded_is_written_back_the_same() {
+    let config = decoded(
+        &json!({"descriptors": [{"key": "a", "descriptors": [{"key": "b", "value": "c", "rateLimit": {"unit": "MONTH"}}]}],
+        "rateLimits": [{"actions": [{"headerValueMatch": {"descriptorValue": "v", "expectMatch": false, "headers": [{"name": "x", "rangeMatch": {"start": "-1", "end": 5}}]}}]}]}),
+    );
+    let again: RateLimitConfig = serde_json::from_value(serde_json::to_value(&config).unwrap()).unwrap();
+    assert_eq!(again, config);
+    let ActionKind::HeaderValueMatch(matches) = config.spec.raw.rate_limits[0].actions[0].kind().unwrap() else {
+        panic!("another action")
+    };
+    assert!(matches!(matches.headers[0].how(), Some(MatchHow::Range(range)) if range.start == -1));
+}
+
+#[test]
+fn no_rules_at_all_is_refused_in_the_words_gloo_uses() {
+    for raw in [json!({}), json!({"setDescriptors": []}), json!({"descriptors": null})] {
+        assert!(errors(&raw)[0].contains("raw config must define at least one descriptor or setDescriptor"));
+    }
+}
+
+#[test]
+fn every_mistake_of_a_tree_is_named_at_once() {
+    let raw = json!({"descriptors": [
+        {"key": "a", "descriptors": [{"key": "b", "rateLimit": {"unit": "UNKNOWN", "requestsPerUnit": 1}}, {"value": "x"}]},
+        {"key": "a", "descriptors": []},
+        {"key": "a", "value": "solo.setDescriptor.uniqueValue", "rateLimit": {"requestsPerUnit": 1}},
+    ]});
+    assert_eq!(
+        fields(&raw),
+        [
+            "spec.raw.descriptors[0].descriptors[0].rateLimit.unit",
+            "spec.raw.descriptors[0].descriptors[1].key",
+            "spec.raw.descriptors[1].key",
+            "spec.raw.descriptors[2].rateLimit.unit",
+            "spec.raw.descriptors[2].value",
+        ]
+    );
+    assert!(errors(&raw)[2].contains("duplicate descriptor composite key [a]"), "{:?}", errors(&raw));
+}
+
+#[test]
+fn every_mistake_of_an_action_is_named_at_once() {
+    let raw = json!({"descriptors": [{"key": "a"}], "rateLimits": [
+        {"actions": [{"requestHeaders": {}}, {"genericKey": {}}, {"headerValueMatch": {"headers": [{"name": "bad name", "regexMatch": "("}]}},
+            {"metadata": {}}, {"cel": {"expression": "1"}}, {"surprise": {}}, {"remoteAddress": {}, "sourceCluster": {}},
+            {"genericKey": {"descriptorValue": "solo.setDescriptor.uniqueValue"}}]},
+        {"type": "TOKEN"},
+        {"actions": [{"remoteAddress": {}}], "limit": {"dynamicMetadata": {"metadataKey": {"key": "k"}}}},
+    ]});
+    let at = "spec.raw.rateLimits[0].actions";
+    let expected: Vec<String> = [
+        "[0].requestHeaders.descriptorKey",
+        "[0].requestHeaders.headerName",
+        "[1].genericKey.descriptorValue",
+        "[2].headerValueMatch.descriptorValue",
+        "[2].headerValueMatch.headers[0].name",
+        "[2].headerValueMatch.headers[0].regexMatch",
+        "[3].metadata.descriptorKey",
+        "[3].metadata.metadataKey.key",
+        "[3].metadata.metadataKey.path",
+        "[4].cel",
+        "[5]",
+        "[6]",
+        "[7].genericKey.descriptorValue",
+    ]
+    .iter()
+    .map(|tail| format!("{at}{tail}"))
+    .chain([
+        "spec.raw.rateLimits[1]".to_owned(),
+        "spec.raw.rateLimits[1].type".to_owned(),
+        "spec.raw.rateLimits[2].limit.dynamicMetadata.metadataKey.path".to_owned(),
+    ])
+    .collect();
+    let mut got = fields(&raw);
+    got.sort();
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn wrong_types_and_ranges_are_named_with_what_to_write() {
+    let raw = json!({"descriptors": [{"key": "a", "value": 411, "weight": -1, "rateLimit": {"unit": "minute", "requestsPerUnit": 4294967296u64}}]});
+    let got = fields(&raw);
+    for field in ["value", "weight", "rateLimit.unit", "rateLimit.requestsPerUnit"] {
+        assert!(got.contains(&format!("spec.raw.descriptors[0].{field}")), "{got:?}");
+    }
+}
+
+#[test]
+fn rules_that_can_never_apply_are_warned_of() {
+    let rule = |conditions: Value| json!({"simpleDescriptors": conditions, "rateLimit": {"unit": "DAY", "requestsPerUnit": 1}});
+    let raw = json!({"setDescriptors": [rule(json!([{"key": "a"}])), rule(json!([{"key": "b"}, {"key": "a", "value": "1"}])), rule(json!([]))],
+        "rateLimits": [{"setActions": [{"remoteAddress": {}}]}]});
+    let got = warnings(&raw);
+    assert_eq!(got.len(), 1, "{got:?}");
+    assert!(got[0].starts_with("spec.raw.setDescriptors[1]: never applies"), "{got:?}");
+}
+
+#[test]
+fn depth_and_count_have_limits() {
+    let mut deep = json!({"key": "a"});
+    for _ in 0..20 {
+        deep = json!({"key": "a", "descriptors": [deep]});
+    }
+    assert!(errors(&json!({"descriptors": [deep]}))[0].contains("nested too deep"));
+    let many: Vec<Value> = (0..33).map(|_| json!({"actions": [{"remoteAddress": {}}]})).collect();
+    assert!(errors(&json!({"descriptors": [{"key": "a"}], "rateLimits": many}))[0].contains("at most 32"));
+}
+
+fn any_json() -> impl Strategy<Value = Value> {
+    let text = prop_oneof![
+        prop::sample::select(vec![
+            "key",
+            "value",
+            "MINUTE",
+            "DAY",
+            "UNKNOWN",
+            "7",
+            "",
+            "generic_key",
+            "solo.setDescriptor.uniqueValue"
+        ])
+        .prop_map(str::to_owned),
+        ".{0,6}",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        any::<f64>().prop_map(Value::from),
+        text.prop_map(Value::from),
+    ];
+    leaf.prop_recursive(6, 64, 5, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+            prop::collection::btree_map(
+                prop::sample::select(vec![
+                    "raw",
+                    "descriptors",
+                    "setDescriptors",
+                    "set_descriptors",
+                    "simpleDescriptors",
+                    "rateLimits",
+                    "actions",
+                    "setActions",
+                    "limit",
+                    "type",
+                    "rateLimit",
+                    "unit",
+                    "requestsPerUnit",
+                    "key",
+                    "value",
+                    "weight",
+                    "alwaysApply",
+                    "genericKey",
+                    "requestHeaders",
+                    "headerValueMatch",
+                    "headers",
+                    "metadata",
+                    "metadataKey",
+                    "path",
+                    "dynamicMetadata",
+                    "cel",
+                    "remoteAddress",
+                    "descriptorValue",
+                    "name",
+                    "regexMatch",
+                    "rangeMatch",
+                    "start",
+                    "end",
+                    "surprise",
+                ]),
+                inner,
+                0..5
+            )
+            .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_written_is_answered_without_a_panic(raw in any_json()) {
+        let admission = admit(&document(&raw));
+        for problem in &admission.problems {
+            prop_assert!(!problem.message.is_empty());
+        }
+    }
+}
