@@ -14,6 +14,7 @@ pub mod core;
 pub mod decode;
 pub mod gateway;
 pub mod gloo;
+pub mod header;
 pub mod loopback;
 pub mod object;
 pub mod problem;

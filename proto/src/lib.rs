@@ -4,7 +4,11 @@
 //! edges of each server; inside, domain types are used. Modules import
 //! `proto::envoy as pb`-style aliases so that a leak shows in review.
 
+pub mod canonical;
+mod descriptors;
 pub mod resource;
+pub mod schema;
+pub mod yaml;
 
 pub use envoy_types::pb::envoy;
 pub use envoy_types::pb::google;

@@ -1,23 +1,58 @@
 //! `RouteOption`: what happens to requests of a route besides being routed.
+//!
+//! Every option Gloo has is known here by name: those in [`RouteOptions`] work,
+//! those of [`unsupported`] are refused by name, and anything else is a
+//! spelling mistake.
+
+pub mod options;
+pub mod unsupported;
+mod validate;
 
 use serde::{Deserialize, Serialize};
 
+pub use options::{
+    Abort, BackOff, ConfigRef, Cors, Delay, ExtAuth, Faults, HeaderAppend, HeaderManipulation, HeaderValue,
+    RateLimitConfigs, Retries,
+};
+pub use unsupported::RouteOptions;
+pub use validate::validate;
+
 use crate::object::Resource;
-use crate::problem::Problem;
 
 /// `gateway.solo.io/v1` RouteOption.
 pub type RouteOption = Resource<RouteOptionSpec>;
 
 /// The `spec` of a RouteOption.
-#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct RouteOptionSpec {
+    /// The routes it governs; those that name it in an `ExtensionRef` filter need no entry here.
+    #[serde(default, alias = "target_refs", skip_serializing_if = "Vec::is_empty")]
+    pub target_refs: Vec<TargetRef>,
     /// What to do.
     #[serde(default)]
-    pub options: serde_json::Value,
+    pub options: RouteOptions,
 }
 
-/// What is wrong with `object` taken by itself.
-pub fn validate(_object: &RouteOption) -> Vec<Problem> {
-    Vec::new()
+/// One route that a RouteOption governs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetRef {
+    /// `gateway.networking.k8s.io`.
+    #[serde(default)]
+    pub group: String,
+    /// `HTTPRoute`.
+    #[serde(default)]
+    pub kind: String,
+    /// Name of the route.
+    pub name: String,
+    /// Its namespace; only the RouteOption's own is allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name of one rule of the route; all of them without it.
+    #[serde(default, alias = "section_name", skip_serializing_if = "Option::is_none")]
+    pub section_name: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;
