@@ -1,0 +1,52 @@
+//! What the tunnel is asked to do.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// Where to listen, where to pass connections on, and who calls from where.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// A listener for each address (a Service's VIP and port) and its target.
+    pub bindings: BTreeMap<SocketAddr, Target>,
+    /// SPIFFE ids by source address, as `spiffe://<trust domain>/ns/<ns>/sa/<sa>`.
+    /// A source that is not here calls without an identity.
+    pub identities: BTreeMap<IpAddr, String>,
+}
+
+impl Plan {
+    /// The identity of whoever calls from `source`; never an empty one.
+    pub fn identity(&self, source: IpAddr) -> Option<&str> {
+        self.identities.get(&source.to_canonical()).map(String::as_str).filter(|identity| !identity.is_empty())
+    }
+}
+
+/// What happens to a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To this PROXY protocol listener of a waypoint, behind a header.
+    Waypoint(SocketAddr),
+    /// To one of these endpoints in turn, without a header.
+    Direct(Vec<Endpoint>),
+    /// Reset, for the reason given.
+    Refuse(String),
+}
+
+/// One endpoint of a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoint {
+    /// An IP address or a host name, which is looked up for every connection.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
