@@ -1,0 +1,201 @@
+//! What an author is told about an AuthConfig.
+
+#![allow(clippy::unwrap_used)]
+
+use serde_json::{Value, json};
+
+use crate::{Admission, Object, admit};
+
+fn auth_config(spec: Value) -> Admission {
+    admit(&json!({"apiVersion": "extauth.solo.io/v1", "kind": "AuthConfig", "metadata": {"name": "a"}, "spec": spec}))
+}
+
+fn messages(admission: &Admission) -> Vec<String> {
+    admission.problems.iter().map(ToString::to_string).collect()
+}
+
+/// One complaint, whose text holds `part`.
+fn refused(spec: Value, part: &str) {
+    let admission = auth_config(spec);
+    let messages = messages(&admission);
+    assert!(admission.rejected(), "{messages:?}");
+    assert!(messages.len() == 1 && messages[0].contains(part), "{messages:?}");
+}
+
+fn keys(extra: Value) -> Value {
+    let mut auth = json!({"labelSelector": {"team": "infrastructure"}});
+    auth.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+    json!({"configs": [{"apiKeyAuth": auth}]})
+}
+
+#[test]
+fn the_walkthroughs_policy_is_accepted_in_both_spellings() {
+    for spec in [
+        json!({"configs": [{"apiKeyAuth": {"headerName": "api-key", "labelSelector": {"team": "infrastructure"},
+            "headersFromMetadataEntry": {"X-Organization": {"name": "organization"}}}}]}),
+        json!({"configs": [{"api_key_auth": {"header_name": "api-key", "label_selector": {"team": "infrastructure"},
+            "headers_from_metadata_entry": {"X-Organization": {"name": "organization"}}}}], "boolean_expr": "config_0"}),
+    ] {
+        let admission = auth_config(spec);
+        assert_eq!(messages(&admission), Vec::<String>::new());
+        let Some(Object::AuthConfig(object)) = admission.object else { panic!("no AuthConfig") };
+        let auth = object.spec.configs[0].api_key_auth.as_ref().unwrap();
+        assert_eq!(auth.header(), "api-key");
+        assert_eq!(auth.source().label_selector["team"], "infrastructure");
+        assert_eq!(auth.metadata_headers()["x-organization"].name, "organization");
+    }
+}
+
+#[test]
+fn every_type_of_the_schema_decodes_and_is_refused_until_it_is_enforced() {
+    let oidc = json!({"clientId": "c", "clientAuthentication": {"clientSecret": {"clientSecretRef": {"name": "s", "namespace": "n"}}},
+        "issuerUrl": "https://idp", "appUrl": "https://app", "callbackPath": "/callback", "scopes": ["email"], "logoutPath": "/logout",
+        "session": {"failOnFetchFailure": true, "redis": {"cookieName": "keycloak-session", "options": {"host": "redis:6379"}, "preExpiryBuffer": "2s"},
+            "cookieOptions": {"maxAge": 3600, "sameSite": "Strict"}}, "headers": {"idTokenHeader": "jwt"}, "discoveryPollInterval": "1800s",
+        "jwksCacheRefreshPolicy": {"maxIdpReqPerPollingInterval": 5}, "accessToken": {"claimsToHeaders": [{"claim": "org", "header": "x-org"}]}, "default": {}});
+    let validation = json!({"jwt": {"remoteJwks": {"url": "https://idp/jwks", "refreshInterval": "5m"}, "issuer": "i", "audiences": ["a"]},
+        "userinfoUrl": "https://idp/me", "cacheTimeout": "600s", "requiredScopes": {"scope": ["read"]}, "dynamicMetadataFromClaims": {"a": "b"}});
+    for (kind, config) in [
+        (
+            "basicAuth",
+            json!({"basicAuth": {"realm": "r", "apr": {"users": {"u": {"salt": "s", "hashedPassword": "h"}}}}}),
+        ),
+        (
+            "basicAuth",
+            json!({"basicAuth": {"encryption": {"sha1": {}}, "userList": {"users": {"u": {"salt": "s", "hashed_password": "h"}}}}}),
+        ),
+        ("oauth", json!({"oauth": {"clientId": "c", "issuerUrl": "i", "appUrl": "a", "callbackPath": "/c"}})),
+        ("oauth2", json!({"oauth2": {"oidcAuthorizationCode": oidc}})),
+        ("oauth2", json!({"oauth2": {"access_token_validation": validation}})),
+        (
+            "oauth2",
+            json!({"oauth2": {"oauth2": {"clientId": "c", "authEndpoint": "a", "tokenEndpoint": "t", "appUrl": "a", "callbackPath": "/c"}}}),
+        ),
+        ("pluginAuth", json!({"pluginAuth": {"name": "p", "config": {"any": 1}}})),
+        (
+            "opaAuth",
+            json!({"opaAuth": {"modules": [{"name": "m", "namespace": "n"}], "query": "data.test.allow == true", "options": {"fastInputConversion": true}}}),
+        ),
+        (
+            "opaServerAuth",
+            json!({"opaServerAuth": {"package": "p", "ruleName": "allow", "serverAddr": "http://opa:8181"}}),
+        ),
+        (
+            "ldap",
+            json!({"ldap": {"address": "ldap://l:389", "userDnTemplate": "uid=%s", "allowedGroups": ["g"], "pool": {"maxSize": 5, "initialSize": 2}}}),
+        ),
+        ("jwt", json!({"jwt": {}})),
+        (
+            "passThroughAuth",
+            json!({"passThroughAuth": {"grpc": {"address": "a:1", "connectionTimeout": "3s", "retryPolicy": {"numRetries": 2, "retryBackOff": {"baseInterval": "1s"}}}, "config": {"x": 1}, "failureModeAllow": true}}),
+        ),
+        (
+            "passThroughAuth",
+            json!({"passThroughAuth": {"http": {"url": "http://a", "request": {"headersToAdd": {"a": "b"}, "passThroughBody": true}, "response": {"allowedUpstreamHeaders": ["x"]}}}}),
+        ),
+        (
+            "hmacAuth",
+            json!({"hmacAuth": {"secretRefs": {"secretRefs": [{"name": "s", "namespace": "n"}]}, "parametersInHeaders": {}}}),
+        ),
+        (
+            "portalAuth",
+            json!({"portalAuth": {"url": "http://p", "apiKeyHeader": "k", "cacheDuration": "60s", "redisOptions": {"host": "r"}}}),
+        ),
+    ] {
+        refused(json!({"configs": [config]}), &format!("spec.configs[0].{kind}: {kind} is not implemented yet"));
+    }
+}
+
+#[test]
+fn a_step_has_exactly_one_type_and_a_name_of_its_own() {
+    refused(json!({"configs": []}), "spec.configs: empty");
+    refused(json!({}), "spec.configs: empty");
+    refused(json!({"configs": [{"name": "x"}]}), "spec.configs[0]: no type");
+    refused(json!({"configs": [{"jwt": {}, "ldap": {"address": "l"}}]}), "several types (ldap, jwt)");
+    let auth = json!({"labelSelector": {"a": "b"}});
+    refused(
+        json!({"configs": [{"name": "config_1", "apiKeyAuth": auth}, {"apiKeyAuth": auth}]}),
+        "spec.configs[1].name: \"config_1\" is also the name of spec.configs[0]",
+    );
+}
+
+#[test]
+fn a_misspelt_field_is_an_error_because_nothing_would_enforce_it() {
+    refused(keys(json!({"headername": "x"})), "spec.configs[0].apiKeyAuth.headername: unknown field");
+    refused(
+        json!({"configs": [{"apiKeyAuth": {"labelSelector": {"a": "b"}}}], "booleanExpression": "a"}),
+        "unknown field",
+    );
+}
+
+#[test]
+fn headers_of_the_proxy_cannot_be_read_or_set() {
+    refused(keys(json!({"headerName": ":path"})), "apiKeyAuth.headerName: \":path\" is a pseudo-header");
+    let entry = json!({"name": "organization"});
+    for header in ["Host", "content-length", "Transfer-Encoding", "x-envoy-peer", ":authority", "a b", ""] {
+        refused(keys(json!({"headersFromMetadataEntry": {header: entry}})), "headersFromMetadataEntry");
+    }
+    refused(keys(json!({"headersFromMetadataEntry": {"X-A": entry, "x-a": entry}})), "the same header twice");
+    refused(keys(json!({"headersFromMetadataEntry": {"X-A": {"name": "api-key"}}})), "the key itself");
+    refused(keys(json!({"headersFromMetadataEntry": {"X-A": {}}})), "missing: write a key");
+}
+
+#[test]
+fn ways_of_storing_keys_that_are_not_enforced_are_refused() {
+    refused(
+        keys(json!({"hmac": {"algorithm": "HMAC_SHA256", "sharedSecretRef": {"name": "s", "namespace": "n"}}})),
+        "apiKeyAuth.hmac:",
+    );
+    refused(keys(json!({"digest": {"algorithm": 0}})), "apiKeyAuth.digest:");
+    refused(keys(json!({"match": {"headers": [{"name": "x"}]}})), "apiKeyAuth.match:");
+    refused(keys(json!({"aerospikeApikeyStorage": {"hostname": "h"}})), "apiKeyAuth.aerospikeApikeyStorage:");
+}
+
+#[test]
+fn an_empty_selector_does_not_match_every_secret() {
+    refused(json!({"configs": [{"apiKeyAuth": {"labelSelector": {}}}]}), "names no Secrets");
+    refused(json!({"configs": [{"apiKeyAuth": {"k8sSecretApikeyStorage": {}}}]}), "names no Secrets");
+}
+
+#[test]
+fn the_storage_takes_the_place_of_the_older_fields_and_says_so() {
+    let admission = auth_config(keys(json!({"k8sSecretApikeyStorage": {"labelSelector": {"team": "other"}}})));
+    assert!(!admission.rejected());
+    assert!(messages(&admission)[0].contains("labelSelector: ignored"), "{:?}", messages(&admission));
+    let Some(Object::AuthConfig(object)) = admission.object else { panic!("no AuthConfig") };
+    assert_eq!(object.spec.configs[0].api_key_auth.as_ref().unwrap().source().label_selector["team"], "other");
+}
+
+#[test]
+fn an_expression_names_steps_that_exist() {
+    let auth = json!({"labelSelector": {"a": "b"}});
+    let two = |expression: &str| json!({"configs": [{"name": "a", "apiKeyAuth": auth}, {"apiKeyAuth": auth}], "booleanExpr": expression});
+    refused(two("a || config_1 || c"), "\"c\" is not the name of a config; the names are a, config_1");
+    refused(two("a && (config_1"), "is not closed");
+    for (expression, warnings) in [
+        ("a || config_1", vec![]),
+        ("  ", vec![]),
+        ("a", vec!["\"config_1\" is not part of the expression"]),
+        ("!a && config_1 || a", vec!["mixes && and ||"]),
+        ("!a || config_1", vec!["without any credentials"]),
+    ] {
+        let admission = auth_config(two(expression));
+        assert!(!admission.rejected());
+        let found = messages(&admission);
+        assert_eq!(found.len(), warnings.len(), "{expression}: {found:?}");
+        for (message, part) in found.iter().zip(warnings) {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
+
+#[test]
+fn hashes_are_not_printed_even_when_they_have_the_wrong_type() {
+    let admission = auth_config(json!({"configs": [{"basicAuth": {"apr": {"users": {
+        "u": {"salt": "s", "hashedPassword": "canary"}, "w": {"salt": "s", "hashedPassword": {"deep": "canary"}}}}}},
+        {"passThroughAuth": {"http": {"request": {"headersToAdd": {"authorization": "canary"}}}}}]}));
+    assert!(admission.rejected());
+    assert!(!format!("{admission:?}").contains("canary"), "{admission:?}");
+    let Some(Object::AuthConfig(object)) = admission.object else { panic!("no AuthConfig") };
+    assert!(!serde_json::to_string(&object).unwrap().contains("canary"));
+}
