@@ -1,0 +1,95 @@
+//! The shape of the workspace, as ARCHITECTURE.md draws it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use waykeeper_tests::waykeeper::root;
+
+/// Who may depend on whom, of ours.
+const ARROWS: [(&str, &[&str]); 11] = [
+    ("api", &[]),
+    ("proto", &[]),
+    ("runtime", &[]),
+    ("provider", &["api", "runtime"]),
+    ("xds", &["proto", "runtime"]),
+    ("extauth", &["api", "proto", "runtime", "provider"]),
+    ("ratelimit", &["api", "proto", "runtime", "provider", "xds"]),
+    ("waypoint/translate", &["api", "proto"]),
+    ("waypoint", &["waypoint-translate", "api", "proto", "runtime", "provider", "xds"]),
+    ("tunnel", &["runtime"]),
+    ("tests", &[]),
+];
+
+const OURS: [&str; 12] = [
+    "api", "proto", "runtime", "provider", "xds", "extauth", "ratelimit", "waypoint", "waypoint-translate", "tunnel",
+    "sample-app", "waykeeper",
+];
+
+/// Names of the dependencies in the `[dependencies]` section, without dev-dependencies.
+fn dependencies(crate_dir: &str) -> BTreeSet<String> {
+    let manifest = fs::read_to_string(root().join(crate_dir).join("Cargo.toml")).unwrap();
+    let mut section = "";
+    let mut found = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            section = line.trim();
+        } else if section == "[dependencies]"
+            && let Some((name, _)) = line.split_once(['.', '=', ' '])
+            && !name.starts_with('#')
+        {
+            found.insert(name.trim().to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn crates_depend_only_on_whom_they_may() {
+    for (dir, allowed) in ARROWS {
+        for dependency in dependencies(dir) {
+            let ours = OURS.contains(&dependency.as_str());
+            assert!(!ours || allowed.contains(&dependency.as_str()), "{dir} must not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn the_translator_cannot_name_io_or_time() {
+    for dependency in dependencies("waypoint/translate") {
+        let impure = ["tokio", "kube", "tonic", "chrono", "jiff", "notify", "rand"];
+        assert!(!impure.contains(&dependency.as_str()), "waypoint/translate lists {dependency}");
+    }
+}
+
+#[test]
+fn versions_stand_once() {
+    for (dir, _) in ARROWS {
+        let manifest = fs::read_to_string(root().join(dir).join("Cargo.toml")).unwrap();
+        assert!(!manifest.contains("version = \""), "{dir}/Cargo.toml pins a version; pin it in the root Cargo.toml");
+    }
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    let mut silent = Vec::new();
+    visit(&root(), &mut |file| {
+        let text = fs::read_to_string(file).unwrap();
+        if !text.starts_with("//!") {
+            silent.push(file.to_owned());
+        }
+    });
+    assert!(silent.is_empty(), "files without an opening //! line: {silent:#?}");
+}
+
+fn visit(dir: &Path, look: &mut impl FnMut(&PathBuf)) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            visit(&path, look);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            look(&path);
+        }
+    }
+}
