@@ -22,8 +22,18 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 const OURS: [&str; 12] = [
-    "api", "proto", "runtime", "provider", "xds", "extauth", "ratelimit", "waypoint", "waypoint-translate", "tunnel",
-    "sample-app", "waykeeper",
+    "api",
+    "proto",
+    "runtime",
+    "provider",
+    "xds",
+    "extauth",
+    "ratelimit",
+    "waypoint",
+    "waypoint-translate",
+    "tunnel",
+    "sample-app",
+    "waykeeper",
 ];
 
 /// Names of the dependencies in the `[dependencies]` section, without dev-dependencies.

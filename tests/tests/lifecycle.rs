@@ -1,0 +1,162 @@
+//! Starting, stopping, and what else a person sees of the running system.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use waykeeper_tests::parts::{Application, binary};
+use waykeeper_tests::{Backends, Curl, Folder, Redis, Waykeeper, eventually, turn};
+
+fn get(service: &str) -> Curl {
+    Curl::to(&format!("http://{service}:8000/get"))
+}
+
+#[test]
+fn up_prints_a_table_lines_to_paste_and_ready_and_exits_zero_on_sigterm() {
+    let _turn = turn();
+    let folder = Folder::example();
+    let waykeeper = Waykeeper::up(&folder, &["--sample"]);
+    assert!(waykeeper.banner.contains("127.0.20.2:8000"), "{}", waykeeper.banner);
+    assert!(waykeeper.banner.matches("curl ").count() >= 3, "{}", waykeeper.banner);
+    assert!(waykeeper.banner.trim_end().ends_with("ready"), "{}", waykeeper.banner);
+    assert_eq!(get("httpbin2").send().status, 200);
+    assert_eq!(waykeeper.admin("/readyz").body, "ready\n");
+    assert_eq!(waykeeper.admin("/livez").status, 200);
+    assert!(waykeeper.admin("/metrics").body.contains("# TYPE"), "metrics are served");
+    for command in [vec!["ps"], vec!["status"], vec!["get", "services"], vec!["get", "HTTPRoute"]] {
+        let output =
+            Command::new(binary("waykeeper")).args(&command).args(["--admin", &waykeeper.admin]).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(text.contains("NAME"), "{command:?}: {text}");
+    }
+    let (exit, _) = waykeeper.stop();
+    assert!(exit.success(), "{exit}");
+}
+
+#[test]
+fn stopping_under_load_neither_hangs_nor_answers_by_half() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    folder.apply_walkthrough("apikeys");
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    let stop = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let stop = stop.clone();
+            thread::spawn(move || {
+                let mut served = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    let reply = Curl::to("http://httpbin2:8000/get").header("api-key: mykey").send();
+                    match (reply.status, &reply.error) {
+                        (200, None) => served += 1,
+                        // Not accepted any more: that is how an end looks from outside.
+                        (0, Some(error)) if error.contains("curl Some(7)") => {}
+                        _ => panic!("half an answer: {reply:?}"),
+                    }
+                }
+                served
+            })
+        })
+        .collect();
+    thread::sleep(Duration::from_millis(500));
+    let (exit, log) = waykeeper.stop();
+    stop.store(true, Ordering::SeqCst);
+    let served: Vec<i32> =
+        clients.into_iter().map(|client| client.join().unwrap_or_else(|_| panic!("{log}"))).collect();
+    assert!(exit.success(), "{exit}");
+    assert!(served.iter().all(|n| *n > 0), "{served:?}");
+}
+
+/// A PROXY v2 header for 127.0.0.1:1 → `vip`, with `tlvs` behind the addresses.
+fn proxy_header(vip: [u8; 4], port: u16, tlvs: &[u8]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend([0x21, 0x11]);
+    header.extend(u16::try_from(12 + tlvs.len()).unwrap().to_be_bytes());
+    header.extend([127, 0, 0, 1]);
+    header.extend(vip);
+    header.extend(1u16.to_be_bytes());
+    header.extend(port.to_be_bytes());
+    header.extend(tlvs);
+    header
+}
+
+/// What the waypoint's listener answers to these bytes; empty when it just closes.
+fn send_raw(address: &str, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[test]
+fn the_waypoint_trusts_nothing_but_a_whole_proxy_header() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    let config = waykeeper.admin("/config").json();
+    let address = config.to_string();
+    let address =
+        address.split('"').find(|s| s.ends_with(":15088")).expect("the listener's address in /config").to_owned();
+    let request = b"GET /get HTTP/1.1\r\nHost: httpbin3\r\nConnection: close\r\n\r\n";
+
+    let whole = [proxy_header([127, 0, 20, 2], 8000, &[]), request.to_vec()].concat();
+    let answer = send_raw(&address, &whole);
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    let unknown = [proxy_header([127, 9, 9, 9], 8000, &[]), request.to_vec()].concat();
+    let answer = send_raw(&address, &unknown);
+    assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("no service"), "an explanation: {answer}");
+
+    assert_eq!(send_raw(&address, request), "", "no header, no answer");
+    let mut truncated = proxy_header([127, 0, 20, 2], 8000, &[]);
+    truncated[15] = 200;
+    assert_eq!(send_raw(&address, &[truncated[..20].to_vec()].concat()), "", "a header that never ends");
+    let mut forged = proxy_header([127, 0, 20, 2], 8000, &[0xd0, 0xff, 0xff]);
+    forged.extend(request);
+    assert!(!send_raw(&address, &forged).starts_with("HTTP/1.1 200"), "a TLV longer than the header");
+}
+
+#[test]
+fn limits_fail_open_while_redis_is_away_and_hold_again_when_it_is_back() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let mut redis = Redis::start();
+    let folder = Folder::example();
+    let waykeeper = Waykeeper::up(&folder, &["--redis", &redis.url()]);
+    folder.apply_walkthrough("ratelimit-httpbin2");
+    waykeeper.within_a_second("limited", &get("httpbin2"), |r| r.status == 429);
+    redis.kill();
+    for _ in 0..3 {
+        let reply = get("httpbin2").send();
+        assert_eq!(reply.status, 200, "{reply:?}");
+    }
+    let _redis = redis.restart();
+    eventually("limited again", Duration::from_secs(5), || {
+        let reply = get("httpbin2").send();
+        if reply.status == 429 { Ok(()) } else { Err(format!("{reply:?}")) }
+    });
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_said_at_once() {
+    let output = Command::new(binary("waykeeper")).args(["up", "--admin", "nowhere"]).output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("PATH") || text.contains("--admin"), "{text}");
+
+    let folder = Folder::example();
+    folder.apply("wrong.yaml", "apiVersion: v1\nkind: Servise\nmetadata: {name: a}\n");
+    let output = Command::new(binary("waykeeper")).arg("validate").arg(folder.path()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains("Servise"), "{text}");
+}
