@@ -1,0 +1,227 @@
+//! What each node is to have, and what its sessions made of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use metrics::{gauge, histogram};
+use parking_lot::Mutex;
+use proto::ResourceSet;
+use tokio::sync::watch;
+
+use crate::session::{Nack, SessionState};
+
+/// What the sessions of one node have made of what was set for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AckState {
+    /// How many streams speak for the node.
+    pub sessions: usize,
+    /// The newest generation every session has answered in full; 0 for none.
+    pub generation: u64,
+    /// What any session refuses at present.
+    pub nacks: Vec<Nack>,
+}
+
+/// The state of every node, by node id.
+pub type Acks = Arc<BTreeMap<String, AckState>>;
+
+/// What one node is to have.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub resources: Arc<ResourceSet>,
+    pub generation: u64,
+}
+
+/// Resources in, acknowledgements out; shared by all streams.
+#[derive(Debug, Clone)]
+pub struct Hub(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    nodes: Mutex<BTreeMap<String, Node>>,
+    acks: watch::Sender<Acks>,
+    next_session: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Node {
+    target: watch::Sender<Option<Target>>,
+    set_at: Instant,
+    sessions: BTreeMap<u64, SessionState>,
+}
+
+impl Default for Node {
+    fn default() -> Self {
+        Self { target: watch::Sender::new(None), set_at: Instant::now(), sessions: BTreeMap::new() }
+    }
+}
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Hub {
+    /// A hub in which no node has anything.
+    pub fn new() -> Self {
+        let acks = watch::Sender::new(Acks::default());
+        Self(Arc::new(Inner { nodes: Mutex::default(), acks, next_session: AtomicU64::new(1) }))
+    }
+
+    /// Says what `node` is to have from now on. `generation` counts up.
+    pub fn set(&self, node: &str, resources: Arc<ResourceSet>, generation: u64) {
+        let mut nodes = self.0.nodes.lock();
+        let entry = nodes.entry(node.to_owned()).or_default();
+        entry.set_at = Instant::now();
+        entry.target.send_replace(Some(Target { resources, generation }));
+        self.publish(node, entry);
+    }
+
+    /// Says that `node` is to have nothing new. A session it still has keeps what it was given.
+    pub fn remove(&self, node: &str) {
+        let mut nodes = self.0.nodes.lock();
+        let Some(entry) = nodes.get_mut(node) else { return };
+        entry.target.send_replace(None);
+        if entry.sessions.is_empty() {
+            nodes.remove(node);
+        }
+        self.unpublish(node);
+    }
+
+    /// The nodes for which something was set.
+    pub fn nodes(&self) -> Vec<String> {
+        let nodes = self.0.nodes.lock();
+        nodes.iter().filter(|(_, node)| node.target.borrow().is_some()).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// What each node acknowledged, from now on.
+    pub fn watch_acks(&self) -> watch::Receiver<Acks> {
+        self.0.acks.subscribe()
+    }
+
+    /// A new session of `node`: what it is to have, and where it reports.
+    pub(crate) fn join(&self, node: &str) -> (watch::Receiver<Option<Target>>, Membership) {
+        let id = self.0.next_session.fetch_add(1, Ordering::Relaxed);
+        let mut nodes = self.0.nodes.lock();
+        let entry = nodes.entry(node.to_owned()).or_default();
+        entry.sessions.insert(id, SessionState::default());
+        gauge!("pilot_xds").increment(1.0);
+        let mut target = entry.target.subscribe();
+        // A session reads what stands before it waits for a change.
+        target.mark_changed();
+        self.publish(node, entry);
+        (target, Membership { hub: self.clone(), node: node.to_owned(), id })
+    }
+
+    fn report(&self, node: &str, id: u64, state: SessionState) {
+        let mut nodes = self.0.nodes.lock();
+        let Some(entry) = nodes.get_mut(node) else { return };
+        let Some(known) = entry.sessions.get_mut(&id) else { return };
+        if state.generation > known.generation {
+            histogram!("pilot_proxy_convergence_time").record(entry.set_at.elapsed().as_secs_f64());
+        }
+        *known = state;
+        self.publish(node, entry);
+    }
+
+    fn leave(&self, node: &str, id: u64) {
+        gauge!("pilot_xds").decrement(1.0);
+        let mut nodes = self.0.nodes.lock();
+        let Some(entry) = nodes.get_mut(node) else { return };
+        entry.sessions.remove(&id);
+        if entry.sessions.is_empty() && entry.target.borrow().is_none() {
+            nodes.remove(node);
+        } else {
+            self.publish(node, entry);
+        }
+    }
+
+    fn publish(&self, id: &str, node: &Node) {
+        if node.target.borrow().is_none() {
+            return;
+        }
+        let state = summary(node);
+        self.0.acks.send_if_modified(|acks| {
+            if acks.get(id) == Some(&state) {
+                return false;
+            }
+            Arc::make_mut(acks).insert(id.to_owned(), state);
+            true
+        });
+    }
+
+    fn unpublish(&self, id: &str) {
+        self.0.acks.send_if_modified(|acks| acks.contains_key(id) && Arc::make_mut(acks).remove(id).is_some());
+    }
+}
+
+fn summary(node: &Node) -> AckState {
+    let mut nacks: Vec<Nack> = Vec::new();
+    for nack in node.sessions.values().flat_map(|session| &session.nacks) {
+        if !nacks.contains(nack) {
+            nacks.push(nack.clone());
+        }
+    }
+    let generation = node.sessions.values().map(|session| session.generation).min().unwrap_or_default();
+    AckState { sessions: node.sessions.len(), generation, nacks }
+}
+
+/// A session's place in the hub; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Membership {
+    hub: Hub,
+    node: String,
+    id: u64,
+}
+
+impl Membership {
+    /// Tells the hub how far the session has come.
+    pub fn report(&self, state: SessionState) {
+        self.hub.report(&self.node, self.id, state);
+    }
+}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        self.hub.leave(&self.node, self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(generation: u64) -> SessionState {
+        SessionState { generation, nacks: Vec::new() }
+    }
+
+    #[test]
+    fn a_generation_counts_once_every_session_of_the_node_has_it() {
+        let hub = Hub::new();
+        hub.set("a", Arc::default(), 7);
+        let acks = hub.watch_acks();
+        let (_, one) = hub.join("a");
+        let (_, two) = hub.join("a");
+        one.report(at(7));
+        assert_eq!(acks.borrow()["a"], AckState { sessions: 2, generation: 0, nacks: vec![] });
+        two.report(at(7));
+        assert_eq!(acks.borrow()["a"].generation, 7);
+        drop((one, two));
+        assert_eq!(acks.borrow()["a"], AckState::default(), "without a session nothing is programmed");
+    }
+
+    #[test]
+    fn a_node_nobody_declared_leaves_no_trace() {
+        let hub = Hub::new();
+        let (target, session) = hub.join("stranger");
+        assert!(target.borrow().is_none());
+        assert!(hub.watch_acks().borrow().is_empty());
+        drop(session);
+        assert!(hub.0.nodes.lock().is_empty());
+        hub.set("a", Arc::default(), 1);
+        hub.remove("a");
+        assert!(hub.nodes().is_empty() && hub.watch_acks().borrow().is_empty());
+    }
+}

@@ -1,0 +1,280 @@
+//! What a client asked for of one type, what it was told, and what it made of it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use proto::envoy::service::discovery::v3 as pb;
+use proto::{Resource, ResourceType};
+
+use super::rejection::{Nack, Rejection, presentable};
+
+/// The resources of one type.
+pub(super) type ByName = BTreeMap<String, Arc<Resource>>;
+
+/// One type on one stream.
+#[derive(Debug, Default)]
+pub(super) struct Subscription {
+    pub wildcard: bool,
+    pub names: BTreeSet<String>,
+    pub entries: BTreeMap<String, Entry>,
+    pub rejections: BTreeMap<String, Rejection>,
+    pub in_flight: BTreeMap<u64, InFlight>,
+    /// What was told may differ from what is to be told.
+    pub dirty: bool,
+    /// There may be something to remove.
+    pub removals_due: bool,
+    /// An answer is expected even if it is empty.
+    unanswered: bool,
+    /// Parts of a rejected response, to be tried apart.
+    apart: VecDeque<Vec<(String, String)>>,
+}
+
+/// One name on one stream.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub told: Told,
+    pub acked: Option<String>,
+}
+
+/// What the client was told of a name last.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Told {
+    #[default]
+    Nothing,
+    Absent,
+    Version(String),
+}
+
+/// A response that was not answered yet.
+#[derive(Debug)]
+pub(super) struct InFlight {
+    /// Names and versions; empty when the response only removes.
+    pub sent: Vec<(String, String)>,
+    pub generation: u64,
+}
+
+/// What the next response is to hold.
+pub(super) struct Additions {
+    pub resources: Vec<Arc<Resource>>,
+    /// Names asked for that do not exist: said at once, or Envoy would wait for them.
+    pub absent: Vec<String>,
+}
+
+/// Whether a client that names nothing wants all resources of `kind`.
+pub(super) fn by_wildcard(kind: ResourceType) -> bool {
+    matches!(kind, ResourceType::Cluster | ResourceType::Listener)
+}
+
+/// Whether two sets of one type hold the same names and versions.
+pub(super) fn same(old: Option<&ByName>, new: Option<&ByName>) -> bool {
+    let empty = ByName::new();
+    let (old, new) = (old.unwrap_or(&empty), new.unwrap_or(&empty));
+    old.len() == new.len()
+        && old.iter().zip(new).all(|((a, x), (b, y))| a == b && (Arc::ptr_eq(x, y) || x.version == y.version))
+}
+
+/// A resource as it stands in a response.
+pub(super) fn wire(resource: &Resource) -> pb::Resource {
+    pb::Resource {
+        name: resource.name.clone(),
+        version: resource.version.clone(),
+        resource: Some(resource.body.clone()),
+        ..Default::default()
+    }
+}
+
+impl Subscription {
+    /// Takes what is said only once, in the first request of a type on a stream.
+    pub fn greet(&mut self, kind: ResourceType, request: &pb::DeltaDiscoveryRequest) {
+        self.wildcard = by_wildcard(kind) && request.resource_names_subscribe.is_empty();
+        self.unanswered = self.wildcard && request.initial_resource_versions.is_empty();
+        self.dirty = true;
+        self.removals_due = true;
+        // A cluster may have been left warming by the last stream; it needs its endpoints again.
+        if kind != ResourceType::Endpoint {
+            for (name, version) in &request.initial_resource_versions {
+                let entry = Entry { told: Told::Version(version.clone()), acked: Some(version.clone()) };
+                self.entries.insert(name.clone(), entry);
+            }
+        }
+    }
+
+    /// Takes names that are wanted from now on, and names that no longer are.
+    pub fn subscribe(&mut self, wanted: &[String], unwanted: &[String], first: bool) {
+        for name in wanted {
+            self.dirty = true;
+            if name == "*" {
+                self.unanswered |= !self.wildcard && self.entries.is_empty();
+                self.wildcard = true;
+                continue;
+            }
+            self.names.insert(name.clone());
+            // Whoever asks again has forgotten, unless a new stream says what it still has.
+            let entry = self.entries.entry(name.clone()).or_default();
+            if !first {
+                entry.told = Told::Nothing;
+            }
+        }
+        for name in unwanted {
+            if name == "*" {
+                self.wildcard = false;
+                let names = &self.names;
+                self.entries.retain(|name, _| names.contains(name));
+                self.rejections.retain(|name, _| names.contains(name));
+            } else if self.names.remove(name) && !self.wildcard {
+                self.entries.remove(name);
+                self.rejections.remove(name);
+            }
+        }
+        if first && !self.wildcard {
+            let names = &self.names;
+            self.entries.retain(|name, _| names.contains(name));
+        }
+    }
+
+    /// Whether the client wants the resource of this name.
+    pub fn wants(&self, name: &str) -> bool {
+        self.wildcard || self.names.contains(name)
+    }
+
+    /// The next response to send, if anything is to be said.
+    pub fn next_additions(&mut self, target: Option<&ByName>) -> Option<Additions> {
+        while let Some(part) = self.apart.pop_front() {
+            let resources = self.still_wanted(part, target);
+            if !resources.is_empty() {
+                return Some(Additions { resources, absent: Vec::new() });
+            }
+        }
+        if !self.dirty {
+            return None;
+        }
+        self.dirty = false;
+        let additions = Additions { resources: self.untold(target), absent: self.untold_absent(target) };
+        for resource in &additions.resources {
+            self.entries.entry(resource.name.clone()).or_default().told = Told::Version(resource.version.clone());
+        }
+        for name in &additions.absent {
+            self.entries.entry(name.clone()).or_default().told = Told::Absent;
+            self.rejections.remove(name);
+        }
+        let answer = std::mem::take(&mut self.unanswered);
+        (answer || !additions.resources.is_empty() || !additions.absent.is_empty()).then_some(additions)
+    }
+
+    fn untold(&self, target: Option<&ByName>) -> Vec<Arc<Resource>> {
+        let Some(target) = target else { return Vec::new() };
+        let untold = |resource: &&Arc<Resource>| match self.entries.get(&resource.name).map(|entry| &entry.told) {
+            Some(Told::Version(version)) => *version != resource.version,
+            _ => true,
+        };
+        if self.wildcard {
+            target.values().filter(untold).cloned().collect()
+        } else {
+            self.names.iter().filter_map(|name| target.get(name)).filter(untold).cloned().collect()
+        }
+    }
+
+    fn untold_absent(&self, target: Option<&ByName>) -> Vec<String> {
+        let missing = |name: &&String| {
+            !target.is_some_and(|target| target.contains_key(*name))
+                && self.entries.get(*name).is_none_or(|entry| entry.told == Told::Nothing)
+        };
+        self.names.iter().filter(missing).cloned().collect()
+    }
+
+    fn still_wanted(&self, part: Vec<(String, String)>, target: Option<&ByName>) -> Vec<Arc<Resource>> {
+        let current = |(name, version): (String, String)| {
+            let told = &self.entries.get(&name)?.told;
+            let resource = target?.get(&name)?;
+            (resource.version == version && *told == Told::Version(version)).then(|| resource.clone())
+        };
+        part.into_iter().filter_map(current).collect()
+    }
+
+    /// The names to say are gone, which the client was told of.
+    pub fn next_removals(&mut self, target: Option<&ByName>) -> Vec<String> {
+        if !std::mem::take(&mut self.removals_due) {
+            return Vec::new();
+        }
+        let exists = |name: &String| target.is_some_and(|target| target.contains_key(name));
+        let told = |entry: &Entry| matches!(entry.told, Told::Version(_));
+        let gone: Vec<String> =
+            self.entries.iter().filter(|(name, entry)| told(entry) && !exists(name)).map(|(n, _)| n.clone()).collect();
+        for name in &gone {
+            self.rejections.remove(name);
+            if self.names.contains(name) {
+                self.entries.insert(name.clone(), Entry { told: Told::Absent, acked: None });
+            } else {
+                self.entries.remove(name);
+            }
+        }
+        gone
+    }
+
+    /// Makes the client be told of `name` again, if it wants it.
+    pub fn forget(&mut self, name: &str) {
+        if self.wants(name)
+            && let Some(entry) = self.entries.get_mut(name)
+        {
+            entry.told = Told::Nothing;
+            self.dirty = true;
+        }
+    }
+
+    /// The client took everything in a response.
+    pub fn accepted(&mut self, answered: InFlight) {
+        for (name, version) in answered.sent {
+            if let Some(entry) = self.entries.get_mut(&name) {
+                entry.acked = Some(version);
+                self.rejections.remove(&name);
+            }
+        }
+    }
+
+    /// The client refused a response. It may have taken part of it, so the
+    /// resources are tried apart, half by half, until it is known which are bad.
+    pub fn rejected(&mut self, kind: ResourceType, mut answered: InFlight, message: &str) {
+        match answered.sent.len() {
+            0 => {}
+            1 => {
+                let message = presentable(kind, message);
+                for (name, version) in answered.sent {
+                    if self.entries.contains_key(&name) {
+                        let generation = answered.generation;
+                        self.rejections.insert(name, Rejection { version, message: message.clone(), generation });
+                    }
+                }
+            }
+            many => {
+                let second = answered.sent.split_off(many / 2);
+                self.apart.extend([answered.sent, second]);
+            }
+        }
+    }
+
+    /// Whether nothing is to be added and every addition was answered.
+    pub fn additions_answered(&self) -> bool {
+        !self.dirty && self.apart.is_empty() && self.in_flight.values().all(|in_flight| in_flight.sent.is_empty())
+    }
+
+    /// Whether the client took or refused this very version.
+    pub fn has_answered(&self, resource: &Resource) -> bool {
+        self.entries.get(&resource.name).is_some_and(|entry| entry.acked.as_deref() == Some(&resource.version))
+            || self.rejections.get(&resource.name).is_some_and(|rejection| rejection.version == resource.version)
+    }
+
+    /// Whether something was refused of which the client keeps an older version.
+    pub fn serves_old_versions(&self) -> bool {
+        self.rejections.keys().any(|name| self.entries.get(name).is_some_and(|entry| entry.acked.is_some()))
+    }
+
+    /// What is refused at present.
+    pub fn nacks(&self, kind: ResourceType) -> impl Iterator<Item = Nack> + '_ {
+        self.rejections.iter().map(move |(name, rejection)| Nack {
+            kind,
+            names: vec![name.clone()],
+            message: rejection.message.clone(),
+            generation: rejection.generation,
+        })
+    }
+}

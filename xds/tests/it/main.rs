@@ -1,0 +1,6 @@
+//! The session's rules one by one, its convergence under any sequence of events,
+//! and the service over real transports and with a real Envoy.
+#![allow(clippy::unwrap_used)]
+
+mod rules;
+mod support;
