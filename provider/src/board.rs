@@ -1,0 +1,161 @@
+//! Where everyone writes what became of the objects, and `/status` reads it.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use api::ObjectRef;
+use api::status::{ObjectStatus, Report};
+use parking_lot::RwLock;
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// A file that was read, and what is wrong with it as a file.
+///
+/// What is wrong with the objects in it stands with the objects.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileStatus {
+    /// The path, as it was found below the paths given.
+    pub path: PathBuf,
+    /// How many objects of the file count.
+    pub objects: usize,
+    /// What keeps the file, or a document of it, from being read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<FileProblem>,
+}
+
+/// One mistake in a file that cannot be put on an object.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct FileProblem {
+    /// Line, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// Column, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+    /// What is wrong and what to write instead. Never holds contents of a Secret.
+    pub message: String,
+}
+
+impl FileProblem {
+    /// A mistake of the file as a whole.
+    pub fn whole(message: impl Into<String>) -> Self {
+        Self { line: None, column: None, message: message.into() }
+    }
+}
+
+impl std::fmt::Display for FileProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => write!(f, "line {line}, column {column}: {}", self.message),
+            (Some(line), None) => write!(f, "line {line}: {}", self.message),
+            _ => f.write_str(&self.message),
+        }
+    }
+}
+
+/// All that is said about all objects, by everyone. Clones share it.
+#[derive(Debug, Clone)]
+pub struct StatusBoard(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    reports: RwLock<BTreeMap<&'static str, Report>>,
+    files: RwLock<Vec<FileStatus>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Default for StatusBoard {
+    fn default() -> Self {
+        Self(Arc::new(Inner { reports: RwLock::default(), files: RwLock::default(), changes: watch::Sender::new(0) }))
+    }
+}
+
+impl StatusBoard {
+    /// An empty board.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Replaces all that `author` has said.
+    pub fn publish(&self, author: &'static str, report: Report) {
+        let changed = {
+            let mut reports = self.0.reports.write();
+            let changed = reports.get(author) != Some(&report);
+            reports.insert(author, report);
+            changed
+        };
+        if changed {
+            self.0.changes.send_modify(|count| *count += 1);
+        }
+    }
+
+    /// Everything said about each object, with who said it, authors in alphabetical order.
+    pub fn merged(&self) -> BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> {
+        let mut merged: BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> = BTreeMap::new();
+        for (author, report) in self.0.reports.read().iter() {
+            for (object, statuses) in report {
+                let said = merged.entry(object.clone()).or_default();
+                said.extend(statuses.iter().map(|status| ((*author).to_owned(), status.clone())));
+            }
+        }
+        merged
+    }
+
+    /// Counts up with every change of what the board holds.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.0.changes.subscribe()
+    }
+
+    /// The files that were read, by path.
+    pub fn files(&self) -> Vec<FileStatus> {
+        self.0.files.read().clone()
+    }
+
+    /// Replaces the list of files.
+    pub fn publish_files(&self, files: Vec<FileStatus>) {
+        let changed = {
+            let mut held = self.0.files.write();
+            let changed = *held != files;
+            *held = files;
+            changed
+        };
+        if changed {
+            self.0.changes.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use api::Kind;
+    use api::status::Condition;
+
+    fn report(name: &str, message: &str) -> Report {
+        let status = ObjectStatus {
+            ancestor: String::new(),
+            conditions: vec![Condition::holds("Accepted", "Accepted", message)],
+        };
+        Report::from([(ObjectRef::new(Kind::Service, "shop", name), vec![status])])
+    }
+
+    #[test]
+    fn an_author_replaces_only_what_it_said_itself() {
+        let board = StatusBoard::new();
+        let mut changes = board.subscribe();
+        board.publish("waypoint", report("cart", "programmed"));
+        board.publish("extauth", report("cart", "compiled"));
+        board.publish("extauth", report("cart", "compiled again"));
+        assert!(changes.has_changed().is_ok_and(|changed| changed));
+        let merged = board.merged();
+        let said: Vec<_> =
+            merged.values().flatten().map(|(a, s)| (a.as_str(), s.conditions[0].message.as_str())).collect();
+        assert_eq!(said, [("extauth", "compiled again"), ("waypoint", "programmed")]);
+        changes.mark_unchanged();
+        board.publish("extauth", report("cart", "compiled again"));
+        assert!(changes.has_changed().is_ok_and(|changed| !changed), "the same words are no change");
+        board.publish("extauth", Report::new());
+        assert_eq!(board.merged().values().map(Vec::len).sum::<usize>(), 1);
+    }
+}

@@ -1,0 +1,190 @@
+//! Manifests in files and folders, watched.
+//!
+//! ```text
+//! notify, a slow poll ─▶ task ─▶ scan ─▶ files (settled, parsed) ─▶ assemble ─▶ watch, board
+//! ```
+//! The task only waits; each step of reading runs on a blocking thread.
+
+mod addresses;
+mod assemble;
+mod engine;
+mod files;
+mod scan;
+mod watching;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::Snapshot;
+use api::status::Report;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::error;
+
+use crate::board::{FileStatus, StatusBoard};
+use crate::{AUTHOR, StartError};
+use engine::Engine;
+use watching::{Hints, Interest, Watching};
+
+/// How a folder is read.
+#[derive(Debug, Clone)]
+pub struct FolderSettings {
+    /// Gives each Service without a loopback `spec.clusterIP` a loopback address of its own.
+    pub allocate_vips: bool,
+    /// How long the file system must be quiet before changes are read.
+    pub quiet: Duration,
+    /// After how long changes are read although it is not quiet.
+    pub max_delay: Duration,
+    /// How long a file must stay empty or gone before its objects count as deleted.
+    pub vanish: Duration,
+    /// How long a file someone still holds open for writing is left alone after its last write.
+    pub held_open: Duration,
+    /// How often everything is looked at even without events.
+    pub poll: Duration,
+}
+
+impl Default for FolderSettings {
+    fn default() -> Self {
+        Self {
+            allocate_vips: true,
+            quiet: Duration::from_millis(60),
+            max_delay: Duration::from_millis(500),
+            vanish: Duration::from_millis(150),
+            held_open: Duration::from_secs(2),
+            poll: Duration::from_secs(2),
+        }
+    }
+}
+
+/// What one reading of files and folders gave.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What is declared.
+    pub snapshot: Snapshot,
+    /// What is to be said of each object.
+    pub report: Report,
+    /// The files and what is wrong with them as files.
+    pub files: Vec<FileStatus>,
+}
+
+/// Reads `paths` once, for `validate PATH…`. Blocks.
+pub fn load(paths: &[PathBuf]) -> Loaded {
+    let mut engine = Engine::new(paths.to_vec(), FolderSettings::default());
+    engine.load();
+    let assembled = engine.assemble();
+    Loaded { snapshot: assembled.snapshot, report: assembled.report, files: assembled.files }
+}
+
+/// Loads everything once, then follows changes in a task.
+pub(crate) async fn start(
+    paths: Vec<PathBuf>,
+    settings: FolderSettings,
+    board: StatusBoard,
+    shutdown: runtime::Shutdown,
+) -> Result<(watch::Receiver<Arc<Snapshot>>, JoinHandle<()>), StartError> {
+    if paths.is_empty() {
+        return Err(StartError::NoPaths);
+    }
+    let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+    let mut watching = Watching::start();
+    let mut engine = Engine::new(paths, settings.clone());
+    let (engine, watching, interest) = tokio::task::spawn_blocking(move || {
+        // Watch first, read second: what changes in between is seen by one of the two.
+        watching.follow(&engine.interest());
+        let interest = engine.load();
+        watching.follow(&interest);
+        (engine, watching, interest)
+    })
+    .await
+    .map_err(StartError::FirstLoad)?;
+    let mut follower = Follower { engine: Arc::new(Mutex::new(engine)), publish, board, settings };
+    follower.publish();
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            () = shutdown.begun() => {}
+            () = follower.follow(watching, interest) => {}
+        }
+        // Receivers keep the last snapshot; the sender lives on so that they do not see an end
+        // while the process is still draining.
+        std::future::pending::<()>().await;
+    });
+    Ok((snapshots, task))
+}
+
+struct Follower {
+    engine: Arc<Mutex<Engine>>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    board: StatusBoard,
+    settings: FolderSettings,
+}
+
+impl Follower {
+    async fn follow(&mut self, watching: Watching, mut interest: Interest) {
+        let watching = Arc::new(Mutex::new(watching));
+        let events = watching.lock().events();
+        let mut hints = Hints::new(self.settings.held_open);
+        // Right after the first reading once more: for what changed while it ran.
+        let mut due = Instant::now() + self.settings.quiet;
+        let mut first_event: Option<Instant> = None;
+        loop {
+            tokio::select! {
+                event = events.next() => {
+                    let now = Instant::now();
+                    if hints.take(event, &interest, now) {
+                        let first = *first_event.get_or_insert(now);
+                        due = (now + self.settings.quiet).min(first + self.settings.max_delay);
+                    }
+                    continue;
+                }
+                () = tokio::time::sleep_until(due.into()) => {}
+            }
+            first_event = None;
+            let round = hints.round(Instant::now());
+            for path in round.lost() {
+                watching.lock().forget(path);
+            }
+            let (engine, watcher) = (self.engine.clone(), watching.clone());
+            let step = tokio::task::spawn_blocking(move || {
+                let mut engine = engine.lock();
+                let mut step = engine.step(&round, Instant::now());
+                if watcher.lock().follow(&step.interest) {
+                    // A folder that was not watched until now may have changed unseen.
+                    step.again = Some(Duration::ZERO);
+                }
+                step
+            })
+            .await;
+            match step {
+                Ok(step) => {
+                    if step.changed {
+                        self.publish();
+                    }
+                    interest = step.interest;
+                    due = Instant::now() + step.again.unwrap_or(self.settings.poll).min(self.settings.poll);
+                }
+                Err(failure) => {
+                    // A fault of ours: what was served last goes on being served.
+                    error!(panicked = failure.is_panic(), "reading the manifests failed, trying again");
+                    metrics::counter!("waykeeper_provider_errors_total").increment(1);
+                    due = Instant::now() + self.settings.poll;
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self) {
+        let assembled = self.engine.lock().assemble();
+        assembled.record();
+        // Statuses first, so that whoever reacts to the snapshot finds them.
+        self.board.publish_files(assembled.files);
+        self.board.publish(AUTHOR, assembled.report);
+        if assembled.differs {
+            self.publish.send_replace(Arc::new(assembled.snapshot));
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! All files together: each step looks at the disk and says whether anything changed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use api::{Admission, Kind, ObjectRef, Problem, admit};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use super::FolderSettings;
+use super::assemble::{Assembled, Memory};
+use super::files::{FileRecord, Look};
+use super::scan::{Listing, list};
+use super::watching::{Interest, Round};
+use crate::board::FileProblem;
+use crate::manifest::{Document, Parsed};
+
+/// One object as one document declares it.
+#[derive(Debug)]
+pub(crate) struct Declared {
+    pub reference: ObjectRef,
+    /// Number of the document in its file, from 1.
+    pub document: usize,
+    /// Line where the document begins, from 1.
+    pub line: usize,
+    /// What the API server would say to it.
+    pub admission: Admission,
+    /// Equal for equal contents.
+    pub digest: blake3::Hash,
+}
+
+/// A file with the objects it declares, as last read whole.
+#[derive(Debug, Default)]
+pub(crate) struct Source {
+    pub record: FileRecord,
+    pub declared: Vec<Declared>,
+    /// Documents that name no object.
+    pub strays: Vec<FileProblem>,
+}
+
+/// What came of one step.
+pub(crate) struct Step {
+    /// Whether anything is to be assembled anew.
+    pub changed: bool,
+    /// When to look again, if not just by the poll.
+    pub again: Option<Duration>,
+    /// What to watch from now on.
+    pub interest: Interest,
+}
+
+/// The files below some paths, and the memory of what they declared.
+pub(crate) struct Engine {
+    roots: Vec<PathBuf>,
+    settings: FolderSettings,
+    sources: BTreeMap<PathBuf, Source>,
+    /// Paths that could not be looked at.
+    unknown: BTreeMap<PathBuf, String>,
+    memory: Memory,
+}
+
+impl Engine {
+    pub(crate) fn new(roots: Vec<PathBuf>, settings: FolderSettings) -> Self {
+        let memory = Memory::new(settings.allocate_vips);
+        Self { roots, settings, sources: BTreeMap::new(), unknown: BTreeMap::new(), memory }
+    }
+
+    /// What is to be watched as of now.
+    pub(crate) fn interest(&self) -> Interest {
+        Interest::of(&list(&self.roots))
+    }
+
+    /// Reads everything; blocks until files written right now have settled.
+    pub(crate) fn load(&mut self) -> Interest {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        loop {
+            let step = self.step(&Round::default(), Instant::now());
+            match step.again {
+                Some(again) if Instant::now() + again < deadline => std::thread::sleep(again),
+                _ => return step.interest,
+            }
+        }
+    }
+
+    /// Looks at every file and takes in what has settled.
+    pub(crate) fn step(&mut self, round: &Round, _now: Instant) -> Step {
+        let listing = list(&self.roots);
+        let mut changed = self.unknown != listing.unknown;
+        let mut again: Option<Duration> = None;
+        let mut later = |wait: Duration| again = Some(again.map_or(wait, |a| a.min(wait)));
+
+        // Oldest first, so that creation times follow the files' ages.
+        let mut files: Vec<_> = listing.files.iter().collect();
+        files.sort_by_key(|(path, found)| (found.stamp.modified, *path));
+        for (path, found) in files {
+            if let Some(wait) = round.open_for(&found.canonical) {
+                later(wait);
+                continue;
+            }
+            let source = self.sources.entry(path.clone()).or_default();
+            match source.record.look(path, found, round.touched(&found.canonical), self.settings.vanish) {
+                Look::Same => {}
+                Look::Later(wait) => later(wait),
+                Look::Unreadable(problem) => {
+                    changed |= source.record.problem.as_ref() != Some(&problem);
+                    source.record.problem = Some(problem);
+                }
+                Look::New(parsed, modified) => {
+                    source.take(parsed, modified, &mut self.memory);
+                    changed = true;
+                }
+            }
+        }
+        let vanish = self.settings.vanish;
+        self.sources.retain(|path, source| {
+            if listing.files.contains_key(path) || is_unknown(&listing, path) {
+                return true;
+            }
+            let wait = source.record.gone(vanish);
+            wait.into_iter().for_each(&mut later);
+            changed |= wait.is_none();
+            wait.is_some()
+        });
+        let interest = Interest::of(&listing);
+        self.unknown = listing.unknown;
+        Step { changed, again, interest }
+    }
+
+    /// The snapshot and statuses of what was read so far.
+    pub(crate) fn assemble(&mut self) -> Assembled {
+        self.memory.assemble(&self.sources, &self.unknown)
+    }
+}
+
+/// Whether `path` is or lies below one about which nothing could be learnt.
+/// What does not exist is known well enough.
+fn is_unknown(listing: &Listing, path: &Path) -> bool {
+    path.ancestors().any(|above| listing.unknown.contains_key(above)) && std::fs::symlink_metadata(path).is_ok()
+        || path.ancestors().any(|above| listing.unknown.get(above).is_some_and(|why| why.contains("permission denied")))
+}
+
+impl Source {
+    /// Takes in a file's new contents: whole, or not at all.
+    fn take(&mut self, parsed: Parsed, modified: SystemTime, memory: &mut Memory) {
+        let Parsed { documents, error } = parsed;
+        self.record.problem = error.clone();
+        match error {
+            // The last whole version stays, objects and all.
+            Some(_) if self.record.good => {}
+            // There is none. What can be read is kept, but only to be refused.
+            Some(error) => {
+                self.declare(documents, modified, memory);
+                for declared in &mut self.declared {
+                    let problem = Problem::error("", format!("its file cannot be read as a whole: {error}"));
+                    declared.admission.problems.insert(0, problem);
+                }
+            }
+            None => {
+                self.record.good = true;
+                self.declare(documents, modified, memory);
+            }
+        }
+    }
+
+    fn declare(&mut self, documents: Vec<Document>, modified: SystemTime, memory: &mut Memory) {
+        self.record.modified = Some(modified);
+        self.declared.clear();
+        self.strays.clear();
+        for Document { number, line, mut value } in documents {
+            memory.give_creation_time(&mut value, modified);
+            let admission = admit(&value);
+            match &admission.reference {
+                Some(reference) => self.declared.push(Declared {
+                    reference: reference.clone(),
+                    document: number,
+                    line,
+                    digest: digest(&value),
+                    admission,
+                }),
+                None => self.strays.extend(admission.problems.iter().map(|problem| FileProblem {
+                    line: Some(line),
+                    column: None,
+                    message: format!("document {number}: {problem}"),
+                })),
+            }
+        }
+    }
+}
+
+/// The hash of a value, computed without another copy of it.
+fn digest(value: &Value) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    // Writing to a hasher cannot fail, nor can a value fail to serialise.
+    drop(serde_json::to_writer(&mut hasher, value));
+    hasher.finalize()
+}
+
+/// When objects were first seen, so that "the oldest wins" means the same after every edit.
+#[derive(Debug, Default)]
+pub(crate) struct Births {
+    times: BTreeMap<ObjectRef, Timestamp>,
+    /// The last time given out and the age of the file it came from.
+    last: Option<(SystemTime, Timestamp)>,
+}
+
+impl Births {
+    /// Writes `metadata.creationTimestamp` into a manifest that has none.
+    pub(crate) fn give(&mut self, value: &mut Value, modified: SystemTime) {
+        let Some(reference) = reference_of(value) else { return };
+        let Some(Value::Object(metadata)) = value.get_mut("metadata") else { return };
+        if metadata.get("creationTimestamp").is_some_and(|time| !time.is_null()) {
+            return;
+        }
+        let time = self.of(&reference, modified);
+        metadata.insert("creationTimestamp".to_owned(), time.to_string().into());
+    }
+
+    /// The time of `reference`, new ones as old as their file but each later than the one before.
+    pub(crate) fn of(&mut self, reference: &ObjectRef, modified: SystemTime) -> Timestamp {
+        if let Some(time) = self.times.get(reference) {
+            return *time;
+        }
+        let mut time = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
+        if let Some((file, last)) = self.last
+            && file <= modified
+            && time <= last
+        {
+            time = last.checked_add(SignedDuration::from_micros(1)).unwrap_or(last);
+        }
+        self.last = Some((modified, time));
+        self.times.insert(reference.clone(), time);
+        time
+    }
+
+    /// Forgets all but what `is_declared`.
+    pub(crate) fn retain(&mut self, is_declared: impl Fn(&ObjectRef) -> bool) {
+        self.times.retain(|reference, _| is_declared(reference));
+    }
+}
+
+/// What a manifest names, before it is admitted.
+fn reference_of(value: &Value) -> Option<ObjectRef> {
+    let text = |value: &Value, key: &str| Some(value.get(key)?.as_str()?.to_owned());
+    let kind = Kind::find(&text(value, "apiVersion")?, &text(value, "kind")?)?;
+    let metadata = value.get("metadata")?;
+    let namespace = match text(metadata, "namespace").filter(|ns| !ns.is_empty()) {
+        _ if !kind.namespaced() => String::new(),
+        Some(namespace) => namespace,
+        None => "default".to_owned(),
+    };
+    Some(ObjectRef::new(kind, namespace, text(metadata, "name")?))
+}

@@ -1,0 +1,177 @@
+//! Which manifest files there are, and which folders must be watched to hear of others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+/// Bounds of one listing.
+const MAX_FILES: usize = 10_000;
+const MAX_DEPTH: usize = 32;
+
+/// What tells one state of a file from another without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub length: u64,
+    pub modified: SystemTime,
+    inode: (u64, u64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(crate) fn of(metadata: &Metadata) -> Self {
+        Self {
+            length: metadata.len(),
+            modified: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            inode: (metadata.dev(), metadata.ino()),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        }
+    }
+
+    /// Whether the last change is so recent that another one could leave the same stamp.
+    pub(crate) fn is_fresh(&self, now: SystemTime) -> bool {
+        let seconds = now.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_secs());
+        self.changed.0.saturating_add(2) >= i64::try_from(seconds).unwrap_or(i64::MAX)
+    }
+}
+
+/// A manifest file.
+#[derive(Debug, Clone)]
+pub(crate) struct Found {
+    /// Where its bytes are once all symbolic links are followed; events name this path.
+    pub canonical: PathBuf,
+    pub stamp: Stamp,
+}
+
+/// What lies below the paths.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// Files by the path under which they were found.
+    pub files: BTreeMap<PathBuf, Found>,
+    /// Folders that hold the files, canonical.
+    pub directories: BTreeSet<PathBuf>,
+    /// Paths outside of those folders whose coming or going matters: the roots and what they are waiting for.
+    pub awaited: BTreeSet<PathBuf>,
+    /// Paths about which nothing could be learnt: what is known of them stays as it is.
+    pub unknown: BTreeMap<PathBuf, String>,
+    visited: BTreeSet<PathBuf>,
+    seen: BTreeSet<PathBuf>,
+}
+
+/// Lists `roots`, which may be files, folders, or not there yet.
+pub(crate) fn list(roots: &[PathBuf]) -> Listing {
+    let mut listing = Listing::default();
+    for root in roots {
+        listing.root(root);
+    }
+    listing
+}
+
+impl Listing {
+    fn root(&mut self, root: &Path) {
+        match fs::metadata(root) {
+            Ok(metadata) if metadata.is_dir() => {
+                self.watch_parent(root);
+                self.folder(root, 0);
+            }
+            Ok(metadata) if metadata.is_file() => {
+                self.watch_parent(root);
+                self.file(root, &metadata);
+            }
+            Ok(_) => drop(self.unknown.insert(root.to_owned(), "neither a file nor a folder".to_owned())),
+            Err(error) if is_gone(&error) => {
+                self.watch_parent(root);
+                self.unknown.insert(root.to_owned(), "does not exist (yet); it is read as soon as it does".to_owned());
+            }
+            Err(error) => drop(self.unknown.insert(root.to_owned(), unreadable(&error))),
+        }
+    }
+
+    /// Watches the nearest folder above `path` that exists.
+    fn watch_parent(&mut self, path: &Path) {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut below = absolute.as_path();
+        for above in absolute.ancestors().skip(1) {
+            if let (Ok(canonical), Some(name)) = (fs::canonicalize(above), below.file_name()) {
+                self.awaited.insert(canonical.join(name));
+                return;
+            }
+            below = above;
+        }
+    }
+
+    /// All folders to watch.
+    pub(crate) fn watched(&self) -> BTreeSet<PathBuf> {
+        let above = self.awaited.iter().filter_map(|path| path.parent()).map(Path::to_owned);
+        self.directories.iter().cloned().chain(above).collect()
+    }
+
+    fn folder(&mut self, path: &Path, depth: usize) {
+        let Ok(canonical) = fs::canonicalize(path) else { return };
+        if !self.visited.insert(canonical.clone()) {
+            return;
+        }
+        if depth > MAX_DEPTH {
+            self.unknown.insert(path.to_owned(), format!("more than {MAX_DEPTH} folders deep; not read"));
+            return;
+        }
+        self.directories.insert(canonical);
+        let entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
+            Ok(entries) => entries,
+            Err(error) if is_gone(&error) => return,
+            Err(error) => return drop(self.unknown.insert(path.to_owned(), unreadable(&error))),
+        };
+        let mut paths: Vec<_> = entries.iter().map(fs::DirEntry::path).filter(|path| !is_ignored(path)).collect();
+        paths.sort();
+        for path in paths {
+            match fs::metadata(&path) {
+                Ok(metadata) if metadata.is_dir() => self.folder(&path, depth + 1),
+                Ok(metadata) if metadata.is_file() && is_manifest(&path) => self.file(&path, &metadata),
+                Ok(_) => {}
+                Err(error) if is_gone(&error) => {}
+                Err(error) if is_manifest(&path) => drop(self.unknown.insert(path, unreadable(&error))),
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn file(&mut self, path: &Path, metadata: &Metadata) {
+        let Ok(canonical) = fs::canonicalize(path) else { return };
+        // The same file by two ways is one file.
+        if !self.seen.insert(canonical.clone()) {
+            return;
+        }
+        if self.files.len() >= MAX_FILES {
+            self.unknown.insert(path.to_owned(), format!("more than {MAX_FILES} files; not read"));
+            return;
+        }
+        // Behind a symbolic link, writes happen in another folder.
+        self.directories.extend(canonical.parent().map(Path::to_owned));
+        self.files.insert(path.to_owned(), Found { canonical, stamp: Stamp::of(metadata) });
+    }
+}
+
+/// `NotADirectory` comes when a folder on the way became a file.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+pub(crate) fn unreadable(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => "cannot be read: permission denied".to_owned(),
+        kind => format!("cannot be read: {kind}"),
+    }
+}
+
+/// Hidden files (also Kubernetes' `..data`), editors' backups, swap and lock files.
+fn is_ignored(path: &Path) -> bool {
+    let Some(name) = path.file_name() else { return true };
+    let name = name.to_string_lossy();
+    name.starts_with(['.', '#']) || name.ends_with(['~', '#']) || name.ends_with(".swp") || name.ends_with(".tmp")
+}
+
+fn is_manifest(path: &Path) -> bool {
+    path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
+}
