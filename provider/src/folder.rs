@@ -151,7 +151,7 @@ impl Follower {
             let (engine, watcher) = (self.engine.clone(), watching.clone());
             let step = tokio::task::spawn_blocking(move || {
                 let mut engine = engine.lock();
-                let mut step = engine.step(&round, Instant::now());
+                let mut step = engine.step(&round);
                 if watcher.lock().follow(&step.interest) {
                     // A folder that was not watched until now may have changed unseen.
                     step.again = Some(Duration::ZERO);

@@ -103,7 +103,7 @@ impl Memory {
     pub(crate) fn assemble(
         &mut self,
         sources: &BTreeMap<PathBuf, Source>,
-        unknown: &BTreeMap<PathBuf, String>,
+        unread: &BTreeMap<&PathBuf, &str>,
     ) -> Assembled {
         let candidates = candidates(sources);
         self.good.retain(|reference, _| candidates.contains_key(reference));
@@ -125,7 +125,7 @@ impl Memory {
         let kinds = Kind::ALL
             .iter()
             .map(|kind| (*kind, self.served.iter().filter(|(r, s)| r.kind == *kind && s.object.is_some()).count()));
-        Assembled { differs, report, files: files(sources, unknown), rejected, kinds: kinds.collect(), snapshot }
+        Assembled { differs, report, files: files(sources, unread), rejected, kinds: kinds.collect(), snapshot }
     }
 
     /// The newest declaration wins; if it cannot be used, what was good last stays.
@@ -338,13 +338,13 @@ fn label(metadata: &mut ObjectMeta, name: &str) {
     metadata.labels.get_or_insert_default().insert(NAMESPACE_NAME.to_owned(), name.to_owned());
 }
 
-fn files(sources: &BTreeMap<PathBuf, Source>, unknown: &BTreeMap<PathBuf, String>) -> Vec<FileStatus> {
+fn files(sources: &BTreeMap<PathBuf, Source>, unread: &BTreeMap<&PathBuf, &str>) -> Vec<FileStatus> {
     let mut files: BTreeMap<&Path, FileStatus> = BTreeMap::new();
     for (path, source) in sources {
         let problems = source.record.problem.iter().chain(&source.strays).cloned().collect();
         files.insert(path, FileStatus { path: path.clone(), objects: source.declared.len(), problems });
     }
-    for (path, why) in unknown {
+    for (&path, &why) in unread {
         let file = files.entry(path).or_insert_with(|| FileStatus { path: path.clone(), objects: 0, problems: vec![] });
         file.problems.push(FileProblem::whole(why));
     }

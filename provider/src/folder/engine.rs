@@ -1,6 +1,6 @@
 //! All files together: each step looks at the disk and says whether anything changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -56,13 +56,15 @@ pub(crate) struct Engine {
     sources: BTreeMap<PathBuf, Source>,
     /// Paths that could not be looked at.
     unknown: BTreeMap<PathBuf, String>,
+    /// Paths given that do not exist.
+    missing: BTreeSet<PathBuf>,
     memory: Memory,
 }
 
 impl Engine {
     pub(crate) fn new(roots: Vec<PathBuf>, settings: FolderSettings) -> Self {
         let memory = Memory::new(settings.allocate_vips);
-        Self { roots, settings, sources: BTreeMap::new(), unknown: BTreeMap::new(), memory }
+        Self { roots, settings, sources: BTreeMap::new(), unknown: BTreeMap::new(), missing: BTreeSet::new(), memory }
     }
 
     /// What is to be watched as of now.
@@ -74,7 +76,7 @@ impl Engine {
     pub(crate) fn load(&mut self) -> Interest {
         let deadline = Instant::now() + Duration::from_secs(2);
         loop {
-            let step = self.step(&Round::default(), Instant::now());
+            let step = self.step(&Round::default());
             match step.again {
                 Some(again) if Instant::now() + again < deadline => std::thread::sleep(again),
                 _ => return step.interest,
@@ -83,9 +85,9 @@ impl Engine {
     }
 
     /// Looks at every file and takes in what has settled.
-    pub(crate) fn step(&mut self, round: &Round, _now: Instant) -> Step {
+    pub(crate) fn step(&mut self, round: &Round) -> Step {
         let listing = list(&self.roots);
-        let mut changed = self.unknown != listing.unknown;
+        let mut changed = self.unknown != listing.unknown || self.missing != listing.missing;
         let mut again: Option<Duration> = None;
         let mut later = |wait: Duration| again = Some(again.map_or(wait, |a| a.min(wait)));
 
@@ -123,20 +125,21 @@ impl Engine {
         });
         let interest = Interest::of(&listing);
         self.unknown = listing.unknown;
+        self.missing = listing.missing;
         Step { changed, again, interest }
     }
 
     /// The snapshot and statuses of what was read so far.
     pub(crate) fn assemble(&mut self) -> Assembled {
-        self.memory.assemble(&self.sources, &self.unknown)
+        let missing = self.missing.iter().map(|path| (path, "does not exist (yet); it is read as soon as it does"));
+        let unread = self.unknown.iter().map(|(path, why)| (path, why.as_str())).chain(missing).collect();
+        self.memory.assemble(&self.sources, &unread)
     }
 }
 
 /// Whether `path` is or lies below one about which nothing could be learnt.
-/// What does not exist is known well enough.
 fn is_unknown(listing: &Listing, path: &Path) -> bool {
-    path.ancestors().any(|above| listing.unknown.contains_key(above)) && std::fs::symlink_metadata(path).is_ok()
-        || path.ancestors().any(|above| listing.unknown.get(above).is_some_and(|why| why.contains("permission denied")))
+    path.ancestors().any(|above| listing.unknown.contains_key(above))
 }
 
 impl Source {

@@ -56,6 +56,8 @@ pub(crate) struct Listing {
     pub awaited: BTreeSet<PathBuf>,
     /// Paths about which nothing could be learnt: what is known of them stays as it is.
     pub unknown: BTreeMap<PathBuf, String>,
+    /// Paths given that do not exist.
+    pub missing: BTreeSet<PathBuf>,
     visited: BTreeSet<PathBuf>,
     seen: BTreeSet<PathBuf>,
 }
@@ -83,7 +85,7 @@ impl Listing {
             Ok(_) => drop(self.unknown.insert(root.to_owned(), "neither a file nor a folder".to_owned())),
             Err(error) if is_gone(&error) => {
                 self.watch_parent(root);
-                self.unknown.insert(root.to_owned(), "does not exist (yet); it is read as soon as it does".to_owned());
+                self.missing.insert(root.to_owned());
             }
             Err(error) => drop(self.unknown.insert(root.to_owned(), unreadable(&error))),
         }
