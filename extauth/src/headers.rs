@@ -1,0 +1,177 @@
+//! What the steps of a chain do to a request's headers, merged as Envoy would apply it step by step.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// A header's value. It comes from a Secret, so it is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Value(Arc<str>);
+
+impl Value {
+    /// Takes `text` if a header can carry it: not empty, no control characters, not too long.
+    pub fn new(text: &str) -> Option<Value> {
+        let fits = !text.is_empty() && text.len() <= MOST_BYTES;
+        let clean = !text.chars().any(|c| c.is_control() && c != '\t');
+        (fits && clean).then(|| Value(text.into()))
+    }
+
+    /// The text itself, for the answer to Envoy.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    fn joined(&self, more: &Value) -> Value {
+        Value(format!("{},{}", self.0, more.0).into())
+    }
+}
+
+impl fmt::Debug for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Longer values are dropped when their Secret is read.
+pub const MOST_BYTES: usize = 8 * 1024;
+
+/// What happens to one header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Mutation {
+    /// It gets this value, whatever the client sent.
+    Overwrite(Value),
+    /// This is added to what the client sent.
+    Append(Value),
+    /// It is taken out.
+    Remove,
+}
+
+/// The sum of what the steps so far do to the request's headers, by lower-case name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Mutations(BTreeMap<Arc<str>, Mutation>);
+
+impl Mutations {
+    /// Does `mutation` to header `name` after everything done so far.
+    pub fn apply(&mut self, name: &Arc<str>, mutation: Mutation) {
+        let merged = match (self.0.get(name), mutation) {
+            (Some(Mutation::Overwrite(before)), Mutation::Append(more)) => Mutation::Overwrite(before.joined(&more)),
+            (Some(Mutation::Append(before)), Mutation::Append(more)) => Mutation::Append(before.joined(&more)),
+            // The client's value is gone, so this is all there is.
+            (Some(Mutation::Remove), Mutation::Append(value)) => Mutation::Overwrite(value),
+            (_, mutation) => mutation,
+        };
+        self.0.insert(name.clone(), merged);
+    }
+
+    /// Takes out each of `names` that no step has touched.
+    pub fn seal<'a>(&mut self, names: impl IntoIterator<Item = &'a Arc<str>>) {
+        for name in names {
+            if !self.0.contains_key(name) {
+                self.0.insert(name.clone(), Mutation::Remove);
+            }
+        }
+    }
+
+    /// The value of `name` that the next step sees, given the client's.
+    pub fn seen<'a>(&'a self, name: &str, sent: Option<Cow<'a, [u8]>>) -> Option<Cow<'a, [u8]>> {
+        match (self.0.get(name), sent) {
+            (None, sent) => sent,
+            (Some(Mutation::Remove), _) => None,
+            (Some(Mutation::Overwrite(value)), _) => Some(Cow::Borrowed(value.0.as_bytes())),
+            (Some(Mutation::Append(value)), None) => Some(Cow::Borrowed(value.0.as_bytes())),
+            (Some(Mutation::Append(value)), Some(sent)) => {
+                Some(Cow::Owned([sent.as_ref(), b",", value.0.as_bytes()].concat()))
+            }
+        }
+    }
+
+    /// Every header touched and what becomes of it, by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Mutation)> {
+        self.0.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        Value::new(text).unwrap()
+    }
+
+    #[test]
+    fn a_step_sees_what_earlier_steps_did() {
+        let (one, two): (Arc<str>, Arc<str>) = ("one".into(), "two".into());
+        let mut mutations = Mutations::default();
+        mutations.apply(&one, Mutation::Overwrite(value("bar")));
+        mutations.apply(&one, Mutation::Append(value("baz")));
+        mutations.apply(&two, Mutation::Overwrite(value("asd")));
+        assert_eq!(mutations.seen("one", Some(b"foo"[..].into())).as_deref(), Some(&b"bar,baz"[..]));
+        assert_eq!(mutations.seen("two", None).as_deref(), Some(&b"asd"[..]));
+        assert_eq!(mutations.seen("three", Some(b"x"[..].into())).as_deref(), Some(&b"x"[..]));
+    }
+
+    #[test]
+    fn values_no_header_can_carry_are_refused() {
+        for text in ["", "a\nb", "a\r", "\0", "a\u{7f}", "a\u{85}"] {
+            assert_eq!(Value::new(text), None, "{text:?}");
+        }
+        assert_eq!(Value::new(&"a".repeat(MOST_BYTES + 1)), None);
+        assert!(Value::new("solo.io\tü").is_some());
+        assert_eq!(format!("{:?}", value("canary")), "[redacted]");
+    }
+
+    #[derive(Debug, Clone)]
+    enum Op {
+        Set(usize, String),
+        Add(usize, String),
+        Del(usize),
+    }
+
+    fn op() -> impl Strategy<Value = Op> {
+        prop_oneof![
+            (0..3usize, "[a-z]{1,3}").prop_map(|(n, v)| Op::Set(n, v)),
+            (0..3usize, "[a-z]{1,3}").prop_map(|(n, v)| Op::Add(n, v)),
+            (0..3usize).prop_map(Op::Del),
+        ]
+    }
+
+    proptest! {
+        /// Merging first and applying once gives what applying one by one gives.
+        #[test]
+        fn merging_equals_applying_step_by_step(
+            sent in prop::collection::vec(prop::option::of("[a-z]{1,3}"), 3),
+            ops in prop::collection::vec(op(), 0..12),
+        ) {
+            let names: Vec<Arc<str>> = ["a", "b", "c"].into_iter().map(Arc::from).collect();
+            let mut straight = sent.clone();
+            let mut merged = Mutations::default();
+            for op in &ops {
+                match op {
+                    Op::Set(n, v) => {
+                        straight[*n] = Some(v.clone());
+                        merged.apply(&names[*n], Mutation::Overwrite(value(v)));
+                    }
+                    Op::Add(n, v) => {
+                        straight[*n] = Some(match &straight[*n] { Some(old) => format!("{old},{v}"), None => v.clone() });
+                        merged.apply(&names[*n], Mutation::Append(value(v)));
+                    }
+                    Op::Del(n) => {
+                        straight[*n] = None;
+                        merged.apply(&names[*n], Mutation::Remove);
+                    }
+                }
+            }
+            for (n, name) in names.iter().enumerate() {
+                let before = sent[n].as_ref().map(|v| Cow::Borrowed(v.as_bytes()));
+                let seen = merged.seen(name, before).map(|v| String::from_utf8(v.into_owned()).unwrap());
+                prop_assert_eq!(&seen, &straight[n]);
+            }
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! `extauth PATH…`: the ext_authz service by itself.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+use clap::error::ErrorKind;
+
+use extauth::settings::{Cli, Command};
+use provider::{FolderSettings, Provider, StatusBoard};
+use runtime::{Admin, Listener, Readiness, Shutdown, Tasks};
+
+/// How long calls under way may take to end after a signal.
+const DRAIN: Duration = Duration::from_secs(10);
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            return ExitCode::from(if asked { 0 } else { runtime::EXIT_USAGE });
+        }
+    };
+    if let Some(Command::Validate { paths }) = &cli.command {
+        return extauth::validate::validate(paths, &mut std::io::stdout());
+    }
+    let done = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+        .and_then(|runtime| runtime.block_on(run(cli)));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<()> {
+    let telemetry = runtime::telemetry::init("extauth", &cli.telemetry)?;
+    let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
+    shutdown.on_signals().context("handling signals")?;
+    let grpc = Listener::bind(&cli.grpc).await?;
+    let admin = Listener::bind(&cli.admin).await?;
+    tracing::info!(grpc = %grpc.local_addr()?, admin = %admin.local_addr()?, "listening");
+
+    let board = StatusBoard::new();
+    let folder = FolderSettings { allocate_vips: false, ..FolderSettings::default() };
+    let provider = Provider::folder(cli.paths, folder, board.clone(), shutdown.clone()).await?;
+
+    let mut tasks = Tasks::new(shutdown.clone());
+    let admin_server = Admin::new(readiness.clone(), telemetry.clone());
+    tasks.spawn("admin", admin_server.serve(admin, shutdown.clone()));
+    let (settings, snapshots) = (cli.settings, provider.watch());
+    tasks.spawn("grpc", async move { extauth::serve(grpc, &settings, snapshots, board, readiness, shutdown).await });
+    let ended = tasks.join(DRAIN).await;
+    telemetry.flush();
+    ended
+}

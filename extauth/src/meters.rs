@@ -1,0 +1,127 @@
+//! What is counted, under the names Authorino and go-grpc-prometheus use, so that their dashboards work.
+//!
+//! Labels are AuthConfigs that exist and a few fixed words; nothing a client sends becomes one.
+
+use std::time::Duration;
+
+use api::Name;
+use metrics::{Counter, Histogram, counter, histogram};
+
+const SERVICE: &str = "envoy.service.auth.v3.Authorization";
+
+/// How a request was answered, as Authorino calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    /// It may pass.
+    Ok,
+    /// 401.
+    Unauthenticated,
+    /// Any other denial.
+    PermissionDenied,
+}
+
+impl Status {
+    const ALL: [(Status, &'static str); 3] = [
+        (Status::Ok, "OK"),
+        (Status::Unauthenticated, "UNAUTHENTICATED"),
+        (Status::PermissionDenied, "PERMISSION_DENIED"),
+    ];
+}
+
+/// Counters of the service as a whole.
+pub struct Meters {
+    started: Counter,
+    handled: Counter,
+    seconds: Histogram,
+    statuses: [Counter; 3],
+    panics: Counter,
+    unreadable: Counter,
+    unknown: Counter,
+}
+
+/// Counters of one AuthConfig.
+pub struct ConfigMeters {
+    total: Counter,
+    seconds: Histogram,
+    statuses: [Counter; 3],
+}
+
+impl Meters {
+    /// Counters of the recorder that is installed now.
+    pub fn new() -> Self {
+        let fault = |reason: &'static str| counter!("auth_server_faults_total", "reason" => reason);
+        let grpc = [("grpc_type", "unary"), ("grpc_service", SERVICE), ("grpc_method", "Check")];
+        Self {
+            started: counter!("grpc_server_started_total", &grpc),
+            handled: counter!("grpc_server_handled_total", "grpc_type" => "unary", "grpc_service" => SERVICE, "grpc_method" => "Check", "grpc_code" => "OK"),
+            seconds: histogram!("grpc_server_handling_seconds", &grpc),
+            statuses: Status::ALL.map(|(_, status)| counter!("auth_server_response_status", "status" => status)),
+            panics: fault("panic"),
+            unreadable: fault("unreadable"),
+            unknown: fault("no_such_config"),
+        }
+    }
+
+    /// A call has come in.
+    pub fn started(&self) {
+        self.started.increment(1);
+    }
+
+    /// A call has been answered.
+    pub fn handled(&self, status: Status, took: Duration) {
+        self.handled.increment(1);
+        self.seconds.record(took);
+        self.statuses[status as usize].increment(1);
+    }
+
+    /// Evaluation panicked.
+    pub fn panicked(&self) {
+        self.panics.increment(1);
+    }
+
+    /// A message could not be decoded.
+    pub fn unreadable(&self) {
+        self.unreadable.increment(1);
+    }
+
+    /// A route names an AuthConfig that does not exist or was refused.
+    pub fn no_such_config(&self) {
+        self.unknown.increment(1);
+    }
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ConfigMeters {
+    /// Counters of the AuthConfig `name`.
+    pub fn new(name: &Name) -> Self {
+        let labels = [("namespace", name.namespace.clone()), ("authconfig", name.name.clone())];
+        let status = |status: &'static str| {
+            let [namespace, authconfig] = labels.clone();
+            counter!("auth_server_authconfig_response_status", &[namespace, authconfig, ("status", status.to_owned())])
+        };
+        Self {
+            total: counter!("auth_server_authconfig_total", &labels),
+            seconds: histogram!("auth_server_authconfig_duration_seconds", &labels),
+            statuses: Status::ALL.map(|(_, text)| status(text)),
+        }
+    }
+
+    /// A request has been decided.
+    pub fn decided(&self, status: Status, took: Duration) {
+        self.total.increment(1);
+        self.seconds.record(took);
+        self.statuses[status as usize].increment(1);
+    }
+}
+
+macro_rules! opaque {
+    ($($ty:ident),+) => { $(impl std::fmt::Debug for $ty {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result { f.write_str(stringify!($ty)) }
+    })+ };
+}
+opaque!(Meters, ConfigMeters);

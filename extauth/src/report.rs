@@ -1,0 +1,37 @@
+//! What the authors of AuthConfigs are told: accepted or not, and how many keys were found.
+
+use api::status::{ACCEPTED, Condition, ObjectStatus, Report};
+use api::{Kind, ObjectRef, Problem};
+
+use crate::compile::{Compiled, Index};
+
+/// A status for every AuthConfig of `index`.
+pub fn report(index: &Index) -> Report {
+    index
+        .by_name()
+        .into_iter()
+        .map(|(name, compiled)| {
+            let reference = ObjectRef { kind: Kind::AuthConfig, name: name.clone() };
+            (reference, vec![ObjectStatus { ancestor: String::new(), conditions: vec![accepted(compiled)] }])
+        })
+        .collect()
+}
+
+fn accepted(compiled: &Compiled) -> Condition {
+    if compiled.chain.is_none() {
+        let message = "refused: every request it governs is answered 403 until it is corrected";
+        return Condition::fails(ACCEPTED, "Invalid", message).with(compiled.problems.clone());
+    }
+    let mut message =
+        format!("{} from {}", count(compiled.keys(), "key", "keys"), count(compiled.secrets(), "Secret", "Secrets"));
+    let reason = if compiled.problems.is_empty() { "Accepted" } else { "AcceptedWithWarnings" };
+    for problem in &compiled.problems {
+        message.push_str("; ");
+        message.push_str(&Problem::to_string(problem));
+    }
+    Condition::holds(ACCEPTED, reason, message).with(compiled.problems.clone())
+}
+
+fn count(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}

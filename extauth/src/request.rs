@@ -1,0 +1,122 @@
+//! What a `CheckRequest` says, read in one place. Wire types stop here.
+
+use std::borrow::Cow;
+
+use proto::envoy::config::core::v3::HeaderValue;
+use proto::envoy::service::auth::v3 as pb;
+use proto::envoy::service::auth::v3::attribute_context::HttpRequest;
+
+/// A request that Envoy asks about.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    attributes: Option<&'a pb::AttributeContext>,
+    http: Option<&'a HttpRequest>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads `check`; whatever is missing in it is absent.
+    pub fn new(check: &'a pb::CheckRequest) -> Self {
+        let attributes = check.attributes.as_ref();
+        let http = attributes.and_then(|a| a.request.as_ref()).and_then(|r| r.http.as_ref());
+        Self { attributes, http }
+    }
+
+    /// Which AuthConfig decides: `<namespace>.<name>`. Set by the route, never by the client.
+    pub fn config_id(&self) -> Option<&'a str> {
+        self.attributes?.context_extensions.get("config_id").map(String::as_str)
+    }
+
+    /// The value of the header `name`, given in lower case as Envoy spells it.
+    ///
+    /// Repeated headers are joined with a comma, which Envoy does itself
+    /// unless it is told to send raw headers.
+    pub fn header(&self, name: &str) -> Option<Cow<'a, [u8]>> {
+        let http = self.http?;
+        let Some(raw) = &http.header_map else {
+            return http.headers.get(name).map(|value| Cow::Borrowed(value.as_bytes()));
+        };
+        let mut values = raw.headers.iter().filter(|header| header.key == name).map(bytes);
+        let first = values.next()?;
+        match values.next() {
+            None => Some(Cow::Borrowed(first)),
+            Some(second) => {
+                let mut joined = [first, b",", second].concat();
+                for value in values {
+                    joined.push(b',');
+                    joined.extend_from_slice(value);
+                }
+                Some(Cow::Owned(joined))
+            }
+        }
+    }
+
+    /// The request's id, for logs.
+    pub fn id(&self) -> &'a str {
+        clipped(self.header_text("x-request-id").unwrap_or_default())
+    }
+
+    /// Method, for logs.
+    pub fn method(&self) -> &'a str {
+        clipped(self.http.map(|http| http.method.as_str()).unwrap_or_default())
+    }
+
+    /// Host, for logs.
+    pub fn host(&self) -> &'a str {
+        clipped(self.http.map(|http| http.host.as_str()).unwrap_or_default())
+    }
+
+    /// Path without the query, which may hold tokens, for logs.
+    pub fn path(&self) -> &'a str {
+        let path = self.http.map(|http| http.path.as_str()).unwrap_or_default();
+        clipped(path.split(['?', '#']).next().unwrap_or_default())
+    }
+
+    fn header_text(&self, name: &str) -> Option<&'a str> {
+        self.http?.headers.get(name).map(String::as_str)
+    }
+}
+
+fn bytes(header: &HeaderValue) -> &[u8] {
+    if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value }
+}
+
+/// As much of `text` as a log line needs.
+fn clipped(text: &str) -> &str {
+    let mut end = text.len().min(200);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::envoy::config::core::v3::HeaderMap;
+    use proto::envoy::service::auth::v3::attribute_context;
+
+    use super::*;
+
+    fn check(http: HttpRequest) -> pb::CheckRequest {
+        let request = attribute_context::Request { http: Some(http), ..Default::default() };
+        pb::CheckRequest { attributes: Some(pb::AttributeContext { request: Some(request), ..Default::default() }) }
+    }
+
+    #[test]
+    fn raw_headers_are_joined_as_envoy_joins_them() {
+        let raw =
+            |key: &str, value: &[u8]| HeaderValue { key: key.into(), raw_value: value.into(), ..Default::default() };
+        let headers = vec![raw("a", b"1"), raw("b", b"x"), raw("a", b"\xff"), raw("a", b"3")];
+        let check = check(HttpRequest { header_map: Some(HeaderMap { headers }), ..Default::default() });
+        let request = Request::new(&check);
+        assert_eq!(request.header("a").as_deref(), Some(&b"1,\xff,3"[..]));
+        assert_eq!(request.header("b").as_deref(), Some(&b"x"[..]));
+        assert_eq!(request.header("c"), None);
+    }
+
+    #[test]
+    fn the_query_does_not_reach_the_log() {
+        let path = format!("/get{}?access_token=canary#x", "ü".repeat(300));
+        let check = check(HttpRequest { path, ..Default::default() });
+        assert!(!Request::new(&check).path().contains("canary"));
+    }
+}

@@ -1,0 +1,79 @@
+//! Turns what tonic answers with a gRPC error into a denied response.
+//!
+//! A message that is too large, truncated or compressed in an unknown way is
+//! refused before our code sees it. Envoy treats the resulting gRPC error as a
+//! failure of the service, and with `failure_mode_allow` lets the request pass.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use http_body_util::{BodyExt as _, Full};
+use prost::Message as _;
+use proto::envoy::service::auth::v3::CheckResponse;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::NamedService;
+
+use crate::service::{Authority, SERVICE};
+
+/// A service whose `Check` always answers with a `CheckResponse`.
+#[derive(Debug, Clone)]
+pub struct AlwaysAnswers<S> {
+    inner: S,
+    authority: Arc<Authority>,
+}
+
+impl<S> AlwaysAnswers<S> {
+    /// Wraps `inner`, which serves `authority`.
+    pub fn new(inner: S, authority: Arc<Authority>) -> Self {
+        Self { inner, authority }
+    }
+}
+
+impl<S> NamedService for AlwaysAnswers<S> {
+    const NAME: &'static str = SERVICE;
+}
+
+impl<S> Service<http::Request<Body>> for AlwaysAnswers<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // Other methods of the service do not exist, and the caller may know.
+        let check =
+            request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE)) == Some("/Check");
+        let authority = self.authority.clone();
+        let answered = self.inner.call(request);
+        Box::pin(async move {
+            let response = answered.await?;
+            // A failed unary call has its status in the headers and no body.
+            let failed = response.headers().get(tonic::Status::GRPC_STATUS).is_some_and(|status| status != "0");
+            Ok(if check && failed { unary(&authority.unreadable()) } else { response })
+        })
+    }
+}
+
+/// A successful unary gRPC response.
+fn unary(message: &CheckResponse) -> http::Response<Body> {
+    let mut frame = BytesMut::with_capacity(5 + message.encoded_len());
+    frame.put_u8(0);
+    frame.put_u32(u32::try_from(message.encoded_len()).unwrap_or(u32::MAX));
+    frame.put_slice(&message.encode_to_vec());
+    let mut trailers = http::HeaderMap::new();
+    trailers.insert(tonic::Status::GRPC_STATUS, http::HeaderValue::from_static("0"));
+    let body = Full::<Bytes>::new(frame.freeze()).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut response = http::Response::new(Body::new(body));
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
+    response
+}

@@ -1,0 +1,62 @@
+//! What a person can set.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use api::gloo::auth_config::{HeaderUse, check_header_name};
+use runtime::Addr;
+use runtime::telemetry::TelemetryArgs;
+
+/// Settings of the service itself, wherever it runs.
+#[derive(Debug, Clone, Args)]
+pub struct Settings {
+    /// Header that tells upstream who the user is
+    #[arg(long, env = "USER_ID_HEADER", default_value = "x-user-id", value_name = "HEADER", value_parser = header)]
+    pub user_id_header: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { user_id_header: "x-user-id".to_owned() }
+    }
+}
+
+/// Answers Envoy's external authorization checks from AuthConfigs and Secrets.
+#[derive(Debug, Parser)]
+#[command(name = "extauth", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    /// Checks manifests and exits
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Files or folders of manifests, watched
+    #[arg(env = "EXTAUTH_PATH", value_delimiter = ':', value_name = "PATH", required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Where to serve gRPC: an address or unix:PATH
+    #[arg(long, env = "EXTAUTH_GRPC", default_value = "127.0.0.1:8083", value_name = "ADDR")]
+    pub grpc: Addr,
+    /// Where to serve health, metrics and log level
+    #[arg(long, env = "EXTAUTH_ADMIN", default_value = "127.0.0.1:9091", value_name = "ADDR")]
+    pub admin: Addr,
+    /// Settings of the service itself
+    #[command(flatten)]
+    pub settings: Settings,
+    /// Logs and traces
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+/// What else the binary does.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Checks manifests, prints what is wrong and exits with 1 if anything is
+    Validate {
+        /// Files or folders of manifests
+        #[arg(required = true, value_name = "PATH")]
+        paths: Vec<PathBuf>,
+    },
+}
+
+fn header(name: &str) -> Result<String, String> {
+    check_header_name(name, HeaderUse::Write).map(|()| name.to_ascii_lowercase())
+}
