@@ -26,7 +26,7 @@ pub fn at_once(count: &str) -> Response {
     match parse_count(count) {
         Ok(0) => answer::body(StatusCode::OK, answer::BINARY, Body::empty()),
         Ok(count) => answer::body(StatusCode::OK, answer::BINARY, random(count)),
-        Err(response) => response,
+        Err(why) => answer::error(StatusCode::BAD_REQUEST, &why),
     }
 }
 
@@ -34,7 +34,7 @@ pub fn at_once(count: &str) -> Response {
 pub fn in_chunks(parts: &Parts, count: &str) -> Response {
     let count = match parse_count(count) {
         Ok(count) => count,
-        Err(response) => return response,
+        Err(why) => return answer::error(StatusCode::BAD_REQUEST, &why),
     };
     let size = match request::arg(parts, "chunk_size").as_str() {
         "" => CHUNK,
@@ -49,8 +49,8 @@ pub fn in_chunks(parts: &Parts, count: &str) -> Response {
     answer::body(StatusCode::OK, answer::BINARY, Body::from_stream(stream::iter(chunks)))
 }
 
-fn parse_count(text: &str) -> Result<usize, Response> {
-    let bad = |why: String| answer::error(StatusCode::BAD_REQUEST, &format!("invalid byte count: {why}"));
+fn parse_count(text: &str) -> Result<usize, String> {
+    let bad = |why: String| format!("invalid byte count: {why}");
     let count: i64 = text.parse().map_err(|error| bad(format!("{text:?}: {error}")))?;
     let count = usize::try_from(count).map_err(|_| bad(format!("{count} must be greater than 0")))?;
     Ok(count.min(MOST))
