@@ -1,0 +1,212 @@
+//! The compiled rules of all RateLimitConfigs, shaped for looking up a request's entries.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::Scope;
+use super::rule::Rule;
+use crate::request::Entries;
+
+/// A map by text that callers cannot make collide at will.
+pub type ByText<T> = HashMap<Box<str>, T, ahash::RandomState>;
+
+/// Among which rules a weight is compared.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WeightScope {
+    /// Rules of the same RateLimitConfig: objects do not disturb one another.
+    #[default]
+    Config,
+    /// All rules the request matches.
+    Request,
+}
+
+/// Everything that is served at one moment.
+#[derive(Debug)]
+pub struct Index {
+    scope: Scope,
+    configs: ByText<Entry>,
+}
+
+/// What is known under a config id.
+#[derive(Debug, Clone)]
+pub enum Entry {
+    /// Its rules.
+    Serving(Arc<Config>),
+    /// It was written, but never in a form that could be used.
+    Broken,
+}
+
+/// The rules of one RateLimitConfig.
+#[derive(Debug)]
+pub struct Config {
+    /// `<namespace>.<name>`.
+    pub id: Box<str>,
+    /// Rules in tree style.
+    pub tree: Level,
+    /// Rules in set style.
+    pub sets: Sets,
+}
+
+impl Index {
+    /// An index of `configs` by id.
+    pub fn new(scope: Scope, configs: ByText<Entry>) -> Self {
+        Self { scope, configs }
+    }
+
+    /// The number of `domain` among those served.
+    pub fn domain(&self, domain: &str) -> Option<usize> {
+        self.scope.domains.iter().position(|known| &**known == domain || &**known == "*")
+    }
+
+    /// Among which rules weights are compared.
+    pub fn weights(&self) -> WeightScope {
+        self.scope.weights
+    }
+
+    /// What is known under `id`.
+    pub fn config(&self, id: &str) -> Option<&Entry> {
+        self.configs.get(id)
+    }
+
+    /// The domains served.
+    pub fn domains(&self) -> &[Box<str>] {
+        &self.scope.domains
+    }
+
+    /// All objects, by id.
+    pub fn entries(&self) -> Vec<(&str, &Entry)> {
+        let mut entries: Vec<_> = self.configs.iter().map(|(id, entry)| (&**id, entry)).collect();
+        entries.sort_by_key(|(id, _)| *id);
+        entries
+    }
+}
+
+/// The nodes of one level of a tree, by key, then by value.
+#[derive(Debug, Default)]
+pub struct Level(pub ByText<Values>);
+
+/// The nodes of one key.
+#[derive(Debug, Default)]
+pub struct Values {
+    /// By value.
+    pub exact: ByText<Node>,
+    /// For any other value.
+    pub any: Option<Box<Node>>,
+}
+
+/// A node of a tree.
+#[derive(Debug, Default)]
+pub struct Node {
+    /// Its limit, if it has one.
+    pub rule: Option<Box<Rule>>,
+    /// What may follow.
+    pub children: Level,
+}
+
+impl Node {
+    /// Whether descriptors that end here are let through on purpose.
+    pub fn is_unlimited(&self) -> bool {
+        self.rule.is_none() && self.children.0.is_empty()
+    }
+}
+
+impl Level {
+    /// The node `entries` lead to, all of them, at each level by value before by key alone, without going back.
+    pub fn find(&self, entries: Entries<'_>) -> Option<&Node> {
+        let (first, rest) = entries.split_first()?;
+        let mut node = self.step(&first.key, &first.value)?;
+        for entry in rest {
+            node = node.children.step(&entry.key, &entry.value)?;
+        }
+        Some(node)
+    }
+
+    fn step(&self, key: &str, value: &str) -> Option<&Node> {
+        let values = self.0.get(key)?;
+        values.exact.get(value).or(values.any.as_deref())
+    }
+}
+
+/// Rules in set style, in order, found by one condition of each.
+#[derive(Debug, Default)]
+pub struct Sets {
+    /// As listed.
+    pub rules: Vec<SetRule>,
+    by_value: ByText<ByText<Vec<u32>>>,
+    by_key: ByText<Vec<u32>>,
+    unconditional: Vec<u32>,
+}
+
+/// A rule in set style.
+#[derive(Debug)]
+pub struct SetRule {
+    /// What it asks for.
+    pub conditions: Box<[api::gloo::rate_limit_config::SimpleDescriptor]>,
+    /// Its limit; none lets pass.
+    pub rule: Option<Rule>,
+    /// Whether it applies after another one matched.
+    pub always_apply: bool,
+}
+
+impl SetRule {
+    fn matches(&self, entries: Entries<'_>) -> bool {
+        self.conditions.iter().all(|wanted| {
+            entries
+                .iter()
+                .any(|entry| entry.key == wanted.key && (wanted.value.is_empty() || entry.value == wanted.value))
+        })
+    }
+
+    /// The values counted apart, in the order of the rule's parts. Of several
+    /// entries with the key, the least value, whatever order they came in.
+    pub fn values<'v>(&'v self, entries: Entries<'v>) -> impl Iterator<Item = &'v str> {
+        self.conditions.iter().filter(|condition| condition.value.is_empty()).map(move |condition| {
+            let values = entries.iter().filter(|entry| entry.key == condition.key).map(|entry| entry.value.as_str());
+            values.min().unwrap_or_default()
+        })
+    }
+}
+
+impl Sets {
+    /// Prepares `rules` for look-up: each by the first of its conditions that names a value, else by a key.
+    pub fn new(rules: Vec<SetRule>) -> Self {
+        let mut sets = Sets::default();
+        for (number, rule) in (0..).zip(&rules) {
+            let with_value = rule.conditions.iter().find(|condition| !condition.value.is_empty());
+            match (with_value, rule.conditions.first()) {
+                (Some(condition), _) => {
+                    let values = sets.by_value.entry(condition.key.as_str().into()).or_default();
+                    values.entry(condition.value.as_str().into()).or_default().push(number);
+                }
+                (None, Some(condition)) => sets.by_key.entry(condition.key.as_str().into()).or_default().push(number),
+                (None, None) => sets.unconditional.push(number),
+            }
+        }
+        sets.rules = rules;
+        sets
+    }
+
+    /// The rules that apply to `entries`, in order: the first that matches and all later that always apply.
+    pub fn considered(&self, entries: Entries<'_>) -> SmallVec<[&SetRule; 2]> {
+        let mut candidates: SmallVec<[u32; 8]> = SmallVec::from_slice(&self.unconditional);
+        for entry in entries {
+            if let Some(numbers) = self.by_value.get(&*entry.key).and_then(|values| values.get(&*entry.value)) {
+                candidates.extend_from_slice(numbers);
+            }
+            if let Some(numbers) = self.by_key.get(&*entry.key) {
+                candidates.extend_from_slice(numbers);
+            }
+        }
+        candidates.sort_unstable();
+        candidates.dedup();
+        let mut considered = SmallVec::new();
+        for rule in candidates.into_iter().filter_map(|number| self.rules.get(number as usize)) {
+            if (considered.is_empty() || rule.always_apply) && rule.matches(entries) {
+                considered.push(rule);
+            }
+        }
+        considered
+    }
+}

@@ -1,0 +1,131 @@
+//! One rule: whom it counts, how much it allows, and the name its counters go by.
+
+use api::gloo::rate_limit_config::{SET_DESCRIPTOR_MARKER, SimpleDescriptor};
+
+use crate::meters::MeterSlots;
+use crate::window::Limit;
+
+/// How a rule is matched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// By a path of entries.
+    Tree,
+    /// By a set of entries; the number tells apart rules of the same conditions.
+    Set(u32),
+    /// By nothing in the configuration: the request carried its own limit.
+    Override,
+}
+
+/// A counter's name, whatever the window: a digest of the rule and of the values it counts apart.
+///
+/// 128 bits of BLAKE3 over length-prefixed parts: no choice of keys, values or
+/// units makes two rules, or two callers of one rule, share a counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CounterId(pub u128);
+
+/// One rule of a RateLimitConfig.
+#[derive(Debug)]
+pub struct Rule {
+    /// `<namespace>.<name>` of the RateLimitConfig.
+    pub config: Box<str>,
+    /// The entries it asks for; of a set, sorted.
+    pub parts: Box<[SimpleDescriptor]>,
+    /// How it is matched.
+    pub style: Style,
+    /// What it allows.
+    pub limit: Limit,
+    /// Of the tree rules a request matches, only the heaviest apply.
+    pub weight: u32,
+    /// Applies whatever its weight or place.
+    pub always_apply: bool,
+    /// Its counters on the metrics port.
+    pub meters: MeterSlots,
+    identity: CounterId,
+    /// The counter under its own limit, when no part is counted by value.
+    single: Option<CounterId>,
+}
+
+impl Rule {
+    /// A rule whose `parts` are in their final order.
+    pub fn new(config: &str, parts: Vec<SimpleDescriptor>, style: Style, limit: Limit, meters: MeterSlots) -> Rule {
+        let identity = identity(config, &parts, style);
+        let single = parts.iter().all(|part| !part.value.is_empty()).then(|| counter(identity, limit, [].into_iter()));
+        Rule {
+            config: config.into(),
+            parts: parts.into_boxed_slice(),
+            style,
+            limit,
+            weight: 0,
+            always_apply: false,
+            meters,
+            identity,
+            single,
+        }
+    }
+
+    /// The counter for `values`, one for each part that names no value, under `limit`.
+    pub fn counter<'v>(&self, limit: Limit, values: impl Iterator<Item = &'v str>) -> CounterId {
+        match self.single {
+            Some(single) if limit.unit() == self.limit.unit() => single,
+            _ => counter(self.identity, limit, values),
+        }
+    }
+
+    /// What responses call it: `domain|key^value|key`, sorted for a set.
+    pub fn name(&self, domain: &str) -> String {
+        let mut parts: Vec<String> = Vec::with_capacity(self.parts.len() + 2);
+        parts.push(format!("generic_key^{}", self.config));
+        if matches!(self.style, Style::Set(_)) {
+            parts.push(format!("generic_key^{SET_DESCRIPTOR_MARKER}"));
+        }
+        parts.extend(
+            self.parts.iter().map(|part| {
+                if part.value.is_empty() { part.key.clone() } else { format!("{}^{}", part.key, part.value) }
+            }),
+        );
+        if matches!(self.style, Style::Set(_)) {
+            parts.sort();
+        }
+        format!("{domain}|{}", parts.join("|"))
+    }
+}
+
+fn identity(config: &str, parts: &[SimpleDescriptor], style: Style) -> CounterId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"waykeeper rule 1");
+    text(&mut hasher, config);
+    let (tag, number) = match style {
+        Style::Tree => (b'T', 0),
+        Style::Set(number) => (b'S', number),
+        Style::Override => (b'O', 0),
+    };
+    hasher.update(&[tag]);
+    hasher.update(&number.to_le_bytes());
+    for part in parts {
+        text(&mut hasher, &part.key);
+        text(&mut hasher, &part.value);
+    }
+    finish(&hasher)
+}
+
+fn counter<'v>(identity: CounterId, limit: Limit, values: impl Iterator<Item = &'v str>) -> CounterId {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&identity.0.to_le_bytes());
+    // The unit is part of the name, or a minute's and an hour's counts would be one when their windows begin together.
+    hasher.update(&limit.unit().number().to_le_bytes());
+    for value in values {
+        text(&mut hasher, value);
+    }
+    finish(&hasher)
+}
+
+fn text(hasher: &mut blake3::Hasher, text: &str) {
+    hasher.update(&(text.len() as u64).to_le_bytes());
+    hasher.update(text.as_bytes());
+}
+
+fn finish(hasher: &blake3::Hasher) -> CounterId {
+    let mut bytes = [0; 16];
+    hasher.finalize_xof().fill(&mut bytes);
+    CounterId(u128::from_le_bytes(bytes))
+}

@@ -1,0 +1,157 @@
+//! Metrics under the names of envoyproxy/ratelimit and of Gloo, with a bounded number of labels.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, OnceLock};
+
+use metrics::{Counter, counter, histogram};
+use parking_lot::Mutex;
+
+use crate::config::rule::{Rule, Style};
+use crate::decide::{is_over, remaining};
+use crate::plan::{Outcome, Plan};
+use api::gloo::rate_limit_config::SimpleDescriptor;
+
+/// Sets of labels beyond this are counted together, as `other`.
+const MOST_LABEL_SETS: usize = 2_000;
+/// The share of a limit from which on a hit is near it.
+const NEAR: f64 = 0.8;
+
+/// Where a rule keeps its meters once looked up, one place for each domain.
+#[derive(Debug)]
+pub struct MeterSlots(Box<[OnceLock<Arc<Meters>>]>);
+
+impl MeterSlots {
+    /// One place for each of `domains`.
+    pub fn new(domains: usize) -> Self {
+        Self((0..domains).map(|_| OnceLock::new()).collect())
+    }
+
+    /// For rules made up for one request: their labels would have no bound.
+    pub fn none() -> Self {
+        Self(Box::default())
+    }
+}
+
+/// The counters of one rule in one domain.
+struct Meters {
+    total_hits: [Counter; 2],
+    over_limit: [Counter; 2],
+    near_limit: [Counter; 2],
+    within_limit: Counter,
+}
+
+impl std::fmt::Debug for Meters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Meters")
+    }
+}
+
+static KNOWN: LazyLock<Mutex<HashMap<[String; 4], Arc<Meters>>>> = LazyLock::new(Mutex::default);
+
+impl Meters {
+    fn of(rule: &Rule, domain: &str) -> Arc<Meters> {
+        let mut levels = vec![level("generic_key", &rule.config)];
+        if matches!(rule.style, Style::Set(_)) {
+            levels.push("set".to_owned());
+        }
+        levels.extend(rule.parts.iter().map(|SimpleDescriptor { key, value }| level(key, value)));
+        let second = levels.get(1).cloned().unwrap_or_default();
+        let labels = [domain.to_owned(), levels.first().cloned().unwrap_or_default(), second, levels.join(".")];
+        let mut known = KNOWN.lock();
+        if let Some(meters) = known.get(&labels) {
+            return meters.clone();
+        }
+        let labels = if known.len() < MOST_LABEL_SETS {
+            labels
+        } else {
+            [domain.to_owned(), "other".to_owned(), "other".to_owned(), "other".to_owned()]
+        };
+        known.entry(labels.clone()).or_insert_with(|| Arc::new(Meters::new(labels))).clone()
+    }
+
+    fn new([domain, key1, key2, descriptor]: [String; 4]) -> Meters {
+        let envoy = |name: &'static str| counter!(name, "domain" => domain.clone(), "key1" => key1.clone(), "key2" => key2.clone());
+        let gloo = |name: &'static str| counter!(name, "descriptor" => descriptor.clone());
+        Meters {
+            total_hits: [envoy("ratelimit_service_rate_limit_total_hits"), gloo("ratelimit_solo_io_total_hits")],
+            over_limit: [envoy("ratelimit_service_rate_limit_over_limit"), gloo("ratelimit_solo_io_over_limit")],
+            near_limit: [envoy("ratelimit_service_rate_limit_near_limit"), gloo("ratelimit_solo_io_near_limit")],
+            within_limit: envoy("ratelimit_service_rate_limit_within_limit"),
+        }
+    }
+}
+
+fn level(key: &str, value: &str) -> String {
+    if value.is_empty() { key.to_owned() } else { format!("{key}_{value}") }
+}
+
+/// Says what each metric is, for those who read the metrics port.
+pub fn describe() {
+    use metrics::{describe_counter, describe_histogram};
+    describe_counter!("ratelimit_service_rate_limit_total_hits", "Hits of a rule");
+    describe_counter!("ratelimit_service_rate_limit_over_limit", "Hits beyond a rule's limit");
+    describe_counter!("ratelimit_service_rate_limit_near_limit", "Hits within a rule's limit, above 80 % of it");
+    describe_counter!("ratelimit_service_rate_limit_within_limit", "Hits within a rule's limit");
+    describe_counter!("ratelimit_service_total_requests", "Calls");
+    describe_counter!("ratelimit_service_should_rate_limit_error", "Calls answered with an error, by cause");
+    describe_histogram!("ratelimit_service_response_time_seconds", "Time to answer a call");
+    describe_counter!("ratelimit_service_config_load_success", "RateLimitConfigs loaded without a refusal");
+    describe_counter!("ratelimit_service_config_load_error", "Loads in which a RateLimitConfig was refused");
+    describe_counter!("ratelimit_solo_io_total_hits", "Hits of a rule");
+    describe_counter!("ratelimit_solo_io_over_limit", "Hits beyond a rule's limit");
+    describe_counter!("ratelimit_solo_io_near_limit", "Hits within a rule's limit, above 80 % of it");
+    describe_counter!("ratelimit_solo_io_descriptor_miss", "Descriptors that no rule knows");
+    describe_counter!("ratelimit_solo_io_errors", "Calls answered with an error, by cause");
+}
+
+/// Counts what a request came to. `domain` is the name it is known by among those served.
+pub fn count(plan: &Plan<'_>, counts: &[u64], domain: &str) {
+    static MISSES: LazyLock<Counter> = LazyLock::new(|| counter!("ratelimit_solo_io_descriptor_miss"));
+    let misses = plan.outcomes.iter().filter(|outcome| **outcome == Outcome::Miss).count();
+    if misses > 0 {
+        MISSES.increment(misses as u64);
+    }
+    for (counted, count) in plan.counted.iter().zip(counts) {
+        let Some(slot) = plan.domain.and_then(|number| counted.rule.meters.0.get(number)) else { continue };
+        let meters = slot.get_or_init(|| Meters::of(&counted.rule, domain));
+        let hits = u64::from(counted.change.added());
+        let limit = u64::from(counted.limit.requests_per_unit);
+        let over = count.saturating_sub(limit).min(hits);
+        let near_from = (limit as f64 * NEAR) as u64;
+        let near = count.min(&limit).saturating_sub(near_from.max(count.saturating_sub(hits)));
+        debug_assert!(over == 0 || is_over(counted, *count) || remaining(counted, *count) == 0);
+        meters.total_hits.iter().for_each(|counter| counter.increment(hits));
+        if over > 0 {
+            meters.over_limit.iter().for_each(|counter| counter.increment(over));
+        }
+        if near > 0 {
+            meters.near_limit.iter().for_each(|counter| counter.increment(near));
+        }
+        if hits > over {
+            meters.within_limit.increment(hits - over);
+        }
+    }
+}
+
+/// Counts a call and the time it took.
+pub fn call(took: std::time::Duration) {
+    static CALLS: LazyLock<Counter> =
+        LazyLock::new(|| counter!("ratelimit_service_total_requests", "grpc_method" => "ShouldRateLimit"));
+    static TOOK: LazyLock<metrics::Histogram> =
+        LazyLock::new(|| histogram!("ratelimit_service_response_time_seconds", "grpc_method" => "ShouldRateLimit"));
+    CALLS.increment(1);
+    TOOK.record(took.as_secs_f64());
+}
+
+/// Counts a call answered with an error. `cause` is `redis_error` or `service_error`.
+pub fn failed(cause: &'static str) {
+    counter!("ratelimit_service_should_rate_limit_error", "err_type" => cause).increment(1);
+    counter!("ratelimit_solo_io_errors", "type" => cause).increment(1);
+}
+
+/// Counts a load of the configuration.
+pub fn loaded(refused: usize) {
+    let (success, error) =
+        (counter!("ratelimit_service_config_load_success"), counter!("ratelimit_service_config_load_error"));
+    if refused == 0 { success.increment(1) } else { error.increment(1) }
+}

@@ -1,0 +1,145 @@
+//! Puts the service together: store, configuration and gRPC, in whatever process it is to run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::Snapshot;
+use arc_swap::ArcSwap;
+use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
+use provider::StatusBoard;
+use runtime::grpc::GrpcOptions;
+use runtime::{Gate, Listener, Readiness, Shutdown, Tasks};
+use tokio::sync::watch;
+use tonic::service::Routes;
+
+use crate::config::{AUTHOR, Configs, Index, Outcome, Scope};
+use crate::service::{SERVICE_NAME, Service};
+use crate::settings::{Settings, StoreSettings};
+use crate::store::{Memory, Redis, Store};
+use crate::window::{Clock, SystemClock};
+use crate::{debug, meters};
+
+/// How often ended counters in memory are forgotten.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// The service, ready to be served.
+#[derive(Debug)]
+pub struct Server {
+    /// The gRPC service.
+    pub routes: Routes,
+    /// What it adds to the admin port.
+    pub admin: axum::Router,
+}
+
+/// Builds the service and spawns what keeps it going on `tasks`.
+///
+/// `readiness` waits for the first snapshot to be compiled and for the first
+/// connection to Redis, if that is where counters are.
+///
+/// # Errors
+/// When the settings cannot be used.
+pub fn build(
+    settings: Settings,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    board: StatusBoard,
+    readiness: &Readiness,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Server> {
+    build_with_clock(settings, SystemClock, snapshots, board, readiness, tasks)
+}
+
+/// [`build`], with the time taken from `clock`.
+///
+/// # Errors
+/// When the settings cannot be used.
+pub fn build_with_clock(
+    settings: Settings,
+    clock: impl Clock + Clone,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    board: StatusBoard,
+    readiness: &Readiness,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Server> {
+    meters::describe();
+    let scope = Scope {
+        domains: settings.domains.iter().map(|domain| domain.as_str().into()).collect(),
+        weights: settings.weights,
+    };
+    let configs = Configs::new(scope.clone());
+    let index = Arc::new(ArcSwap::from_pointee(Index::new(scope, Default::default())));
+    let shutdown = tasks.shutdown().clone();
+    let gate = readiness.gate("rate-limit configuration");
+    tasks.spawn("ratelimit-config", follow(configs, snapshots, board, index.clone(), gate, shutdown.clone()));
+    let store = match settings.store {
+        StoreSettings::Memory { counters } => {
+            let memory = Arc::new(Memory::new(counters));
+            tasks.spawn("ratelimit-sweep", sweep(memory.clone(), clock.clone(), shutdown));
+            Store::Memory(memory)
+        }
+        StoreSettings::Redis(settings) => {
+            let gate = readiness.gate(format!("redis at {}", settings.url));
+            let (redis, driver) = Redis::new(settings)?;
+            tasks.spawn("ratelimit-redis", driver.run(shutdown, || gate.open()));
+            Store::Redis(redis)
+        }
+    };
+    let admin = debug::routes(index.clone());
+    let service = RateLimitServiceServer::new(Service::new(index, store, clock));
+    Ok(Server { routes: Routes::new(service), admin })
+}
+
+impl Server {
+    /// Serves gRPC, with health under `ratelimit` and the service's full name.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, listener: Listener, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
+        let options = GrpcOptions {
+            health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned()],
+            ..GrpcOptions::default()
+        };
+        runtime::grpc::serve(listener, self.routes, options, readiness, shutdown).await
+    }
+}
+
+/// Compiles every snapshot and puts it in service.
+async fn follow(
+    mut configs: Configs,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    board: StatusBoard,
+    index: Arc<ArcSwap<Index>>,
+    gate: Gate,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let mut gate = Some(gate);
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        if snapshot.revision > 0 {
+            let Outcome { index: next, report, refused } = configs.update(&snapshot);
+            index.store(Arc::new(next));
+            meters::loaded(refused);
+            tracing::debug!(revision = snapshot.revision, configs = report.len(), refused, "loaded");
+            board.publish(AUTHOR, report);
+            if let Some(gate) = gate.take() {
+                gate.open();
+            }
+        }
+        tokio::select! {
+            changed = snapshots.changed() => if changed.is_err() {
+                // Whoever declared has stopped; what was declared holds until we stop too.
+                shutdown.begun().await;
+                return Ok(());
+            },
+            () = shutdown.begun() => return Ok(()),
+        }
+    }
+}
+
+async fn sweep(memory: Arc<Memory>, clock: impl Clock, shutdown: Shutdown) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => memory.sweep(clock.now()),
+            () = shutdown.begun() => return Ok(()),
+        }
+    }
+}

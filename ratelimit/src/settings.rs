@@ -1,0 +1,44 @@
+//! What the service can be told.
+
+use crate::config::WeightScope;
+use crate::store::redis::RedisSettings;
+
+/// The domains served unless told otherwise: the one our control plane and the newer
+/// Gloo releases send, and the one Gloo Edge sends.
+pub const DOMAINS: [&str; 2] = ["solo.io", "crd"];
+
+/// What the service can be told.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Domains that requests may name; `*` for any. Others pass, counted as misses.
+    pub domains: Vec<String>,
+    /// Among which rules a weight is compared.
+    pub weights: WeightScope,
+    /// Where hits are added up.
+    pub store: StoreSettings,
+}
+
+/// Where hits are added up.
+#[derive(Debug, Clone)]
+pub enum StoreSettings {
+    /// In this process, with room for so many counters.
+    Memory {
+        /// The most counters at a time.
+        counters: usize,
+    },
+    /// In Redis.
+    Redis(RedisSettings),
+}
+
+/// Counters in memory unless told otherwise.
+pub const COUNTERS: usize = 1_000_000;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            domains: DOMAINS.map(str::to_owned).to_vec(),
+            weights: WeightScope::default(),
+            store: StoreSettings::Memory { counters: COUNTERS },
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Many requests' hits as one script call. Pure, but for the call itself.
+//!
+//! Hits on the same key become one command; each request is then handed the
+//! sum as of its own hit. That is exact: Redis runs the script as one step, so
+//! the hits of a batch happen one after the other with nothing in between.
+
+use std::collections::HashMap;
+
+use redis::Script;
+
+use super::{Job, Op};
+use crate::request::Change;
+use crate::store::{Counts, StoreError};
+
+/// A key is created and given its end in one step: no counter is ever without one.
+///
+/// KEYS: one a command. ARGV: for each its change (`5`, `0`, `-3`) and the
+/// milliseconds its key is to live when this creates it.
+const SCRIPT: &str = r"
+local counts = {}
+for i = 1, #KEYS do
+  local key, change, ttl = KEYS[i], ARGV[2 * i - 1], ARGV[2 * i]
+  local count
+  if string.sub(change, 1, 1) == '-' then
+    count = redis.pcall('GET', key)
+    if type(count) ~= 'table' then
+      local held = tonumber(count or '0') or 0
+      local taken = math.min(held, tonumber(string.sub(change, 2)))
+      count = held - taken
+      if taken > 0 then
+        local after = redis.pcall('DECRBY', key, string.format('%.0f', taken))
+        if type(after) == 'table' then count = after end
+      end
+    end
+  elseif change == '0' then
+    count = redis.pcall('GET', key)
+    if type(count) ~= 'table' then count = tonumber(count or '0') end
+  else
+    count = redis.pcall('INCRBY', key, change)
+    if type(count) ~= 'table' and count == tonumber(change) then
+      redis.call('PEXPIRE', key, ttl)
+    end
+  end
+  if type(count) == 'table' then
+    local why = count.err or ''
+    if not (string.find(why, 'WRONGTYPE', 1, true) or string.find(why, 'not an integer', 1, true)) then
+      return count
+    end
+    count = -1
+  end
+  counts[i] = count or -1
+end
+return counts
+";
+
+/// The script, known to Redis by its digest after the first call.
+pub(super) fn script() -> Script {
+    Script::new(SCRIPT)
+}
+
+/// What to send for some jobs, and how to read the answer.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    commands: Vec<Op>,
+    /// The hits each command adds.
+    totals: Vec<u64>,
+    /// For each job, for each of its hits: which command, and the part of it that comes after this hit.
+    shares: Vec<Vec<Share>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    command: usize,
+    /// Of the command's hits, those up to and including this one.
+    upto: u64,
+}
+
+/// Lua's numbers are exact up to 2^53; beyond this a new command begins.
+const MOST_IN_ONE: u64 = 1 << 40;
+
+impl Batch {
+    /// Merges what the jobs ask for, in order.
+    pub(super) fn of(jobs: &[Job]) -> Batch {
+        let mut batch = Batch::default();
+        let mut totals: Vec<u64> = Vec::new();
+        let mut last: HashMap<&str, usize, ahash::RandomState> = HashMap::default();
+        for job in jobs {
+            let mut shares = Vec::with_capacity(job.ops.len());
+            for op in &job.ops {
+                let open = last.get(op.key.as_str()).copied().filter(|command| {
+                    let adds = |change| matches!(change, Change::Add(_));
+                    batch.commands.get(*command).is_some_and(|c| adds(c.change)) && adds(op.change)
+                });
+                let open = open.filter(|command| totals.get(*command).is_some_and(|total| *total < MOST_IN_ONE));
+                let command = open.unwrap_or_else(|| {
+                    batch.commands.push(op.clone());
+                    totals.push(0);
+                    last.insert(&op.key, batch.commands.len() - 1);
+                    batch.commands.len() - 1
+                });
+                if let Some(total) = totals.get_mut(command) {
+                    *total += u64::from(op.change.added());
+                    shares.push(Share { command, upto: *total });
+                }
+            }
+            batch.shares.push(shares);
+        }
+        batch.totals = totals;
+        batch
+    }
+
+    /// Calls the script.
+    pub(super) async fn call(
+        &self,
+        script: &Script,
+        connection: &mut impl redis::aio::ConnectionLike,
+    ) -> redis::RedisResult<Vec<i64>> {
+        let mut call = script.prepare_invoke();
+        for (command, total) in self.commands.iter().zip(&self.totals) {
+            call.key(&command.key);
+            match command.change {
+                Change::Add(_) => call.arg(*total),
+                Change::Refund(hits) => call.arg(format!("-{hits}")),
+            };
+            call.arg(u64::try_from(command.ttl.as_millis()).unwrap_or(u64::MAX));
+        }
+        call.invoke_async(connection).await
+    }
+
+    /// Each job's counts, from the counts after each command.
+    pub(super) fn split(&self, after: &[i64]) -> Vec<Result<Counts, StoreError>> {
+        let strange = || StoreError::Refused("a counter's key holds something else".to_owned());
+        let count = |share: &Share| {
+            let after = after.get(share.command).and_then(|n| u64::try_from(*n).ok()).ok_or_else(strange)?;
+            let total = self.totals.get(share.command).copied().unwrap_or_default();
+            Ok(after.saturating_sub(total).saturating_add(share.upto))
+        };
+        self.shares.iter().map(|shares| shares.iter().map(count).collect()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::{Duration, Instant};
+
+    use proptest::prelude::*;
+    use smallvec::SmallVec;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn job(ops: &[(u8, Change)]) -> Job {
+        let op =
+            |(key, change): &(u8, Change)| Op { key: key.to_string(), change: *change, ttl: Duration::from_secs(1) };
+        Job { ops: ops.iter().map(op).collect(), reply: oneshot::channel().0, until: Instant::now() }
+    }
+
+    fn apply(counters: &mut HashMap<String, u64>, key: &str, change: Change, hits: u64) -> u64 {
+        let count = counters.entry(key.to_owned()).or_default();
+        *count = match change {
+            Change::Add(_) => *count + hits,
+            Change::Refund(hits) => count.saturating_sub(hits.into()),
+        };
+        *count
+    }
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![4 => (0u32..5).prop_map(Change::Add), 1 => (0u32..5).prop_map(Change::Refund)]
+    }
+
+    proptest! {
+        #[test]
+        fn merged_hits_come_to_the_same_as_one_after_the_other(
+            requests in prop::collection::vec(prop::collection::vec((0u8..3, change()), 1..4), 1..12)
+        ) {
+            let jobs: Vec<Job> = requests.iter().map(|ops| job(ops)).collect();
+            let mut plain = HashMap::new();
+            let expected: Vec<SmallVec<[u64; 4]>> = jobs
+                .iter()
+                .map(|job| {
+                    let one = |op: &Op| apply(&mut plain, &op.key, op.change, op.change.added().into());
+                    job.ops.iter().map(one).collect()
+                })
+                .collect();
+            let batch = Batch::of(&jobs);
+            let mut merged = HashMap::new();
+            let after: Vec<i64> = batch
+                .commands
+                .iter()
+                .zip(&batch.totals)
+                .map(|(command, total)| apply(&mut merged, &command.key, command.change, *total) as i64)
+                .collect();
+            let got: Vec<_> = batch.split(&after).into_iter().map(Result::unwrap).collect();
+            prop_assert_eq!(got, expected);
+        }
+    }
+
+    #[test]
+    fn one_hot_key_is_one_command() {
+        let jobs: Vec<Job> = (0..100).map(|_| job(&[(1, Change::Add(1))])).collect();
+        assert_eq!(Batch::of(&jobs).commands.len(), 1);
+    }
+}

@@ -1,0 +1,8 @@
+//! Stories about the rate-limit service, told through its public face.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod cases;
+mod model;
+mod redis;
+mod service;
+mod support;

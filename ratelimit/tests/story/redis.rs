@@ -1,0 +1,1 @@
+//! Counters in a real Redis: exact, always with an end, and quick to fail.

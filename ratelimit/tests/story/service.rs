@@ -1,0 +1,1 @@
+//! The service over gRPC, as Envoy sees it.
