@@ -1,1 +1,143 @@
 //! The service over gRPC, as Envoy sees it.
+
+use std::sync::Arc;
+
+use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::RateLimitOverride;
+use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
+use proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
+use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
+use proto::google::protobuf::UInt64Value;
+use provider::StatusBoard;
+use ratelimit::Settings;
+use runtime::{Listener, Readiness, Shutdown, Tasks};
+use serde_json::json;
+use tokio::sync::watch;
+use tonic::transport::Channel;
+
+use crate::support::{HandClock, descriptor, of_raw, request};
+
+struct Running {
+    client: RateLimitServiceClient<Channel>,
+    board: StatusBoard,
+    snapshots: watch::Sender<Arc<api::Snapshot>>,
+    shutdown: Shutdown,
+}
+
+async fn start(snapshot: api::Snapshot) -> Running {
+    let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
+    let shutdown = Shutdown::new();
+    let (readiness, board) = (Readiness::new(), StatusBoard::new());
+    let mut tasks = Tasks::new(shutdown.clone());
+    let clock = HandClock::at(1_000_000_020);
+    let built = ratelimit::server::build_with_clock(
+        Settings::default(),
+        clock,
+        receiver,
+        board.clone(),
+        &readiness,
+        &mut tasks,
+    );
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tasks.spawn("grpc", built.unwrap().serve(listener, readiness.clone(), shutdown.clone()));
+    tokio::spawn(tasks.join(std::time::Duration::from_secs(5)));
+    while !readiness.is_ready() {
+        tokio::task::yield_now().await;
+    }
+    let client = RateLimitServiceClient::connect(format!("http://{address}")).await.unwrap();
+    Running { client, board, snapshots, shutdown }
+}
+
+impl Running {
+    async fn ask(&mut self, request: RateLimitRequest) -> Result<RateLimitResponse, tonic::Status> {
+        self.client.should_rate_limit(request).await.map(tonic::Response::into_inner)
+    }
+}
+
+fn limits() -> api::Snapshot {
+    of_raw(json!({"descriptors": [{"key": "a", "rateLimit": {"requestsPerUnit": 2, "unit": "WEEK"}}]}))
+}
+
+#[tokio::test]
+async fn envoy_is_told_limit_remaining_and_reset_for_each_descriptor() {
+    let mut running = start(limits()).await;
+    let two = || request(vec![descriptor("ns.limits", false, "a=1"), descriptor("ns.limits", false, "zzz=1")]);
+    let answer = running.ask(two()).await.unwrap();
+    assert_eq!(answer.overall_code, Code::Ok as i32);
+    let limit = answer.statuses[0].current_limit.clone().unwrap();
+    assert_eq!((limit.requests_per_unit, limit.unit), (2, 7));
+    assert_eq!(limit.name, "solo.io|generic_key^ns.limits|a");
+    assert_eq!(answer.statuses[0].limit_remaining, 1);
+    let left = 604_800 - 1_000_000_020 % 604_800;
+    assert_eq!(answer.statuses[0].duration_until_reset.unwrap().seconds, left);
+    assert_eq!((answer.statuses.len(), answer.statuses[1].current_limit.is_none()), (2, true));
+    running.ask(two()).await.unwrap();
+    assert_eq!(running.ask(two()).await.unwrap().overall_code, Code::OverLimit as i32);
+    running.shutdown.begin();
+}
+
+#[tokio::test]
+async fn what_cannot_be_answered_is_an_error_and_not_unknown() {
+    let mut running = start(limits()).await;
+    for wrong in [
+        RateLimitRequest { domain: String::new(), ..request(vec![descriptor("ns.limits", false, "a=1")]) },
+        request(vec![]),
+        request(vec![descriptor("ns.limits", false, "a=1"); 65]),
+    ] {
+        assert_eq!(running.ask(wrong).await.unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
+    // A client's long header is counted like any other, never an error that would let it pass.
+    let long = request(vec![descriptor("ns.limits", false, &format!("a={}", "x".repeat(100_000)))]);
+    for code in [Code::Ok, Code::Ok, Code::OverLimit] {
+        assert_eq!(running.ask(long.clone()).await.unwrap().overall_code, code as i32);
+    }
+    running.shutdown.begin();
+}
+
+#[tokio::test]
+async fn hits_overrides_looks_and_refunds_are_as_the_descriptor_says() {
+    let mut running = start(limits()).await;
+    let sent = |hits: Option<u64>, negative: bool, limit: Option<(u32, i32)>| {
+        let mut one = descriptor("ns.limits", false, "a=1");
+        one.hits_addend = hits.map(|value| UInt64Value { value });
+        one.is_negative_hits = negative;
+        one.limit = limit.map(|(requests_per_unit, unit)| RateLimitOverride { requests_per_unit, unit });
+        request(vec![one])
+    };
+    for (message, code, remaining) in [
+        (sent(Some(0), false, None), Code::Ok, 2),
+        (sent(Some(2), false, None), Code::Ok, 0),
+        (sent(Some(0), false, None), Code::Ok, 0),
+        (sent(None, false, None), Code::OverLimit, 0),
+        (sent(Some(2), true, None), Code::Ok, 1),
+        // No unit, or one that is none: the rule's own limit.
+        (sent(Some(0), false, Some((100, 0))), Code::Ok, 1),
+        (sent(Some(0), false, Some((100, 99))), Code::Ok, 1),
+        (sent(None, false, Some((1, 2))), Code::Ok, 0),
+        (sent(None, false, Some((1, 2))), Code::OverLimit, 0),
+        (sent(Some(u64::MAX), false, None), Code::OverLimit, 0),
+    ] {
+        let answer = running.ask(message.clone()).await.unwrap();
+        let status = &answer.statuses[0];
+        assert_eq!((status.code, status.limit_remaining), (code as i32, remaining), "{message:?}");
+    }
+    running.shutdown.begin();
+}
+
+#[tokio::test]
+async fn every_config_is_told_whether_it_is_accepted_and_a_new_one_is_served() {
+    let mut running = start(limits()).await;
+    let said = running.board.merged();
+    let status = said.values().flatten().find(|(author, _)| author == "ratelimit").unwrap();
+    assert_eq!(status.1.conditions[0].status, Some(true));
+    let mut next = of_raw(json!({"descriptors": [{"key": "b", "rateLimit": {"unit": "DAY"}}]}));
+    next.revision = 2;
+    running.snapshots.send(Arc::new(next)).unwrap();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while running.ask(request(vec![descriptor("ns.limits", false, "b=1")])).await.unwrap().overall_code
+        != Code::OverLimit as i32
+    {
+        assert!(std::time::Instant::now() < deadline);
+    }
+    running.shutdown.begin();
+}
