@@ -24,7 +24,7 @@ impl Default for Settings {
 
 /// Answers Envoy's external authorization checks from AuthConfigs and Secrets.
 #[derive(Debug, Parser)]
-#[command(name = "extauth", version, args_conflicts_with_subcommands = true)]
+#[command(name = "extauth", version, subcommand_negates_reqs = true)]
 pub struct Cli {
     /// Checks manifests and exits
     #[command(subcommand)]
@@ -59,4 +59,21 @@ pub enum Command {
 
 fn header(name: &str) -> Result<String, String> {
     check_header_name(name, HeaderUse::Write).map(|()| name.to_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn paths_are_needed_to_serve_and_validate_takes_its_own() {
+        assert!(Cli::try_parse_from(["extauth"]).is_err());
+        let serve = Cli::try_parse_from(["extauth", "a", "b", "--user-id-header", "X-Who"]).unwrap();
+        assert_eq!((serve.paths.len(), serve.settings.user_id_header.as_str()), (2, "x-who"));
+        let validate = Cli::try_parse_from(["extauth", "validate", "a"]).unwrap();
+        assert!(matches!(validate.command, Some(Command::Validate { paths }) if paths.len() == 1));
+        assert!(Cli::try_parse_from(["extauth", "a", "--user-id-header", "host"]).is_err());
+    }
 }

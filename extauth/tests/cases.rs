@@ -1,0 +1,59 @@
+//! Each folder of `testdata` is a story: what was applied, what was asked, what was answered.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use extauth::report::report;
+use serde::Deserialize;
+
+use crate::support::{authority, check, read};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Story {
+    /// Part of the message on an AuthConfig, by `namespace/name`.
+    #[serde(default)]
+    status: BTreeMap<String, String>,
+    checks: Vec<Asked>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    name: String,
+    config_id: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    answer: i32,
+    #[serde(default)]
+    set: BTreeMap<String, String>,
+    #[serde(default)]
+    removed: Vec<String>,
+}
+
+#[test]
+fn every_story_ends_as_told() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    let mut stories = 0;
+    for folder in std::fs::read_dir(root).unwrap() {
+        let folder = folder.unwrap().path();
+        let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
+        let authority = authority(&text("input.yaml"));
+        let story: Story = serde_norway::from_str(&text("checks.yaml")).unwrap();
+        for asked in &story.checks {
+            let headers: Vec<_> = asked.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let answer = read(&authority.answer(&check(asked.config_id.as_deref(), &headers)));
+            let place = format!("{}: {}", folder.display(), asked.name);
+            assert_eq!(answer.status, asked.answer, "{place}");
+            assert_eq!((answer.set, answer.removed), (asked.set.clone(), asked.removed.clone()), "{place}");
+        }
+        let said = report(&authority.index());
+        for (object, part) in &story.status {
+            let found = said.iter().find(|(reference, _)| reference.name.to_string() == *object);
+            let message = &found.unwrap_or_else(|| panic!("{object} has no status")).1[0].conditions[0].message;
+            assert!(message.contains(part), "{}: {object}: {message}", folder.display());
+        }
+        stories += 1;
+    }
+    assert!(stories >= 6, "{stories}");
+}

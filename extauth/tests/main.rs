@@ -1,0 +1,9 @@
+//! The ext_authz service from the outside: manifests in, answers out.
+#![allow(clippy::unwrap_used)]
+
+mod cases;
+mod grpc;
+mod properties;
+mod reload;
+mod secrecy;
+mod support;

@@ -1,0 +1,76 @@
+//! A planted key must not be found anywhere but in the Secret it was written to.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+use extauth::report::report;
+use extauth::{Authority, Compiler, Index};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use crate::support::{check, one_key, read, snapshot};
+
+const CANARY: &str = "canary-3f9a";
+
+#[derive(Clone, Default)]
+struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Captured {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn no_trace_of_a_key_anywhere() {
+    let logs = Captured::default();
+    let writer = logs.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let yaml = one_key(CANARY) + "---\n" + &one_key(CANARY).replace("owner", "copy").replace("keys}", "more}");
+    let seen = tracing::subscriber::with_default(subscriber, || {
+        metrics::with_local_recorder(&recorder, || {
+            let declared = snapshot(1, &yaml);
+            let index = Compiler::new("x-user-id").compile(&declared, &Index::default());
+            let said = format!(
+                "{:?} {}",
+                report(&index),
+                serde_json::to_string(&report(&index).values().collect::<Vec<_>>()).unwrap()
+            );
+            assert!(said.contains("same key"), "{said}");
+            let authority = Authority::new();
+            authority.install(Arc::new(index));
+            let mut seen = said;
+            for (id, header, status) in
+                [("default.keys", CANARY, 200), ("default.keys", "canary-3f9a-wrong", 401), ("x.y", CANARY, 403)]
+            {
+                let answer = authority.answer(&check(Some(id), &[("api-key", header)]));
+                assert_eq!(read(&answer).status, status);
+                seen += &format!("{answer:?}");
+            }
+            authority.unreadable();
+            seen + &format!("{authority:?} {:?} {declared:?}", authority.index())
+        })
+    });
+    let text = metrics.render();
+    assert!(
+        text.contains(
+            "auth_server_authconfig_response_status{namespace=\"default\",authconfig=\"keys\",status=\"OK\"} 1"
+        ),
+        "{text}"
+    );
+    assert!(text.contains("auth_server_response_status{status=\"UNAUTHENTICATED\"} 1"), "{text}");
+    assert!(text.contains("grpc_server_handled_total"), "{text}");
+    let logs = String::from_utf8(logs.0.lock().unwrap().clone()).unwrap();
+    assert!(logs.contains("decided"), "{logs}");
+    for text in [&seen, &text, &logs] {
+        assert!(!text.contains("canary"), "{text}");
+        assert!(!text.contains("access_token"), "{text}");
+    }
+}
