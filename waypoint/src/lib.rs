@@ -1,1 +1,24 @@
-//! waypoint
+//! The control plane: declarations in, xDS out, and what became of each object back.
+//!
+//! [`ControlPlane::start`] translates every snapshot, gives each Envoy the
+//! resources of its Gateway, and completes the report with what the Envoys
+//! acknowledged. [`Fleet`] runs the Envoys themselves where nothing else does.
+
+pub mod control;
+pub mod envoy;
+pub mod listen;
+pub mod page;
+pub mod programmed;
+pub mod tls;
+
+pub use control::{ControlPlane, Handle, Settings};
+pub use envoy::{EnvoyState, Fleet, FleetSettings};
+pub use listen::Listen;
+
+/// The name under which the control plane writes to the status board.
+pub const AUTHOR: &str = "waypoint";
+
+/// The node id by which the Envoy of `gateway` introduces itself.
+pub fn node_id(gateway: &api::Name) -> String {
+    waypoint_translate::bootstrap::node_id(gateway)
+}

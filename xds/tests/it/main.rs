@@ -2,5 +2,7 @@
 //! and the service over real transports and with a real Envoy.
 #![allow(clippy::unwrap_used)]
 
+mod converge;
+mod grpc;
 mod rules;
 mod support;

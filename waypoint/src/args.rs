@@ -1,0 +1,179 @@
+//! The command line of `waypoint`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use runtime::Addr;
+use runtime::telemetry::TelemetryArgs;
+use waypoint::Listen;
+use waypoint::listen::TlsFiles;
+use waypoint::tls::TlsDir;
+use waypoint_translate::GrpcTarget;
+
+/// Reads Kubernetes resources and tells the Envoys of their Gateways what to do.
+#[derive(Debug, Parser)]
+#[command(name = "waypoint", version, args_conflicts_with_subcommands = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    pub serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check manifests, print what is wrong, and exit 1 if anything is
+    Validate {
+        /// Files or folders of manifests
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+        #[command(flatten)]
+        translate: Translate,
+    },
+    /// Print the bootstrap with which to start a Gateway's Envoy
+    Bootstrap {
+        /// The Gateway, as NAMESPACE/NAME
+        #[arg(long, value_parser = gateway)]
+        gateway: api::Name,
+        /// Where the Envoy's own admin is to listen
+        #[arg(long, default_value = "127.0.0.1:19000")]
+        envoy_admin: Addr,
+        #[command(flatten)]
+        listen: ListenArgs,
+    },
+}
+
+/// Settings of the server.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Files or folders of manifests, followed as they change
+    pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub listen: ListenArgs,
+    /// Where to serve health, metrics and /config
+    #[arg(long, env = "WAYPOINT_ADMIN", default_value = "127.0.0.1:9979", value_name = "ADDR")]
+    pub admin: Addr,
+    #[command(flatten)]
+    pub translate: Translate,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+/// Where Envoys connect.
+#[derive(Debug, Clone, Args)]
+pub struct ListenArgs {
+    /// Where to serve xDS: host:port, which needs TLS, or unix:PATH
+    #[arg(long, env = "WAYPOINT_GRPC", default_value = "127.0.0.1:9977", value_name = "ADDR")]
+    pub grpc: Addr,
+    /// A folder for certificates, which are created where they are missing
+    #[arg(long, env = "WAYPOINT_TLS_DIR", value_name = "DIR", conflicts_with_all = ["tls_cert", "tls_key", "client_ca"])]
+    pub tls_dir: Option<PathBuf>,
+    /// A name or address the created certificate is to be good for, besides localhost and that of --grpc
+    #[arg(long, env = "WAYPOINT_TLS_HOST", value_name = "HOST", value_delimiter = ',')]
+    pub tls_host: Vec<String>,
+    /// The server's certificate
+    #[arg(long, env = "WAYPOINT_TLS_CERT", value_name = "FILE", requires_all = ["tls_key", "client_ca"])]
+    pub tls_cert: Option<PathBuf>,
+    /// The server's key
+    #[arg(long, env = "WAYPOINT_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Whose client certificates to accept; each names its node
+    #[arg(long, env = "WAYPOINT_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Settings of the translation.
+#[derive(Debug, Clone, Args)]
+pub struct Translate {
+    /// GatewayClass names to serve
+    #[arg(
+        long = "class",
+        env = "WAYPOINT_CLASSES",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = "gloo-waypoint"
+    )]
+    pub classes: Vec<String>,
+    /// The authorization service; without it, routes that need it are refused
+    #[arg(long, env = "WAYPOINT_EXTAUTH", value_name = "ADDR", value_parser = target)]
+    pub extauth: Option<GrpcTarget>,
+    /// The rate-limit service
+    #[arg(long, env = "WAYPOINT_RATELIMIT", value_name = "ADDR", value_parser = target)]
+    pub ratelimit: Option<GrpcTarget>,
+    /// The mesh's trust domain
+    #[arg(long, env = "WAYPOINT_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
+    pub trust_domain: String,
+}
+
+impl ListenArgs {
+    /// The folder of certificates, opened, if one was given.
+    pub fn open_tls_dir(&self) -> anyhow::Result<Option<TlsDir>> {
+        let mut hosts = vec!["localhost".to_owned()];
+        if let Addr::Tcp(addr) = self.grpc {
+            hosts.push(addr.ip().to_string());
+        }
+        hosts.extend(self.tls_host.iter().cloned());
+        self.tls_dir.as_deref().map(|dir| TlsDir::open(dir, &hosts)).transpose()
+    }
+
+    /// What to listen on.
+    pub fn listen(&self, dir: Option<&TlsDir>) -> anyhow::Result<Listen> {
+        let given = match (&self.tls_cert, &self.tls_key, &self.client_ca) {
+            (Some(cert), Some(key), Some(ca)) => {
+                Some(TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: ca.clone() })
+            }
+            _ => None,
+        };
+        Listen::new(&self.grpc, given.or(dir.map(TlsDir::server))).map_err(anyhow::Error::msg)
+    }
+}
+
+impl Translate {
+    /// The same as the translation takes it.
+    pub fn settings(&self) -> waypoint_translate::Settings {
+        waypoint_translate::Settings {
+            class_names: self.classes.iter().cloned().collect(),
+            extauth: self.extauth.clone(),
+            ratelimit: self.ratelimit.clone(),
+            trust_domain: self.trust_domain.clone(),
+            ..waypoint_translate::Settings::default()
+        }
+    }
+}
+
+fn gateway(text: &str) -> Result<api::Name, String> {
+    match text.split_once('/') {
+        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(api::Name::new(namespace, name)),
+        _ => Err("write NAMESPACE/NAME".to_owned()),
+    }
+}
+
+/// Envoy resolves the name, so a host may be one.
+fn target(text: &str) -> Result<GrpcTarget, String> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return Ok(GrpcTarget::Unix(path.to_owned()));
+    }
+    if let Ok(addr) = text.parse::<SocketAddr>() {
+        return Ok(GrpcTarget::Tcp { host: addr.ip().to_string(), port: addr.port() });
+    }
+    let wrong = || format!("{text:?} is not an address; write host:port or unix:PATH");
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    let port = port.parse().map_err(|_| wrong())?;
+    if host.is_empty() { Err(wrong()) } else { Ok(GrpcTarget::Tcp { host: host.to_owned(), port }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+        assert!(gateway("shop/gateway").is_ok() && gateway("gateway").is_err());
+        let extauth = target("extauth.gloo-system:8083");
+        assert_eq!(extauth, Ok(GrpcTarget::Tcp { host: "extauth.gloo-system".to_owned(), port: 8083 }));
+        assert!(target("extauth").is_err() && target(":80").is_err());
+    }
+}

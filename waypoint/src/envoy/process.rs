@@ -1,0 +1,173 @@
+//! One Envoy: started, watched, started again when it dies, drained when told to stop.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use api::Name;
+use metrics::counter;
+use runtime::Shutdown;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
+
+use super::FleetSettings;
+use super::admin;
+use super::states::Watch;
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// An Envoy that ran this long has earned a quick restart.
+const STEADY: Duration = Duration::from_secs(30);
+/// How long an Envoy that has drained may take to exit.
+const EXIT: Duration = Duration::from_secs(3);
+
+/// Keeps one Envoy running until `stop` begins, then drains it.
+pub(super) async fn supervise(name: Name, settings: FleetSettings, states: Watch, stop: Shutdown) -> Name {
+    let mut pause = FIRST_PAUSE;
+    let files = Files::of(&settings.run_dir, &name);
+    states.update(&name, |state| state.admin = files.admin.clone());
+    while !stop.is_begun() {
+        let started = Instant::now();
+        match start(&name, &settings, &files).await {
+            Err(error) => tracing::error!(gateway = %name, error = format!("{error:#}"), "Envoy could not be started"),
+            Ok(mut child) => {
+                states.update(&name, |state| state.pid = child.id());
+                let ended = watch(&name, &mut child, &files, &states, &stop).await;
+                if !ended {
+                    drain(&name, child, &files, settings.drain).await;
+                    break;
+                }
+            }
+        }
+        states.update(&name, |state| {
+            state.pid = None;
+            state.ready = false;
+            state.restarts += 1;
+        });
+        counter!("waypoint_envoy_restarts_total", "gateway" => name.to_string()).increment(1);
+        if started.elapsed() >= STEADY {
+            pause = FIRST_PAUSE;
+        }
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = stop.begun() => {}
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    files.remove();
+    name
+}
+
+struct Files {
+    config: PathBuf,
+    admin: PathBuf,
+}
+
+impl Files {
+    /// Short names: the path of a Unix socket holds about a hundred bytes.
+    fn of(run_dir: &Path, name: &Name) -> Files {
+        let node = crate::node_id(name);
+        let mut short = node.clone();
+        if short.len() > 40 {
+            use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+            let mut hasher = DefaultHasher::new();
+            node.hash(&mut hasher);
+            short = format!("{:016x}", hasher.finish());
+        }
+        Files { config: run_dir.join(format!("{short}.json")), admin: run_dir.join(format!("{short}.sock")) }
+    }
+
+    fn remove(&self) {
+        for path in [&self.config, &self.admin] {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+async fn start(name: &Name, settings: &FleetSettings, files: &Files) -> anyhow::Result<Child> {
+    let bootstrap = (settings.bootstrap.0)(name, &files.admin);
+    files.remove();
+    tokio::fs::write(&files.config, bootstrap.to_string()).await.context("writing the bootstrap")?;
+    let mut child = Command::new(&settings.envoy)
+        .arg("--config-path")
+        .arg(&files.config)
+        .args(["--concurrency", &settings.concurrency.to_string()])
+        .args(["--log-level", "warn", "--log-format", "%l %n: %v", "--disable-hot-restart"])
+        .args(["--drain-time-s", &settings.drain.as_secs().max(1).to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        // Ctrl-C in a terminal goes to the whole group; Envoy must outlive it to be drained.
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("starting {}", settings.envoy.display()))?;
+    if let Some(stderr) = child.stderr.take() {
+        tokio::spawn(forward(name.to_string(), stderr));
+    }
+    Ok(child)
+}
+
+/// Envoy's log lines become ours.
+async fn forward(gateway: String, stderr: tokio::process::ChildStderr) {
+    let mut lines = BufReader::new(stderr).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        match line.split_once(' ') {
+            Some(("error" | "critical", text)) => tracing::error!(target: "envoy", gateway, "{text}"),
+            Some(("warning", text)) => tracing::warn!(target: "envoy", gateway, "{text}"),
+            _ => tracing::info!(target: "envoy", gateway, "{line}"),
+        }
+    }
+}
+
+/// Whether it ended by itself, rather than being told to stop.
+async fn watch(name: &Name, child: &mut Child, files: &Files, states: &Watch, stop: &Shutdown) -> bool {
+    let ready = async {
+        while !matches!(admin::request(&files.admin, "GET", "/ready").await, Ok((200, _))) {
+            sleep(Duration::from_millis(20)).await;
+        }
+        states.update(name, |state| state.ready = true);
+        tracing::info!(gateway = %name, "Envoy is live");
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        status = child.wait() => {
+            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            tracing::error!(gateway = %name, how, "Envoy ended; starting it again");
+            true
+        }
+        () = stop.begun() => false,
+        () = ready => false,
+    }
+}
+
+/// New connections are turned away and idle ones closed; what is under way may
+/// finish until the deadline.
+async fn drain(name: &Name, mut child: Child, files: &Files, deadline: Duration) {
+    let _ = admin::request(&files.admin, "POST", "/healthcheck/fail").await;
+    let drained = async {
+        admin::request(&files.admin, "POST", "/drain_listeners?graceful&skip_exit").await?;
+        while connections(&files.admin).await? > 0 {
+            sleep(Duration::from_millis(25)).await;
+        }
+        anyhow::Ok(())
+    };
+    if !matches!(tokio::time::timeout(deadline, drained).await, Ok(Ok(()))) {
+        tracing::warn!(gateway = %name, "Envoy did not drain in time");
+    }
+    let _ = admin::request(&files.admin, "POST", "/quitquitquit").await;
+    if tokio::time::timeout(EXIT, child.wait()).await.is_err() {
+        tracing::warn!(gateway = %name, "Envoy did not exit in time, killing it");
+        let _ = child.kill().await;
+    }
+}
+
+/// Connections of clients, those to the admin socket left out.
+async fn connections(socket: &Path) -> anyhow::Result<u64> {
+    let path = "/stats?filter=%5Elistener%5C..%2A%5C.downstream_cx_active%24";
+    let (_, text) = admin::request(socket, "GET", path).await?;
+    let counts = text.lines().filter(|line| !line.starts_with("listener.admin."));
+    Ok(counts.filter_map(|line| line.rsplit_once(": ")?.1.trim().parse::<u64>().ok()).sum())
+}

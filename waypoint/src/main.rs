@@ -1,0 +1,141 @@
+//! The `waypoint` server: the control plane alone, on a folder of manifests.
+#![allow(clippy::print_stdout, reason = "validate and bootstrap print")]
+
+mod args;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Parser as _;
+use provider::{FolderSettings, Provider, StatusBoard};
+use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks, telemetry};
+use waypoint::ControlPlane;
+use waypoint_translate::{AdsServer, BootstrapSettings};
+
+use crate::args::{Cli, Command, ListenArgs, Serve, Translate};
+
+/// How long tasks may take to finish once asked to.
+const STOPPING: Duration = Duration::from_secs(20);
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(runtime::EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let result = match cli.command {
+        Some(Command::Validate { paths, translate }) => Ok(validate(&paths, &translate)),
+        Some(Command::Bootstrap { gateway, envoy_admin, listen }) => bootstrap(&gateway, &envoy_admin, &listen),
+        None if cli.serve.paths.is_empty() => {
+            eprintln!("waypoint: name at least one file or folder of manifests; see waypoint --help");
+            return ExitCode::from(runtime::EXIT_USAGE);
+        }
+        None => {
+            tokio::runtime::Runtime::new().context("starting").and_then(|runtime| runtime.block_on(serve(cli.serve)))
+        }
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("waypoint: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
+    let telemetry = telemetry::init("waypoint", &args.telemetry)?;
+    let shutdown = Shutdown::new();
+    shutdown.on_signals().context("signal handlers")?;
+    let readiness = Readiness::new();
+    let board = StatusBoard::new();
+    let mut tasks = Tasks::new(shutdown.clone());
+
+    let tls = args.listen.open_tls_dir()?;
+    let listen = args.listen.listen(tls.as_ref())?;
+    let admin = Listener::bind(&args.admin).await?;
+    let provider = Provider::folder(args.paths, FolderSettings::default(), board.clone(), shutdown.clone()).await?;
+    let settings = waypoint::Settings { translate: args.translate.settings(), listen, wait_for_envoy: false };
+    let handle = ControlPlane::start(settings, provider.watch(), board, &mut tasks, &readiness).await?;
+    if let Some(tls) = tls {
+        tasks.spawn("client certificates", issue(tls, handle.clone(), shutdown.clone()));
+    }
+    tracing::info!(xds = %handle.address, admin = %args.admin, "serving");
+    let page = waypoint::page::router(handle);
+    let stopping = readiness.clone();
+    tasks.spawn("admin", Admin::new(readiness, telemetry).merge(page).serve(admin, shutdown.clone()));
+    tokio::spawn(async move {
+        shutdown.begun().await;
+        stopping.stopping();
+    });
+    tasks.join(STOPPING).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every Gateway's Envoy finds its certificate in the folder before it is started.
+async fn issue(tls: waypoint::tls::TlsDir, mut handle: waypoint::Handle, shutdown: Shutdown) -> anyhow::Result<()> {
+    loop {
+        let gateways: Vec<_> = handle.served.borrow_and_update().keys().cloned().collect();
+        for gateway in gateways {
+            if let Err(error) = tls.client(&gateway) {
+                tracing::error!(%gateway, error = format!("{error:#}"), "no certificate for this Gateway's Envoy");
+            }
+        }
+        tokio::select! {
+            () = shutdown.begun() => return Ok(()),
+            changed = handle.served.changed() => changed.context("the control loop ended")?,
+        }
+    }
+}
+
+fn validate(paths: &[std::path::PathBuf], translate: &Translate) -> ExitCode {
+    let loaded = provider::load(paths);
+    let translation = waypoint_translate::translate(&loaded.snapshot, &translate.settings());
+    let mut refused = false;
+    for file in &loaded.files {
+        for problem in &file.problems {
+            refused = true;
+            println!("{}: {problem}", file.path.display());
+        }
+    }
+    for (object, statuses) in loaded.report.iter().chain(&translation.report) {
+        for condition in statuses.iter().flat_map(|status| &status.conditions) {
+            for problem in &condition.problems {
+                println!("{object}: {problem}");
+            }
+            if condition.status == Some(false) {
+                refused = true;
+                if condition.problems.is_empty() {
+                    println!("{object}: {}: {}", condition.reason, condition.message);
+                }
+            }
+        }
+    }
+    if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn bootstrap(gateway: &api::Name, admin: &Addr, listen: &ListenArgs) -> anyhow::Result<ExitCode> {
+    let ads = match (&listen.grpc, listen.open_tls_dir()?) {
+        (Addr::Unix(path), _) => AdsServer::Unix(path.display().to_string()),
+        (Addr::Tcp(addr), Some(tls)) => {
+            let files = tls.client(gateway)?;
+            AdsServer::Tls {
+                host: addr.ip().to_string(),
+                port: addr.port(),
+                server_name: listen.tls_host.first().cloned().unwrap_or_else(|| "localhost".to_owned()),
+                certificate: files.cert.display().to_string(),
+                key: files.key.display().to_string(),
+                ca: files.ca.display().to_string(),
+            }
+        }
+        (Addr::Tcp(_), None) => {
+            bail!("give --tls-dir DIR, the folder with this Gateway's certificate, or --grpc unix:PATH")
+        }
+    };
+    let admin = match admin {
+        Addr::Unix(path) => waypoint_translate::Admin::Unix(path.display().to_string()),
+        Addr::Tcp(addr) => waypoint_translate::Admin::Tcp(*addr),
+    };
+    println!("{:#}", waypoint_translate::bootstrap(gateway, &BootstrapSettings { admin, ads }));
+    Ok(ExitCode::SUCCESS)
+}
