@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_new_window_starts_over_and_a_straggler_counts_in_it() {
         let memory = Memory::new(1000);
-        let mut one = |at, change| memory.one(&hit(1, at, change), UnixSecs(at)).unwrap();
+        let one = |at, change| memory.one(&hit(1, at, change), UnixSecs(at)).unwrap();
         assert_eq!(one(119, Change::Add(5)), 5);
         assert_eq!(one(120, Change::Add(1)), 1);
         assert_eq!(one(119, Change::Add(1)), 2);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use api::{Object, Snapshot};
 use proto::envoy::extensions::common::ratelimit::v3::{RateLimitDescriptor, rate_limit_descriptor::Entry};
 use proto::envoy::service::ratelimit::v3::RateLimitRequest;
-use ratelimit::config::{Configs, Index, Scope, WeightScope};
+use ratelimit::config::{Scope, WeightScope};
 use ratelimit::window::{Clock, UnixSecs};
 
 #[derive(Debug, Clone)]
@@ -47,10 +47,6 @@ pub fn snapshot(yaml: &str) -> Snapshot {
         }
     }
     snapshot
-}
-
-pub fn index(yaml: &str) -> Index {
-    Configs::new(scope()).update(&snapshot(yaml)).index
 }
 
 /// A snapshot of one config `ns.limits` with this `raw`.

@@ -20,6 +20,8 @@ use crate::store::StoreError;
 const MOST_IN_BATCH: usize = 256;
 /// Calls under way at once. More would make batches smaller, not answers faster.
 const MOST_UNDER_WAY: usize = 4;
+/// How often an idle connection is tried, so that its end is noticed before a request is.
+const HEARTBEAT: Duration = Duration::from_millis(250);
 /// How long a new connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
 /// The pauses between attempts to connect: from the first, doubled up to the second.
@@ -122,6 +124,7 @@ impl Driver {
         self.up.store(true, Ordering::Release);
         let mut under_way = FuturesUnordered::new();
         let mut waiting: Vec<Job> = Vec::new();
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let why = loop {
             tokio::select! {
                 Some(health) = under_way.next() => if let Health::Gone(why) = health { break Some(why) },
@@ -131,6 +134,9 @@ impl Driver {
                     }
                     let jobs = std::mem::take(&mut waiting);
                     under_way.push(send(connection.clone(), &self.script, jobs, self.budget));
+                }
+                _ = heartbeat.tick(), if under_way.is_empty() => {
+                    under_way.push(send(connection.clone(), &self.script, Vec::new(), self.budget));
                 }
                 () = shutdown.begun(), if self.jobs.is_empty() && under_way.is_empty() => break None,
             }
@@ -143,7 +149,15 @@ impl Driver {
     }
 }
 
+/// Sends what `jobs` ask for; without any, asks only whether Redis is there.
 async fn send(mut connection: MultiplexedConnection, script: &Script, mut jobs: Vec<Job>, budget: Duration) -> Health {
+    if jobs.is_empty() {
+        return match tokio::time::timeout(budget, redis::cmd("PING").exec_async(&mut connection)).await {
+            Ok(Err(error)) if !outlives(&error) => Health::Gone(in_a_word(&error)),
+            Ok(_) => Health::Good,
+            Err(_) => Health::Gone("no answer in time".to_owned()),
+        };
+    }
     let now = Instant::now();
     jobs.retain(|job| job.until > now && !job.reply.is_closed());
     if jobs.is_empty() {
