@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod converge;
+mod envoy;
 mod grpc;
 mod rules;
 mod support;
