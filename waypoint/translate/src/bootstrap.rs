@@ -1,0 +1,134 @@
+//! What an Envoy is started with: who it is, and where its configuration comes from.
+
+use serde_json::{Value, json};
+
+use api::Name;
+
+/// What [`bootstrap`] needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BootstrapSettings {
+    /// Where Envoy's own admin interface listens.
+    pub admin: Admin,
+    /// Where the control plane serves ADS.
+    pub ads: AdsServer,
+}
+
+/// An admin address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admin {
+    /// A Unix socket.
+    Unix(String),
+    /// Address and port.
+    Tcp(std::net::SocketAddr),
+}
+
+/// The control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AdsServer {
+    /// On a Unix socket, which guards itself.
+    Unix(String),
+    /// Over TCP, by mutual TLS with these files, which may be renewed in place.
+    Tls {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// The name its certificate must carry.
+        server_name: String,
+        /// Certificate of this Envoy, PEM.
+        certificate: String,
+        /// Its key, PEM.
+        key: String,
+        /// What signs the control plane's certificate, PEM.
+        ca: String,
+    },
+}
+
+/// The name by which an Envoy of `gateway` asks for its configuration.
+pub fn node_id(gateway: &Name) -> String {
+    format!("{}~{}", gateway.namespace, gateway.name)
+}
+
+/// The Gateway that a node id names.
+pub fn gateway_of_node(id: &str) -> Option<Name> {
+    let (namespace, name) = id.split_once('~')?;
+    (!namespace.is_empty() && !name.is_empty()).then(|| Name::new(namespace, name))
+}
+
+/// The bootstrap of an Envoy of `gateway`.
+pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
+    let admin = match &settings.admin {
+        Admin::Unix(path) => json!({"pipe": {"path": path}}),
+        Admin::Tcp(address) => {
+            json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
+        }
+    };
+    let ads = json!({"ads": {}, "resource_api_version": "V3"});
+    json!({
+        "node": {"id": node_id(gateway), "cluster": node_id(gateway)},
+        "admin": {"address": admin},
+        "dynamic_resources": {
+            "ads_config": {
+                "api_type": "DELTA_GRPC",
+                "transport_api_version": "V3",
+                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+            },
+            "lds_config": ads,
+            "cds_config": ads,
+        },
+        "static_resources": {"clusters": [xds_cluster(&settings.ads)]},
+        // Without bounds of its own Envoy warns at every start.
+        "layered_runtime": {"layers": [{
+            "name": "static",
+            "static_layer": {"re2": {"max_program_size": {"error_level": 1000}}},
+        }]},
+        "overload_manager": {"resource_monitors": [{
+            "name": "envoy.resource_monitors.global_downstream_max_connections",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
+                "max_active_downstream_connections": 100_000,
+            },
+        }]},
+    })
+}
+
+fn xds_cluster(ads: &AdsServer) -> Value {
+    let (kind, address) = match ads {
+        AdsServer::Unix(path) => ("STATIC", json!({"pipe": {"path": path}})),
+        AdsServer::Tls { host, port, .. } => {
+            ("STRICT_DNS", json!({"socket_address": {"address": host, "port_value": port}}))
+        }
+    };
+    let keepalive = json!({"interval": "30s", "timeout": "5s"});
+    let mut cluster = json!({
+        "name": "xds",
+        "type": kind,
+        "connect_timeout": "1s",
+        "load_assignment": {
+            "cluster_name": "xds",
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
+        }},
+    });
+    if let AdsServer::Tls { server_name, certificate, key, ca, .. } = ads {
+        cluster["transport_socket"] = json!({
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
+                "sni": server_name,
+                "common_tls_context": {
+                    "alpn_protocols": ["h2"],
+                    "tls_certificates": [{"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}],
+                    "validation_context": {
+                        "trusted_ca": {"filename": ca},
+                        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": server_name}}],
+                    },
+                },
+            },
+        });
+    }
+    cluster
+}

@@ -1,0 +1,81 @@
+//! Clusters and endpoints.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::{ads, packed};
+use crate::GrpcTarget;
+use crate::ir::{Cluster, Endpoints};
+
+/// The cluster `name` of a Service port.
+pub fn cluster(name: &str, cluster: &Cluster) -> Value {
+    let mut fields = base(name, "5s", cluster.http2);
+    match &cluster.endpoints {
+        Endpoints::Addresses(_) => {
+            fields["type"] = json!("EDS");
+            fields["eds_cluster_config"] = json!({"eds_config": ads(), "service_name": name});
+        }
+        Endpoints::Hosts(hosts) => {
+            fields["type"] = json!("STRICT_DNS");
+            let addresses = hosts.iter().map(|(host, port)| socket(host, *port));
+            fields["load_assignment"] = assignment(name, addresses.collect());
+        }
+    }
+    fields
+}
+
+/// The endpoints of the cluster `name`.
+pub fn addresses(name: &str, addresses: &BTreeSet<SocketAddr>) -> Value {
+    assignment(name, addresses.iter().map(|address| socket(&address.ip().to_string(), address.port())).collect())
+}
+
+/// The cluster of a gRPC service of ours.
+pub fn service(name: &str, target: &GrpcTarget) -> Value {
+    let mut fields = base(name, "1s", true);
+    let address = match target {
+        GrpcTarget::Unix(path) => {
+            fields["type"] = json!("STATIC");
+            json!({"pipe": {"path": path}})
+        }
+        GrpcTarget::Tcp { host, port } => {
+            fields["type"] = json!("STRICT_DNS");
+            socket(host, *port)
+        }
+    };
+    fields["load_assignment"] = assignment(name, vec![address]);
+    fields
+}
+
+fn base(name: &str, connect_timeout: &str, http2: bool) -> Value {
+    // Envoy's own bounds of 1024 would refuse thousands of connections with 503; a limit is policy, not a default.
+    let most = u32::MAX;
+    let unlimited =
+        json!({"max_connections": most, "max_pending_requests": most, "max_requests": most, "max_retries": most});
+    let mut fields = json!({
+        "name": name,
+        "connect_timeout": connect_timeout,
+        "circuit_breakers": {"thresholds": [unlimited]},
+    });
+    if http2 {
+        let options = packed(
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+            json!({"explicit_http_config": {"http2_protocol_options": {}}}),
+        );
+        fields["typed_extension_protocol_options"] =
+            json!({"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": options});
+    }
+    fields
+}
+
+fn socket(host: &str, port: u16) -> Value {
+    json!({"socket_address": {"address": host, "port_value": port}})
+}
+
+fn assignment(name: &str, addresses: Vec<Value>) -> Value {
+    let endpoints: Vec<Value> =
+        addresses.into_iter().map(|address| json!({"endpoint": {"address": address}})).collect();
+    let localities = if endpoints.is_empty() { vec![] } else { vec![json!({"lb_endpoints": endpoints})] };
+    json!({"cluster_name": name, "endpoints": localities})
+}

@@ -1,0 +1,159 @@
+//! The PROXY listener: who calls and whom comes from the header ztunnel writes,
+//! and the chain is found by that address and port, never by Host.
+//!
+//! Everything but the chains and the matcher is the same from version to
+//! version, so that Envoy updates it in place and leaves other chains' connections alone.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::{Map, Value, json};
+
+use super::{ads, filters, names, packed, routes};
+use crate::Settings;
+use crate::ir::{Chain, PortRef, Refusal, Traffic, Waypoint};
+
+/// The TLV in which ztunnel puts the caller's SPIFFE id.
+const PRINCIPAL_TLV: u32 = 0xD0;
+const PROXY_PROTOCOL: &str = "envoy.filters.listener.proxy_protocol";
+const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
+
+/// The listener of `waypoint`.
+pub fn listener(waypoint: &Waypoint, settings: &Settings) -> Value {
+    let address = waypoint.address;
+    let mut socket = json!({"address": address.ip().to_string(), "port_value": address.port()});
+    if address.ip().is_ipv6() {
+        socket["ipv4_compat"] = json!(true);
+    }
+    let chains: Vec<Value> = waypoint.chains.iter().map(|(id, chain)| filter_chain(id, chain, settings)).collect();
+    let mut fields = json!({
+        "name": names::LISTENER,
+        "stat_prefix": names::LISTENER,
+        "address": {"socket_address": socket},
+        "listener_filters": [{
+            "name": PROXY_PROTOCOL,
+            "typed_config": packed(
+                "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+                json!({"rules": [{
+                    "tlv_type": PRINCIPAL_TLV,
+                    "on_tlv_present": {"metadata_namespace": PROXY_PROTOCOL, "key": "peer_principal"},
+                }]}),
+            ),
+        }],
+        "filter_chains": chains,
+        "default_filter_chain": unknown_address(settings),
+    });
+    if !waypoint.chains.is_empty() {
+        fields["filter_chain_matcher"] = matcher(waypoint);
+    }
+    fields
+}
+
+/// Destination address, then port, to the name of a chain.
+fn matcher(waypoint: &Waypoint) -> Value {
+    let mut by_address: BTreeMap<IpAddr, Map<String, Value>> = BTreeMap::new();
+    for (id, chain) in &waypoint.chains {
+        let name = packed("google.protobuf.StringValue", json!({"value": id.to_string()}));
+        let action = json!({"action": {"name": "chain", "typed_config": name}});
+        for address in &chain.addresses {
+            by_address.entry(*address).or_default().insert(id.port.to_string(), action.clone());
+        }
+    }
+    let input = |name: &str, message: &str| {
+        let message = format!("envoy.extensions.matching.common_inputs.network.v3.{message}");
+        json!({"name": name, "typed_config": packed(&message, json!({}))})
+    };
+    let ports = |ports: Map<String, Value>| {
+        json!({"matcher": {"matcher_tree": {
+            "input": input("destination_port", "DestinationPortInput"),
+            "exact_match_map": {"map": ports},
+        }}})
+    };
+    let addresses: Map<String, Value> =
+        by_address.into_iter().map(|(address, by_port)| (address.to_string(), ports(by_port))).collect();
+    json!({"matcher_tree": {
+        "input": input("destination_address", "DestinationIPInput"),
+        "exact_match_map": {"map": addresses},
+    }})
+}
+
+fn filter_chain(id: &PortRef, chain: &Chain, settings: &Settings) -> Value {
+    let name = id.to_string();
+    let last = match &chain.traffic {
+        Traffic::Http(_) => {
+            let rds = json!({"rds": {"config_source": ads(), "route_config_name": name}});
+            connection_manager(&name, rds, filters::chain(settings))
+        }
+        Traffic::Tcp => json!({
+            "name": "envoy.filters.network.tcp_proxy",
+            "typed_config": packed(
+                "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                json!({"stat_prefix": name, "cluster": name}),
+            ),
+        }),
+    };
+    json!({"name": name, "filters": [peer_principal(), last]})
+}
+
+/// The caller's SPIFFE id as Istio's policies read it. Without a TLV there is no such
+/// object: a `-` would satisfy `principals: ["*"]`.
+fn peer_principal() -> Value {
+    let format = format!("%DYNAMIC_METADATA({PROXY_PROTOCOL}:peer_principal)%");
+    json!({
+        "name": "envoy.filters.network.set_filter_state",
+        "typed_config": packed(
+            "envoy.extensions.filters.network.set_filter_state.v3.Config",
+            json!({"on_new_connection": [{
+                "object_key": names::PEER_PRINCIPAL,
+                "factory_key": "envoy.string",
+                "format_string": {
+                    "omit_empty_values": true,
+                    "text_format_source": {"inline_string": format},
+                },
+                "skip_if_empty": true,
+                "shared_with_upstream": "ONCE",
+            }]}),
+        ),
+    })
+}
+
+fn connection_manager(name: &str, routes: Value, http_filters: Vec<Value>) -> Value {
+    let mut fields = json!({
+        "stat_prefix": name,
+        // The true source comes in the PROXY header. `true` would add X-Forwarded-For.
+        "use_remote_address": false,
+        "normalize_path": true,
+        "merge_slashes": true,
+        // `%2F` and `/` lead to different routes here and to the same file there.
+        "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        // Not being an edge, Envoy would obey these from anyone: retries, timeouts, alternate statistics.
+        "early_header_mutation_extensions": [{
+            "name": "envoy.http.early_header_mutation.header_mutation",
+            "typed_config": packed(
+                "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+                json!({"mutations": [{"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": true}}}]}),
+            ),
+        }],
+        "http_filters": http_filters,
+    });
+    if let (Value::Object(fields), Value::Object(routes)) = (&mut fields, routes) {
+        fields.extend(routes);
+    }
+    json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": packed(HCM, fields)})
+}
+
+/// Where no Service is: an answer rather than a reset.
+fn unknown_address(_settings: &Settings) -> Value {
+    let why = "no service at this address and port is served by this waypoint".to_owned();
+    let answer = routes::direct(&Refusal { status: 404, why });
+    let table = json!({"route_config": {
+        "name": "unknown-address",
+        "virtual_hosts": [{"name": "unknown-address", "domains": ["*"], "routes": [
+            {"match": {"prefix": "/"}, "direct_response": answer},
+        ]}],
+    }});
+    let router = packed("envoy.extensions.filters.http.router.v3.Router", json!({}));
+    let filters = vec![json!({"name": "envoy.filters.http.router", "typed_config": router})];
+    json!({"name": "unknown-address", "filters": [connection_manager("unknown-address", table, filters)]})
+}

@@ -1,0 +1,70 @@
+//! Where requests are sent: the endpoints of Services, never their virtual addresses.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
+use api::core::SERVICE_NAME;
+use api::object::Meta;
+use api::{Kind, Name, ObjectRef, Snapshot};
+
+use super::services::{self, Protocol};
+use super::targets;
+use crate::ir::{Chain, Cluster, Endpoints, PortRef};
+
+/// A cluster for each Service port that `chains` forward to.
+pub fn clusters(snapshot: &Snapshot, chains: &BTreeMap<PortRef, Chain>) -> BTreeMap<PortRef, Cluster> {
+    let slices = slices(snapshot);
+    targets(chains)
+        .into_iter()
+        .filter_map(|id| {
+            let service = snapshot.services.get(&id.service)?;
+            let port = services::ports(service).into_iter().find(|port| port.number == id.port)?;
+            let mut origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
+            let mut addresses = BTreeSet::new();
+            let mut hosts = BTreeSet::new();
+            for name in slices.get(&id.service).into_iter().flatten() {
+                let Some(slice) = snapshot.endpoint_slices.get(*name) else { continue };
+                let unnamed = |name: &Option<String>| name.clone().unwrap_or_default();
+                let numbers: Vec<u16> = slice
+                    .ports
+                    .iter()
+                    .flatten()
+                    .filter(|p| unnamed(&p.name) == unnamed(&port.name))
+                    .filter_map(|p| u16::try_from(p.port?).ok())
+                    .collect();
+                origins.insert(ObjectRef { kind: Kind::EndpointSlice, name: (*name).clone() });
+                for endpoint in &slice.endpoints {
+                    if endpoint.conditions.as_ref().and_then(|c| c.ready) == Some(false) {
+                        continue;
+                    }
+                    for (address, number) in
+                        endpoint.addresses.iter().flat_map(|a| numbers.iter().map(move |number| (a, *number)))
+                    {
+                        match address.parse() {
+                            Ok(ip) => drop(addresses.insert(SocketAddr::new(ip, number))),
+                            Err(_) => drop(hosts.insert((address.trim_end_matches('.').to_owned(), number))),
+                        }
+                    }
+                }
+            }
+            let endpoints = if hosts.is_empty() {
+                Endpoints::Addresses(addresses)
+            } else {
+                hosts.extend(addresses.into_iter().map(|a| (a.ip().to_string(), a.port())));
+                Endpoints::Hosts(hosts)
+            };
+            Some((id, Cluster { http2: port.protocol == Protocol::Http2, endpoints, origins }))
+        })
+        .collect()
+}
+
+/// The EndpointSlices of each Service.
+fn slices(snapshot: &Snapshot) -> BTreeMap<Name, Vec<&Name>> {
+    let mut slices: BTreeMap<Name, Vec<&Name>> = BTreeMap::new();
+    for (name, slice) in &snapshot.endpoint_slices {
+        if let Some(service) = slice.label(SERVICE_NAME) {
+            slices.entry(Name::new(name.namespace.as_str(), service)).or_default().push(name);
+        }
+    }
+    slices
+}

@@ -1,0 +1,174 @@
+//! Which Gateways are ours, and where their waypoints listen.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use api::gateway::Gateway;
+use api::gateway::gateways::{GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom as From};
+use api::loopback::{Range, candidate};
+use api::status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, RESOLVED_REFS, Report};
+use api::{Kind, Name, Object, ObjectRef, Snapshot};
+
+use super::parents::Attached;
+use crate::{Bind, Settings};
+
+/// The protocol of a waypoint that a ztunnel feeds.
+pub const PROXY: &str = "istio.io/PROXY";
+/// The protocol of a waypoint that terminates the mesh's tunnel itself.
+const HBONE: &str = "istio.io/HBONE";
+
+/// A Gateway of our class.
+#[derive(Debug, Clone)]
+pub struct Ours {
+    /// Where it listens; none if it cannot be served.
+    pub address: Option<SocketAddr>,
+    /// The listener that is served.
+    pub listener: Option<GatewayListeners>,
+    /// Whether it was never admitted: the provider has said why.
+    pub broken: bool,
+    statuses: Vec<ObjectStatus>,
+}
+
+/// The Gateways of our classes.
+pub fn gateways(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<Name, Ours> {
+    let mut found = BTreeMap::new();
+    let mut taken = BTreeMap::new();
+    for (name, gateway) in &snapshot.gateways {
+        if ours(snapshot, settings, gateway) {
+            found.insert(name.clone(), examine(name, gateway, settings, &mut taken));
+        }
+    }
+    for (reference, broken) in &snapshot.broken {
+        if let Some(Object::Gateway(partial)) = &broken.partial
+            && ours(snapshot, settings, partial)
+        {
+            found
+                .insert(reference.name.clone(), Ours { address: None, listener: None, broken: true, statuses: vec![] });
+        }
+    }
+    found
+}
+
+/// A class may be served without a GatewayClass object; if there is one, it must name us.
+fn ours(snapshot: &Snapshot, settings: &Settings, gateway: &Gateway) -> bool {
+    let class = &gateway.spec.gateway_class_name;
+    let object = snapshot.gateway_classes.get(&Name::new("", class.as_str()));
+    settings.class_names.contains(class)
+        && object.is_none_or(|object| object.spec.controller_name == settings.controller_name)
+}
+
+fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTreeMap<SocketAddr, Name>) -> Ours {
+    let mut served: Option<&GatewayListeners> = None;
+    let mut statuses = Vec::new();
+    for listener in &gateway.spec.listeners {
+        let accepted = match listener.protocol.as_str() {
+            PROXY if served.is_some() => Condition::fails(
+                ACCEPTED,
+                "Conflicted",
+                "a waypoint has one istio.io/PROXY listener, and an earlier one is served; remove this one",
+            ),
+            PROXY if u16::try_from(listener.port).map_or(true, |port| port == 0) => {
+                Condition::fails(ACCEPTED, "PortUnavailable", format!("{} is not a port", listener.port))
+            }
+            PROXY => {
+                served = Some(listener);
+                Condition::holds(ACCEPTED, "Accepted", "")
+            }
+            HBONE => Condition::fails(
+                ACCEPTED,
+                "Invalid",
+                "istio.io/HBONE is not served: the node's ztunnel terminates it and speaks istio.io/PROXY to us; the Gateway works without this listener",
+            ),
+            other => Condition::fails(
+                ACCEPTED,
+                "UnsupportedProtocol",
+                format!("a waypoint does not serve {other}; write {PROXY}"),
+            ),
+        };
+        let mut conditions = vec![accepted];
+        if served.is_some_and(|s| std::ptr::eq(s, listener)) {
+            conditions.push(Condition::holds(RESOLVED_REFS, "ResolvedRefs", ""));
+            conditions.push(Condition::pending(PROGRAMMED, "Pending", "waiting for Envoy"));
+        }
+        statuses.push(ObjectStatus { ancestor: format!("listener {}", listener.name), conditions });
+    }
+    let address = served.and_then(|listener| {
+        let port = u16::try_from(listener.port).ok()?;
+        Some(match settings.bind {
+            Bind::Loopback => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port),
+            Bind::Any => SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port),
+            Bind::PerGateway => {
+                let own =
+                    |attempt| SocketAddr::new(IpAddr::V4(candidate(Range::Gateways, &name.to_string(), attempt)), port);
+                let address = (0..).map(own).find(|address| !taken.contains_key(address))?;
+                taken.insert(address, name.clone());
+                address
+            }
+        })
+    });
+    let accepted = if address.is_some() {
+        vec![
+            Condition::holds(ACCEPTED, "Accepted", ""),
+            Condition::holds(RESOLVED_REFS, "ResolvedRefs", ""),
+            Condition::pending(PROGRAMMED, "Pending", "waiting for Envoy"),
+        ]
+    } else {
+        vec![
+            Condition::fails(
+                ACCEPTED,
+                "ListenersNotValid",
+                format!("no listener can be served: a waypoint needs one with protocol: {PROXY}"),
+            ),
+            Condition::fails(PROGRAMMED, "Invalid", "not accepted"),
+        ]
+    };
+    statuses.insert(0, ObjectStatus { ancestor: String::new(), conditions: accepted });
+    Ours { address, listener: served.cloned(), broken: false, statuses }
+}
+
+/// Whether objects in `namespace` may attach to `listener` of a Gateway in `home`.
+pub fn allows(snapshot: &Snapshot, listener: &GatewayListeners, home: &str, namespace: &str) -> bool {
+    let namespaces = listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
+    match namespaces.and_then(|n| n.from.as_ref()) {
+        None | Some(From::Same) => home == namespace,
+        Some(From::All) => true,
+        Some(From::Selector) => {
+            let Some(selector) = namespaces.and_then(|n| n.selector.as_ref()) else { return false };
+            let object = snapshot.namespaces.get(&Name::new("", namespace));
+            let none = BTreeMap::new();
+            let mut labels = object.and_then(|o| o.metadata.labels.clone()).unwrap_or(none);
+            // Every namespace carries its own name, as an API server sees to.
+            labels.entry("kubernetes.io/metadata.name".to_owned()).or_insert_with(|| namespace.to_owned());
+            let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+            equal
+                && selector.match_expressions.iter().flatten().all(|expression| {
+                    let value = labels.get(&expression.key);
+                    let listed = |v: &String| expression.values.iter().flatten().any(|w| w == v);
+                    match expression.operator.as_str() {
+                        "In" => value.is_some_and(listed),
+                        "NotIn" => !value.is_some_and(listed),
+                        "Exists" => value.is_some(),
+                        "DoesNotExist" => value.is_none(),
+                        _ => false,
+                    }
+                })
+        }
+    }
+}
+
+/// What became of each Gateway of ours.
+pub fn report(gateways: &BTreeMap<Name, Ours>, attached: &Attached) -> Report {
+    let mut report = Report::new();
+    for (name, gateway) in gateways.iter().filter(|(_, gateway)| !gateway.broken) {
+        let mut statuses = gateway.statuses.clone();
+        let routes = attached.routes_on(name);
+        if let (Some(first), true) = (statuses.first_mut(), routes > 0)
+            && let Some(accepted) = first.conditions.first_mut()
+            && accepted.status == Some(true)
+        {
+            accepted.message = format!("{routes} route{} attached", if routes == 1 { "" } else { "s" });
+        }
+        report.insert(ObjectRef { kind: Kind::Gateway, name: name.clone() }, statuses);
+    }
+    report
+}

@@ -1,0 +1,116 @@
+//! A Service's addresses, ports and what is spoken on them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use api::core::{Service, ServicePort};
+use api::status::{ACCEPTED, Condition, ObjectStatus, Report};
+use api::{Kind, Name, ObjectRef};
+
+/// What an application speaks on a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP, version 1 towards the application.
+    Http,
+    /// HTTP/2 without TLS, as gRPC does.
+    Http2,
+    /// Something we pass on unread.
+    Tcp,
+}
+
+impl Protocol {
+    /// Whether routes and policies apply.
+    pub fn is_http(self) -> bool {
+        self != Protocol::Tcp
+    }
+}
+
+/// A TCP port of a Service.
+#[derive(Debug, Clone)]
+pub struct Port {
+    /// Its number.
+    pub number: u16,
+    /// Its name.
+    pub name: Option<String>,
+    /// What is spoken there.
+    pub protocol: Protocol,
+}
+
+/// The TCP ports of `service`, by number.
+pub fn ports(service: &Service) -> Vec<Port> {
+    let declared = service.spec.iter().flat_map(|spec| spec.ports.iter().flatten());
+    let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
+    for port in declared.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP") {
+        if let Ok(number) = u16::try_from(port.port) {
+            ports.entry(number).or_insert(Port { number, name: port.name.clone(), protocol: protocol(port) });
+        }
+    }
+    ports.into_values().collect()
+}
+
+/// `appProtocol`, else the prefix of the port's name, else the well-known port, else HTTP.
+pub fn protocol(port: &ServicePort) -> Protocol {
+    if let Some(protocol) = port.app_protocol.as_deref().and_then(|name| named(&name.to_ascii_lowercase())) {
+        return protocol;
+    }
+    if let Some(protocol) = port.name.as_deref().and_then(|name| {
+        let name = name.to_ascii_lowercase();
+        named(&name).or_else(|| named(name.split_once('-').map_or(name.as_str(), |(prefix, _)| prefix)))
+    }) {
+        return protocol;
+    }
+    match port.port {
+        // TLS, and protocols in which the server speaks first: reading them as HTTP would hang.
+        22 | 25 | 53 | 443 | 3306 | 5432 | 6379 | 27017 => Protocol::Tcp,
+        _ => Protocol::Http,
+    }
+}
+
+fn named(name: &str) -> Option<Protocol> {
+    match name {
+        "http" | "http1" | "http_proxy" | "ws" | "grpc-web" | "kubernetes.io/ws" => Some(Protocol::Http),
+        "http2" | "h2c" | "grpc" | "kubernetes.io/h2c" => Some(Protocol::Http2),
+        "tcp" | "tls" | "https" | "wss" | "mysql" | "mongo" | "redis" | "postgres" | "postgresql" | "amqp"
+        | "kafka" | "kubernetes.io/wss" => Some(Protocol::Tcp),
+        _ => None,
+    }
+}
+
+/// The addresses that mean `service` at its waypoint. Two Services with one address cannot
+/// both be reached there; the first by name is.
+pub fn addresses(
+    service: &Service,
+    name: &Name,
+    taken: &mut BTreeMap<IpAddr, Name>,
+    report: &mut Report,
+) -> BTreeSet<IpAddr> {
+    let spec = service.spec.as_ref();
+    let declared = spec.iter().flat_map(|s| s.cluster_ips.iter().flatten().chain(s.cluster_ip.iter()));
+    let mut addresses: BTreeSet<IpAddr> = declared.filter_map(|ip| ip.parse().ok()).collect();
+    let mut say = |condition: Condition| {
+        let status = report.entry(ObjectRef { kind: Kind::Service, name: name.clone() }).or_default();
+        status.push(ObjectStatus { ancestor: "waypoint".into(), conditions: vec![condition] });
+    };
+    if addresses.is_empty() {
+        say(Condition::fails(
+            ACCEPTED,
+            "NoAddress",
+            "a headless Service has no address by which a waypoint could tell it; give it a clusterIP",
+        ));
+    }
+    addresses.retain(|address| match taken.get(address) {
+        Some(other) => {
+            say(Condition::fails(
+                ACCEPTED,
+                "AddressConflict",
+                format!("{address} is also Service {other}'s, which is served"),
+            ));
+            false
+        }
+        None => {
+            taken.insert(*address, name.clone());
+            true
+        }
+    });
+    addresses
+}

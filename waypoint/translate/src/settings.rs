@@ -1,0 +1,59 @@
+//! What the operator decides; everything else is declared in objects.
+
+use std::collections::BTreeSet;
+
+/// Settings of the translation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// `gatewayClassName`s we serve.
+    pub class_names: BTreeSet<String>,
+    /// Our name in `GatewayClass.spec.controllerName`.
+    pub controller_name: String,
+    /// Where PROXY listeners bind.
+    pub bind: Bind,
+    /// The authorization service; without it, routes that need it answer 403.
+    pub extauth: Option<GrpcTarget>,
+    /// The rate-limit service; without it, nothing is limited.
+    pub ratelimit: Option<GrpcTarget>,
+    /// The mesh's trust domain.
+    pub trust_domain: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            class_names: BTreeSet::from(["gloo-waypoint".to_owned()]),
+            controller_name: "waykeeper.dev/gateway-controller".to_owned(),
+            bind: Bind::Loopback,
+            extauth: None,
+            ratelimit: None,
+            trust_domain: "cluster.local".to_owned(),
+        }
+    }
+}
+
+/// Where PROXY listeners bind. Whoever reaches one may claim any identity, so the fewer the better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Bind {
+    /// 127.0.0.1: in a pod, where only the node's ztunnel enters.
+    #[default]
+    Loopback,
+    /// A loopback address of each Gateway's own: several of them on one machine.
+    PerGateway,
+    /// All addresses: for a ztunnel that dials the pod's.
+    Any,
+}
+
+/// A gRPC service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GrpcTarget {
+    /// A Unix socket.
+    Unix(String),
+    /// A host, by name or address, and port.
+    Tcp {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+    },
+}

@@ -1,0 +1,91 @@
+//! Golden cases: reading a folder's manifests, translating, printing.
+#![allow(clippy::unwrap_used, missing_docs, dead_code, unreachable_pub)]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use api::{Broken, Snapshot};
+use proto::yaml;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use waypoint_translate::{Enrolment, GrpcTarget, Settings, Translation};
+
+pub fn testdata() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+/// Every folder with an `input.yaml`.
+pub fn cases() -> Vec<PathBuf> {
+    let mut cases = Vec::new();
+    for area in std::fs::read_dir(testdata()).unwrap() {
+        for case in std::fs::read_dir(area.unwrap().path()).unwrap() {
+            cases.push(case.unwrap().path());
+        }
+    }
+    cases.sort();
+    cases
+}
+
+pub fn settings() -> Settings {
+    Settings {
+        extauth: Some(GrpcTarget::Unix("/run/waykeeper/extauth.sock".into())),
+        ratelimit: Some(GrpcTarget::Tcp { host: "localhost".into(), port: 18081 }),
+        ..Settings::default()
+    }
+}
+
+pub fn documents(case: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(case.join("input.yaml")).unwrap();
+    let documents = serde_norway::Deserializer::from_str(&text);
+    documents.map(|d| Value::deserialize(d).unwrap()).filter(|value| !value.is_null()).collect()
+}
+
+/// Admits `documents` the way a provider does; the problems come second.
+pub fn snapshot(documents: &[Value]) -> (Snapshot, Vec<String>) {
+    let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
+    let mut problems = Vec::new();
+    for document in documents {
+        let admission = api::admit(document);
+        let rejected = admission.rejected();
+        let name = admission.reference.as_ref().map(ToString::to_string).unwrap_or_default();
+        problems.extend(admission.problems.iter().map(|problem| format!("{name}: {problem}")));
+        match (rejected, admission.object, admission.reference) {
+            (false, Some(object), _) => snapshot.insert(object),
+            (true, partial, Some(reference)) => {
+                drop(snapshot.broken.insert(reference, Broken { problems: admission.problems, partial }));
+            }
+            _ => {}
+        }
+    }
+    problems.sort();
+    (snapshot, problems)
+}
+
+/// Resources as readable YAML.
+pub fn xds(translation: &Translation) -> String {
+    let mut gateways = BTreeMap::new();
+    for (name, output) in &translation.gateways {
+        let mut types = BTreeMap::new();
+        for (kind, resources) in &output.resources {
+            let shown: BTreeMap<_, _> = resources.iter().map(|(name, r)| (name, yaml::json(&r.body))).collect();
+            types.insert(format!("{kind:?}"), json!(shown));
+        }
+        gateways.insert(name.to_string(), json!(types));
+    }
+    yaml::to_yaml(&json!(gateways))
+}
+
+/// Statuses, enrolments and what admission said as YAML.
+pub fn status(translation: &Translation, problems: &[String]) -> String {
+    let report: BTreeMap<String, _> =
+        translation.report.iter().map(|(object, statuses)| (object.to_string(), json!(statuses))).collect();
+    let services: BTreeMap<String, String> = translation
+        .services
+        .iter()
+        .map(|(name, enrolment)| match enrolment {
+            Enrolment::None => (name.to_string(), "none".to_owned()),
+            Enrolment::Waypoint(gateway) => (name.to_string(), gateway.to_string()),
+        })
+        .collect();
+    yaml::to_yaml(&json!({"admission": problems, "enrolment": services, "report": report}))
+}
