@@ -43,7 +43,7 @@ pub enum Command {
 }
 
 /// `waykeeper up`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Up {
     /// Manifests: files, or folders with all they hold; edits take effect at once
     #[arg(required = true, value_name = "PATH")]

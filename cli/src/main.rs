@@ -1,3 +1,46 @@
 //! The `waykeeper` command: runs everything on one machine, and looks inside.
 
-fn main() {}
+mod args;
+mod banner;
+mod client;
+mod inspect;
+mod plan;
+mod report;
+mod services;
+mod status;
+mod up;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(runtime::EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("waykeeper: starting: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = match cli.command {
+        Command::Up(up) => runtime.block_on(up::run(*up)).map(|()| ExitCode::SUCCESS),
+        Command::Validate { paths } => Ok(validate::run(&paths)),
+        Command::Ps(client) => runtime.block_on(inspect::ps(&client)),
+        Command::Status(client) => runtime.block_on(inspect::status(&client, None)),
+        Command::Get { kind, client } => runtime.block_on(inspect::get(&client, &kind)),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("waykeeper: {error:#}");
+        ExitCode::FAILURE
+    })
+}

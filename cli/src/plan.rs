@@ -85,6 +85,19 @@ fn endpoints(snapshot: &Snapshot, name: &Name, port: &ServicePort) -> Vec<Endpoi
     found
 }
 
+/// Every loopback address and port of the EndpointSlices.
+pub fn loopback_endpoints(snapshot: &Snapshot) -> BTreeSet<SocketAddr> {
+    let mut found = BTreeSet::new();
+    for slice in snapshot.endpoint_slices.values() {
+        for port in slice.ports.iter().flatten().filter_map(|p| u16::try_from(p.port?).ok()) {
+            let addresses = slice.endpoints.iter().flat_map(|e| &e.addresses);
+            let loopback = addresses.filter_map(|a| a.parse::<IpAddr>().ok()).filter(IpAddr::is_loopback);
+            found.extend(loopback.map(|address| SocketAddr::new(address, port)));
+        }
+    }
+    found
+}
+
 fn identities(snapshot: &Snapshot, trust_domain: &str) -> BTreeMap<IpAddr, String> {
     let mut identities = BTreeMap::new();
     for (name, pod) in &snapshot.pods {

@@ -81,6 +81,11 @@ pub fn objects(status: &Value, only: Option<&str>) -> (String, bool) {
     (out, well)
 }
 
+/// Whether an object of a `/status` was not accepted, or refers to what is not there.
+pub fn is_refused(object: &Value) -> bool {
+    [ACCEPTED, RESOLVED_REFS].iter().any(|condition| summary(object, condition).0 == "False")
+}
+
 /// The worst status of a condition over all authors and ancestors, and what was said beside it.
 fn summary(object: &Value, condition: &str) -> (String, Vec<String>) {
     let mut worst = "-";

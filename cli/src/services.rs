@@ -1,0 +1,130 @@
+//! Keeps the tunnel's plan in step with what is declared and what the Envoys have taken.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use api::Snapshot;
+use runtime::{Gate, Shutdown};
+use tokio::sync::watch;
+use tunnel::{Plan, Target, Tunnel};
+use waypoint::Handle;
+use waypoint_translate::Translation;
+
+use crate::plan::plan;
+use crate::report::ServiceRow;
+
+/// How long a new plan waits for the Envoys to acknowledge what goes with it.
+/// After that it is applied all the same: an Envoy that refuses one thing must
+/// not keep other services waiting.
+const ACK_PATIENCE: Duration = Duration::from_millis(400);
+
+/// The services of the folder and how to reach them.
+#[derive(Clone)]
+pub struct Services {
+    /// What is declared.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// What the control plane made of it.
+    pub handle: Handle,
+    /// What listens.
+    pub tunnel: Tunnel,
+    /// What it was told.
+    pub plans: watch::Receiver<Arc<Plan>>,
+}
+
+impl Services {
+    /// Publishes a plan for every change until shutdown; opens `gate` when the first one is in force.
+    ///
+    /// # Errors
+    /// When the control plane is gone.
+    pub async fn follow(
+        mut self,
+        publish: watch::Sender<Arc<Plan>>,
+        trust_domain: String,
+        gate: Gate,
+        shutdown: Shutdown,
+    ) -> anyhow::Result<()> {
+        let mut gate = Some(gate);
+        self.handle.translation.mark_changed();
+        loop {
+            tokio::select! {
+                () = shutdown.begun() => return Ok(()),
+                changed = self.handle.translation.changed() => changed.context("the control plane ended")?,
+            }
+            let translation = self.handle.translation.borrow_and_update().clone();
+            let snapshot = self.snapshots.borrow().clone();
+            // A newer snapshot is out already: its translation follows, and with it the next plan.
+            if translation.revision == 0 || translation.revision != snapshot.revision {
+                continue;
+            }
+            // Make before break: the Envoys first have what the plan sends them.
+            let first = gate.is_some();
+            let acknowledged = self.acknowledged();
+            tokio::select! {
+                () = shutdown.begun() => return Ok(()),
+                () = acknowledged => {}
+                () = tokio::time::sleep(ACK_PATIENCE), if !first => {}
+            }
+            publish.send_if_modified(|current| {
+                let plan = plan(&snapshot, &translation, &trust_domain);
+                let changed = **current != plan;
+                if changed {
+                    *current = Arc::new(plan);
+                }
+                changed
+            });
+            if let Some(gate) = gate.take() {
+                self.tunnel.caught_up().await;
+                gate.open();
+            }
+        }
+    }
+
+    async fn acknowledged(&self) {
+        let mut acks = self.handle.acks.clone();
+        let mut served = self.handle.served.clone();
+        while !self.handle.waiting_for().is_empty() {
+            tokio::select! {
+                changed = acks.changed() => if changed.is_err() { return },
+                changed = served.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+
+    /// One row for each address and port, in the order of names.
+    pub fn rows(&self) -> Vec<ServiceRow> {
+        let snapshot = self.snapshots.borrow().clone();
+        let translation = self.handle.translation.borrow().clone();
+        let plan = self.plans.borrow().clone();
+        let bound = self.tunnel.status();
+        let mut rows = Vec::new();
+        for (name, service) in &snapshot.services {
+            for address in crate::plan::addresses(service) {
+                for (at, target) in plan.bindings.iter().filter(|(at, _)| at.ip() == address) {
+                    let unbound = bound.iter().find(|b| b.addr == *at).and_then(|b| b.bound.as_ref().err());
+                    rows.push(ServiceRow {
+                        namespace: name.namespace.clone(),
+                        name: name.name.clone(),
+                        address: at.to_string(),
+                        via: match unbound {
+                            Some(why) => format!("not listening: {why}"),
+                            None => via(&translation, target),
+                        },
+                    });
+                }
+            }
+        }
+        rows
+    }
+}
+
+fn via(translation: &Translation, target: &Target) -> String {
+    match target {
+        Target::Direct(_) => "direct".to_owned(),
+        Target::Refuse(why) => format!("refused: {why}"),
+        Target::Waypoint(at) => {
+            let gateway = translation.gateways.iter().find(|(_, output)| output.address == Some(*at));
+            gateway.map_or_else(|| format!("waypoint at {at}"), |(name, _)| format!("waypoint {name}"))
+        }
+    }
+}
