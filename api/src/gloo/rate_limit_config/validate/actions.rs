@@ -53,7 +53,11 @@ fn one(entry: &RateLimitActions, at: &str, problems: &mut Vec<Problem>) {
     for (name, list) in [("actions", &entry.actions), ("setActions", &entry.set_actions)] {
         at_most(list.len(), MOST_LEVELS, format!("{at}.{name}"), problems);
         for (index, item) in list.iter().enumerate().take(MOST_LEVELS) {
-            action(item, &format!("{at}.{name}[{index}]"), problems);
+            let at = format!("{at}.{name}[{index}]");
+            action(item, &at, problems);
+            if name == "actions" && index == 0 {
+                not_to_be_mistaken(item, &at, problems);
+            }
         }
     }
     if let Some(limit) = &entry.limit {
@@ -69,6 +73,22 @@ fn one(entry: &RateLimitActions, at: &str, problems: &mut Vec<Problem>) {
     }
     if entry.kind == LimitType::Token {
         problems.push(Problem::error(format!("{at}.type"), "TOKEN cannot be counted by Envoy; write REQUEST"));
+    }
+}
+
+/// The entry after the object's own name tells set style from tree style by a reserved
+/// value: what a client sends must not stand there under the same key.
+fn not_to_be_mistaken(action: &Action, at: &str, problems: &mut Vec<Problem>) {
+    let (field, key) = match action.kind() {
+        Some(ActionKind::RequestHeaders(headers)) => ("requestHeaders", &headers.descriptor_key),
+        Some(ActionKind::Metadata(metadata)) => ("metadata", &metadata.descriptor_key),
+        _ => return,
+    };
+    if key == "generic_key" {
+        problems.push(Problem::error(
+            format!("{at}.{field}.descriptorKey"),
+            "generic_key may not be the first key when its value comes from the request; write another key",
+        ));
     }
 }
 
@@ -145,10 +165,10 @@ fn header_matcher(header: &HeaderMatcher, at: &str, problems: &mut Vec<Problem>)
                 format!("no number is from {} up to, not including, {}; write a greater end", range.start, range.end),
             ));
         }
-        Some(MatchHow::Prefix(text)) if text.is_empty() => {
+        Some(MatchHow::Prefix("")) => {
             problems.push(Problem::error(format!("{at}.prefixMatch"), "empty; write presentMatch: true for any value"));
         }
-        Some(MatchHow::Suffix(text)) if text.is_empty() => {
+        Some(MatchHow::Suffix("")) => {
             problems.push(Problem::error(format!("{at}.suffixMatch"), "empty; write presentMatch: true for any value"));
         }
         Some(_) => {}

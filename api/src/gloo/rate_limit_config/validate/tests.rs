@@ -137,6 +137,13 @@ fn every_mistake_of_an_action_is_named_at_once() {
 }
 
 #[test]
+fn a_client_cannot_pass_a_tree_off_as_a_set() {
+    let action = json!({"requestHeaders": {"headerName": "x", "descriptorKey": "generic_key"}});
+    let raw = json!({"descriptors": [{"key": "generic_key"}], "rateLimits": [{"actions": [action]}]});
+    assert_eq!(fields(&raw), ["spec.raw.rateLimits[0].actions[0].requestHeaders.descriptorKey"]);
+}
+
+#[test]
 fn wrong_types_and_ranges_are_named_with_what_to_write() {
     let raw = json!({"descriptors": [{"key": "a", "value": 411, "weight": -1, "rateLimit": {"unit": "minute", "requestsPerUnit": 4294967296u64}}]});
     let got = fields(&raw);
