@@ -54,7 +54,7 @@ impl Default for FolderSettings {
             allocate_vips: true,
             quiet: Duration::from_millis(60),
             max_delay: Duration::from_millis(500),
-            vanish: Duration::from_millis(150),
+            vanish: Duration::from_millis(300),
             held_open: Duration::from_secs(2),
             poll: Duration::from_secs(2),
         }
@@ -132,16 +132,22 @@ impl Follower {
         let mut due = Instant::now() + self.settings.quiet;
         let mut first_event: Option<Instant> = None;
         loop {
-            tokio::select! {
-                event = events.next() => {
-                    let now = Instant::now();
-                    if hints.take(event, &interest, now) {
-                        let first = *first_event.get_or_insert(now);
-                        due = (now + self.settings.quiet).min(first + self.settings.max_delay);
-                    }
-                    continue;
+            // Whatever was heard by now counts, even if the time was up first.
+            let mut heard = tokio::select! {
+                biased;
+                event = events.next() => vec![event],
+                () = tokio::time::sleep_until(due.into()) => Vec::new(),
+            };
+            heard.extend(events.queued().await);
+            let now = Instant::now();
+            for event in heard {
+                if hints.take(event, &interest, now) {
+                    let first = *first_event.get_or_insert(now);
+                    due = (now + self.settings.quiet).min(first + self.settings.max_delay);
                 }
-                () = tokio::time::sleep_until(due.into()) => {}
+            }
+            if now < due {
+                continue;
             }
             first_event = None;
             let round = hints.round(Instant::now());
@@ -180,9 +186,9 @@ impl Follower {
     fn publish(&mut self) {
         let assembled = self.engine.lock().assemble();
         assembled.record();
-        // Statuses first, so that whoever reacts to the snapshot finds them.
-        self.board.publish_files(assembled.files);
+        // Statuses first, so that whoever reacts to the files or the snapshot finds them.
         self.board.publish(AUTHOR, assembled.report);
+        self.board.publish_files(assembled.files);
         if assembled.differs {
             self.publish.send_replace(Arc::new(assembled.snapshot));
         }

@@ -59,6 +59,7 @@ impl Provider {
     }
 
     /// What is declared now, and every later state of it. Revision 0 means nothing was loaded yet.
+    /// The state there is already counts as a change to each new receiver.
     pub fn watch(&self) -> watch::Receiver<Arc<api::Snapshot>> {
         self.snapshots.clone()
     }

@@ -66,6 +66,7 @@ pub(crate) fn parse(bytes: &[u8], json: bool, limits: Limits) -> Parsed {
         limits,
         number: 0,
         guarded: mentions_secret(text),
+        full: false,
     };
     if json {
         reader.json(text)
@@ -90,12 +91,14 @@ struct Reader {
     limits: Limits,
     number: usize,
     guarded: bool,
+    /// As many documents were read as may be: the rest is not even looked at.
+    full: bool,
 }
 
 impl Reader {
     fn json(&mut self, text: &str) {
         let mut de = serde_json::Deserializer::from_str(text);
-        while de.end().is_err() {
+        while !self.full && de.end().is_err() {
             match self.budget.read(&mut de) {
                 Ok(value) => self.document(1, value),
                 Err(error) => {
@@ -118,6 +121,9 @@ impl Reader {
                 self.fail("YAML", chunk.line + line, column, "nested too deeply");
                 continue;
             }
+            if self.budget.is_below(top_level_items(chunk.text)) {
+                return self.fail("YAML", chunk.line, 1, value::TOO_MUCH);
+            }
             for de in serde_norway::Deserializer::from_str(chunk.text) {
                 match self.budget.read(de) {
                     Ok(value) => self.document(chunk.line, value),
@@ -128,7 +134,7 @@ impl Reader {
                     }
                 }
             }
-            if self.budget.spent() {
+            if self.budget.spent() || self.full {
                 return;
             }
         }
@@ -139,12 +145,15 @@ impl Reader {
         if self.parsed.error.is_some() {
             return;
         }
+        // Reading it again would take as long and say no more.
+        if self.budget.spent() {
+            return self.fail("YAML", chunk.line, 1, value::TOO_MUCH);
+        }
         let placed = "\n".repeat(chunk.line - 1) + chunk.text;
         let budget = Budget::new(self.limits.nodes, self.limits.text);
         let error = serde_norway::Deserializer::from_str(&placed).find_map(|de| budget.read(de).err());
         let Some(error) = error else {
-            let message = if self.budget.spent() { value::TOO_MUCH } else { "cannot be read" };
-            return self.fail("YAML", chunk.line, 1, message);
+            return self.fail("YAML", chunk.line, 1, "cannot be read");
         };
         let (line, column) = error.location().map_or((chunk.line, 1), |at| (at.line(), at.column()));
         let message = error.to_string().replacen(&format!(" at line {line} column {column}"), "", 1);
@@ -192,6 +201,7 @@ impl Reader {
         if self.parsed.documents.len() >= self.limits.documents {
             let message = format!("more than {} objects in one file; split it", self.limits.documents);
             self.parsed.error.get_or_insert(FileProblem { line: Some(line), column: None, message });
+            self.full = true;
             return;
         }
         self.parsed.documents.push(Document { number: self.number, line, value });
@@ -224,6 +234,12 @@ fn chunks(text: &str) -> Vec<Chunk<'_>> {
 fn is_blank(line: &str) -> bool {
     let line = line.trim();
     line.is_empty() || line.starts_with(['#', '%']) || line == "---" || line == "..." || line.starts_with("--- #")
+}
+
+/// Items of a sequence at the left margin: so many values at least, told before the YAML reader
+/// builds them all. In no manifest do such lines stand inside a text.
+fn top_level_items(text: &str) -> usize {
+    text.lines().filter(|line| line.starts_with("- ")).count()
 }
 
 /// Where brackets or indentation nest beyond what any manifest has.

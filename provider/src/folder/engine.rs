@@ -118,7 +118,7 @@ impl Engine {
             if listing.files.contains_key(path) || is_unknown(&listing, path) {
                 return true;
             }
-            let wait = source.record.gone(vanish);
+            let wait = source.record.gone(round.touched(&source.record.canonical), vanish);
             wait.into_iter().for_each(&mut later);
             changed |= wait.is_none();
             wait.is_some()

@@ -14,6 +14,10 @@ use crate::manifest::{Limits, Parsed, parse, too_big};
 /// How soon a file that has just changed is read for the second time.
 const SECOND_LOOK: Duration = Duration::from_millis(15);
 
+/// How long a file must have been left alone. Half a file may read well, and where events are
+/// missing only its age tells that more may be coming.
+const SETTLE: Duration = Duration::from_millis(80);
+
 /// What is known of one file, besides the objects it declares.
 #[derive(Debug, Default)]
 pub(crate) struct FileRecord {
@@ -79,13 +83,14 @@ impl FileRecord {
         }
         if bytes.is_empty() && self.modified.is_some() {
             // Truncated, probably to be written anew in a moment.
-            if let Some(wait) = self.absent_for(vanish) {
+            if let Some(wait) = self.absent_for(touched, vanish) {
                 return Look::Later(wait);
             }
         }
-        if stamp.is_fresh(now) && self.candidate != Some((stamp, hash)) {
-            self.candidate = Some((stamp, hash));
-            return Look::Later(SECOND_LOOK);
+        let unsettled = stamp.age(now).and_then(|age| SETTLE.checked_sub(age));
+        let seen = self.candidate.replace((stamp, hash)) == Some((stamp, hash));
+        if stamp.is_fresh(now) && (unsettled.is_some() || !seen) {
+            return Look::Later(unsettled.unwrap_or_default().max(SECOND_LOOK));
         }
         self.candidate = None;
         self.absent = None;
@@ -96,12 +101,16 @@ impl FileRecord {
     }
 
     /// Notes that the file is gone. How long to wait before that counts, if at all.
-    pub(crate) fn gone(&mut self, vanish: Duration) -> Option<Duration> {
+    pub(crate) fn gone(&mut self, touched: bool, vanish: Duration) -> Option<Duration> {
         self.candidate = None;
-        self.absent_for(vanish)
+        self.absent_for(touched, vanish)
     }
 
-    fn absent_for(&mut self, vanish: Duration) -> Option<Duration> {
+    /// The wait begins anew with each event: someone is still at work on the file.
+    fn absent_for(&mut self, touched: bool, vanish: Duration) -> Option<Duration> {
+        if touched {
+            self.absent = None;
+        }
         let since = *self.absent.get_or_insert_with(Instant::now);
         let waited = since.elapsed();
         (waited < vanish).then(|| vanish - waited + Duration::from_millis(1))

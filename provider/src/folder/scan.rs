@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Bounds of one listing.
 const MAX_FILES: usize = 10_000;
@@ -28,6 +28,13 @@ impl Stamp {
             inode: (metadata.dev(), metadata.ino()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
+    }
+
+    /// How long ago the last change was; nothing if the clock was set back since.
+    pub(crate) fn age(&self, now: SystemTime) -> Option<Duration> {
+        let seconds = Duration::from_secs(u64::try_from(self.changed.0).ok()?);
+        let changed = seconds + Duration::from_nanos(u64::try_from(self.changed.1).ok()?);
+        now.duration_since(SystemTime::UNIX_EPOCH).ok()?.checked_sub(changed)
     }
 
     /// Whether the last change is so recent that another one could leave the same stamp.

@@ -58,6 +58,13 @@ impl Events {
             None => std::future::pending().await,
         }
     }
+
+    /// The events that are there already.
+    pub(crate) async fn queued(&self) -> Vec<Event> {
+        let mut receiver = self.receiver.lock().await;
+        // Counted first: who writes faster than this takes must not keep it here.
+        (0..receiver.len()).map_while(|_| receiver.try_recv().ok()).collect()
+    }
 }
 
 impl Watching {

@@ -1,4 +1,8 @@
 //! A JSON value read from YAML or JSON under a budget, duplicate keys refused.
+//!
+//! Scalars are those of YAML 1.2: unquoted `yes`, `no`, `on` and `off` are text here, while kubectl,
+//! which reads YAML 1.1, takes them for booleans. Where a boolean is wanted, admission refuses the
+//! text and says so; where text is wanted, it is what was meant.
 
 use std::cell::Cell;
 use std::fmt;
@@ -26,6 +30,11 @@ impl Budget {
     /// Reads one document.
     pub(super) fn read<'de, D: Deserializer<'de>>(&self, deserializer: D) -> Result<Value, D::Error> {
         Seed { budget: self, depth: 0 }.deserialize(deserializer)
+    }
+
+    /// Whether so many more values are too many.
+    pub(super) fn is_below(&self, nodes: usize) -> bool {
+        self.nodes.get() <= nodes
     }
 
     /// Whether nothing more can be read.
