@@ -16,6 +16,9 @@ pub fn snapshot(revision: u64, yaml: &str) -> Snapshot {
     let mut snapshot = Snapshot { revision, ..Snapshot::default() };
     for document in serde_norway::Deserializer::from_str(yaml) {
         let document = serde_json::Value::deserialize(document).unwrap();
+        if document.is_null() {
+            continue;
+        }
         let admission = admit(&document);
         if admission.rejected() {
             let broken = Broken { problems: admission.problems, partial: admission.object };
