@@ -3,6 +3,8 @@
 //! Kind and version are recognised, defaults filled in, names checked, fields
 //! decoded with every mistake collected, and each kind's own rules applied.
 
+mod http_route;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -180,7 +182,7 @@ fn decode_kind(kind: Kind, mut body: Map<String, Value>, metadata: ObjectMeta) -
         Kind::Secret => secret(body, metadata),
         Kind::GatewayClass => with_metadata!(GatewayClass, Reject, nothing),
         Kind::Gateway => with_metadata!(Gateway, Reject, nothing),
-        Kind::HttpRoute => with_metadata!(HttpRoute, Reject, http_route),
+        Kind::HttpRoute => with_metadata!(HttpRoute, Reject, http_route::validate),
         Kind::ReferenceGrant => with_metadata!(ReferenceGrant, Reject, nothing),
         Kind::RouteOption => with_metadata!(RouteOption, Reject, |o: &mut _| route_option::validate(o)),
         Kind::AuthConfig => with_metadata!(AuthConfig, Reject, |o: &mut _| auth_config::validate(o)),
@@ -291,11 +293,6 @@ fn endpoint_slice(slice: &mut crate::core::EndpointSlice) -> Vec<Problem> {
         }
     }
     problems
-}
-
-/// HTTPRoute rules that need more than types. Filled in beside the translator's needs.
-fn http_route(_route: &mut crate::gateway::HttpRoute) -> Vec<Problem> {
-    Vec::new()
 }
 
 /// Secrets: base64 undone, `stringData` folded in (it wins), nothing of it ever in a message.
