@@ -28,6 +28,16 @@ pub enum Command {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Become a program that ends when the process that started it does
+    #[command(hide = true)]
+    Become {
+        /// The process that asks for it.
+        #[arg(long)]
+        parent: i32,
+        /// The program and its arguments.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<std::ffi::OsString>,
+    },
     /// List services, their addresses and the way their traffic goes
     Ps(Client),
     /// Show what became of every object: accepted, programmed, and what is wrong

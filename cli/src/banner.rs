@@ -39,10 +39,8 @@ pub async fn when_ready(services: Services, readiness: Readiness, args: Up, shut
 
 fn text(rows: &[ServiceRow], args: &Up) -> String {
     let header = ["NAMESPACE", "SERVICE", "ADDRESS", "VIA"];
-    let cells: Vec<Vec<String>> = rows
-        .iter()
-        .map(|r| vec![r.namespace.clone(), r.name.clone(), r.address.clone(), r.via.clone()])
-        .collect();
+    let cells: Vec<Vec<String>> =
+        rows.iter().map(|r| vec![r.namespace.clone(), r.name.clone(), r.address.clone(), r.via.clone()]).collect();
     let path = if args.sample { "/get" } else { "/" };
     let mut out = table(&header, &cells);
     out.push('\n');

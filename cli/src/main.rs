@@ -2,6 +2,7 @@
 
 mod args;
 mod banner;
+mod become_program;
 mod client;
 mod inspect;
 mod plan;
@@ -25,6 +26,10 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(runtime::EXIT_USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    if let Command::Become { parent, command } = &cli.command {
+        eprintln!("waykeeper: {:#}", become_program::run(*parent, command));
+        return ExitCode::FAILURE;
+    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -34,6 +39,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Up(up) => runtime.block_on(up::run(*up)).map(|()| ExitCode::SUCCESS),
+        Command::Become { .. } => unreachable!("handled above"),
         Command::Validate { paths } => Ok(validate::run(&paths)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),
         Command::Status(client) => runtime.block_on(inspect::status(&client, None)),

@@ -66,15 +66,14 @@ pub fn objects(status: &Value, only: Option<&str>) -> (String, bool) {
             notes.join("; "),
         ]);
     }
-    let mut out =
-        table(&["KIND", "NAMESPACE", "NAME", "ACCEPTED", "RESOLVED", "PROGRAMMED", "WHAT TO KNOW"], &rows);
+    let mut out = table(&["KIND", "NAMESPACE", "NAME", "ACCEPTED", "RESOLVED", "PROGRAMMED", "WHAT TO KNOW"], &rows);
     for file in status["files"].as_array().into_iter().flatten() {
         for problem in file["problems"].as_array().into_iter().flatten() {
             well = false;
-            let at = [&problem["line"], &problem["column"]].iter().filter_map(|n| n.as_u64()).fold(
-                text(&file["path"]),
-                |path, number| format!("{path}:{number}"),
-            );
+            let at = [&problem["line"], &problem["column"]]
+                .iter()
+                .filter_map(|n| n.as_u64())
+                .fold(text(&file["path"]), |path, number| format!("{path}:{number}"));
             out.push_str(&format!("{at}: {}\n", text(&problem["message"])));
         }
     }

@@ -55,12 +55,8 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
     let envoy = waypoint::envoy::find_envoy(args.envoy.clone()).await?;
     let board = StatusBoard::new();
     let provider = Provider::folder(args.paths.clone(), FolderSettings::default(), board.clone(), back.clone()).await?;
-    let parts = Parts {
-        snapshots: provider.watch(),
-        board,
-        readiness: Readiness::new(),
-        run_dir: run_dir.path().to_owned(),
-    };
+    let parts =
+        Parts { snapshots: provider.watch(), board, readiness: Readiness::new(), run_dir: run_dir.path().to_owned() };
 
     start_extauth(&parts, &mut behind).await?;
     let ratelimit_pages = start_ratelimit(&args, &parts, &mut behind).await?;
@@ -75,7 +71,8 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
         services.clone(),
         parts.readiness.clone(),
     ));
-    behind.spawn("admin", Admin::new(parts.readiness.clone(), telemetry.clone()).merge(pages).serve(admin, back.clone()));
+    behind
+        .spawn("admin", Admin::new(parts.readiness.clone(), telemetry.clone()).merge(pages).serve(admin, back.clone()));
     in_front.spawn("banner", crate::banner::when_ready(services, parts.readiness.clone(), args.clone(), front.clone()));
 
     let outcome = stop_in_order(&args, in_front, behind, &parts.readiness).await;
@@ -130,8 +127,7 @@ async fn start_ratelimit(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow:
         settings.store = ratelimit::StoreSettings::Redis(RedisSettings::new(url));
     }
     let listener = Listener::bind(&Addr::Unix(parts.socket("ratelimit"))).await?;
-    let server =
-        ratelimit::build(settings, parts.snapshots.clone(), parts.board.clone(), &parts.readiness, tasks)?;
+    let server = ratelimit::build(settings, parts.snapshots.clone(), parts.board.clone(), &parts.readiness, tasks)?;
     let pages = server.admin.clone();
     tasks.spawn("ratelimit", server.serve(listener, parts.readiness.clone(), tasks.shutdown().clone()));
     Ok(pages)
@@ -171,8 +167,10 @@ fn start_envoys(args: &Up, parts: &Parts, envoy: PathBuf, handle: &Handle, tasks
         };
         waypoint_translate::bootstrap(gateway, &settings)
     };
+    let ourselves = std::env::current_exe().context("finding the waykeeper binary")?;
     let settings = FleetSettings {
         envoy,
+        guard: vec![ourselves.into(), "become".into(), "--parent".into(), std::process::id().to_string().into()],
         run_dir: parts.run_dir.join("envoy"),
         bootstrap: waypoint::envoy::Bootstrap::new(bootstrap),
         concurrency: args.envoy_concurrency,

@@ -170,6 +170,12 @@ impl Waykeeper {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
+    /// SIGKILL: no chance to tidy up.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Stops it and waits for the end.
     pub fn stop(mut self) -> (ExitStatus, String) {
         self.terminate();
@@ -184,6 +190,16 @@ impl Drop for Waykeeper {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!("--- log of waykeeper ---\n{}", self.log());
+        }
+        if let Ok(Some(_)) = self.child.try_wait() {
+            return;
+        }
+        self.terminate();
+        for _ in 0..1500 {
+            if let Ok(Some(_)) = self.child.try_wait() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -147,6 +147,21 @@ fn limits_fail_open_while_redis_is_away_and_hold_again_when_it_is_back() {
 }
 
 #[test]
+fn an_envoy_never_outlives_its_waykeeper_not_even_when_that_is_killed() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    let mut waykeeper = Waykeeper::up(&folder, &[]);
+    let listener = waykeeper.admin("/config").json()["gateways"][0]["listener"].as_str().unwrap().to_owned();
+    assert!(TcpStream::connect(&listener).is_ok());
+    waykeeper.kill();
+    eventually("the Envoy's end", Duration::from_secs(2), || match TcpStream::connect(&listener) {
+        Ok(_) => Err(format!("{listener} still accepts connections")),
+        Err(_) => Ok(()),
+    });
+}
+
+#[test]
 fn mistakes_on_the_command_line_are_said_at_once() {
     let output = Command::new(binary("waykeeper")).args(["up", "--admin", "nowhere"]).output().unwrap();
     assert!(!output.status.success());

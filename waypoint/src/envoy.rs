@@ -29,6 +29,10 @@ pub use find::{FindError, find_envoy};
 pub struct FleetSettings {
     /// The Envoy binary.
     pub envoy: PathBuf,
+    /// A program with its first arguments, to be given the Envoy binary and its
+    /// arguments. It becomes that Envoy once it has arranged that Envoy ends when
+    /// we do, however we end. Empty: Envoy is run directly.
+    pub guard: Vec<std::ffi::OsString>,
     /// A private folder for bootstraps and admin sockets, with a short path.
     pub run_dir: PathBuf,
     /// Writes the bootstrap of a Gateway's Envoy.

@@ -16,6 +16,7 @@ pub fn router(handle: Handle) -> Router {
 pub fn config(handle: &Handle) -> Value {
     let served = handle.served.borrow().clone();
     let acks = handle.acks.borrow().clone();
+    let translation = handle.translation.borrow().clone();
     let gateways = served.iter().map(|(name, served)| {
         let state = acks.get(&crate::node_id(name)).cloned().unwrap_or_default();
         let nack = |nack: &xds::Nack| {
@@ -38,6 +39,7 @@ pub fn config(handle: &Handle) -> Value {
         json!({
             "gateway": name.to_string(),
             "node": crate::node_id(name),
+            "listener": translation.gateways.get(name).and_then(|gateway| gateway.address).map(|at| at.to_string()),
             "generation": served.generation,
             "envoys": state.sessions,
             "acknowledged": state.generation,

@@ -90,7 +90,15 @@ async fn start(name: &Name, settings: &FleetSettings, files: &Files) -> anyhow::
     let bootstrap = (settings.bootstrap.0)(name, &files.admin);
     files.remove();
     tokio::fs::write(&files.config, bootstrap.to_string()).await.context("writing the bootstrap")?;
-    let mut child = Command::new(&settings.envoy)
+    let mut command = match settings.guard.split_first() {
+        Some((guard, arguments)) => {
+            let mut command = Command::new(guard);
+            command.args(arguments).arg(&settings.envoy);
+            command
+        }
+        None => Command::new(&settings.envoy),
+    };
+    let mut child = command
         .arg("--config-path")
         .arg(&files.config)
         .args(["--concurrency", &settings.concurrency.to_string()])

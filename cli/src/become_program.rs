@@ -1,0 +1,28 @@
+//! `waykeeper become`: what stands between us and an Envoy we start.
+//!
+//! An Envoy that outlived us would go on serving policies nobody can change any
+//! more. The kernel ends it with us, also when we are killed.
+
+use std::convert::Infallible;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
+use anyhow::Context as _;
+
+/// Becomes `command`, which ends with the process `parent`; returns only why that failed.
+pub fn run(parent: i32, command: &[OsString]) -> anyhow::Error {
+    match try_run(parent, command) {
+        Err(error) => error,
+        Ok(never) => match never {},
+    }
+}
+
+fn try_run(parent: i32, command: &[OsString]) -> anyhow::Result<Infallible> {
+    use rustix::process::{Signal, getppid, set_parent_process_death_signal};
+    let (program, arguments) = command.split_first().context("no program to become")?;
+    set_parent_process_death_signal(Some(Signal::KILL)).context("asking to end with the parent")?;
+    // Whoever started us may have ended before we asked.
+    anyhow::ensure!(getppid().is_some_and(|now| now.as_raw_nonzero().get() == parent), "the parent has ended already");
+    Err(Command::new(program).args(arguments).exec()).with_context(|| format!("running {}", program.display()))
+}
