@@ -114,7 +114,7 @@ impl Reader {
 
     fn yaml(&mut self, text: &str) {
         for chunk in chunks(text) {
-            if chunk.text.lines().all(|line| is_blank(line)) {
+            if chunk.text.lines().all(is_blank) {
                 continue;
             }
             if let Some((line, column)) = too_deep(chunk.text) {
