@@ -46,7 +46,8 @@ fn envoy_accepts_every_case() {
 
 /// Routes and endpoints put where they are referred to; names made unique by `prefix`.
 fn made_static(output: &GatewayOutput, prefix: &str, listeners: &mut Vec<Value>, clusters: &mut Vec<Value>) {
-    let named = |kind, name: &str| output.resources.get(&kind).and_then(|r| r.get(name)).map(|r| plain(yaml::json(&r.body)));
+    let named =
+        |kind, name: &str| output.resources.get(&kind).and_then(|r| r.get(name)).map(|r| plain(yaml::json(&r.body)));
     for (_, cluster) in output.resources.get(&ResourceType::Cluster).into_iter().flatten() {
         let mut cluster = plain(yaml::json(&cluster.body));
         let name = cluster["name"].as_str().unwrap().to_owned();
@@ -84,9 +85,13 @@ fn prefixed(mut value: Value, prefix: &str) -> Value {
         match value {
             Value::Object(map) => {
                 for (key, inner) in map.iter_mut() {
-                    if let (true, Value::String(name)) = (matches!(key.as_str(), "cluster" | "cluster_name"), &mut *inner) {
+                    if let (true, Value::String(name)) =
+                        (matches!(key.as_str(), "cluster" | "cluster_name"), &mut *inner)
+                    {
                         *name = format!("{prefix}/{name}");
-                    } else if let (true, Some(Value::Array(shares))) = (key == "weighted_clusters", inner.get_mut("clusters")) {
+                    } else if let (true, Some(Value::Array(shares))) =
+                        (key == "weighted_clusters", inner.get_mut("clusters"))
+                    {
                         for share in shares {
                             share["name"] = json!(format!("{prefix}/{}", share["name"].as_str().unwrap()));
                         }

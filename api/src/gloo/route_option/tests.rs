@@ -1,3 +1,5 @@
+//! Which RouteOptions are admitted, and in what words the others are refused.
+
 use serde_json::{Value, json};
 
 use crate::{Admission, Object, admit};
