@@ -7,6 +7,7 @@
 
 pub mod curl;
 pub mod parts;
+pub mod raw;
 pub mod wait;
 pub mod waykeeper;
 

@@ -170,6 +170,13 @@ impl Waykeeper {
         assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     }
 
+    /// Kills the Envoys it started.
+    pub fn kill_envoys(&self) {
+        let parent = self.child.id().to_string();
+        let killed = Command::new("pkill").args(["-KILL", "-P", &parent, "envoy"]).status();
+        assert!(killed.expect("pkill is missing: apt-get install procps").success(), "no Envoy runs");
+    }
+
     /// SIGKILL: no chance to tidy up.
     pub fn kill(&mut self) {
         let _ = self.child.kill();

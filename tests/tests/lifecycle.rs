@@ -1,6 +1,5 @@
 //! Starting, stopping, and what else a person sees of the running system.
 
-use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::sync::Arc;
@@ -9,6 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use waykeeper_tests::parts::{Application, binary};
+use waykeeper_tests::raw::{proxy_header, send_raw};
 use waykeeper_tests::{Backends, Curl, Folder, Redis, Waykeeper, eventually, turn};
 
 fn get(service: &str) -> Curl {
@@ -73,29 +73,6 @@ fn stopping_under_load_neither_hangs_nor_answers_by_half() {
     assert!(served.iter().all(|n| *n > 0), "{served:?}");
 }
 
-/// A PROXY v2 header for 127.0.0.1:1 → `vip`, with `tlvs` behind the addresses.
-fn proxy_header(vip: [u8; 4], port: u16, tlvs: &[u8]) -> Vec<u8> {
-    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
-    header.extend([0x21, 0x11]);
-    header.extend(u16::try_from(12 + tlvs.len()).unwrap().to_be_bytes());
-    header.extend([127, 0, 0, 1]);
-    header.extend(vip);
-    header.extend(1u16.to_be_bytes());
-    header.extend(port.to_be_bytes());
-    header.extend(tlvs);
-    header
-}
-
-/// What the waypoint's listener answers to these bytes; empty when it just closes.
-fn send_raw(address: &str, bytes: &[u8]) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
-    let _ = stream.write_all(bytes);
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
-}
-
 #[test]
 fn the_waypoint_trusts_nothing_but_a_whole_proxy_header() {
     let _turn = turn();
@@ -144,6 +121,23 @@ fn limits_fail_open_while_redis_is_away_and_hold_again_when_it_is_back() {
         let reply = get("httpbin2").send();
         if reply.status == 429 { Ok(()) } else { Err(format!("{reply:?}")) }
     });
+}
+
+#[test]
+fn an_envoy_that_dies_is_started_again_with_its_policies() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    folder.apply_walkthrough("apikeys");
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    assert_eq!(get("httpbin2").send().status, 401);
+    waykeeper.kill_envoys();
+    eventually("answers again", Duration::from_secs(5), || {
+        let reply = get("httpbin2").send();
+        assert_ne!(reply.status, 200, "never without its policies");
+        if reply.status == 401 { Ok(()) } else { Err(format!("{reply:?}")) }
+    });
+    assert_eq!(get("httpbin2").header("api-key: mykey").send().status, 200);
 }
 
 #[test]

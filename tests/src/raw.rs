@@ -1,0 +1,28 @@
+//! Bytes sent straight to the waypoint's listener, as ztunnel or an attacker would.
+
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// A PROXY v2 header for 127.0.0.1:1 → `vip`, with `tlvs` behind the addresses.
+pub fn proxy_header(vip: [u8; 4], port: u16, tlvs: &[u8]) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
+    header.extend([0x21, 0x11]);
+    header.extend(u16::try_from(12 + tlvs.len()).unwrap().to_be_bytes());
+    header.extend([127, 0, 0, 1]);
+    header.extend(vip);
+    header.extend(1u16.to_be_bytes());
+    header.extend(port.to_be_bytes());
+    header.extend(tlvs);
+    header
+}
+
+/// What the waypoint's listener answers to these bytes; empty when it just closes.
+pub fn send_raw(address: &str, bytes: &[u8]) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+    let _ = stream.write_all(bytes);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}

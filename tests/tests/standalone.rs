@@ -1,0 +1,105 @@
+//! Each server as a process of its own, on one folder, and an Envoy that is
+//! configured over mutual TLS: the shape of compose and of a cluster.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use waykeeper_tests::parts::{Application, Process, binary};
+use waykeeper_tests::raw::{proxy_header, send_raw};
+use waykeeper_tests::{Backends, Curl, Folder, eventually, turn};
+
+fn free() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+fn start(program: &Path, args: &[&str], log: &Path) -> Process {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(log).unwrap());
+    Process(command.spawn().unwrap_or_else(|e| panic!("starting {command:?}: {e}")))
+}
+
+fn ready(admin: &str, log: &Path) {
+    eventually(admin, Duration::from_secs(10), || {
+        let reply = Curl::to(&format!("http://{admin}/readyz")).send();
+        if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}\n{}", fs::read_to_string(log).unwrap())) }
+    });
+}
+
+/// One request through the waypoint to httpbin2, with a header of its own.
+fn ask(header: &str) -> String {
+    let request = format!("GET /get HTTP/1.1\r\nHost: httpbin2\r\n{header}Connection: close\r\n\r\n");
+    send_raw("127.0.0.1:15088", &[proxy_header([127, 0, 20, 2], 8000, &[]), request.into_bytes()].concat())
+}
+
+#[test]
+fn the_servers_alone_do_what_they_do_together() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let (folder, dir) = (Folder::example(), TempDir::new().unwrap());
+    folder.apply_walkthrough("apikeys");
+    let path = folder.path().to_str().unwrap();
+    let log = |name: &str| dir.path().join(name);
+    let (auth, auth_admin, limit, limit_admin, xds, xds_admin) = (free(), free(), free(), free(), free(), free());
+    let tls = dir.path().join("tls");
+    let tls = tls.to_str().unwrap();
+
+    let mut servers = vec![
+        start(&binary("extauth"), &[path, "--grpc", &auth, "--admin", &auth_admin], &log("extauth")),
+        start(&binary("ratelimit"), &[path, "--grpc", &limit, "--admin", &limit_admin], &log("ratelimit")),
+        start(
+            &binary("waypoint"),
+            &[path, "--grpc", &xds, "--admin", &xds_admin, "--tls-dir", tls, "--extauth", &auth, "--ratelimit", &limit],
+            &log("waypoint"),
+        ),
+    ];
+    ready(&auth_admin, &log("extauth"));
+    ready(&limit_admin, &log("ratelimit"));
+    ready(&xds_admin, &log("waypoint"));
+
+    let bootstrap = Command::new(binary("waypoint"))
+        .args(["bootstrap", "--gateway", "httpbin/gloo-waypoint", "--grpc", &xds, "--tls-dir", tls])
+        .args(["--envoy-admin", &free()])
+        .output()
+        .unwrap();
+    assert!(bootstrap.status.success(), "{}", String::from_utf8_lossy(&bootstrap.stderr));
+    let config = log("envoy.json");
+    fs::write(&config, &bootstrap.stdout).unwrap();
+    let envoy = std::env::var_os("ENVOY").expect("ENVOY names the Envoy to run; `make test` sets it");
+    let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
+    servers.push(start(Path::new(&envoy), &run, &log("envoy")));
+
+    eventually("401 through the whole chain", Duration::from_secs(10), || {
+        let answer = std::net::TcpStream::connect("127.0.0.1:15088").map(|_| ask("")).unwrap_or_default();
+        if answer.starts_with("HTTP/1.1 401") { Ok(()) } else { Err(answer) }
+    });
+    let answer = ask("api-key: mykey\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"X-Organization\""), "{answer}");
+
+    // extauth away: closed. Nothing passes because something broke.
+    drop(servers.remove(0));
+    let answer = ask("api-key: mykey\r\n");
+    assert!(answer.starts_with("HTTP/1.1 403"), "{answer}");
+    servers.insert(0, start(&binary("extauth"), &[path, "--grpc", &auth, "--admin", &auth_admin], &log("extauth")));
+    ready(&auth_admin, &log("extauth"));
+    eventually("open again with a key", Duration::from_secs(10), || {
+        let answer = ask("api-key: mykey\r\n");
+        if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(answer) }
+    });
+
+    // The control plane away: what was served goes on being served.
+    drop(servers.remove(2));
+    assert!(ask("").starts_with("HTTP/1.1 401"));
+}
+
+#[test]
+fn xds_over_tcp_is_refused_without_mutual_tls() {
+    let folder = Folder::example();
+    let output = Command::new(binary("waypoint")).arg(folder.path()).args(["--grpc", &free()]).output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(text.contains("--tls-dir"), "{text}");
+}
