@@ -30,6 +30,8 @@ pub fn listener(waypoint: &Waypoint, settings: &Settings) -> Value {
         "name": names::LISTENER,
         "stat_prefix": names::LISTENER,
         "address": {"socket_address": socket},
+        // Two Envoys sharing a port would let one with old policies answer some of the connections.
+        "enable_reuse_port": false,
         "listener_filters": [{
             "name": PROXY_PROTOCOL,
             "typed_config": packed(
