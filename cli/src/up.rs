@@ -124,7 +124,7 @@ async fn start_ratelimit(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow:
     let mut settings = ratelimit::Settings::default();
     if let Some(url) = &args.redis {
         let url: RedisUrl = url.parse().map_err(|why| anyhow::anyhow!("--redis: {why}"))?;
-        settings.store = ratelimit::StoreSettings::Redis(RedisSettings::new(url));
+        settings.store = ratelimit::StoreSettings::Redis(Box::new(RedisSettings::new(url)));
     }
     let listener = Listener::bind(&Addr::Unix(parts.socket("ratelimit"))).await?;
     let server = ratelimit::build(settings, parts.snapshots.clone(), parts.board.clone(), &parts.readiness, tasks)?;

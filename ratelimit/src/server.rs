@@ -78,7 +78,7 @@ pub fn build_with_clock(
         }
         StoreSettings::Redis(settings) => {
             let gate = readiness.gate(format!("redis at {}", settings.url));
-            let (redis, driver) = Redis::new(settings)?;
+            let (redis, driver) = Redis::new(*settings)?;
             tasks.spawn("ratelimit-redis", driver.run(shutdown, || gate.open()));
             Store::Redis(redis)
         }

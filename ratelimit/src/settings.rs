@@ -27,7 +27,7 @@ pub enum StoreSettings {
         counters: usize,
     },
     /// In Redis.
-    Redis(RedisSettings),
+    Redis(Box<RedisSettings>),
 }
 
 /// Counters in memory unless told otherwise.

@@ -1,4 +1,5 @@
 //! A person edits the folder of a running system.
+#![allow(clippy::unwrap_used)]
 
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};

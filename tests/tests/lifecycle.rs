@@ -1,4 +1,5 @@
 //! Starting, stopping, and what else a person sees of the running system.
+#![allow(clippy::unwrap_used)]
 
 use std::net::TcpStream;
 use std::process::Command;

@@ -1,5 +1,6 @@
 //! Each server as a process of its own, on one folder, and an Envoy that is
 //! configured over mutual TLS: the shape of compose and of a cluster.
+#![allow(clippy::unwrap_used)]
 
 use std::fs;
 use std::net::TcpListener;

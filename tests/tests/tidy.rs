@@ -1,4 +1,5 @@
 //! The shape of the workspace, as ARCHITECTURE.md draws it.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -2,6 +2,7 @@
 //!
 //! The cases are numbered as the walkthrough's steps go; manifests are the
 //! ones it prints, unchanged, from `examples/walkthrough-000`.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

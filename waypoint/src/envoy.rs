@@ -45,7 +45,9 @@ pub struct FleetSettings {
 
 /// Writes the bootstrap of a Gateway's Envoy, given where its admin socket is to be.
 #[derive(Clone)]
-pub struct Bootstrap(Arc<dyn Fn(&Name, &std::path::Path) -> serde_json::Value + Send + Sync>);
+pub struct Bootstrap(Arc<Write>);
+
+type Write = dyn Fn(&Name, &std::path::Path) -> serde_json::Value + Send + Sync;
 
 impl Bootstrap {
     /// A bootstrap written by `write`.

@@ -1,3 +1,4 @@
+//! What is read from text, and what is said of text that cannot be read.
 #![allow(clippy::unwrap_used)]
 use proptest::prelude::*;
 

@@ -7,7 +7,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
 use proto::ResourceType::{self, Cluster, Endpoint, Listener, Route};
 use proto::envoy::config::cluster::v3 as cluster;
 use proto::envoy::config::core::v3 as core;
