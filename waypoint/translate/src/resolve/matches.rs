@@ -2,20 +2,20 @@
 
 use std::cmp::Reverse;
 
-use api::core::ObjectMeta;
+use api::ObjectRef;
+use api::core::{ObjectMeta, Time};
 use api::gateway::httproutes::{
     HttpRouteRulesMatches, HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesPathType as PathType,
     HttpRouteRulesMatchesQueryParamsType as QueryType,
 };
-use api::{Name, ObjectRef};
 
 use crate::ir::{KeyMatch, Match, PathMatch, ValueMatch};
 
 /// Where a route stands among those of its Service: smaller is tried first.
 ///
 /// Exact paths, then expressions, then prefixes, longer before shorter; a
-/// method; more headers; more query parameters; the older route; its name; the
-/// order of rules and of matches.
+/// method; more headers; more query parameters; the older route; its namespace
+/// and name as one word, so `a-b/x` before `a/x`; the order of rules and of matches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precedence {
     path_kind: u8,
@@ -24,19 +24,17 @@ pub struct Precedence {
     headers: Reverse<usize>,
     query: Reverse<usize>,
     age: Age,
-    name: Name,
+    name: String,
     rule: usize,
     index: usize,
 }
 
 /// When an object was made; one without a time counts as newest.
-pub type Age = (bool, Option<String>);
+pub type Age = (bool, Option<Time>);
 
 /// See [`Age`].
 pub fn age(meta: &ObjectMeta) -> Age {
-    let time = meta.creation_timestamp.as_ref().and_then(|time| serde_json::to_value(time).ok());
-    let time = time.and_then(|time| time.as_str().map(str::to_owned));
-    (time.is_none(), time)
+    (meta.creation_timestamp.is_none(), meta.creation_timestamp.clone())
 }
 
 /// The precedence of `matches`, the `index`th of the `rule`th rule of `route`.
@@ -53,7 +51,7 @@ pub fn precedence(matches: &Match, age: &Age, route: &ObjectRef, rule: usize, in
         headers: Reverse(matches.headers.len()),
         query: Reverse(matches.query.len()),
         age: age.clone(),
-        name: route.name.clone(),
+        name: route.name.to_string(),
         rule,
         index,
     }
