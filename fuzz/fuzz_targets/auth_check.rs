@@ -1,0 +1,63 @@
+//! Never: a check that panics, goes unanswered, or is allowed without exactly the key.
+#![no_main]
+
+use std::sync::{Arc, LazyLock};
+
+use extauth::{Authority, Compiler, Index};
+use libfuzzer_sys::fuzz_target;
+use prost::Message as _;
+use proto::envoy::service::auth::v3 as pb;
+use proto::envoy::service::auth::v3::check_response::HttpResponse;
+use waykeeper_fuzz::{documents, snapshot};
+
+const KEY: &str = "mykey";
+const CONFIG: &str = "default.keys";
+
+static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
+    let manifests = format!(
+        "{{apiVersion: v1, kind: Secret, type: extauth.solo.io/apikey,
+           metadata: {{name: owner, labels: {{team: a}}}}, stringData: {{api-key: {KEY}, org: o}}}}
+---
+{{apiVersion: extauth.solo.io/v1, kind: AuthConfig, metadata: {{name: keys}}, spec: {{configs: [
+    {{apiKeyAuth: {{labelSelector: {{team: a}}, headersFromMetadataEntry: {{x-org: {{name: org}}}}}}}}]}}}}"
+    );
+    let snapshot = snapshot(&documents(manifests.as_bytes()));
+    assert!(snapshot.broken.is_empty() && snapshot.auth_configs.len() == 1, "the fixture is wrong");
+    let authority = Authority::new();
+    authority.install(Arc::new(Compiler::new("x-user-id").compile(&snapshot, &Index::default())));
+    authority
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    let Ok(mut check) = pb::CheckRequest::decode(bytes) else { return };
+    judge(&check);
+    // The route says which config decides; the rest is the client's.
+    let attributes = check.attributes.get_or_insert_default();
+    attributes.context_extensions.insert("config_id".to_owned(), CONFIG.to_owned());
+    judge(&check);
+    let http = check.attributes.get_or_insert_default().request.get_or_insert_default().http.get_or_insert_default();
+    http.header_map = None;
+    http.headers.insert("api-key".to_owned(), KEY.to_owned());
+    assert!(judge(&check), "the key does not open");
+});
+
+/// Whether `check` is allowed, which it may only be with the key.
+fn judge(check: &pb::CheckRequest) -> bool {
+    let answer = AUTHORITY.answer(check);
+    let code = answer.status.expect("every answer has a status").code;
+    let allowed = matches!(answer.http_response.expect("every answer says what to do"), HttpResponse::OkResponse(_));
+    assert_eq!(allowed, code == 0, "the two halves of the answer disagree");
+    assert!(!allowed || sent(check).as_deref() == Some(KEY.as_bytes()), "allowed without the key: {check:?}");
+    allowed
+}
+
+/// The one `api-key` header of a check for our config.
+fn sent(check: &pb::CheckRequest) -> Option<Vec<u8>> {
+    let attributes = check.attributes.as_ref()?;
+    let http = attributes.request.as_ref()?.http.as_ref()?;
+    attributes.context_extensions.get("config_id").filter(|id| *id == CONFIG)?;
+    let Some(raw) = &http.header_map else { return http.headers.get("api-key").map(|value| value.clone().into()) };
+    let mut keys = raw.headers.iter().filter(|header| header.key == "api-key");
+    let (Some(header), None) = (keys.next(), keys.next()) else { return None };
+    Some(if header.raw_value.is_empty() { header.value.clone().into() } else { header.raw_value.clone() })
+}
