@@ -19,6 +19,9 @@ use crate::store::{Memory, Redis, Store};
 use crate::window::{Clock, SystemClock};
 use crate::{debug, meters};
 
+/// The schema of the service, for gRPC reflection; made by `examples/generate_descriptors.rs`.
+const DESCRIPTORS: &[u8] = include_bytes!("gen/ratelimit.bin");
+
 /// How often ended counters in memory are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -96,6 +99,7 @@ impl Server {
     pub async fn serve(self, listener: Listener, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
         let options = GrpcOptions {
             health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned()],
+            descriptors: vec![DESCRIPTORS],
             ..GrpcOptions::default()
         };
         runtime::grpc::serve(listener, self.routes, options, readiness, shutdown).await
