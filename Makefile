@@ -8,7 +8,7 @@ export ENVOY ?= $(TOOLS)/envoy
 export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 
-.PHONY: help up test lint unit journeys golden bench tools tools-envoy tools-test clean
+.PHONY: help up test lint unit journeys golden fuzz bench tools tools-envoy tools-test clean
 
 help: ## What there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +34,9 @@ journeys: tools-test ## Only the end-to-end journeys
 
 golden: ## Rewrite the golden files, then read the diff
 	UPDATE_GOLDEN=1 cargo test -p waypoint-translate --test golden
+
+fuzz: ## Run every fuzz target for 20 seconds (scripts/fuzz.sh SECONDS TARGET for one)
+	scripts/fuzz.sh 20
 
 bench: tools-envoy tools-test ## Requests per second and latency through the waypoint beside a bare Envoy
 	cargo build --release -p waykeeper

@@ -13,6 +13,18 @@ use crate::wait::eventually;
 #[derive(Debug)]
 pub struct Process(pub Child);
 
+impl Process {
+    /// SIGTERM, then the end within `deadline`, with exit code 0.
+    pub fn terminate(&mut self, deadline: Duration) {
+        let pid = self.0.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let status = eventually("the end after SIGTERM", deadline, || {
+            self.0.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "still running".into())
+        });
+        assert!(status.success(), "{status}");
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();

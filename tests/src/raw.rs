@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 /// A PROXY v2 header for 127.0.0.1:1 → `vip`, with `tlvs` behind the addresses.
@@ -25,4 +26,21 @@ pub fn send_raw(address: &str, bytes: &[u8]) -> String {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// One gRPC call by curl: the messages of the answer, one behind the other, still framed.
+pub fn grpc(address: &str, method: &str, message: &[u8]) -> Vec<u8> {
+    let mut framed = vec![0];
+    framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    framed.extend(message);
+    let mut curl = Command::new("curl")
+        .args(["-sS", "--http2-prior-knowledge", "--max-time", "5", "-X", "POST", "--data-binary", "@-"])
+        .args(["-H", "content-type: application/grpc", "-H", "te: trailers"])
+        .arg(format!("http://{address}/{method}"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("curl is missing: apt-get install curl");
+    curl.stdin.take().unwrap().write_all(&framed).unwrap();
+    curl.wait_with_output().unwrap().stdout
 }

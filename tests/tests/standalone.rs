@@ -6,11 +6,13 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 use waykeeper_tests::parts::{Application, Process, binary};
-use waykeeper_tests::raw::{proxy_header, send_raw};
+use waykeeper_tests::raw::{grpc, proxy_header, send_raw};
 use waykeeper_tests::{Backends, Curl, Folder, eventually, turn};
 
 fn free() -> String {
@@ -79,6 +81,41 @@ fn the_servers_alone_do_what_they_do_together() {
     });
     let answer = ask("api-key: mykey\r\n");
     assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"X-Organization\""), "{answer}");
+
+    // Health and reflection, as any gRPC client asks for them.
+    for (address, service) in
+        [(&auth, "envoy.service.auth.v3.Authorization"), (&limit, "envoy.service.ratelimit.v3.RateLimitService")]
+    {
+        let name = service.as_bytes();
+        let request = [&[0x0a, u8::try_from(name.len()).unwrap()], name].concat();
+        let serving = [0, 0, 0, 0, 2, 8, 1];
+        assert_eq!(grpc(address, "grpc.health.v1.Health/Check", &request), serving, "{service} is SERVING");
+        assert_eq!(grpc(address, "grpc.health.v1.Health/Check", &[]), serving);
+        let listed = grpc(address, "grpc.reflection.v1.ServerReflection/ServerReflectionInfo", &[0x3a, 1, b'*']);
+        assert!(String::from_utf8_lossy(&listed).contains(service), "{listed:?}");
+    }
+
+    // A rolling restart under load: every request is answered, and whole.
+    let stop = Arc::new(AtomicBool::new(false));
+    let load = std::thread::spawn({
+        let stop = stop.clone();
+        move || {
+            let mut allowed = 0;
+            while !stop.load(Ordering::SeqCst) {
+                let answer = ask("api-key: mykey\r\n");
+                assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 403"), "{answer:?}");
+                allowed += usize::from(answer.starts_with("HTTP/1.1 200"));
+            }
+            allowed
+        }
+    });
+    for (at, program, grpc, admin) in [(0, "extauth", &auth, &auth_admin), (1, "ratelimit", &limit, &limit_admin)] {
+        servers[at].terminate(Duration::from_secs(10));
+        servers[at] = start(&binary(program), &[path, "--grpc", grpc, "--admin", admin], &log(program));
+        ready(admin, &log(program));
+    }
+    stop.store(true, Ordering::SeqCst);
+    assert!(load.join().unwrap() > 0);
 
     // extauth away: closed. Nothing passes because something broke.
     drop(servers.remove(0));
