@@ -12,7 +12,7 @@ use proto::google::rpc::Status;
 use proto::{Resource, ResourceSet, ResourceType};
 use xds::{Limits, Session};
 
-/// Each message is a byte of flags, a byte of length and that many bytes of protobuf.
+// Each message is a byte of flags, a byte of length and that many bytes of protobuf.
 fuzz_target!(|bytes: &[u8]| {
     let mut session = Session::new(Limits { names: 20, in_flight: 3 });
     let mut sent: Vec<DeltaDiscoveryResponse> = Vec::new();
