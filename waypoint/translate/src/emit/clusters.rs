@@ -19,6 +19,8 @@ pub fn cluster(name: &str, cluster: &Cluster) -> Value {
         }
         Endpoints::Hosts(hosts) => {
             fields["type"] = json!("STRICT_DNS");
+            // Many names have addresses of both families while their server listens on IPv4 only.
+            fields["dns_lookup_family"] = json!("V4_PREFERRED");
             let addresses = hosts.iter().map(|(host, port)| socket(host, *port));
             fields["load_assignment"] = assignment(name, addresses.collect());
         }
@@ -41,6 +43,8 @@ pub fn service(name: &str, target: &GrpcTarget) -> Value {
         }
         GrpcTarget::Tcp { host, port } => {
             fields["type"] = json!("STRICT_DNS");
+            // Many names have addresses of both families while their server listens on IPv4 only.
+            fields["dns_lookup_family"] = json!("V4_PREFERRED");
             socket(host, *port)
         }
     };
