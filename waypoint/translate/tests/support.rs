@@ -11,7 +11,10 @@ use serde_json::{Value, json};
 use waypoint_translate::{Enrolment, GrpcTarget, Settings, Translation};
 
 pub fn testdata() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("testdata")
+    // The control plane's tests use these cases too.
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let folders = [here.join("testdata"), here.join("translate/testdata")];
+    folders.into_iter().find(|folder| folder.is_dir()).unwrap()
 }
 
 /// Every folder with an `input.yaml`.
