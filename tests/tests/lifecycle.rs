@@ -75,6 +75,26 @@ fn stopping_under_load_neither_hangs_nor_answers_by_half() {
 }
 
 #[test]
+fn what_is_under_way_is_finished_before_the_end_and_the_end_comes_then() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::GoHttpbin);
+    let folder = Folder::example();
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    // Longer than Envoy is given to exit once it has drained.
+    let slow = thread::spawn(|| Curl::to("http://httpbin2:8000/delay/5").send());
+    eventually("a request under way", Duration::from_secs(5), || {
+        let metrics = waykeeper.admin("/metrics").body;
+        let open = metrics.lines().filter(|line| line.starts_with("istio_tcp_connections_opened_total"));
+        if open.clone().any(|line| !line.ends_with(" 0")) { Ok(()) } else { Err(format!("{open:?}")) }
+    });
+    let (exit, log) = waykeeper.stop();
+    let reply = slow.join().unwrap();
+    assert_eq!(reply.status, 200, "{reply:?}\n{log}");
+    assert!(exit.success(), "{exit}");
+    assert!(!log.contains("in time"), "{log}");
+}
+
+#[test]
 fn the_waypoint_trusts_nothing_but_a_whole_proxy_header() {
     let _turn = turn();
     let _backends = Backends::start(Application::Sample);

@@ -3,28 +3,37 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use anyhow::{Context as _, bail};
+use http::{Method, Request, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+/// More than any page asked for here.
+const MOST_BYTES: usize = 64 << 20;
 
-/// Sends `method path` to the admin socket, and gives the status code and body of the answer.
+/// Sends `method path` to the admin socket, and gives the body of the answer.
 ///
 /// # Errors
-/// When there is no answer within two seconds.
-pub async fn request(socket: &Path, method: &str, path: &str) -> anyhow::Result<(u16, String)> {
+/// When there is no answer within two seconds, or it is none of success.
+pub async fn request(socket: &Path, method: Method, path: &str) -> anyhow::Result<String> {
     let exchange = async {
-        let mut stream = UnixStream::connect(socket).await?;
-        let head = format!("{method} {path} HTTP/1.0\r\nHost: admin\r\nContent-Length: 0\r\n\r\n");
-        stream.write_all(head.as_bytes()).await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        std::io::Result::Ok(answer)
+        let stream = UnixStream::connect(socket).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let connection = tokio::spawn(connection);
+        let request = Request::builder().method(method).uri(path).header(header::HOST, "admin");
+        let answer = sender.send_request(request.body(Empty::<Bytes>::new())?).await?;
+        let status = answer.status();
+        let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await.map_err(anyhow::Error::from_boxed)?;
+        connection.abort();
+        anyhow::Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
     };
-    let answer = tokio::time::timeout(PATIENCE, exchange).await.context("Envoy's admin did not answer")??;
-    let text = String::from_utf8_lossy(&answer);
-    let (head, body) = text.split_once("\r\n\r\n").context("Envoy's admin answered half")?;
-    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok()).context("Envoy's admin gave no status")?;
-    Ok((code, body.to_owned()))
+    let answer = tokio::time::timeout(PATIENCE, exchange).await.context("Envoy's admin did not answer in time")?;
+    match answer.context("asking Envoy's admin")? {
+        (StatusCode::OK, body) => Ok(body),
+        (status, _) => bail!("Envoy's admin answered {path} with {status}"),
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api::Name;
+use http::Method;
 use metrics::counter;
 use runtime::Shutdown;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -133,7 +134,7 @@ async fn forward(gateway: String, stderr: tokio::process::ChildStderr) {
 /// Whether it ended by itself, rather than being told to stop.
 async fn watch(name: &Name, child: &mut Child, files: &Files, states: &Watch, stop: &Shutdown) -> bool {
     let ready = async {
-        while !matches!(admin::request(&files.admin, "GET", "/ready").await, Ok((200, _))) {
+        while admin::request(&files.admin, Method::GET, "/ready").await.is_err() {
             sleep(Duration::from_millis(20)).await;
         }
         states.update(name, |state| state.ready = true);
@@ -154,18 +155,25 @@ async fn watch(name: &Name, child: &mut Child, files: &Files, states: &Watch, st
 /// New connections are turned away and idle ones closed; what is under way may
 /// finish until the deadline.
 async fn drain(name: &Name, mut child: Child, files: &Files, deadline: Duration) {
-    let _ = admin::request(&files.admin, "POST", "/healthcheck/fail").await;
     let drained = async {
-        admin::request(&files.admin, "POST", "/drain_listeners?graceful&skip_exit").await?;
+        admin::request(&files.admin, Method::POST, "/healthcheck/fail").await?;
+        admin::request(&files.admin, Method::POST, "/drain_listeners?graceful&skip_exit").await?;
         while connections(&files.admin).await? > 0 {
             sleep(Duration::from_millis(25)).await;
         }
         anyhow::Ok(())
     };
-    if !matches!(tokio::time::timeout(deadline, drained).await, Ok(Ok(()))) {
-        tracing::warn!(gateway = %name, "Envoy did not drain in time");
+    let why = match tokio::time::timeout(deadline, drained).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("{error:#}")),
+        Err(_) => Some("connections are still open".to_owned()),
+    };
+    if let Some(why) = why {
+        tracing::warn!(gateway = %name, why, "Envoy did not drain in time");
     }
-    let _ = admin::request(&files.admin, "POST", "/quitquitquit").await;
+    if let Err(error) = admin::request(&files.admin, Method::POST, "/quitquitquit").await {
+        tracing::warn!(gateway = %name, error = format!("{error:#}"), "Envoy could not be told to exit");
+    }
     if tokio::time::timeout(EXIT, child.wait()).await.is_err() {
         tracing::warn!(gateway = %name, "Envoy did not exit in time, killing it");
         let _ = child.kill().await;
@@ -175,7 +183,7 @@ async fn drain(name: &Name, mut child: Child, files: &Files, deadline: Duration)
 /// Connections of clients, those to the admin socket left out.
 async fn connections(socket: &Path) -> anyhow::Result<u64> {
     let path = "/stats?filter=%5Elistener%5C..%2A%5C.downstream_cx_active%24";
-    let (_, text) = admin::request(socket, "GET", path).await?;
+    let text = admin::request(socket, Method::GET, path).await?;
     let counts = text.lines().filter(|line| !line.starts_with("listener.admin."));
     Ok(counts.filter_map(|line| line.rsplit_once(": ")?.1.trim().parse::<u64>().ok()).sum())
 }
