@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use runtime::telemetry::TelemetryArgs;
+use waypoint::asking::AskingArgs;
 
 /// Gateway policy on your laptop: external auth and rate limits behind a real Envoy,
 /// from a folder of Kubernetes manifests, without a cluster.
@@ -79,6 +80,9 @@ pub struct Up {
     /// How long requests under way may take to finish after SIGTERM, in seconds
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 10, value_name = "SECONDS")]
     pub drain: u64,
+    /// How the Envoys ask.
+    #[command(flatten)]
+    pub asking: AskingArgs,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,

@@ -150,6 +150,8 @@ async fn start_control_plane(args: &Up, parts: &Parts, tasks: &mut Tasks) -> any
         translate: waypoint_translate::Settings {
             extauth: target("extauth"),
             ratelimit: target("ratelimit"),
+            limits: args.asking.limits(),
+            trusted_proxies: args.asking.trusted_proxies.clone(),
             ..translate_settings(&args.trust_domain)
         },
         listen: Listen::Unix(parts.socket("xds")),

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 use waypoint::Listen;
+use waypoint::asking::AskingArgs;
 use waypoint::listen::TlsFiles;
 use waypoint::tls::TlsDir;
 use waypoint_translate::GrpcTarget;
@@ -104,6 +105,8 @@ pub struct Translate {
     /// The mesh's trust domain
     #[arg(long, env = "WAYPOINT_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
+    #[command(flatten)]
+    pub asking: AskingArgs,
 }
 
 impl ListenArgs {
@@ -137,6 +140,8 @@ impl Translate {
             extauth: self.extauth.clone(),
             ratelimit: self.ratelimit.clone(),
             trust_domain: self.trust_domain.clone(),
+            limits: self.asking.limits(),
+            trusted_proxies: self.asking.trusted_proxies.clone(),
             ..waypoint_translate::Settings::default()
         }
     }

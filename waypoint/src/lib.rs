@@ -4,6 +4,7 @@
 //! resources of its Gateway, and completes the report with what the Envoys
 //! acknowledged. [`Fleet`] runs the Envoys themselves where nothing else does.
 
+pub mod asking;
 pub mod control;
 pub mod envoy;
 pub mod listen;

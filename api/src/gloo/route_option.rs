@@ -4,6 +4,7 @@
 //! those of [`unsupported`] are refused by name, and anything else is a
 //! spelling mistake.
 
+pub mod basic;
 pub mod options;
 pub mod unsupported;
 mod validate;
@@ -12,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 pub use options::{
     Abort, BackOff, ConfigRef, Cors, Delay, ExtAuth, Faults, HeaderAppend, HeaderManipulation, HeaderValue,
-    RateLimitConfigs, Retries,
+    RateLimitConfigs, RatelimitBasic, Retries,
 };
 pub use unsupported::RouteOptions;
 pub use validate::validate;
 
-use crate::object::Resource;
+use crate::object::{Name, Resource};
 
 /// `gateway.solo.io/v1` RouteOption.
 pub type RouteOption = Resource<RouteOptionSpec>;
@@ -32,6 +33,14 @@ pub struct RouteOptionSpec {
     /// What to do.
     #[serde(default)]
     pub options: RouteOptions,
+}
+
+/// The first entry of every descriptor of the `ratelimitBasic` of the RouteOption `name`, as a `generic_key`.
+///
+/// Neither a namespace nor the id of a RateLimitConfig has an underscore before
+/// its first dot, so the text names one object only.
+pub fn basic_id(name: &Name) -> String {
+    format!("{}_{}", name.namespace, name.name)
 }
 
 /// One route that a RouteOption governs.

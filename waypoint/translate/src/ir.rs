@@ -230,15 +230,39 @@ pub struct Policy {
     pub auth: Option<Name>,
     /// The RateLimitConfigs that count it.
     pub limits: Vec<Limit>,
+    /// What counts it by who calls.
+    pub basic: Option<BasicLimit>,
     /// Cross-origin policy.
     pub cors: Option<Cors>,
     /// Mistakes on purpose.
     pub faults: Option<Faults>,
 }
 
+/// When limits are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Before it is known who calls.
+    Early,
+    /// After.
+    Regular,
+}
+
+/// A RouteOption's `ratelimitBasic`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BasicLimit {
+    /// The RouteOption's id, the first entry of each descriptor.
+    pub id: String,
+    /// Whether users are counted.
+    pub authorized: bool,
+    /// Whether addresses are counted.
+    pub anonymous: bool,
+}
+
 /// A RateLimitConfig's part in describing a request.
 #[derive(Debug, Clone)]
 pub struct Limit {
+    /// When it is asked for.
+    pub stage: Stage,
     /// Its id, the first entry of each descriptor.
     pub config_id: String,
     /// What each descriptor is made of.

@@ -1,6 +1,9 @@
 //! What the operator decides; everything else is declared in objects.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use ipnet::IpNet;
 
 /// Settings of the translation.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +18,11 @@ pub struct Settings {
     pub extauth: Option<GrpcTarget>,
     /// The rate-limit service; without it, nothing is limited.
     pub ratelimit: Option<GrpcTarget>,
+    /// How the rate-limit service is asked.
+    pub limits: LimitSettings,
+    /// Networks whose X-Forwarded-For is believed. From anywhere else
+    /// the address of the connection counts: whoever could write his own would escape limits by address.
+    pub trusted_proxies: Vec<IpNet>,
     /// The mesh's trust domain.
     pub trust_domain: String,
 }
@@ -27,8 +35,29 @@ impl Default for Settings {
             bind: Bind::Loopback,
             extauth: None,
             ratelimit: None,
+            limits: LimitSettings::default(),
+            trusted_proxies: Vec::new(),
             trust_domain: "cluster.local".to_owned(),
         }
+    }
+}
+
+/// How the rate-limit service is asked: what Gloo's `Settings.ratelimitServer` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LimitSettings {
+    /// How long an answer may take (`requestTimeout`).
+    pub timeout: Duration,
+    /// Whether no answer is a refusal (`denyOnFail`).
+    pub deny_on_fail: bool,
+    /// Whether `rateLimitConfigs` are asked before authorization (`rateLimitBeforeAuth`).
+    pub before_auth: bool,
+    /// Whether responses carry `x-ratelimit-*` headers (`enableXRatelimitHeaders`).
+    pub headers: bool,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        Self { timeout: Duration::from_millis(100), deny_on_fail: false, before_auth: false, headers: false }
     }
 }
 

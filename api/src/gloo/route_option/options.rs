@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::gloo::ResourceRef;
+use crate::gloo::rate_limit_config::RateLimit;
 use crate::proto_json::ProtoDuration;
 
 /// `extauth`: who may call.
@@ -29,6 +30,18 @@ pub struct RateLimitConfigs {
     /// The RateLimitConfigs that count.
     #[serde(default)]
     pub refs: Vec<ConfigRef>,
+}
+
+/// `ratelimitBasic`: a limit for each user that authorization named, and one for each address of everyone else.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct RatelimitBasic {
+    /// For each user; without it they are not limited.
+    #[serde(default, alias = "authorized_limits", skip_serializing_if = "Option::is_none")]
+    pub authorized_limits: Option<RateLimit>,
+    /// For each address from which somebody unknown calls; without it they are not limited.
+    #[serde(default, alias = "anonymous_limits", skip_serializing_if = "Option::is_none")]
+    pub anonymous_limits: Option<RateLimit>,
 }
 
 /// `headerManipulation`.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::options::{Cors, ExtAuth, Faults, HeaderManipulation, RateLimitConfigs, Retries};
+use super::options::{Cors, ExtAuth, Faults, HeaderManipulation, RateLimitConfigs, RatelimitBasic, Retries};
 use crate::proto_json::ProtoDuration;
 
 macro_rules! route_options {
@@ -19,6 +19,15 @@ macro_rules! route_options {
             /// How many may call.
             #[serde(default, alias = "rate_limit_configs", skip_serializing_if = "Option::is_none")]
             pub rate_limit_configs: Option<RateLimitConfigs>,
+            /// How many may call, asked before who calls.
+            #[serde(default, alias = "rate_limit_early_configs", skip_serializing_if = "Option::is_none")]
+            pub rate_limit_early_configs: Option<RateLimitConfigs>,
+            /// How many may call, asked after who calls.
+            #[serde(default, alias = "rate_limit_regular_configs", skip_serializing_if = "Option::is_none")]
+            pub rate_limit_regular_configs: Option<RateLimitConfigs>,
+            /// How often each known user, and each address of the others, may call.
+            #[serde(default, alias = "ratelimit_basic", skip_serializing_if = "Option::is_none")]
+            pub ratelimit_basic: Option<RatelimitBasic>,
             /// Headers added and taken away.
             #[serde(default, alias = "header_manipulation", skip_serializing_if = "Option::is_none")]
             pub header_manipulation: Option<HeaderManipulation>,
@@ -63,12 +72,9 @@ route_options! {
     max_stream_duration "maxStreamDuration" "max_stream_duration",
     transformations "transformations" "transformations",
     staged_transformations "stagedTransformations" "staged_transformations",
-    ratelimit_basic "ratelimitBasic" "ratelimit_basic",
     ratelimit "ratelimit" "ratelimit",
     rate_limit_early "rateLimitEarly" "rate_limit_early",
     rate_limit_regular "rateLimitRegular" "rate_limit_regular",
-    rate_limit_early_configs "rateLimitEarlyConfigs" "rate_limit_early_configs",
-    rate_limit_regular_configs "rateLimitRegularConfigs" "rate_limit_regular_configs",
     waf "waf" "waf",
     jwt "jwt" "jwt",
     jwt_staged "jwtStaged" "jwt_staged",

@@ -1,7 +1,8 @@
 //! What is wrong with a RouteOption taken by itself.
 
-use super::options::{Cors, ExtAuth, Faults, HeaderAppend, HeaderManipulation, Retries};
+use super::options::{Cors, ExtAuth, Faults, HeaderAppend, HeaderManipulation, RatelimitBasic, Retries};
 use super::{RouteOption, TargetRef};
+use crate::gloo::rate_limit_config::Unit;
 use crate::header;
 use crate::problem::Problem;
 
@@ -42,13 +43,22 @@ pub fn validate(object: &RouteOption) -> Vec<Problem> {
     if let Some(found) = &options.extauth {
         extauth("spec.options.extauth", found, &mut problems);
     }
-    for (index, reference) in options.rate_limit_configs.iter().flat_map(|configs| &configs.refs).enumerate() {
-        if reference.name.is_empty() {
-            problems.push(Problem::error(
-                format!("spec.options.rateLimitConfigs.refs[{index}].name"),
-                "empty; write the name of a RateLimitConfig",
-            ));
+    for (field, configs) in [
+        ("rateLimitConfigs", &options.rate_limit_configs),
+        ("rateLimitEarlyConfigs", &options.rate_limit_early_configs),
+        ("rateLimitRegularConfigs", &options.rate_limit_regular_configs),
+    ] {
+        for (index, reference) in configs.iter().flat_map(|configs| &configs.refs).enumerate() {
+            if reference.name.is_empty() {
+                problems.push(Problem::error(
+                    format!("spec.options.{field}.refs[{index}].name"),
+                    "empty; write the name of a RateLimitConfig",
+                ));
+            }
         }
+    }
+    if let Some(found) = &options.ratelimit_basic {
+        ratelimit_basic("spec.options.ratelimitBasic", found, &mut problems);
     }
     if let Some(found) = &options.header_manipulation {
         header_manipulation("spec.options.headerManipulation", found, &mut problems);
@@ -98,6 +108,21 @@ fn extauth(field: &str, extauth: &ExtAuth, problems: &mut Vec<Problem>) {
         problems.push(Problem::error(format!("{field}.disable"), "contradicts configRef; keep one of the two"));
     } else if !asks && extauth.disable != Some(true) {
         problems.push(Problem::error(field, "says nothing; write configRef, or disable: true"));
+    }
+}
+
+fn ratelimit_basic(field: &str, basic: &RatelimitBasic, problems: &mut Vec<Problem>) {
+    let limits = [("authorizedLimits", &basic.authorized_limits), ("anonymousLimits", &basic.anonymous_limits)];
+    if limits.iter().all(|(_, limit)| limit.is_none()) {
+        problems.push(Problem::error(field, "limits nobody; write authorizedLimits, anonymousLimits or both"));
+    }
+    for (name, limit) in limits {
+        if limit.is_some_and(|limit| limit.unit == Unit::Unknown) {
+            problems.push(Problem::error(
+                format!("{field}.{name}.unit"),
+                "missing or UNKNOWN; write SECOND, MINUTE, HOUR, DAY, WEEK, MONTH or YEAR",
+            ));
+        }
     }
 }
 

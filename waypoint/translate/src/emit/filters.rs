@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{names, packed};
+use super::{limits, names, packed};
 use crate::Settings;
-use crate::ir::Policy;
+use crate::ir::{Policy, Stage};
 use api::gloo::route_option::{Cors, Faults};
 
 /// The filters in the order in which a request meets them.
@@ -14,6 +14,8 @@ pub enum HttpFilter {
     Fault,
     /// A browser's preflight carries no credentials, so it is answered before they are asked for.
     Cors,
+    /// How many may call, whoever they are.
+    EarlyRateLimit,
     /// Who calls; sets headers that limits may count by.
     ExtAuthz,
     /// How many may call, after it is known who does.
@@ -24,8 +26,14 @@ pub enum HttpFilter {
 
 impl HttpFilter {
     /// All of them, in order.
-    pub const ORDER: [HttpFilter; 5] =
-        [HttpFilter::Fault, HttpFilter::Cors, HttpFilter::ExtAuthz, HttpFilter::RateLimit, HttpFilter::Router];
+    pub const ORDER: [HttpFilter; 6] = [
+        HttpFilter::Fault,
+        HttpFilter::Cors,
+        HttpFilter::EarlyRateLimit,
+        HttpFilter::ExtAuthz,
+        HttpFilter::RateLimit,
+        HttpFilter::Router,
+    ];
 
     /// Envoy's name, which is also the key of settings per route.
     pub fn name(self) -> &'static str {
@@ -33,6 +41,7 @@ impl HttpFilter {
             HttpFilter::Fault => "envoy.filters.http.fault",
             HttpFilter::Cors => "envoy.filters.http.cors",
             HttpFilter::ExtAuthz => "envoy.filters.http.ext_authz",
+            HttpFilter::EarlyRateLimit => "envoy.filters.http.ratelimit.early",
             HttpFilter::RateLimit => "envoy.filters.http.ratelimit",
             HttpFilter::Router => "envoy.filters.http.router",
         }
@@ -61,26 +70,33 @@ impl HttpFilter {
                     }),
                 )
             }
-            HttpFilter::RateLimit => {
-                settings.ratelimit.as_ref()?;
-                off(
-                    "envoy.extensions.filters.http.ratelimit.v3.RateLimit",
-                    json!({
-                        "domain": "solo.io",
-                        "stage": 0,
-                        "timeout": "0.100s",
-                        // Fails open: no answer is no limit.
-                        "failure_mode_deny": false,
-                        "rate_limit_service": {
-                            "transport_api_version": "V3",
-                            "grpc_service": {"envoy_grpc": {"cluster_name": names::RATELIMIT}},
-                        },
-                    }),
-                )
-            }
+            HttpFilter::EarlyRateLimit => off(RATE_LIMIT, rate_limit(settings, Stage::Early)?),
+            HttpFilter::RateLimit => off(RATE_LIMIT, rate_limit(settings, Stage::Regular)?),
             HttpFilter::Router => plain("envoy.extensions.filters.http.router.v3.Router", json!({})),
         })
     }
+}
+
+const RATE_LIMIT: &str = "envoy.extensions.filters.http.ratelimit.v3.RateLimit";
+
+fn rate_limit(settings: &Settings, stage: Stage) -> Option<Value> {
+    settings.ratelimit.as_ref()?;
+    let limits = &settings.limits;
+    let mut fields = json!({
+        "domain": "solo.io",
+        "stage": limits::number(stage),
+        "timeout": super::duration(limits.timeout),
+        // Unless the operator says otherwise it fails open: no answer is no limit.
+        "failure_mode_deny": limits.deny_on_fail,
+        "rate_limit_service": {
+            "transport_api_version": "V3",
+            "grpc_service": {"envoy_grpc": {"cluster_name": names::RATELIMIT}},
+        },
+    });
+    if limits.headers {
+        fields["enable_x_ratelimit_headers"] = json!("DRAFT_VERSION_03");
+    }
+    Some(fields)
 }
 
 /// The filters of a chain.
@@ -109,8 +125,10 @@ pub fn per_route(policy: &Policy) -> Map<String, Value> {
             json!({"check_settings": {"context_extensions": extensions}}),
         );
     }
-    if policy.limits.iter().any(|limit| !limit.actions.is_empty()) {
-        set(HttpFilter::RateLimit, "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute", json!({}));
+    for (filter, stage) in [(HttpFilter::EarlyRateLimit, Stage::Early), (HttpFilter::RateLimit, Stage::Regular)] {
+        if limits::asked_for(policy, stage) {
+            set(filter, "envoy.extensions.filters.http.ratelimit.v3.RateLimitPerRoute", json!({}));
+        }
     }
     settings
 }

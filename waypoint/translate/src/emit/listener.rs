@@ -5,8 +5,9 @@
 //! version, so that Envoy updates it in place and leaves other chains' connections alone.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
+use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::{ads, filters, names, packed, routes};
@@ -84,7 +85,7 @@ fn filter_chain(id: &PortRef, chain: &Chain, settings: &Settings) -> Value {
     let last = match &chain.traffic {
         Traffic::Http(_) => {
             let rds = json!({"rds": {"config_source": ads(), "route_config_name": name}});
-            connection_manager(&name, rds, filters::chain(settings))
+            connection_manager(&name, rds, filters::chain(settings), settings)
         }
         Traffic::Tcp => json!({
             "name": "envoy.filters.network.tcp_proxy",
@@ -119,11 +120,12 @@ fn peer_principal() -> Value {
     })
 }
 
-fn connection_manager(name: &str, routes: Value, http_filters: Vec<Value>) -> Value {
+fn connection_manager(name: &str, routes: Value, http_filters: Vec<Value>, settings: &Settings) -> Value {
     let mut fields = json!({
         "stat_prefix": name,
         // The true source comes in the PROXY header. `true` would add X-Forwarded-For.
         "use_remote_address": false,
+        "original_ip_detection_extensions": [trusted_proxies(settings)],
         "normalize_path": true,
         "merge_slashes": true,
         // `%2F` and `/` lead to different routes here and to the same file there.
@@ -145,8 +147,26 @@ fn connection_manager(name: &str, routes: Value, http_filters: Vec<Value>) -> Va
     json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": packed(HCM, fields)})
 }
 
+/// Without this Envoy would take the address of X-Forwarded-For from anyone, and count limits by it.
+fn trusted_proxies(settings: &Settings) -> Value {
+    // Nobody connects from the broadcast address: who trusts nobody trusts that.
+    let nobody = [IpNet::from(IpAddr::from(Ipv4Addr::BROADCAST))];
+    let trusted = if settings.trusted_proxies.is_empty() { &nobody[..] } else { &settings.trusted_proxies };
+    let networks: Vec<Value> = trusted
+        .iter()
+        .map(|network| json!({"address_prefix": network.addr().to_string(), "prefix_len": network.prefix_len()}))
+        .collect();
+    json!({
+        "name": "envoy.http.original_ip_detection.xff",
+        "typed_config": packed(
+            "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig",
+            json!({"xff_trusted_cidrs": {"cidrs": networks}, "skip_xff_append": true}),
+        ),
+    })
+}
+
 /// Where no Service is: an answer rather than a reset.
-fn unknown_address(_settings: &Settings) -> Value {
+fn unknown_address(settings: &Settings) -> Value {
     let why = "no service at this address and port is served by this waypoint".to_owned();
     let answer = routes::direct(&Refusal { status: 404, why });
     let table = json!({"route_config": {
@@ -157,5 +177,5 @@ fn unknown_address(_settings: &Settings) -> Value {
     }});
     let router = packed("envoy.extensions.filters.http.router.v3.Router", json!({}));
     let filters = vec![json!({"name": "envoy.filters.http.router", "typed_config": router})];
-    json!({"name": "unknown-address", "filters": [connection_manager("unknown-address", table, filters)]})
+    json!({"name": "unknown-address", "filters": [connection_manager("unknown-address", table, filters, settings)]})
 }

@@ -35,7 +35,7 @@ fn route(route: &Route) -> Value {
     match &route.action {
         Action::Forward(to) => {
             let mut action = forward(to, &route.matches);
-            let limits = limits::rate_limits(&route.policy.limits);
+            let limits = limits::rate_limits(&route.policy);
             if !limits.is_empty() {
                 action["rate_limits"] = json!(limits);
             }

@@ -38,6 +38,8 @@ pub struct Effective {
     pub refusal: Option<String>,
     /// ExtensionRefs to what does not exist.
     pub missing: Vec<Name>,
+    /// Whose `ratelimitBasic` it is.
+    pub basic: Option<Name>,
     /// `(loser, option, winner)`.
     pub overridden: Vec<(Name, &'static str, Name)>,
 }
@@ -154,6 +156,9 @@ impl Effective {
         take! {
             extauth "extauth",
             rate_limit_configs "rateLimitConfigs",
+            rate_limit_early_configs "rateLimitEarlyConfigs",
+            rate_limit_regular_configs "rateLimitRegularConfigs",
+            ratelimit_basic "ratelimitBasic",
             header_manipulation "headerManipulation",
             timeout "timeout",
             retries "retries",
@@ -162,5 +167,6 @@ impl Effective {
             host_rewrite "hostRewrite",
             faults "faults",
         }
+        self.basic = winners.get("ratelimitBasic").cloned();
     }
 }

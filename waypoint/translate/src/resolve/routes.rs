@@ -6,25 +6,26 @@ use std::time::Duration;
 use api::gateway::HttpRoute;
 use api::gateway::httproutes::{HttpRouteRules as Rule, HttpRouteRulesFilters, HttpRouteRulesMatches};
 use api::gloo::rate_limit_config::config_id;
-use api::gloo::route_option::{HeaderAppend, HeaderManipulation, RouteOptions};
+use api::gloo::route_option::{HeaderAppend, HeaderManipulation, RouteOptions, basic_id};
 use api::object::Meta;
 use api::proto_json::ProtoDuration;
 use api::{Broken, Kind, Name, Object, ObjectRef, Problem, Snapshot};
 
 use super::filters::{Filters, filters};
 use super::matches::{Precedence, age, matches, precedence};
+use super::options::Effective;
 use super::parents::Bound;
 use super::status::Statuses;
 use super::{options, refused};
 use crate::Settings;
+use crate::emit::names::USER_ID;
 use crate::ir::{
-    Action, Backend, Forward, HeaderChanges, HeaderPut, Limit, Match, PathRewrite, Policy, PortRef, Route,
+    Action, Backend, BasicLimit, Forward, HeaderChanges, HeaderPut, Limit, Match, PathRewrite, Policy, PortRef, Route,
+    Stage,
 };
 
 /// Gloo's default, which the application sees as `x-envoy-expected-rq-timeout-ms`.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// The header by which an application learns who calls.
-const USER_ID: &str = "x-user-id";
 
 /// The routes of the Service port `id`, governed by `bound`.
 pub fn routes(
@@ -208,7 +209,10 @@ impl Resolver<'_> {
             return (refuse(500, why.clone()), Policy::default(), origins);
         }
 
-        let policy = self.policy(&written, &effective.options, &mut origins);
+        let policy = self.policy(&written, &effective, &mut origins);
+        if written.redirect.is_some() && !(policy.limits.is_empty() && policy.basic.is_none()) {
+            self.warn(&field, "redirects are not limited: Envoy asks for limits only where it forwards");
+        }
         if policy.auth.is_some() && self.settings.extauth.is_none() {
             let why = "this route needs authorization, and no authorization service is configured".to_owned();
             return (refuse(403, why), Policy::default(), origins);
@@ -235,7 +239,8 @@ impl Resolver<'_> {
         ]
     }
 
-    fn policy(&mut self, written: &Filters, options: &RouteOptions, origins: &mut BTreeSet<ObjectRef>) -> Policy {
+    fn policy(&mut self, written: &Filters, effective: &Effective, origins: &mut BTreeSet<ObjectRef>) -> Policy {
+        let options = &effective.options;
         let mut policy =
             Policy { request: written.request.clone(), response: written.response.clone(), ..Policy::default() };
         if let Some(headers) = &options.header_manipulation {
@@ -249,15 +254,25 @@ impl Resolver<'_> {
             policy.auth = Some(name);
         }
         if self.settings.ratelimit.is_some() {
-            for reference in options.rate_limit_configs.iter().flat_map(|configs| &configs.refs) {
-                let name = reference.resolve(&self.reference.name.namespace);
-                if let Some(config) = self.snapshot.rate_limit_configs.get(&name) {
-                    policy
-                        .limits
-                        .push(Limit { config_id: config_id(&name), actions: config.spec.raw.rate_limits.clone() });
+            let usual = if self.settings.limits.before_auth { Stage::Early } else { Stage::Regular };
+            for (stage, configs) in [
+                (Stage::Early, &options.rate_limit_early_configs),
+                (usual, &options.rate_limit_configs),
+                (Stage::Regular, &options.rate_limit_regular_configs),
+            ] {
+                for reference in configs.iter().flat_map(|configs| &configs.refs) {
+                    let name = reference.resolve(&self.reference.name.namespace);
+                    if let Some(config) = self.snapshot.rate_limit_configs.get(&name) {
+                        let actions = config.spec.raw.rate_limits.clone();
+                        policy.limits.push(Limit { stage, config_id: config_id(&name), actions });
+                    }
+                    origins.insert(ObjectRef { kind: Kind::RateLimitConfig, name });
                 }
-                origins.insert(ObjectRef { kind: Kind::RateLimitConfig, name });
             }
+            policy.basic = options.ratelimit_basic.as_ref().zip(effective.basic.as_ref()).map(|(basic, option)| {
+                let (authorized, anonymous) = (basic.authorized_limits.is_some(), basic.anonymous_limits.is_some());
+                BasicLimit { id: basic_id(option), authorized, anonymous }
+            });
         }
         policy.cors = options.cors.clone().filter(|cors| !cors.disable_for_route);
         policy.faults.clone_from(&options.faults);

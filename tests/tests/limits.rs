@@ -1,0 +1,127 @@
+//! Who is counted, when, and what is said of it, through the real Envoy.
+#![allow(clippy::unwrap_used)]
+
+use waykeeper_tests::parts::Application;
+use waykeeper_tests::{Backends, Curl, Folder, Redis, Waykeeper, turn};
+
+fn get() -> Curl {
+    Curl::to("http://httpbin2:8000/get")
+}
+
+fn with_key(curl: Curl) -> Curl {
+    curl.header("api-key: mykey")
+}
+
+/// A RateLimitConfig of `limit` requests a day for each of what `action` says.
+fn limit(name: &str, limit: u32, descriptor: &str, action: &str) -> String {
+    format!(
+        "apiVersion: ratelimit.solo.io/v1alpha1\nkind: RateLimitConfig\nmetadata: {{name: {name}, namespace: httpbin}}\nspec:\n  raw:\n    descriptors:\n    - {descriptor}\n      rateLimit: {{requestsPerUnit: {limit}, unit: DAY}}\n    rateLimits:\n    - actions: [{action}]\n"
+    )
+}
+
+fn everything(name: &str, most: u32) -> String {
+    limit(
+        name,
+        most,
+        &format!("key: generic_key\n      value: {name}"),
+        &format!("{{genericKey: {{descriptorValue: {name}}}}}"),
+    )
+}
+
+/// A RouteOption for the walkthrough's route, the only one of it.
+fn options(options: &str) -> String {
+    format!(
+        "apiVersion: gateway.solo.io/v1\nkind: RouteOption\nmetadata: {{name: routeoption-httpbin2, namespace: httpbin}}\nspec:\n  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: httpbin2}}]\n  options:\n    {options}\n"
+    )
+}
+
+/// The example with the walkthrough's route and its API keys, and `manifests` beside them.
+fn folder(manifests: &[(&str, String)]) -> Folder {
+    let folder = Folder::example();
+    folder.apply_walkthrough("apikeys");
+    for (name, manifest) in manifests {
+        folder.apply(name, manifest);
+    }
+    folder
+}
+
+const OPTION: &str = "apikeys-02-routeoption-httpbin2.yaml";
+
+fn statuses(curl: impl Fn() -> Curl, times: usize) -> Vec<u16> {
+    (0..times).map(|_| curl().send().status).collect()
+}
+
+#[test]
+fn an_address_is_that_of_the_connection_whatever_a_caller_writes() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let by_address = limit("by-address", 2, "key: remote_address", "{remoteAddress: {}}");
+    let folder =
+        folder(&[("limit.yaml", by_address), (OPTION, options("rateLimitConfigs: {refs: [{name: by-address}]}"))]);
+    let from = |address: &str, forwarded: &str| {
+        get().args(&["--interface", address]).header(&format!("x-forwarded-for: {forwarded}"))
+    };
+
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    let forged: Vec<u16> = (1..=3).map(|n| from("127.0.10.8", &format!("10.0.0.{n}")).send().status).collect();
+    assert_eq!(forged, [200, 200, 429], "a new X-Forwarded-For is no new address");
+    assert_eq!(from("127.0.10.9", "10.0.0.1").send().status, 200, "another caller has a count of its own");
+    drop(waykeeper);
+
+    let _waykeeper = Waykeeper::up(&folder, &["--trusted-proxies", "127.0.10.8/32,10.9.0.0/16"]);
+    let believed: Vec<u16> = (1..=3).map(|n| from("127.0.10.8", &format!("10.0.0.{n}")).send().status).collect();
+    assert_eq!(believed, [200, 200, 200], "a trusted proxy speaks of different callers");
+    assert_eq!(statuses(|| from("127.0.10.8", "10.0.0.1, 10.9.0.7"), 2), [200, 429], "of the last that is no proxy");
+    assert_eq!(statuses(|| from("127.0.10.9", "10.0.0.1"), 3), [200, 200, 429], "others are not believed");
+}
+
+#[test]
+fn early_limits_count_before_authorization_and_regular_ones_after() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let auth = "extauth: {configRef: {name: apikeys, namespace: httpbin}}";
+    let refs = |field: &str, name: &str| options(&format!("{auth}\n    {field}: {{refs: [{{name: {name}}}]}}"));
+    let folder = folder(&[
+        ("early.yaml", everything("early", 3)),
+        ("regular.yaml", everything("regular", 1)),
+        ("usual.yaml", everything("usual", 1)),
+        (OPTION, refs("rateLimitEarlyConfigs", "early")),
+    ]);
+
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    assert_eq!(statuses(get, 3), [401, 401, 401], "counted, then asked for a key");
+    assert_eq!(statuses(|| with_key(get()), 1), [429], "not even asked for a key");
+
+    folder.apply(OPTION, &refs("rateLimitRegularConfigs", "regular"));
+    waykeeper.within_a_second("the regular limit", &get(), |reply| reply.status == 401);
+    assert_eq!(statuses(get, 3), [401, 401, 401], "refused before they could be counted");
+    assert_eq!(statuses(|| with_key(get()), 2), [200, 429]);
+    drop(waykeeper);
+
+    folder.apply(OPTION, &refs("rateLimitConfigs", "usual"));
+    let _waykeeper = Waykeeper::up(&folder, &["--ratelimit-before-auth"]);
+    assert_eq!(statuses(get, 2), [401, 429]);
+}
+
+#[test]
+fn clients_are_told_where_they_stand_and_silence_is_a_refusal_where_the_owner_says_so() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let mut redis = Redis::start();
+    let folder =
+        folder(&[("limit.yaml", everything("all", 2)), (OPTION, options("rateLimitConfigs: {refs: [{name: all}]}"))]);
+    let flags = ["--redis", &redis.url(), "--x-ratelimit-headers", "--ratelimit-deny-on-fail"];
+    let _waykeeper = Waykeeper::up(&folder, &flags);
+
+    let reply = get().send();
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.header("x-ratelimit-remaining"), Some("1"), "{reply:?}");
+    let limit = reply.header("x-ratelimit-limit").unwrap();
+    assert!(limit.starts_with("2, 2;w=86400"), "{limit}");
+    let reset: u64 = reply.header("x-ratelimit-reset").unwrap().parse().unwrap();
+    assert!((1..=86_400).contains(&reset));
+    assert_eq!(statuses(get, 2), [200, 429]);
+
+    redis.kill();
+    assert_eq!(statuses(get, 2), [500, 500], "no answer is a refusal");
+}

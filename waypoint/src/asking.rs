@@ -1,0 +1,39 @@
+//! Flags that say how Envoys ask the rate-limit service, and whose word they take for an address.
+
+use std::time::Duration;
+
+use clap::Args;
+use ipnet::IpNet;
+use waypoint_translate::LimitSettings;
+
+/// How Envoys ask.
+#[derive(Debug, Clone, Default, Args)]
+pub struct AskingArgs {
+    /// How long the rate-limit service may take, in milliseconds
+    #[arg(long, env = "RATELIMIT_TIMEOUT_MS", default_value_t = 100, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
+    pub ratelimit_timeout_ms: u64,
+    /// Refuse requests (500) while the rate-limit service does not answer, instead of letting them pass
+    #[arg(long, env = "RATELIMIT_DENY_ON_FAIL")]
+    pub ratelimit_deny_on_fail: bool,
+    /// Ask for rateLimitConfigs before authorization, not after
+    #[arg(long, env = "RATELIMIT_BEFORE_AUTH")]
+    pub ratelimit_before_auth: bool,
+    /// Tell clients where they stand in x-ratelimit-limit, -remaining and -reset
+    #[arg(long, env = "X_RATELIMIT_HEADERS")]
+    pub x_ratelimit_headers: bool,
+    /// Networks whose X-Forwarded-For is believed, such as that of an ingress; else the connection's address counts
+    #[arg(long, env = "TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
+    pub trusted_proxies: Vec<IpNet>,
+}
+
+impl AskingArgs {
+    /// The same as the translation takes it.
+    pub fn limits(&self) -> LimitSettings {
+        LimitSettings {
+            timeout: Duration::from_millis(self.ratelimit_timeout_ms),
+            deny_on_fail: self.ratelimit_deny_on_fail,
+            before_auth: self.ratelimit_before_auth,
+            headers: self.x_ratelimit_headers,
+        }
+    }
+}
