@@ -65,6 +65,9 @@ fn an_address_is_that_of_the_connection_whatever_a_caller_writes() {
     let waykeeper = Waykeeper::up(&folder, &[]);
     let forged: Vec<u16> = (1..=3).map(|n| from("127.0.10.8", &format!("10.0.0.{n}")).send().status).collect();
     assert_eq!(forged, [200, 200, 429], "a new X-Forwarded-For is no new address");
+    let seen = Curl::to("http://httpbin3:8000/get").header("x-forwarded-for: 10.0.0.1").send();
+    assert_eq!(seen.seen("X-Forwarded-For").as_deref(), Some("10.0.0.1"), "handed on as it came");
+    assert!(!seen.body.contains("X-Waykeeper"), "{seen:?}");
     assert_eq!(from("127.0.10.9", "10.0.0.1").send().status, 200, "another caller has a count of its own");
     drop(waykeeper);
 

@@ -7,6 +7,7 @@
 
 pub mod clusters;
 pub mod filters;
+pub mod forwarded_for;
 pub mod limits;
 pub mod listener;
 pub mod names;

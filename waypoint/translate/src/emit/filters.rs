@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{limits, names, packed};
+use super::{forwarded_for, limits, names, packed};
 use crate::Settings;
 use crate::ir::{Policy, Stage};
 use api::gloo::route_option::{Cors, Faults};
@@ -10,7 +10,9 @@ use api::gloo::route_option::{Cors, Faults};
 /// The filters in the order in which a request meets them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum HttpFilter {
-    /// Mistakes on purpose come first: they stand for the network.
+    /// X-Forwarded-For is back before anybody reads it.
+    ForwardedFor,
+    /// Mistakes on purpose come next: they stand for the network.
     Fault,
     /// A browser's preflight carries no credentials, so it is answered before they are asked for.
     Cors,
@@ -26,7 +28,8 @@ pub enum HttpFilter {
 
 impl HttpFilter {
     /// All of them, in order.
-    pub const ORDER: [HttpFilter; 6] = [
+    pub const ORDER: [HttpFilter; 7] = [
+        HttpFilter::ForwardedFor,
         HttpFilter::Fault,
         HttpFilter::Cors,
         HttpFilter::EarlyRateLimit,
@@ -38,6 +41,7 @@ impl HttpFilter {
     /// Envoy's name, which is also the key of settings per route.
     pub fn name(self) -> &'static str {
         match self {
+            HttpFilter::ForwardedFor => "envoy.filters.http.header_mutation",
             HttpFilter::Fault => "envoy.filters.http.fault",
             HttpFilter::Cors => "envoy.filters.http.cors",
             HttpFilter::ExtAuthz => "envoy.filters.http.ext_authz",
@@ -54,6 +58,9 @@ impl HttpFilter {
         // Off unless a route says otherwise.
         let off = |message: &str, fields: Value| json!({"name": self.name(), "disabled": true, "typed_config": packed(message, fields)});
         Some(match self {
+            HttpFilter::ForwardedFor => {
+                settings.trusted_proxies.is_empty().then(|| forwarded_for::put_back(self.name()))?
+            }
             HttpFilter::Fault => plain("envoy.extensions.filters.http.fault.v3.HTTPFault", json!({})),
             HttpFilter::Cors => plain("envoy.extensions.filters.http.cors.v3.Cors", json!({})),
             HttpFilter::ExtAuthz => {

@@ -5,12 +5,11 @@
 //! version, so that Envoy updates it in place and leaves other chains' connections alone.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
-use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
-use super::{ads, filters, names, packed, routes};
+use super::{ads, filters, forwarded_for, names, packed, routes};
 use crate::Settings;
 use crate::ir::{Chain, PortRef, Refusal, Traffic, Waypoint};
 
@@ -121,48 +120,36 @@ fn peer_principal() -> Value {
 }
 
 fn connection_manager(name: &str, routes: Value, http_filters: Vec<Value>, settings: &Settings) -> Value {
+    // Not being an edge, Envoy would obey these from anyone: retries, timeouts, alternate statistics.
+    let mut mutations = vec![json!({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": true}}})];
+    if settings.trusted_proxies.is_empty() {
+        mutations.extend(forwarded_for::set_aside());
+    }
     let mut fields = json!({
         "stat_prefix": name,
         // The true source comes in the PROXY header. `true` would add X-Forwarded-For.
         "use_remote_address": false,
-        "original_ip_detection_extensions": [trusted_proxies(settings)],
         "normalize_path": true,
         "merge_slashes": true,
         // `%2F` and `/` lead to different routes here and to the same file there.
         "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
-        // Not being an edge, Envoy would obey these from anyone: retries, timeouts, alternate statistics.
         "early_header_mutation_extensions": [{
             "name": "envoy.http.early_header_mutation.header_mutation",
             "typed_config": packed(
                 "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
-                json!({"mutations": [{"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": true}}}]}),
+                json!({"mutations": mutations}),
             ),
         }],
         "http_filters": http_filters,
     });
+    if !settings.trusted_proxies.is_empty() {
+        fields["original_ip_detection_extensions"] = json!([forwarded_for::believed_from(&settings.trusted_proxies)]);
+    }
     if let (Value::Object(fields), Value::Object(routes)) = (&mut fields, routes) {
         fields.extend(routes);
     }
     json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": packed(HCM, fields)})
-}
-
-/// Without this Envoy would take the address of X-Forwarded-For from anyone, and count limits by it.
-fn trusted_proxies(settings: &Settings) -> Value {
-    // Nobody connects from the broadcast address: who trusts nobody trusts that.
-    let nobody = [IpNet::from(IpAddr::from(Ipv4Addr::BROADCAST))];
-    let trusted = if settings.trusted_proxies.is_empty() { &nobody[..] } else { &settings.trusted_proxies };
-    let networks: Vec<Value> = trusted
-        .iter()
-        .map(|network| json!({"address_prefix": network.addr().to_string(), "prefix_len": network.prefix_len()}))
-        .collect();
-    json!({
-        "name": "envoy.http.original_ip_detection.xff",
-        "typed_config": packed(
-            "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig",
-            json!({"xff_trusted_cidrs": {"cidrs": networks}, "skip_xff_append": true}),
-        ),
-    })
 }
 
 /// Where no Service is: an answer rather than a reset.

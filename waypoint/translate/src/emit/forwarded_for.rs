@@ -1,0 +1,48 @@
+//! Whose X-Forwarded-For is believed.
+//!
+//! Envoy takes the caller's address from that header, whoever wrote it, and
+//! counts limits by it. So it is set aside while Envoy looks for an address, and
+//! put back, unread, before anybody else looks. Only where the operator names
+//! proxies to trust does Envoy read it; it then adds the address of those it
+//! does not trust, as proxies do.
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use super::packed;
+
+const FORWARDED_FOR: &str = "x-forwarded-for";
+const ASIDE: &str = "x-waykeeper-forwarded-for";
+
+/// The first things to happen to a request's headers.
+pub fn set_aside() -> Vec<Value> {
+    vec![json!({"remove": ASIDE}), moved(ASIDE, FORWARDED_FOR), json!({"remove": FORWARDED_FOR})]
+}
+
+/// The filter that puts the header back.
+pub fn put_back(name: &str) -> Value {
+    let message = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
+    let mutations = json!({"request_mutations": [moved(FORWARDED_FOR, ASIDE), {"remove": ASIDE}]});
+    json!({"name": name, "typed_config": packed(message, json!({"mutations": mutations}))})
+}
+
+/// Leaves no header where there was none.
+fn moved(to: &str, from: &str) -> Value {
+    let header = json!({"key": to, "value": format!("%REQ({from})%")});
+    json!({"append": {"header": header, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}})
+}
+
+/// How Envoy finds the address of callers behind `proxies`: the last that is none of them.
+pub fn believed_from(proxies: &[IpNet]) -> Value {
+    let networks: Vec<Value> = proxies
+        .iter()
+        .map(|network| json!({"address_prefix": network.addr().to_string(), "prefix_len": network.prefix_len()}))
+        .collect();
+    json!({
+        "name": "envoy.http.original_ip_detection.xff",
+        "typed_config": packed(
+            "envoy.extensions.http.original_ip_detection.xff.v3.XffConfig",
+            json!({"xff_trusted_cidrs": {"cidrs": networks}, "skip_xff_append": true}),
+        ),
+    })
+}
