@@ -6,6 +6,7 @@
 
 pub mod compile;
 pub mod index;
+pub mod pattern;
 pub mod rule;
 
 use std::collections::{BTreeMap, HashMap};

@@ -6,8 +6,10 @@ use arc_swap::ArcSwap;
 use axum::Router;
 use axum::routing::get;
 
+use crate::algorithm::Algorithm;
 use crate::config::index::{Entry, Index, Level};
 use crate::config::rule::Rule;
+use crate::store::CountPolicy;
 
 /// What the rate-limit service adds to the admin port.
 pub fn routes(index: Arc<ArcSwap<Index>>) -> Router {
@@ -25,7 +27,7 @@ pub fn page(index: &Index) -> String {
             match entry {
                 Entry::Serving(config) => {
                     tree(&config.tree, domain, &mut trees);
-                    sets.extend(config.sets.rules.iter().filter_map(|set| set.rule.as_ref()).map(|r| line(r, domain)));
+                    sets.extend(config.sets.rules.iter().flat_map(|set| &set.rules).map(|r| line(r, domain)));
                 }
                 Entry::Broken => broken.push(format!("{domain}|generic_key^{id}: not usable, see its status")),
             }
@@ -44,20 +46,36 @@ pub fn page(index: &Index) -> String {
 
 fn tree(level: &Level, domain: &str, lines: &mut Vec<String>) {
     for values in level.0.values() {
-        for node in values.exact.values().chain(values.any.as_deref()) {
-            lines.extend(node.rule.as_deref().map(|rule| line(rule, domain)));
+        let matching = values.matching.iter().map(|(_, node)| node);
+        for node in values.exact.values().chain(matching).chain(values.any.as_deref()) {
+            lines.extend(node.rules.iter().map(|rule| line(rule, domain)));
             tree(&node.children, domain, lines);
         }
     }
 }
 
 fn line(rule: &Rule, domain: &str) -> String {
-    format!(
+    let mut line = format!(
         "{}: unit={} requests_per_unit={} weight={} always_apply={}",
         rule.name(domain),
         rule.limit.unit(),
         rule.limit.requests_per_unit,
         rule.weight,
         rule.always_apply
-    )
+    );
+    if rule.limit.units() != 1 {
+        line.push_str(&format!(" unit_multiplier={}", rule.limit.units()));
+    }
+    match rule.limit.algorithm() {
+        Algorithm::FixedWindow => {}
+        Algorithm::SlidingWindow => line.push_str(" algorithm=slidingWindow"),
+        Algorithm::TokenBucket { burst } => line.push_str(&format!(" algorithm=tokenBucket burst={burst}")),
+    }
+    if rule.policy == CountPolicy::WhenAllowed {
+        line.push_str(" count_when_limited=never");
+    }
+    if rule.shadow {
+        line.push_str(" shadow_mode=true");
+    }
+    line
 }

@@ -39,21 +39,25 @@ pub struct Tightest {
     pub reset: Duration,
 }
 
-/// Whether the count after a hit is more than the limit allows.
+/// Whether a hit is refused: its count is more than the limit allows, and the limit is in force.
 ///
 /// A look (0 hits) at a bucket that is exactly used up passes, as it does with
 /// envoyproxy/ratelimit: users of look-then-count rely on it.
 pub fn is_over(counted: &Counted<'_>, count: u64) -> bool {
+    !counted.rule.shadow && would_be_over(counted, count)
+}
+
+/// Whether the count after a hit is more than the limit allows, in force or not.
+pub fn would_be_over(counted: &Counted<'_>, count: u64) -> bool {
     match counted.change {
-        Change::Add(_) => count > u64::from(counted.limit.requests_per_unit),
+        Change::Add(_) => count > counted.limit.amount(),
         Change::Refund(_) => false,
     }
 }
 
 /// What is left of the limit after a hit.
 pub fn remaining(counted: &Counted<'_>, count: u64) -> u32 {
-    let limit = counted.limit.requests_per_unit;
-    limit.saturating_sub(u32::try_from(count).unwrap_or(u32::MAX))
+    u32::try_from(counted.limit.amount().saturating_sub(count)).unwrap_or(u32::MAX)
 }
 
 /// Answers from the `counts` after the plan's hits, one for each, in order.
@@ -82,7 +86,7 @@ pub fn decide(plan: &Plan<'_>, counts: &[u64], domain: &str, now: UnixSecs) -> R
             name: counted.rule.name(domain),
             limit: counted.limit,
             remaining: remaining(counted, count),
-            reset: counted.window.left(now),
+            reset: counted.limit.reset(count, counted.window, now),
         });
     }
     Response { over: statuses.iter().any(|status| status.over), statuses }

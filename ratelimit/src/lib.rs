@@ -11,6 +11,7 @@
 //! memory or in Redis; [`service`] is the edge where bytes, clocks and errors
 //! are.
 
+pub mod algorithm;
 pub mod config;
 pub mod debug;
 pub mod decide;

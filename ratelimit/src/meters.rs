@@ -6,8 +6,9 @@ use std::sync::{Arc, LazyLock, OnceLock};
 use metrics::{Counter, counter, histogram};
 use parking_lot::Mutex;
 
+use crate::algorithm::Algorithm;
 use crate::config::rule::{Rule, Style};
-use crate::decide::{is_over, remaining};
+use crate::decide::would_be_over;
 use crate::plan::{Outcome, Plan};
 use api::gloo::rate_limit_config::SimpleDescriptor;
 
@@ -38,6 +39,7 @@ struct Meters {
     over_limit: [Counter; 2],
     near_limit: [Counter; 2],
     within_limit: Counter,
+    shadow_mode: Counter,
 }
 
 impl std::fmt::Debug for Meters {
@@ -54,7 +56,7 @@ impl Meters {
         if matches!(rule.style, Style::Set(_)) {
             levels.push("set".to_owned());
         }
-        levels.extend(rule.parts.iter().map(|SimpleDescriptor { key, value }| level(key, value)));
+        levels.extend(rule.parts.iter().map(|SimpleDescriptor { key, value, .. }| level(key, value)));
         let second = levels.get(1).cloned().unwrap_or_default();
         let labels = [domain.to_owned(), levels.first().cloned().unwrap_or_default(), second, levels.join(".")];
         let mut known = KNOWN.lock();
@@ -77,6 +79,7 @@ impl Meters {
             over_limit: [envoy("ratelimit_service_rate_limit_over_limit"), gloo("ratelimit_solo_io_over_limit")],
             near_limit: [envoy("ratelimit_service_rate_limit_near_limit"), gloo("ratelimit_solo_io_near_limit")],
             within_limit: envoy("ratelimit_service_rate_limit_within_limit"),
+            shadow_mode: envoy("ratelimit_service_rate_limit_shadow_mode"),
         }
     }
 }
@@ -92,6 +95,10 @@ pub fn describe() {
     describe_counter!("ratelimit_service_rate_limit_over_limit", "Hits beyond a rule's limit");
     describe_counter!("ratelimit_service_rate_limit_near_limit", "Hits within a rule's limit, above 80 % of it");
     describe_counter!("ratelimit_service_rate_limit_within_limit", "Hits within a rule's limit");
+    describe_counter!(
+        "ratelimit_service_rate_limit_shadow_mode",
+        "Hits of a rule in shadow mode that would have been refused"
+    );
     describe_counter!("ratelimit_service_total_requests", "Calls");
     describe_counter!("ratelimit_service_should_rate_limit_error", "Calls answered with an error, by cause");
     describe_histogram!("ratelimit_service_response_time_seconds", "Time to answer a call");
@@ -115,11 +122,15 @@ pub fn count(plan: &Plan<'_>, counts: &[u64], domain: &str) {
         let Some(slot) = plan.domain.and_then(|number| counted.rule.meters.0.get(number)) else { continue };
         let meters = slot.get_or_init(|| Meters::of(&counted.rule, domain));
         let hits = u64::from(counted.change.added());
-        let limit = u64::from(counted.limit.requests_per_unit);
-        let over = count.saturating_sub(limit).min(hits);
+        let limit = counted.limit.amount();
+        // A fixed window fills up in the midst of a request's hits; the others take all or none.
+        let partly = counted.limit.algorithm() == Algorithm::FixedWindow;
+        let over = if partly || *count <= limit { count.saturating_sub(limit).min(hits) } else { hits };
         let near_from = (limit as f64 * NEAR) as u64;
         let near = count.min(&limit).saturating_sub(near_from.max(count.saturating_sub(hits)));
-        debug_assert!(over == 0 || is_over(counted, *count) || remaining(counted, *count) == 0);
+        if counted.rule.shadow && would_be_over(counted, *count) {
+            meters.shadow_mode.increment(hits);
+        }
         meters.total_hits.iter().for_each(|counter| counter.increment(hits));
         if over > 0 {
             meters.over_limit.iter().for_each(|counter| counter.increment(over));

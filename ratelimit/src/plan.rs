@@ -10,9 +10,10 @@ use api::gloo::rate_limit_config::{SET_DESCRIPTOR_MARKER, SimpleDescriptor};
 use smallvec::SmallVec;
 
 use crate::config::index::{Config, Entry, Index, WeightScope};
-use crate::config::rule::{CounterId, Rule, Style};
+use crate::config::rule::{CounterId, Rule, Style, is_apart};
 use crate::meters::MeterSlots;
 use crate::request::{Change, Descriptor, Entries, Request};
+use crate::store::Hit;
 use crate::window::{Limit, UnixSecs, Window};
 
 /// What is to be counted for a request, and what each descriptor came to.
@@ -63,21 +64,16 @@ pub struct Counted<'i> {
 impl<'i> Counted<'i> {
     /// The same for the store.
     pub fn hit(&self) -> Hit<'_> {
-        Hit { config: &self.rule.config, counter: self.counter, window: self.window, change: self.change }
+        Hit {
+            config: &self.rule.config,
+            counter: self.counter,
+            limit: self.limit,
+            window: self.window,
+            change: self.change,
+            policy: self.rule.policy,
+            shadow: self.rule.shadow,
+        }
     }
-}
-
-/// A change to one counter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Hit<'a> {
-    /// The RateLimitConfig's id, for people who read the store.
-    pub config: &'a str,
-    /// Which counter.
-    pub counter: CounterId,
-    /// Its window.
-    pub window: Window,
-    /// What happens to it.
-    pub change: Change,
 }
 
 /// A rule of the index, or one made up for a request that carries its own limit.
@@ -126,8 +122,10 @@ pub fn plan<'i>(index: &'i Index, request: &Request<'_>, now: UnixSecs) -> Plan<
                 Outcome::Broken
             }
             Some((entries, Addressed::Tree(config))) => {
-                let (outcome, found) = in_tree(config, number, entries, descriptor, now);
-                matched.extend(found.map(|counted| Matched { config: &config.id, counted }));
+                let before = matched.len();
+                let found = |counted| matched.push(Matched { config: &config.id, counted });
+                let outcome = in_tree(config, number, entries, descriptor, now, found);
+                debug_assert_eq!(outcome == Outcome::Limited, matched.len() > before);
                 outcome
             }
             Some((entries, Addressed::Sets(config))) => {
@@ -170,22 +168,25 @@ fn in_tree<'i>(
     entries: Entries<'_>,
     descriptor: &Descriptor<'_>,
     now: UnixSecs,
-) -> (Outcome, Option<Counted<'i>>) {
+    mut found: impl FnMut(Counted<'i>),
+) -> Outcome {
     let node = config.tree.find(entries);
-    let rule = match node.and_then(|node| node.rule.as_deref()) {
-        Some(rule) => RuleRef::Known(rule),
-        None => match (descriptor.limit, node) {
-            (Some(limit), _) => RuleRef::MadeUp(Box::new(made_up(&config.id, entries, limit))),
-            (None, Some(node)) if node.is_unlimited() => return (Outcome::Unlimited, None),
-            (None, _) => return (Outcome::Miss, None),
-        },
-    };
-    let limit = descriptor.limit.unwrap_or(rule.limit);
-    let values = entries.iter().zip(&rule.parts).filter(|(_, part)| part.value.is_empty());
-    let counter = rule.counter(limit, values.map(|(entry, _)| entry.value.as_str()));
-    let window = limit.window(now);
-    let counted = Counted { descriptor: number, rule, limit, counter, window, change: descriptor.change };
-    (Outcome::Limited, Some(counted))
+    let rules = node.map(|node| node.rules.as_slice()).unwrap_or_default();
+    for rule in first_if_overridden(rules, descriptor) {
+        let limit = descriptor.limit.unwrap_or(rule.limit);
+        let values = entries.iter().zip(&rule.parts).filter(|(_, part)| is_apart(part));
+        let counter = rule.counter(limit, values.map(|(entry, _)| entry.value.as_str()));
+        found(counted(number, RuleRef::Known(rule), limit, counter, descriptor, now));
+    }
+    match (rules, descriptor.limit, node) {
+        ([_, ..], ..) => Outcome::Limited,
+        ([], Some(limit), _) => {
+            found(made_up(config, number, entries, limit, descriptor, now));
+            Outcome::Limited
+        }
+        ([], None, Some(node)) if node.is_unlimited() => Outcome::Unlimited,
+        ([], None, _) => Outcome::Miss,
+    }
 }
 
 fn in_sets<'i>(
@@ -194,35 +195,21 @@ fn in_sets<'i>(
     entries: Entries<'_>,
     descriptor: &Descriptor<'_>,
     now: UnixSecs,
-    counted: &mut SmallVec<[Counted<'i>; 4]>,
+    found: &mut SmallVec<[Counted<'i>; 4]>,
 ) -> Outcome {
     let considered = config.sets.considered(entries);
-    let before = counted.len();
+    let before = found.len();
     for set in &considered {
-        let Some(rule) = &set.rule else { continue };
-        let limit = descriptor.limit.unwrap_or(rule.limit);
-        counted.push(Counted {
-            descriptor: number,
-            limit,
-            counter: rule.counter(limit, set.values(entries)),
-            rule: RuleRef::Known(rule),
-            window: limit.window(now),
-            change: descriptor.change,
-        });
+        for rule in first_if_overridden(&set.rules, descriptor) {
+            let limit = descriptor.limit.unwrap_or(rule.limit);
+            let counter = rule.counter(limit, set.values(entries));
+            found.push(counted(number, RuleRef::Known(rule), limit, counter, descriptor, now));
+        }
     }
     match descriptor.limit {
-        _ if counted.len() > before => Outcome::Limited,
+        _ if found.len() > before => Outcome::Limited,
         Some(limit) => {
-            let rule = made_up(&config.id, entries, limit);
-            let counter = rule.counter(limit, [].into_iter());
-            counted.push(Counted {
-                descriptor: number,
-                limit,
-                counter,
-                rule: RuleRef::MadeUp(Box::new(rule)),
-                window: limit.window(now),
-                change: descriptor.change,
-            });
+            found.push(made_up(config, number, entries, limit, descriptor, now));
             Outcome::Limited
         }
         None if considered.is_empty() => Outcome::Miss,
@@ -230,12 +217,41 @@ fn in_sets<'i>(
     }
 }
 
+/// A limit in the request takes the place of all limits of a rule.
+fn first_if_overridden<'i>(rules: &'i [Rule], descriptor: &Descriptor<'_>) -> &'i [Rule] {
+    match descriptor.limit {
+        Some(_) => rules.get(..1).unwrap_or_default(),
+        None => rules,
+    }
+}
+
+fn counted<'i>(
+    number: usize,
+    rule: RuleRef<'i>,
+    limit: Limit,
+    counter: CounterId,
+    descriptor: &Descriptor<'_>,
+    now: UnixSecs,
+) -> Counted<'i> {
+    Counted { descriptor: number, rule, limit, counter, window: limit.window(now), change: descriptor.change }
+}
+
 /// A rule for exactly `entries`, for a request that carries a limit where the configuration has none.
-fn made_up(config: &str, entries: Entries<'_>, limit: Limit) -> Rule {
+fn made_up<'i>(
+    config: &Config,
+    number: usize,
+    entries: Entries<'_>,
+    limit: Limit,
+    descriptor: &Descriptor<'_>,
+    now: UnixSecs,
+) -> Counted<'i> {
     let part = |entry: &proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry| {
-        SimpleDescriptor { key: entry.key.clone(), value: entry.value.clone() }
+        SimpleDescriptor { key: entry.key.clone(), value: entry.value.clone(), ..SimpleDescriptor::default() }
     };
-    Rule::new(config, entries.iter().map(part).collect(), Style::Override, limit, MeterSlots::none())
+    let parts = entries.iter().map(part).collect();
+    let rule = Rule::new(&config.id, parts, Style::Override, limit, MeterSlots::none());
+    let counter = rule.counter(limit, [].into_iter());
+    counted(number, RuleRef::MadeUp(Box::new(rule)), limit, counter, descriptor, now)
 }
 
 /// Of the matched tree rules keeps the heaviest, and those that always apply.

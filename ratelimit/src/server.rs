@@ -142,7 +142,7 @@ async fn follow(
 async fn sweep(memory: Arc<Memory>, clock: impl Clock, shutdown: Shutdown) -> anyhow::Result<()> {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(SWEEP) => memory.sweep(clock.now()),
+            () = tokio::time::sleep(SWEEP) => memory.sweep(clock.now().secs()),
             () = shutdown.begun() => return Ok(()),
         }
     }

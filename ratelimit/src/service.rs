@@ -54,9 +54,10 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
     pub async fn answer(&self, message: &pb::RateLimitRequest) -> Result<Response, Failure> {
         let request = Request::read(message)?;
         let index = self.index.load_full();
-        let now = self.clock.now();
+        let moment = self.clock.now();
+        let now = moment.secs();
         let plan = plan(&index, &request, now);
-        let counts = self.store.hit(&plan.hits(), now).await?;
+        let counts = self.store.hit(&plan.hits(), moment).await?;
         let response = decide(&plan, &counts, request.domain, now);
         let known_as = plan.domain.and_then(|number| index.domains().get(number));
         meters::count(&plan, &counts, known_as.map_or("", |name| name));
@@ -123,7 +124,8 @@ fn status_to_wire(status: Status) -> pb_response::DescriptorStatus {
             current_limit: Some(pb_response::RateLimit {
                 name: tightest.name,
                 requests_per_unit: tightest.limit.requests_per_unit,
-                unit: tightest.limit.unit().number(),
+                // A window of several units has no name here; better none than a wrong one.
+                unit: if tightest.limit.units() == 1 { tightest.limit.unit().number() } else { 0 },
             }),
             quota: None,
         },

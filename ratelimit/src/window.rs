@@ -5,14 +5,33 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use api::gloo::rate_limit_config::Unit;
 
+use crate::algorithm::Algorithm;
+
 /// A moment, in seconds since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnixSecs(pub u64);
 
+/// A moment, in milliseconds since 1970: what counters that fill up evenly need to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// The second it lies in.
+    pub fn secs(self) -> UnixSecs {
+        UnixSecs(self.0 / 1000)
+    }
+}
+
+impl From<UnixSecs> for Moment {
+    fn from(secs: UnixSecs) -> Self {
+        Moment(secs.0.saturating_mul(1000))
+    }
+}
+
 /// Where the service takes the time from. Everything below it is given the time as a value.
 pub trait Clock: Send + Sync + 'static {
     /// The time now.
-    fn now(&self) -> UnixSecs;
+    fn now(&self) -> Moment;
 }
 
 /// The machine's clock.
@@ -20,8 +39,9 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    fn now(&self) -> UnixSecs {
-        UnixSecs(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs())
+    fn now(&self) -> Moment {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Moment(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
     }
 }
 
@@ -30,20 +50,86 @@ impl Clock for SystemClock {
 pub struct Limit {
     /// How many pass in one window.
     pub requests_per_unit: u32,
-    /// The length of a window; never [`Unit::Unknown`].
+    /// The unit of a window's length; never [`Unit::Unknown`].
     unit: Unit,
     seconds: NonZeroU32,
+    algorithm: Algorithm,
 }
 
 impl Limit {
     /// `None` for [`Unit::Unknown`].
     pub fn new(requests_per_unit: u32, unit: Unit) -> Option<Limit> {
-        Some(Limit { requests_per_unit, unit, seconds: NonZeroU32::new(unit.seconds()?)? })
+        let seconds = NonZeroU32::new(unit.seconds()?)?;
+        Some(Limit { requests_per_unit, unit, seconds, algorithm: Algorithm::default() })
+    }
+
+    /// The same over so many units; `None` where that is longer than we can count.
+    pub fn times(self, units: NonZeroU32) -> Option<Limit> {
+        Some(Limit { seconds: self.seconds.checked_mul(units)?, ..self })
+    }
+
+    /// The same, used up in another way.
+    pub fn by(self, algorithm: Algorithm) -> Limit {
+        Limit { algorithm, ..self }
     }
 
     /// The unit; never [`Unit::Unknown`].
     pub fn unit(&self) -> Unit {
         self.unit
+    }
+
+    /// How it is used up.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Of how many units a window is.
+    pub fn units(&self) -> u32 {
+        self.seconds.get() / self.unit.seconds().unwrap_or(1)
+    }
+
+    /// Whether counts towards the two may be one: only how much passes may differ.
+    pub fn counts_like(&self, other: &Limit) -> bool {
+        let same = std::mem::discriminant(&self.algorithm) == std::mem::discriminant(&other.algorithm);
+        same && self.unit == other.unit && self.seconds == other.seconds
+    }
+
+    /// The length of a window.
+    pub fn length(&self) -> Duration {
+        Duration::from_secs(self.seconds.get().into())
+    }
+
+    /// The most that passes at once: counts beyond it are over the limit.
+    pub fn amount(&self) -> u64 {
+        match self.algorithm {
+            // A rate of none lets none pass, whatever the burst.
+            Algorithm::TokenBucket { burst } if self.requests_per_unit > 0 => burst.get().into(),
+            _ => self.requests_per_unit.into(),
+        }
+    }
+
+    /// Of an even rate, how much comes back in so many milliseconds.
+    pub(crate) fn refilled(&self, millis: u64) -> f64 {
+        millis as f64 * f64::from(self.requests_per_unit) / (f64::from(self.seconds.get()) * 1000.0)
+    }
+
+    /// Of an even rate, how long until so much has come back.
+    pub(crate) fn refill(&self, used: f64) -> Duration {
+        let seconds = used * f64::from(self.seconds.get()) / f64::from(self.requests_per_unit.max(1));
+        Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+    }
+
+    /// How long until `count` of it is free again, in the window `window`.
+    pub fn reset(&self, count: u64, window: Window, now: UnixSecs) -> Duration {
+        match self.algorithm {
+            Algorithm::FixedWindow => window.left(now),
+            Algorithm::SlidingWindow if count == 0 => Duration::ZERO,
+            Algorithm::SlidingWindow => window.left(now) + self.length(),
+            Algorithm::TokenBucket { .. } => {
+                let whole = self.refill(count.min(self.amount()) as f64);
+                Duration::from_secs(whole.as_secs() + u64::from(whole.subsec_nanos() > 0))
+            }
+        }
     }
 
     /// The window that `now` lies in.

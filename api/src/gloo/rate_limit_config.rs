@@ -6,6 +6,7 @@
 //! is described in the rules' own words.
 
 pub mod action;
+pub mod beyond;
 mod number;
 pub mod unit;
 mod validate;
@@ -18,6 +19,7 @@ pub use action::{
     Action, ActionKind, DynamicMetadata, Empty, GenericKey, HeaderMatcher, HeaderValueMatch, Int64Range, LimitOverride,
     LimitType, MatchHow, Metadata, MetadataKey, MetadataSource, PathSegment, RateLimitActions, RequestHeaders,
 };
+pub use beyond::{Algorithm, CountWhenLimited, ValueMatch};
 pub use unit::Unit;
 pub use validate::validate;
 
@@ -66,9 +68,18 @@ pub struct Descriptor {
     /// The entry's value; empty for any value, each counted by itself.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub value: String,
+    /// Instead of `value`: any value of these, each counted by itself.
+    #[serde(alias = "value_match", skip_serializing_if = "Option::is_none")]
+    pub value_match: Option<ValueMatch>,
+    /// All values that `valueMatch` or an empty `value` stand for are counted as one.
+    #[serde(alias = "share_counter", skip_serializing_if = "std::ops::Not::not")]
+    pub share_counter: bool,
     /// The limit of descriptors that end here; without one they pass uncounted.
     #[serde(alias = "rate_limit", skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// More limits for the same descriptors; all of them hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<RateLimit>,
     /// What may follow.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub descriptors: Vec<Descriptor>,
@@ -90,6 +101,9 @@ pub struct SetDescriptor {
     /// The limit; without one what matches passes uncounted.
     #[serde(alias = "rate_limit", skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// More limits for the same descriptors; all of them hold.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<RateLimit>,
     /// Applies even when an earlier rule matched.
     #[serde(alias = "always_apply", skip_serializing_if = "std::ops::Not::not")]
     pub always_apply: bool,
@@ -104,6 +118,12 @@ pub struct SimpleDescriptor {
     /// The entry's value; empty for any value, each counted by itself.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub value: String,
+    /// Instead of `value`: any value of these, each counted by itself.
+    #[serde(alias = "value_match", skip_serializing_if = "Option::is_none")]
+    pub value_match: Option<ValueMatch>,
+    /// All values that `valueMatch` or an empty `value` stand for are counted as one.
+    #[serde(alias = "share_counter", skip_serializing_if = "std::ops::Not::not")]
+    pub share_counter: bool,
 }
 
 /// So many requests per unit of time.
@@ -115,4 +135,58 @@ pub struct RateLimit {
     /// How many pass in a window; 0 (also when left out, as in protobuf) lets none pass.
     #[serde(alias = "requests_per_unit", with = "number::uint32")]
     pub requests_per_unit: u32,
+    /// A window is of so many units; 1 if left out.
+    #[serde(alias = "unit_multiplier", with = "number::uint32", skip_serializing_if = "number::is_zero")]
+    pub unit_multiplier: u32,
+    /// How it is used up.
+    #[serde(skip_serializing_if = "is_default")]
+    pub algorithm: Algorithm,
+    /// Of a token bucket, the most that pass at once; `requestsPerUnit` if left out.
+    #[serde(with = "number::uint32", skip_serializing_if = "number::is_zero")]
+    pub burst: u32,
+    /// Whether refused requests count.
+    #[serde(alias = "count_when_limited", skip_serializing_if = "is_default")]
+    pub count_when_limited: CountWhenLimited,
+    /// Counts, and says in metrics what it would refuse, but refuses nothing.
+    #[serde(alias = "shadow_mode", skip_serializing_if = "std::ops::Not::not")]
+    pub shadow_mode: bool,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+impl Descriptor {
+    /// `rateLimit` and `limits`, each with its field.
+    pub fn all_limits(&self) -> impl Iterator<Item = (String, &RateLimit)> {
+        all_limits(self.rate_limit.as_ref(), &self.limits)
+    }
+}
+
+impl SetDescriptor {
+    /// `rateLimit` and `limits`, each with its field.
+    pub fn all_limits(&self) -> impl Iterator<Item = (String, &RateLimit)> {
+        all_limits(self.rate_limit.as_ref(), &self.limits)
+    }
+}
+
+fn all_limits<'l>(
+    first: Option<&'l RateLimit>,
+    more: &'l [RateLimit],
+) -> impl Iterator<Item = (String, &'l RateLimit)> {
+    let more = more.iter().enumerate().map(|(index, limit)| (format!("limits[{index}]"), limit));
+    first.map(|limit| ("rateLimit".to_owned(), limit)).into_iter().chain(more)
+}
+
+/// `regex`, to be matched by a whole value.
+///
+/// # Errors
+/// A sentence for its author.
+pub fn whole(regex: &str) -> Result<regex::Regex, String> {
+    let build = |text: &str| regex::RegexBuilder::new(text).size_limit(1 << 18).build();
+    // By itself first: `a)|(b` is none, and must not become one by what we put around it.
+    build(regex).and_then(|_| build(&format!("^(?:{regex})$"))).map_err(|why| match why {
+        regex::Error::CompiledTooBig(_) => "too large a regular expression; write a simpler one".to_owned(),
+        why => format!("not a regular expression: {why}"),
+    })
 }

@@ -1,15 +1,19 @@
 //! One RateLimitConfig becomes a [`Config`], or a list of what is wrong with it.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 
 use api::gloo::RateLimitConfig;
-use api::gloo::rate_limit_config::{self, Descriptor, RateLimit, SetDescriptor, SimpleDescriptor};
+use api::gloo::rate_limit_config::{self, CountWhenLimited, Descriptor, RateLimit, SetDescriptor, SimpleDescriptor};
 use api::{Meta as _, Problem};
 
 use super::Scope;
-use super::index::{Config, Level, Node, SetRule, Sets};
-use super::rule::{Rule, Style};
+use super::index::{Condition, Config, Level, Node, SetRule, Sets, Wanted};
+use super::pattern::Pattern;
+use super::rule::{Rule, Style, is_apart};
+use crate::algorithm::Algorithm;
 use crate::meters::MeterSlots;
+use crate::store::CountPolicy;
 use crate::window::Limit;
 
 /// The rules of `object`, unless one of the problems is an error.
@@ -35,20 +39,24 @@ impl Make<'_> {
     fn level(&self, descriptors: &[Descriptor], path: &mut Vec<SimpleDescriptor>) -> Level {
         let mut level = Level::default();
         for descriptor in descriptors {
-            path.push(SimpleDescriptor { key: descriptor.key.clone(), value: descriptor.value.clone() });
-            let rule = descriptor.rate_limit.as_ref().and_then(|limit| {
-                let mut rule = self.rule(path.clone(), Style::Tree, limit)?;
+            path.push(SimpleDescriptor {
+                key: descriptor.key.clone(),
+                value: descriptor.value.clone(),
+                value_match: descriptor.value_match.clone(),
+                share_counter: descriptor.share_counter,
+            });
+            let mut rules: Vec<Rule> = self.rules(path, Style::Tree, descriptor.all_limits().map(|(_, limit)| limit));
+            for rule in &mut rules {
                 rule.weight = descriptor.weight;
                 rule.always_apply = descriptor.always_apply;
-                Some(Box::new(rule))
-            });
-            let node = Node { rule, children: self.level(&descriptor.descriptors, path) };
+            }
+            let node = Node { rules, children: self.level(&descriptor.descriptors, path) };
             path.pop();
             let values = level.0.entry(descriptor.key.as_str().into()).or_default();
-            if descriptor.value.is_empty() {
-                values.any = Some(Box::new(node));
-            } else {
-                values.exact.insert(descriptor.value.as_str().into(), node);
+            match &descriptor.value_match {
+                Some(written) => values.matching.extend(Pattern::new(written).map(|pattern| (pattern, node))),
+                None if descriptor.value.is_empty() => values.any = Some(Box::new(node)),
+                None => drop(values.exact.insert(descriptor.value.as_str().into(), node)),
             }
         }
         level
@@ -58,23 +66,62 @@ impl Make<'_> {
         let mut twins: HashMap<Vec<SimpleDescriptor>, u32> = HashMap::new();
         let rules = descriptors.iter().map(|descriptor| {
             // Sorted, so that the order of conditions in the file does not matter to the counters.
-            let mut conditions = descriptor.simple_descriptors.clone();
-            conditions.sort();
-            let twin = twins.entry(conditions.clone()).and_modify(|number| *number += 1).or_insert(0);
-            let limit = descriptor.rate_limit.as_ref();
-            let rule = limit.and_then(|limit| self.rule(conditions.clone(), Style::Set(*twin), limit));
-            let rule = rule.map(|mut rule| {
-                rule.always_apply = descriptor.always_apply;
-                rule
-            });
-            SetRule { conditions: conditions.into_boxed_slice(), rule, always_apply: descriptor.always_apply }
+            let mut parts = descriptor.simple_descriptors.clone();
+            parts.sort();
+            let twin = *twins.entry(parts.clone()).and_modify(|number| *number += 1).or_insert(0);
+            let limits = descriptor.all_limits().map(|(_, limit)| limit);
+            let mut rules = self.rules(&parts, Style::Set(twin), limits);
+            rules.iter_mut().for_each(|rule| rule.always_apply = descriptor.always_apply);
+            let conditions = parts.iter().filter_map(condition).collect();
+            SetRule { conditions, rules, always_apply: descriptor.always_apply }
         });
         Sets::new(rules.collect())
     }
 
-    /// `None` only for a unit that validation refuses.
-    fn rule(&self, parts: Vec<SimpleDescriptor>, style: Style, limit: &RateLimit) -> Option<Rule> {
-        let limit = Limit::new(limit.requests_per_unit, limit.unit)?;
-        Some(Rule::new(self.id, parts, style, limit, MeterSlots::new(self.domains)))
+    /// One for each of `limits`. Limits that count alike are told apart by their number among those.
+    fn rules<'l>(
+        &self,
+        parts: &[SimpleDescriptor],
+        style: Style,
+        limits: impl Iterator<Item = &'l RateLimit>,
+    ) -> Vec<Rule> {
+        let mut rules: Vec<Rule> = Vec::new();
+        for written in limits {
+            // None only for what validation refuses.
+            let Some(limit) = limit(written) else { continue };
+            let alike = rules.iter().filter(|other| other.limit.counts_like(&limit)).count();
+            let mut rule = Rule::numbered(self.id, parts, style, limit, MeterSlots::new(self.domains), alike);
+            rule.policy = match written.count_when_limited {
+                CountWhenLimited::Always => CountPolicy::Always,
+                CountWhenLimited::Never => CountPolicy::WhenAllowed,
+            };
+            rule.shadow = written.shadow_mode;
+            rules.push(rule);
+        }
+        rules
     }
+}
+
+/// What `written` allows; none for what validation refuses.
+pub fn limit(written: &RateLimit) -> Option<Limit> {
+    let limit = Limit::new(written.requests_per_unit, written.unit)?;
+    let limit = limit.times(NonZeroU32::new(written.unit_multiplier.max(1))?)?;
+    Some(limit.by(match written.algorithm {
+        api::gloo::rate_limit_config::Algorithm::FixedWindow => Algorithm::FixedWindow,
+        api::gloo::rate_limit_config::Algorithm::SlidingWindow => Algorithm::SlidingWindow,
+        api::gloo::rate_limit_config::Algorithm::TokenBucket => {
+            let burst = if written.burst == 0 { written.requests_per_unit } else { written.burst };
+            // A rate of none has no burst either; see `Limit::amount`.
+            Algorithm::TokenBucket { burst: NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN) }
+        }
+    }))
+}
+
+fn condition(part: &SimpleDescriptor) -> Option<Condition> {
+    let value = match &part.value_match {
+        Some(written) => Wanted::Matching(Pattern::new(written)?),
+        None if part.value.is_empty() => Wanted::Any,
+        None => Wanted::Exactly(part.value.as_str().into()),
+    };
+    Some(Condition { key: part.key.as_str().into(), value, apart: is_apart(part) })
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry as Said;
+
 use super::Scope;
+use super::pattern::Pattern;
 use super::rule::Rule;
 use crate::request::Entries;
 
@@ -92,6 +95,8 @@ pub struct Level(pub ByText<Values>);
 pub struct Values {
     /// By value.
     pub exact: ByText<Node>,
+    /// By a condition on the value, in order.
+    pub matching: Vec<(Pattern, Node)>,
     /// For any other value.
     pub any: Option<Box<Node>>,
 }
@@ -99,8 +104,8 @@ pub struct Values {
 /// A node of a tree.
 #[derive(Debug, Default)]
 pub struct Node {
-    /// Its limit, if it has one.
-    pub rule: Option<Box<Rule>>,
+    /// Its limits, if it has any; all hold.
+    pub rules: Vec<Rule>,
     /// What may follow.
     pub children: Level,
 }
@@ -108,12 +113,13 @@ pub struct Node {
 impl Node {
     /// Whether descriptors that end here are let through on purpose.
     pub fn is_unlimited(&self) -> bool {
-        self.rule.is_none() && self.children.0.is_empty()
+        self.rules.is_empty() && self.children.0.is_empty()
     }
 }
 
 impl Level {
-    /// The node `entries` lead to, all of them, at each level by value before by key alone, without going back.
+    /// The node `entries` lead to, all of them, at each level by value before by a condition
+    /// on it before by key alone, without going back.
     pub fn find(&self, entries: Entries<'_>) -> Option<&Node> {
         let (first, rest) = entries.split_first()?;
         let mut node = self.step(&first.key, &first.value)?;
@@ -125,7 +131,8 @@ impl Level {
 
     fn step(&self, key: &str, value: &str) -> Option<&Node> {
         let values = self.0.get(key)?;
-        values.exact.get(value).or(values.any.as_deref())
+        let matching = || values.matching.iter().find(|(pattern, _)| pattern.matches(value)).map(|(_, node)| node);
+        values.exact.get(value).or_else(matching).or(values.any.as_deref())
     }
 }
 
@@ -143,27 +150,56 @@ pub struct Sets {
 #[derive(Debug)]
 pub struct SetRule {
     /// What it asks for.
-    pub conditions: Box<[api::gloo::rate_limit_config::SimpleDescriptor]>,
-    /// Its limit; none lets pass.
-    pub rule: Option<Rule>,
+    pub conditions: Box<[Condition]>,
+    /// Its limits; none lets pass.
+    pub rules: Vec<Rule>,
     /// Whether it applies after another one matched.
     pub always_apply: bool,
 }
 
+/// One condition of a rule in set style.
+#[derive(Debug)]
+pub struct Condition {
+    /// The entry's key.
+    pub key: Box<str>,
+    /// Its value.
+    pub value: Wanted,
+    /// Whether each value that fits has a counter of its own.
+    pub apart: bool,
+}
+
+/// Which values fit a condition.
+#[derive(Debug)]
+pub enum Wanted {
+    /// This one.
+    Exactly(Box<str>),
+    /// Those of the pattern.
+    Matching(Pattern),
+    /// Any.
+    Any,
+}
+
+impl Condition {
+    fn fits(&self, entry: &Said) -> bool {
+        *entry.key == *self.key
+            && match &self.value {
+                Wanted::Exactly(value) => *entry.value == **value,
+                Wanted::Matching(pattern) => pattern.matches(&entry.value),
+                Wanted::Any => true,
+            }
+    }
+}
+
 impl SetRule {
     fn matches(&self, entries: Entries<'_>) -> bool {
-        self.conditions.iter().all(|wanted| {
-            entries
-                .iter()
-                .any(|entry| entry.key == wanted.key && (wanted.value.is_empty() || entry.value == wanted.value))
-        })
+        self.conditions.iter().all(|wanted| entries.iter().any(|entry| wanted.fits(entry)))
     }
 
     /// The values counted apart, in the order of the rule's parts. Of several
-    /// entries with the key, the least value, whatever order they came in.
+    /// entries that fit, the least value, whatever order they came in.
     pub fn values<'v>(&'v self, entries: Entries<'v>) -> impl Iterator<Item = &'v str> {
-        self.conditions.iter().filter(|condition| condition.value.is_empty()).map(move |condition| {
-            let values = entries.iter().filter(|entry| entry.key == condition.key).map(|entry| entry.value.as_str());
+        self.conditions.iter().filter(|condition| condition.apart).map(move |condition| {
+            let values = entries.iter().filter(|entry| condition.fits(entry)).map(|entry| entry.value.as_str());
             values.min().unwrap_or_default()
         })
     }
@@ -174,13 +210,15 @@ impl Sets {
     pub fn new(rules: Vec<SetRule>) -> Self {
         let mut sets = Sets::default();
         for (number, rule) in (0..).zip(&rules) {
-            let with_value = rule.conditions.iter().find(|condition| !condition.value.is_empty());
-            match (with_value, rule.conditions.first()) {
-                (Some(condition), _) => {
-                    let values = sets.by_value.entry(condition.key.as_str().into()).or_default();
-                    values.entry(condition.value.as_str().into()).or_default().push(number);
+            let exact = |condition: &Condition| match &condition.value {
+                Wanted::Exactly(value) => Some((condition.key.clone(), value.clone())),
+                _ => None,
+            };
+            match (rule.conditions.iter().find_map(exact), rule.conditions.first()) {
+                (Some((key, value)), _) => {
+                    sets.by_value.entry(key).or_default().entry(value).or_default().push(number);
                 }
-                (None, Some(condition)) => sets.by_key.entry(condition.key.as_str().into()).or_default().push(number),
+                (None, Some(condition)) => sets.by_key.entry(condition.key.clone()).or_default().push(number),
                 (None, None) => sets.unconditional.push(number),
             }
         }

@@ -2,7 +2,9 @@
 
 use api::gloo::rate_limit_config::{SET_DESCRIPTOR_MARKER, SimpleDescriptor};
 
+use crate::algorithm::Algorithm;
 use crate::meters::MeterSlots;
+use crate::store::CountPolicy;
 use crate::window::Limit;
 
 /// How a rule is matched.
@@ -38,6 +40,10 @@ pub struct Rule {
     pub weight: u32,
     /// Applies whatever its weight or place.
     pub always_apply: bool,
+    /// When it counts.
+    pub policy: CountPolicy,
+    /// Counts, but refuses nothing.
+    pub shadow: bool,
     /// Its counters on the metrics port.
     pub meters: MeterSlots,
     identity: CounterId,
@@ -48,25 +54,40 @@ pub struct Rule {
 impl Rule {
     /// A rule whose `parts` are in their final order.
     pub fn new(config: &str, parts: Vec<SimpleDescriptor>, style: Style, limit: Limit, meters: MeterSlots) -> Rule {
-        let identity = identity(config, &parts, style);
-        let single = parts.iter().all(|part| !part.value.is_empty()).then(|| counter(identity, limit, [].into_iter()));
+        Rule::numbered(config, &parts, style, limit, meters, 0)
+    }
+
+    /// The same, told apart from `number` others with the same parts that count alike.
+    pub fn numbered(
+        config: &str,
+        parts: &[SimpleDescriptor],
+        style: Style,
+        limit: Limit,
+        meters: MeterSlots,
+        number: usize,
+    ) -> Rule {
+        let identity = identity(config, parts, style, number);
+        let single = !parts.iter().any(is_apart);
+        let single = single.then(|| counter(identity, limit, [].into_iter()));
         Rule {
             config: config.into(),
-            parts: parts.into_boxed_slice(),
+            parts: parts.into(),
             style,
             limit,
             weight: 0,
             always_apply: false,
+            policy: CountPolicy::Always,
+            shadow: false,
             meters,
             identity,
             single,
         }
     }
 
-    /// The counter for `values`, one for each part that names no value, under `limit`.
+    /// The counter for `values`, one for each part whose values are counted apart, under `limit`.
     pub fn counter<'v>(&self, limit: Limit, values: impl Iterator<Item = &'v str>) -> CounterId {
         match self.single {
-            Some(single) if limit.unit() == self.limit.unit() => single,
+            Some(single) if limit.counts_like(&self.limit) => single,
             _ => counter(self.identity, limit, values),
         }
     }
@@ -78,11 +99,11 @@ impl Rule {
         if matches!(self.style, Style::Set(_)) {
             parts.push(format!("generic_key^{SET_DESCRIPTOR_MARKER}"));
         }
-        parts.extend(
-            self.parts.iter().map(|part| {
-                if part.value.is_empty() { part.key.clone() } else { format!("{}^{}", part.key, part.value) }
-            }),
-        );
+        parts.extend(self.parts.iter().map(|part| match &part.value_match {
+            Some(values) => format!("{}^{values}", part.key),
+            None if part.value.is_empty() => part.key.clone(),
+            None => format!("{}^{}", part.key, part.value),
+        }));
         if matches!(self.style, Style::Set(_)) {
             parts.sort();
         }
@@ -90,29 +111,44 @@ impl Rule {
     }
 }
 
-fn identity(config: &str, parts: &[SimpleDescriptor], style: Style) -> CounterId {
+fn identity(config: &str, parts: &[SimpleDescriptor], style: Style, alike: usize) -> CounterId {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(b"waykeeper rule 1");
+    hasher.update(b"waykeeper rule 2");
     text(&mut hasher, config);
-    let (tag, number) = match style {
+    let (tag, twin) = match style {
         Style::Tree => (b'T', 0),
         Style::Set(number) => (b'S', number),
         Style::Override => (b'O', 0),
     };
     hasher.update(&[tag]);
-    hasher.update(&number.to_le_bytes());
+    hasher.update(&twin.to_le_bytes());
+    hasher.update(&(alike as u64).to_le_bytes());
     for part in parts {
         text(&mut hasher, &part.key);
         text(&mut hasher, &part.value);
+        text(&mut hasher, &part.value_match.as_ref().map(ToString::to_string).unwrap_or_default());
+        hasher.update(&[part.share_counter.into()]);
     }
     finish(&hasher)
+}
+
+/// Whether each value that `part` stands for has a counter of its own.
+pub fn is_apart(part: &SimpleDescriptor) -> bool {
+    part.value.is_empty() && !part.share_counter
 }
 
 fn counter<'v>(identity: CounterId, limit: Limit, values: impl Iterator<Item = &'v str>) -> CounterId {
     let mut hasher = blake3::Hasher::new();
     hasher.update(&identity.0.to_le_bytes());
-    // The unit is part of the name, or a minute's and an hour's counts would be one when their windows begin together.
+    // The window and the way of counting are part of the name, or a minute's and an hour's
+    // counts would be one when their windows begin together.
     hasher.update(&limit.unit().number().to_le_bytes());
+    hasher.update(&limit.units().to_le_bytes());
+    hasher.update(match limit.algorithm() {
+        Algorithm::FixedWindow => b"F",
+        Algorithm::SlidingWindow => b"S",
+        Algorithm::TokenBucket { .. } => b"B",
+    });
     for value in values {
         text(&mut hasher, value);
     }

@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CounterStore, Counts, StoreError};
-use crate::plan::Hit;
+use super::{CountPolicy, CounterStore, Counts, Hit, StoreError};
+use crate::algorithm::Algorithm;
 use crate::request::Change;
-use crate::window::UnixSecs;
+use crate::window::{Limit, Moment};
 
 pub use driver::Driver;
 pub use url::RedisUrl;
@@ -73,6 +73,9 @@ struct Op {
     change: Change,
     /// How long the key lives from its creation.
     ttl: Duration,
+    limit: Limit,
+    policy: CountPolicy,
+    shadow: bool,
 }
 
 impl Redis {
@@ -92,16 +95,31 @@ impl Redis {
         self.up.load(Ordering::Acquire)
     }
 
-    fn op(&self, hit: &Hit<'_>, now: UnixSecs) -> Op {
+    fn op(&self, hit: &Hit<'_>, now: Moment) -> Op {
         // The config is there for people; the digest alone tells counters apart.
-        let key = format!("{}{}:{:032x}:{}", self.prefix, hit.config, hit.counter.0, hit.window.start.0);
+        let mut key = format!("{}{}:{:032x}", self.prefix, hit.config, hit.counter.0);
         let spread = Duration::from_millis(hit.counter.0 as u64 % SPREAD_MILLIS);
-        Op { key, change: hit.change, ttl: hit.window.left(now) + GRACE + spread }
+        let matters = match hit.limit.algorithm() {
+            Algorithm::FixedWindow => {
+                key.push_str(&format!(":{}", hit.window.start.0));
+                hit.window.left(now.secs())
+            }
+            Algorithm::SlidingWindow => 2 * hit.limit.length(),
+            Algorithm::TokenBucket { burst } => hit.limit.refill(burst.get().into()),
+        };
+        Op {
+            key,
+            change: hit.change,
+            ttl: matters + GRACE + spread,
+            limit: hit.limit,
+            policy: hit.policy,
+            shadow: hit.shadow,
+        }
     }
 }
 
 impl CounterStore for Redis {
-    async fn hit(&self, hits: &[Hit<'_>], now: UnixSecs) -> Result<Counts, StoreError> {
+    async fn hit(&self, hits: &[Hit<'_>], now: Moment) -> Result<Counts, StoreError> {
         if hits.is_empty() {
             return Ok(Counts::new());
         }

@@ -1,6 +1,7 @@
 //! Stories about the rate-limit service, told through its public face.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod algorithms;
 mod cases;
 mod model;
 mod redis;

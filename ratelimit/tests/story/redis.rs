@@ -7,20 +7,19 @@ use std::time::{Duration, Instant};
 
 use api::gloo::rate_limit_config::Unit;
 use ratelimit::config::CounterId;
-use ratelimit::plan::Hit;
 use ratelimit::request::Change;
 use ratelimit::store::redis::{RedisSettings, RedisUrl};
-use ratelimit::store::{CounterStore as _, Redis, StoreError};
-use ratelimit::window::{Limit, UnixSecs};
+use ratelimit::store::{CountPolicy, CounterStore as _, Hit, Redis, StoreError};
+use ratelimit::window::{Limit, Moment};
 use runtime::Shutdown;
 
-const NOW: UnixSecs = UnixSecs(1_000_000_020);
+const NOW: Moment = Moment(1_000_000_020_000);
 
 /// A redis-server of our own on a Unix socket, ended with the test.
-struct Server(Child);
+pub struct Server(Child);
 
 impl Server {
-    fn start(dir: &Path) -> Server {
+    pub fn start(dir: &Path) -> Server {
         let started = Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--appendonly", "no", "--unixsocket"])
             .arg(dir.join("redis.sock"))
@@ -38,7 +37,7 @@ impl Drop for Server {
     }
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !holds() {
         assert!(Instant::now() < deadline, "not within 20 s: {what}");
@@ -46,7 +45,7 @@ async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn open(dir: &Path, shutdown: &Shutdown) -> Redis {
+pub fn open(dir: &Path, shutdown: &Shutdown) -> Redis {
     let url: RedisUrl = format!("unix:{}", dir.join("redis.sock").display()).parse().unwrap();
     // A busy machine may be slow; the tests that measure time say so themselves.
     let settings = RedisSettings { budget: Duration::from_secs(2), ..RedisSettings::new(url) };
@@ -56,8 +55,9 @@ fn open(dir: &Path, shutdown: &Shutdown) -> Redis {
 }
 
 fn hit(counter: u128, change: Change) -> Hit<'static> {
-    let window = Limit::new(1, Unit::Minute).unwrap().window(NOW);
-    Hit { config: "ns.name", counter: CounterId(counter), window, change }
+    let limit = Limit::new(1, Unit::Minute).unwrap();
+    let (counter, window) = (CounterId(counter), limit.window(NOW.secs()));
+    Hit { config: "ns.name", counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

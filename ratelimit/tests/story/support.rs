@@ -7,7 +7,7 @@ use api::{Object, Snapshot};
 use proto::envoy::extensions::common::ratelimit::v3::{RateLimitDescriptor, rate_limit_descriptor::Entry};
 use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use ratelimit::config::{Scope, WeightScope};
-use ratelimit::window::{Clock, UnixSecs};
+use ratelimit::window::{Clock, Moment, UnixSecs};
 
 #[derive(Debug, Clone)]
 pub struct HandClock(pub Arc<AtomicU64>);
@@ -23,8 +23,8 @@ impl HandClock {
 }
 
 impl Clock for HandClock {
-    fn now(&self) -> UnixSecs {
-        UnixSecs(self.0.load(Ordering::SeqCst))
+    fn now(&self) -> Moment {
+        UnixSecs(self.0.load(Ordering::SeqCst)).into()
     }
 }
 

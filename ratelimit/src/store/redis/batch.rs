@@ -1,16 +1,19 @@
 //! Many requests' hits as one script call. Pure, but for the call itself.
 //!
-//! Hits on the same key become one command; each request is then handed the
+//! Where all that is asked is to add to fixed windows, which is nearly always, hits
+//! on the same key become one command; each request is then handed the
 //! sum as of its own hit. That is exact: Redis runs the script as one step, so
 //! the hits of a batch happen one after the other with nothing in between.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use redis::Script;
 
 use super::{Job, Op};
+use crate::algorithm::Algorithm;
 use crate::request::Change;
-use crate::store::{Counts, StoreError};
+use crate::store::{CountPolicy, Counts, StoreError};
 
 /// A key is created and given its end in one step: no counter is ever without one.
 ///
@@ -53,6 +56,9 @@ end
 return counts
 ";
 
+/// What does everything else: other algorithms, and hits that count only if none of their request is over.
+static GENERAL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("general.lua")));
+
 /// The script, known to Redis by its digest after the first call.
 pub(super) fn script() -> Script {
     Script::new(SCRIPT)
@@ -66,6 +72,8 @@ pub(super) struct Batch {
     totals: Vec<u64>,
     /// For each job, for each of its hits: which command, and the part of it that comes after this hit.
     shares: Vec<Vec<Share>>,
+    /// The number of the job of each command, where they are not merged.
+    general: Option<Vec<usize>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -75,12 +83,37 @@ struct Share {
     upto: u64,
 }
 
+/// A time Redis can still add to its own.
+const MOST_MILLIS: u64 = 1 << 50;
+
 /// Lua's numbers are exact up to 2^53; beyond this a new command begins.
 const MOST_IN_ONE: u64 = 1 << 40;
 
 impl Batch {
     /// Merges what the jobs ask for, in order.
     pub(super) fn of(jobs: &[Job]) -> Batch {
+        let plain = |op: &Op| op.limit.algorithm() == Algorithm::FixedWindow && op.policy == CountPolicy::Always;
+        if jobs.iter().flat_map(|job| &job.ops).all(plain) { Batch::merged(jobs) } else { Batch::unmerged(jobs) }
+    }
+
+    fn unmerged(jobs: &[Job]) -> Batch {
+        let mut batch = Batch::default();
+        let mut general = Vec::new();
+        for (number, job) in jobs.iter().enumerate() {
+            let mut shares = Vec::with_capacity(job.ops.len());
+            for op in &job.ops {
+                shares.push(Share { command: batch.commands.len(), upto: 0 });
+                batch.commands.push(op.clone());
+                batch.totals.push(0);
+                general.push(number);
+            }
+            batch.shares.push(shares);
+        }
+        batch.general = Some(general);
+        batch
+    }
+
+    fn merged(jobs: &[Job]) -> Batch {
         let mut batch = Batch::default();
         let mut totals: Vec<u64> = Vec::new();
         let mut last: HashMap<&str, usize, ahash::RandomState> = HashMap::default();
@@ -115,6 +148,9 @@ impl Batch {
         script: &Script,
         connection: &mut impl redis::aio::ConnectionLike,
     ) -> redis::RedisResult<Vec<i64>> {
+        if let Some(requests) = &self.general {
+            return self.call_general(requests, connection).await;
+        }
         let mut call = script.prepare_invoke();
         for (command, total) in self.commands.iter().zip(&self.totals) {
             call.key(&command.key);
@@ -123,6 +159,36 @@ impl Batch {
                 Change::Refund(hits) => call.arg(format!("-{hits}")),
             };
             call.arg(u64::try_from(command.ttl.as_millis()).unwrap_or(u64::MAX));
+        }
+        call.invoke_async(connection).await
+    }
+
+    async fn call_general(
+        &self,
+        requests: &[usize],
+        connection: &mut impl redis::aio::ConnectionLike,
+    ) -> redis::RedisResult<Vec<i64>> {
+        let mut call = GENERAL.prepare_invoke();
+        for (command, request) in self.commands.iter().zip(requests) {
+            let kind = match command.limit.algorithm() {
+                Algorithm::FixedWindow => "f",
+                Algorithm::SlidingWindow => "s",
+                Algorithm::TokenBucket { .. } => "b",
+            };
+            call.key(&command.key).arg(kind);
+            match command.change {
+                Change::Add(hits) => call.arg(hits),
+                Change::Refund(hits) => call.arg(format!("-{hits}")),
+            };
+            call.arg(u64::try_from(command.ttl.as_millis()).unwrap_or(u64::MAX).min(MOST_MILLIS)).arg(*request);
+            call.arg(match (command.policy, command.shadow) {
+                (CountPolicy::Always, false) => "a",
+                (CountPolicy::Always, true) => "A",
+                (CountPolicy::WhenAllowed, false) => "w",
+                (CountPolicy::WhenAllowed, true) => "W",
+            });
+            call.arg(command.limit.amount()).arg(command.limit.length().as_secs());
+            call.arg(command.limit.requests_per_unit);
         }
         call.invoke_async(connection).await
     }
@@ -145,15 +211,23 @@ mod tests {
 
     use std::time::{Duration, Instant};
 
+    use api::gloo::rate_limit_config::Unit;
     use proptest::prelude::*;
     use smallvec::SmallVec;
     use tokio::sync::oneshot;
 
     use super::*;
+    use crate::window::Limit;
 
     fn job(ops: &[(u8, Change)]) -> Job {
-        let op =
-            |(key, change): &(u8, Change)| Op { key: key.to_string(), change: *change, ttl: Duration::from_secs(1) };
+        let op = |(key, change): &(u8, Change)| Op {
+            key: key.to_string(),
+            change: *change,
+            ttl: Duration::from_secs(1),
+            limit: Limit::new(1, Unit::Minute).unwrap(),
+            policy: CountPolicy::Always,
+            shadow: false,
+        };
         Job { ops: ops.iter().map(op).collect(), reply: oneshot::channel().0, until: Instant::now() }
     }
 

@@ -253,3 +253,55 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn fields_of_ours_are_checked_as_strictly_as_gloos() {
+    let limit = |limit: Value| json!({"descriptors": [{"key": "a", "rateLimit": limit}]});
+    let minute = |extra: Value| {
+        let mut limit = json!({"requestsPerUnit": 1, "unit": "MINUTE"});
+        limit.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        limit
+    };
+    for good in [
+        minute(
+            json!({"algorithm": "slidingWindow", "unitMultiplier": 5, "countWhenLimited": "never", "shadowMode": true}),
+        ),
+        minute(json!({"algorithm": "tokenBucket", "burst": 7, "unit_multiplier": "2", "count_when_limited": "always"})),
+    ] {
+        assert_eq!(errors(&limit(good)), Vec::<String>::new());
+    }
+    let at = "spec.raw.descriptors[0].rateLimit";
+    for (bad, field) in [
+        (minute(json!({"burst": 7})), format!("{at}.burst")),
+        (json!({"requestsPerUnit": 1, "unit": "YEAR", "unitMultiplier": 200}), format!("{at}.unitMultiplier")),
+        (minute(json!({"algorithm": "leakyBucket"})), format!("{at}.algorithm")),
+    ] {
+        assert_eq!(fields(&limit(bad.clone())), [field], "{bad}");
+    }
+    let twice = json!({"descriptors": [{"key": "a", "rateLimit": minute(json!({})), "limits": [minute(json!({"shadowMode": true})), minute(json!({}))]}]});
+    assert_eq!(fields(&twice), ["spec.raw.descriptors[0].limits[1]"]);
+}
+
+#[test]
+fn a_condition_on_values_says_one_thing_that_can_be_checked() {
+    let with = |condition: Value| json!({"setDescriptors": [{"simpleDescriptors": [condition]}]});
+    let at = "spec.raw.setDescriptors[0].simpleDescriptors[0]";
+    for good in [
+        json!({"key": "a", "valueMatch": {"cidrs": ["10.0.0.0/8", "2001:db8::/32"]}, "shareCounter": true}),
+        json!({"key": "a", "value_match": {"regex": "a|b"}}),
+    ] {
+        assert_eq!(errors(&with(good)), Vec::<String>::new());
+    }
+    for (bad, field) in [
+        (json!({"key": "a", "value": "x", "valueMatch": {"prefix": "x"}}), format!("{at}.valueMatch")),
+        (json!({"key": "a", "valueMatch": {}}), format!("{at}.valueMatch")),
+        (json!({"key": "a", "valueMatch": {"prefix": "x", "suffix": "y"}}), format!("{at}.valueMatch")),
+        (json!({"key": "a", "valueMatch": {"cidrs": ["10.0.0.0/33"]}}), format!("{at}.valueMatch.cidrs[0]")),
+        (json!({"key": "a", "valueMatch": {"regex": "a)|(b"}}), format!("{at}.valueMatch.regex")),
+        (json!({"key": "a", "valueMatch": {"values": [""]}}), format!("{at}.valueMatch.values[0]")),
+    ] {
+        assert_eq!(fields(&with(bad.clone())), [field], "{bad}");
+    }
+    let same = json!({"key": "a", "valueMatch": {"prefix": "x"}, "rateLimit": {"requestsPerUnit": 1, "unit": "DAY"}});
+    assert_eq!(fields(&json!({"descriptors": [same.clone(), same]})), ["spec.raw.descriptors[1].key"]);
+}
