@@ -12,8 +12,8 @@ pub mod rule;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use api::gloo::RateLimitConfig;
 use api::gloo::rate_limit_config::{config_id, validate};
+use api::gloo::{RateLimitConfig, RouteOption};
 use api::status::{Condition, ObjectStatus, Report};
 use api::{Kind, Name, ObjectRef, Problem, Snapshot};
 
@@ -38,6 +38,8 @@ pub struct Scope {
 pub struct Configs {
     scope: Scope,
     good: BTreeMap<Name, (Arc<RateLimitConfig>, Arc<Config>)>,
+    /// RouteOptions with `ratelimitBasic`. One that cannot be used is no rule of ours: its routes are closed.
+    basic: BTreeMap<Name, (Arc<RouteOption>, Arc<Config>)>,
 }
 
 /// What came of a snapshot.
@@ -54,12 +56,13 @@ pub struct Outcome {
 impl Configs {
     /// Nothing compiled yet.
     pub fn new(scope: Scope) -> Self {
-        Self { scope, good: BTreeMap::new() }
+        Self { scope, good: BTreeMap::new(), basic: BTreeMap::new() }
     }
 
     /// What is compiled, by name.
     pub fn served(&self) -> impl Iterator<Item = &Arc<Config>> {
-        self.good.values().map(|(_, config)| config)
+        let basic = self.basic.values().map(|(_, config)| config);
+        self.good.values().map(|(_, config)| config).chain(basic)
     }
 
     /// Compiles what changed since the last snapshot.
@@ -101,6 +104,16 @@ impl Configs {
             }
         }
         self.good = good;
+        let mut basic = BTreeMap::new();
+        for (name, option) in &snapshot.route_options {
+            let known = self.basic.remove(name).filter(|(source, _)| Arc::ptr_eq(source, option));
+            let compiled = || Some((option.clone(), Arc::new(compile::basic(option, &self.scope)?)));
+            if let Some((source, config)) = known.or_else(compiled) {
+                entries.insert(config.id.clone(), Entry::Serving(config.clone()));
+                basic.insert(name.clone(), (source, config));
+            }
+        }
+        self.basic = basic;
         Outcome { index: Index::new(self.scope.clone(), entries), report, refused }
     }
 }

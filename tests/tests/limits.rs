@@ -107,6 +107,24 @@ fn early_limits_count_before_authorization_and_regular_ones_after() {
 }
 
 #[test]
+fn known_users_and_everyone_else_have_limits_of_their_own() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let basic = "ratelimitBasic: {authorizedLimits: {requestsPerUnit: 2, unit: DAY}, anonymousLimits: {requestsPerUnit: 1, unit: DAY}}";
+    let auth = "extauth: {configRef: {name: apikeys, namespace: httpbin}}";
+    let folder = folder(&[(OPTION, options(&format!("{auth}\n    {basic}")))]);
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    assert_eq!(statuses(get, 3), [401, 401, 401]);
+    assert_eq!(statuses(|| with_key(get()), 3), [200, 200, 429], "a user");
+
+    // Nobody is asked who they are, so nobody is anybody.
+    folder.apply(OPTION, &options(basic));
+    waykeeper.within_a_second("an address", &get(), |reply| reply.status == 429);
+    let from = |user: &str| get().args(&["--interface", "127.0.10.8"]).header(&format!("x-user-id: {user}"));
+    assert_eq!([from("ann").send().status, from("bob").send().status], [200, 429]);
+}
+
+#[test]
 fn clients_are_told_where_they_stand_and_silence_is_a_refusal_where_the_owner_says_so() {
     let _turn = turn();
     let _backends = Backends::start(Application::Sample);

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 
-use api::gloo::RateLimitConfig;
 use api::gloo::rate_limit_config::{self, CountWhenLimited, Descriptor, RateLimit, SetDescriptor, SimpleDescriptor};
+use api::gloo::route_option::basic::{ANONYMOUS, AUTHENTICATED, USER};
+use api::gloo::route_option::basic_id;
+use api::gloo::{RateLimitConfig, RouteOption};
 use api::{Meta as _, Problem};
 
 use super::Scope;
@@ -28,6 +30,25 @@ pub fn compile(object: &RateLimitConfig, scope: &Scope) -> (Option<Config>, Vec<
     let tree = make.level(&raw.descriptors, &mut Vec::new());
     let sets = make.sets(&raw.set_descriptors);
     (Some(Config { id: id.as_str().into(), tree, sets }), problems)
+}
+
+/// The rules of a RouteOption's `ratelimitBasic`, if it has one: for each user, and for each other address.
+pub fn basic(option: &RouteOption, scope: &Scope) -> Option<Config> {
+    let written = option.spec.options.ratelimit_basic.as_ref()?;
+    let id = basic_id(&option.name_of());
+    let make = Make { id: &id, domains: scope.domains.len() };
+    let limited = |who: &str, by: &str, limit: &Option<RateLimit>| Descriptor {
+        key: "header_match".to_owned(),
+        value: who.to_owned(),
+        descriptors: vec![Descriptor { key: by.to_owned(), rate_limit: *limit, ..Descriptor::default() }],
+        ..Descriptor::default()
+    };
+    let tree = [
+        limited(AUTHENTICATED, USER, &written.authorized_limits),
+        limited(ANONYMOUS, "remote_address", &written.anonymous_limits),
+    ];
+    let tree = make.level(&tree, &mut Vec::new());
+    Some(Config { id: id.as_str().into(), tree, sets: Sets::default() })
 }
 
 struct Make<'a> {
