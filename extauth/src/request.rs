@@ -71,7 +71,8 @@ impl<'a> Request<'a> {
         clipped(path.split(['?', '#']).next().unwrap_or_default())
     }
 
-    fn header_text(&self, name: &str) -> Option<&'a str> {
+    /// The value of a header that is text and comes once, given in lower case.
+    pub fn header_text(&self, name: &str) -> Option<&'a str> {
         self.http?.headers.get(name).map(String::as_str)
     }
 }

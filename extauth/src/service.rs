@@ -57,6 +57,11 @@ impl Authority {
         let status = answer::status(&decision);
         let took = began.elapsed();
         self.meters.handled(status, took);
+        if runtime::trace::is_on() {
+            runtime::trace::note("authconfig", request.config_id().unwrap_or_default().to_owned());
+            runtime::trace::note("allowed", decision.is_ok());
+            runtime::trace::note("reason", decision.as_ref().err().map_or("", |denial| denial.reason));
+        }
         debug!(
             config = request.config_id().unwrap_or_default(),
             allowed = decision.is_ok(),
@@ -116,7 +121,12 @@ impl Authorization for Authority {
         &self,
         request: tonic::Request<pb::CheckRequest>,
     ) -> Result<tonic::Response<pb::CheckResponse>, tonic::Status> {
-        Ok(tonic::Response::new(self.answer(request.get_ref())))
+        let check = request.get_ref();
+        // Envoy passes on the request's own headers; that it traces its question too is rare.
+        let http = Request::new(check);
+        let asked = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
+        let span = runtime::trace::call("ext_authz.check", |name| http.header_text(name).or_else(|| asked(name)));
+        Ok(tonic::Response::new(span.in_scope(|| self.answer(check))))
     }
 }
 

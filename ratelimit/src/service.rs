@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use proto::envoy::service::ratelimit::v3 as pb;
 use proto::envoy::service::ratelimit::v3::rate_limit_response as pb_response;
 use tonic::{Request as GrpcRequest, Response as GrpcResponse, Status as GrpcStatus};
+use tracing::Instrument as _;
 
 use crate::config::Index;
 use crate::decide::{Response, Status, decide};
@@ -76,8 +77,22 @@ impl<S: CounterStore, C: Clock> pb::rate_limit_service_server::RateLimitService 
         request: GrpcRequest<pb::RateLimitRequest>,
     ) -> Result<GrpcResponse<pb::RateLimitResponse>, GrpcStatus> {
         let began = Instant::now();
-        let answer = self.answer(request.get_ref()).await;
+        let metadata = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
+        let span = runtime::trace::call("ratelimit.should_rate_limit", metadata);
+        let answer = self.answer(request.get_ref()).instrument(span.clone()).await;
         meters::call(began.elapsed());
+        let _entered = span.enter();
+        if runtime::trace::is_on() {
+            runtime::trace::note("domain", request.get_ref().domain.clone());
+            runtime::trace::note(
+                "answer",
+                match &answer {
+                    Ok(response) if response.over => "OVER_LIMIT",
+                    Ok(_) => "OK",
+                    Err(_) => "error",
+                },
+            );
+        }
         match answer {
             Ok(response) => Ok(GrpcResponse::new(to_wire(response))),
             Err(failure) => {

@@ -12,6 +12,7 @@ pub mod readiness;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
+pub mod trace;
 
 pub use admin::Admin;
 pub use listen::{Addr, Listener};

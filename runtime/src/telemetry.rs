@@ -10,9 +10,12 @@ use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use parking_lot::Mutex;
+use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
+
+use crate::trace;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,9 +73,15 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<Telem
         LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
     };
+    // Spans are for whoever collects them, lines for whoever reads them: each is filtered by itself.
+    let lines = lines.with_filter(filter).with_filter(filter_fn(|about| about.target() != trace::TARGET));
     let traces = args.otlp.as_deref().map(|url| exporter(service, url)).transpose()?;
-    let spans = traces.as_ref().map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer(service)));
-    tracing_subscriber::registry().with(filter).with(lines).with(spans).try_init().context("setting up logging")?;
+    let spans = traces.as_ref().map(|provider| {
+        trace::turn_on();
+        let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
+        layer.with_filter(filter_fn(|about| about.target() == trace::TARGET))
+    });
+    tracing_subscriber::registry().with(lines).with(spans).try_init().context("setting up logging")?;
 
     let prometheus = builder()?.install_recorder().context("setting up metrics")?;
     let initial: Arc<str> = args.log_level.as_str().into();
