@@ -12,6 +12,7 @@ pub mod yaml;
 
 pub use envoy_types::pb::envoy;
 pub use envoy_types::pb::google;
+pub use envoy_types::pb::ratelimit;
 pub use envoy_types::pb::xds as xds_pb;
 
 pub use resource::{Resource, ResourceSet, ResourceType};

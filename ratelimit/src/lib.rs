@@ -15,6 +15,7 @@ pub mod algorithm;
 pub mod config;
 pub mod debug;
 pub mod decide;
+pub mod dropin;
 pub mod limits;
 pub mod meters;
 pub mod plan;

@@ -82,6 +82,18 @@ impl<'a> Request<'a> {
     /// # Errors
     /// When it is not a request we can answer.
     pub fn read(message: &'a pb::RateLimitRequest) -> Result<Request<'a>, Malformed> {
+        Self::read_with(message, Empty::Refused)
+    }
+
+    /// Reads `message` as envoyproxy/ratelimit does: what is empty matches nothing, and is no mistake.
+    ///
+    /// # Errors
+    /// When it is not a request we can answer.
+    pub fn read_leniently(message: &'a pb::RateLimitRequest) -> Result<Request<'a>, Malformed> {
+        Self::read_with(message, Empty::Allowed)
+    }
+
+    fn read_with(message: &'a pb::RateLimitRequest, empty: Empty) -> Result<Request<'a>, Malformed> {
         if message.domain.is_empty() {
             return Err(Malformed::NoDomain);
         }
@@ -96,25 +108,33 @@ impl<'a> Request<'a> {
             .descriptors
             .iter()
             .enumerate()
-            .map(|(index, descriptor)| read_descriptor(index, descriptor, default_hits))
+            .map(|(index, descriptor)| read_descriptor(index, descriptor, default_hits, empty))
             .collect::<Result<_, _>>()?;
         Ok(Request { domain: &message.domain, descriptors })
     }
+}
+
+/// What becomes of descriptors without entries, and of entries without key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Empty {
+    Refused,
+    Allowed,
 }
 
 fn read_descriptor(
     index: usize,
     message: &pb_common::RateLimitDescriptor,
     default_hits: u32,
+    empty: Empty,
 ) -> Result<Descriptor<'_>, Malformed> {
-    if message.entries.is_empty() {
+    if message.entries.is_empty() && empty == Empty::Refused {
         return Err(Malformed::NoEntries(index));
     }
     bounded("the number of entries of a descriptor", message.entries.len(), limits::MOST_ENTRIES)?;
     // Values may come from clients, and an error may be a pass where Envoy is told to fail open:
     // their length is bounded by the message's size alone. They are hashed, never kept.
     for (at, entry) in message.entries.iter().enumerate() {
-        if entry.key.is_empty() {
+        if entry.key.is_empty() && empty == Empty::Refused {
             return Err(Malformed::NoKey(index, at));
         }
         bounded("the length of a key", entry.key.len(), limits::MOST_KEY_BYTES)?;

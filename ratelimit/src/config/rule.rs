@@ -155,6 +155,16 @@ fn counter<'v>(identity: CounterId, limit: Limit, values: impl Iterator<Item = &
     finish(&hasher)
 }
 
+/// The counter that goes by `parts`, each of whatever length, told apart from all others.
+pub fn digest(parts: impl FnOnce(&mut dyn FnMut(&[u8]))) -> CounterId {
+    let mut hasher = blake3::Hasher::new();
+    parts(&mut |part| {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    });
+    finish(&hasher)
+}
+
 fn text(hasher: &mut blake3::Hasher, text: &str) {
     hasher.update(&(text.len() as u64).to_le_bytes());
     hasher.update(text.as_bytes());

@@ -61,6 +61,12 @@ impl Unit {
         }
     }
 
+    /// The unit of this name in any case; `None` for `unknown` and for names of none.
+    pub fn named(name: &str) -> Option<Unit> {
+        let (_, number) = NAMES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?;
+        Unit::of_number(*number).filter(|unit| *unit != Unit::Unknown)
+    }
+
     /// The protobuf name.
     pub fn as_str(self) -> &'static str {
         NAMES.iter().find(|(_, number)| *number == self.number()).map_or("UNKNOWN", |(name, _)| name)

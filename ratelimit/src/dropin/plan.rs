@@ -1,0 +1,189 @@
+//! Which rules of a domain govern a request, and which counters they move. Pure.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use super::domains::{Domains, Lookup};
+use super::stats::{RuleStats, Stats};
+use super::tree::FileRule;
+use crate::config::rule::CounterId;
+use crate::request::{Change, Entries, Request};
+use crate::window::{Limit, UnixSecs, Window};
+
+/// What is to be counted for a request, and what each descriptor came to.
+#[derive(Debug)]
+pub struct Plan<'i> {
+    /// One for each descriptor, in order.
+    pub outcomes: SmallVec<[Outcome; 4]>,
+    /// The rules that govern, in order of descriptors.
+    pub counted: SmallVec<[Counted<'i>; 4]>,
+    /// Whether anybody configured the domain.
+    pub domain_known: bool,
+    /// A source that may govern a descriptor and cannot be used.
+    pub broken: Option<&'i Arc<str>>,
+}
+
+/// What a descriptor came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// The rule of this number in [`Plan::counted`] governs it.
+    Counted(usize),
+    /// It is let through on purpose, uncounted.
+    Unlimited,
+    /// Its rule is replaced by another's.
+    Replaced,
+    /// No rule knows it.
+    Miss,
+}
+
+/// A rule that governs a descriptor.
+#[derive(Debug)]
+pub struct Counted<'i> {
+    /// The number of the descriptor in the request.
+    pub descriptor: usize,
+    /// The rule; none where the request carries its own limit.
+    pub rule: Option<&'i FileRule>,
+    /// What it allows.
+    pub limit: Limit,
+    /// The counter.
+    pub counter: CounterId,
+    /// The stretch of time that is counted in.
+    pub window: Window,
+    /// What happens to the counter.
+    pub change: Change,
+    /// The key of its metrics, where the request has a part in it.
+    pub metric: Option<String>,
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NotLoaded;
+
+/// Plans `request` at `now`.
+///
+/// # Errors
+/// When nothing has been loaded yet.
+pub fn plan<'i>(domains: &'i Domains, request: &Request<'_>, now: UnixSecs) -> Result<Plan<'i>, NotLoaded> {
+    let mut plan = Plan { outcomes: SmallVec::new(), counted: SmallVec::new(), domain_known: true, broken: None };
+    let (domain, missing) = match domains.look_up(request.domain) {
+        Lookup::Known(domain, missing) => (domain, missing),
+        Lookup::NotLoaded => return Err(NotLoaded),
+        other => {
+            if let Lookup::Broken(source) = other {
+                plan.broken = Some(source);
+            }
+            plan.domain_known = false;
+            plan.outcomes.extend(request.descriptors.iter().map(|_| Outcome::Miss));
+            return Ok(plan);
+        }
+    };
+    let mut replaced: SmallVec<[&str; 4]> = SmallVec::new();
+    for (number, descriptor) in request.descriptors.iter().enumerate() {
+        let entries = descriptor.entries;
+        let count = |rule, limit: Limit, counter, metric| Counted {
+            descriptor: number,
+            rule,
+            limit,
+            counter,
+            window: limit.window(now),
+            change: descriptor.change,
+            metric,
+        };
+        // A limit in the request takes the place of the look-up.
+        let one = if let Some(limit) = descriptor.limit {
+            let counter = domain.counter(entries, None, limit);
+            Some(count(None, limit, counter, Some(override_key(request.domain, entries))))
+        } else if let Some(found) = domain.find(entries) {
+            replaced.extend(found.rule.replaces.iter().map(|name| &**name));
+            match found.rule.limit {
+                None => {
+                    plan.outcomes.push(Outcome::Unlimited);
+                    continue;
+                }
+                Some(limit) => {
+                    let counter = domain.counter(entries, Some(&found), limit);
+                    Some(count(Some(found.rule), limit, counter, found.metric_key(request.domain, entries)))
+                }
+            }
+        } else {
+            plan.broken = plan.broken.or(missing);
+            None
+        };
+        plan.outcomes.push(match one {
+            Some(counted) => {
+                plan.counted.push(counted);
+                Outcome::Counted(plan.counted.len() - 1)
+            }
+            None => Outcome::Miss,
+        });
+    }
+    if !replaced.is_empty() {
+        plan.drop_replaced(&replaced);
+    }
+    Ok(plan)
+}
+
+impl<'i> Plan<'i> {
+    fn drop_replaced(&mut self, replaced: &[&str]) {
+        for counted in std::mem::take(&mut self.counted) {
+            let name = counted.rule.map_or("", |rule| &*rule.name);
+            let outcome = if !name.is_empty() && replaced.contains(&name) {
+                Outcome::Replaced
+            } else {
+                Outcome::Counted(self.counted.len())
+            };
+            if let Some(place) = self.outcomes.get_mut(counted.descriptor) {
+                *place = outcome;
+            }
+            if outcome != Outcome::Replaced {
+                self.counted.push(counted);
+            }
+        }
+    }
+}
+
+impl<'i> Counted<'i> {
+    /// Where its hits are counted on the metrics port.
+    pub fn stats(&self, domain: &str, stats: &Stats) -> StatsOf<'i> {
+        match (&self.metric, self.rule) {
+            (None, Some(rule)) => StatsOf::Rule(&rule.stats),
+            (Some(key), _) => StatsOf::Request(stats.of_request(domain, key)),
+            (None, None) => StatsOf::Request(stats.of_request(domain, domain)),
+        }
+    }
+}
+
+/// The counters of a rule, or of a key a request had a part in.
+#[derive(Debug)]
+pub enum StatsOf<'i> {
+    /// The rule's.
+    Rule(&'i RuleStats),
+    /// Looked up for this request.
+    Request(Arc<RuleStats>),
+}
+
+impl std::ops::Deref for StatsOf<'_> {
+    type Target = RuleStats;
+
+    fn deref(&self) -> &RuleStats {
+        match self {
+            StatsOf::Rule(stats) => stats,
+            StatsOf::Request(stats) => stats,
+        }
+    }
+}
+
+/// The key of a limit that a request carries: its entries, values where they have one.
+fn override_key(domain: &str, entries: Entries<'_>) -> String {
+    let mut key = domain.to_owned();
+    for entry in entries {
+        key.push('.');
+        key.push_str(&entry.key);
+        if !entry.value.is_empty() {
+            key.push('_');
+            key.push_str(&entry.value);
+        }
+    }
+    key
+}
