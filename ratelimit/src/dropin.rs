@@ -9,10 +9,14 @@
 pub mod answer;
 pub mod compile;
 pub mod domains;
+pub mod env;
 pub mod exhausted;
+pub mod files;
+pub mod http;
 pub mod plan;
 pub mod service;
 pub mod stats;
+pub mod statsd;
 pub mod tree;
 pub mod wildcard;
 pub mod yaml;

@@ -20,7 +20,7 @@ use crate::window::{Clock, SystemClock};
 use crate::{debug, meters};
 
 /// The schema of the service, for gRPC reflection; made by `examples/generate_descriptors.rs`.
-const DESCRIPTORS: &[u8] = include_bytes!("gen/ratelimit.bin");
+pub(crate) const DESCRIPTORS: &[u8] = include_bytes!("gen/ratelimit.bin");
 
 /// How often ended counters in memory are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
