@@ -1,5 +1,6 @@
 //! `ratelimit`: the rate-limit service as a process of its own.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use provider::{FolderSettings, Provider, StatusBoard};
 use ratelimit::config::{Configs, Scope, WeightScope};
+use ratelimit::dropin::{env, process};
 use ratelimit::settings::{COUNTERS, DOMAINS, Settings, StoreSettings};
 use ratelimit::store::redis::RedisArgs;
 use runtime::telemetry::TelemetryArgs;
@@ -88,14 +90,39 @@ impl Serve {
 }
 
 fn main() -> ExitCode {
+    // Before our own arguments are read: that server's variables mean other things under the same names.
+    let vars = std::env::vars().collect();
+    if std::env::args_os().len() == 1 && env::is_meant(&vars) {
+        return in_place(&vars);
+    }
     let cli = Cli::parse();
     match cli.command {
         Some(Command::Validate { paths }) => validate(&paths),
         None if cli.serve.paths.is_empty() => {
             complain("no manifests to read: name at least one file or folder; see --help");
+            complain(
+                "(in place of envoyproxy/ratelimit: no arguments, and at least RUNTIME_ROOT and RUNTIME_SUBDIRECTORY)",
+            );
             ExitCode::from(runtime::EXIT_USAGE)
         }
         None => match serve(cli.serve) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&format!("{error:#}"));
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// Runs in place of envoyproxy/ratelimit.
+fn in_place(vars: &BTreeMap<String, String>) -> ExitCode {
+    match env::read(vars) {
+        Err(mistakes) => {
+            mistakes.iter().for_each(|mistake| complain(mistake));
+            ExitCode::from(runtime::EXIT_USAGE)
+        }
+        Ok(settings) => match process::run(settings) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(&format!("{error:#}"));

@@ -72,11 +72,25 @@ pub fn build_with_clock(
     let index = Arc::new(ArcSwap::from_pointee(Index::new(scope, Default::default())));
     let shutdown = tasks.shutdown().clone();
     let gate = readiness.gate("rate-limit configuration");
-    tasks.spawn("ratelimit-config", follow(configs, snapshots, board, index.clone(), gate, shutdown.clone()));
-    let store = match settings.store {
+    tasks.spawn("ratelimit-config", follow(configs, snapshots, board, index.clone(), gate, shutdown));
+    let store = store(settings.store, clock.clone(), readiness, tasks)?;
+    let admin = debug::routes(index.clone());
+    let service = RateLimitServiceServer::new(Service::new(index, store, clock));
+    Ok(Server { routes: Routes::new(service), admin })
+}
+
+/// The store that `settings` describe, kept going on `tasks`.
+pub(crate) fn store(
+    settings: StoreSettings,
+    clock: impl Clock,
+    readiness: &Readiness,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Store> {
+    let shutdown = tasks.shutdown().clone();
+    Ok(match settings {
         StoreSettings::Memory { counters } => {
             let memory = Arc::new(Memory::new(counters));
-            tasks.spawn("ratelimit-sweep", sweep(memory.clone(), clock.clone(), shutdown));
+            tasks.spawn("ratelimit-sweep", sweep(memory.clone(), clock, shutdown));
             Store::Memory(memory)
         }
         StoreSettings::Redis(settings) => {
@@ -88,10 +102,7 @@ pub fn build_with_clock(
             tasks.spawn("ratelimit-sweep", sweep(store.local().clone(), clock.clone(), shutdown));
             Store::Redis(store)
         }
-    };
-    let admin = debug::routes(index.clone());
-    let service = RateLimitServiceServer::new(Service::new(index, store, clock));
-    Ok(Server { routes: Routes::new(service), admin })
+    })
 }
 
 impl Server {

@@ -13,8 +13,13 @@ use crate::{Listener, Readiness, Shutdown};
 /// client told NOT_SERVING has moved on before the socket closes.
 const LAME_DUCK: Duration = Duration::from_millis(100);
 
+/// How long a TLS handshake may take.
+const MOST_HANDSHAKE: Duration = Duration::from_secs(10);
+/// How many handshakes may be under way.
+const MOST_HANDSHAKES: usize = 1024;
+
 /// What besides the services themselves a gRPC server is to have.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct GrpcOptions {
     /// Names under which grpc.health.v1 answers, besides the empty one.
     pub health_services: Vec<String>,
@@ -22,6 +27,20 @@ pub struct GrpcOptions {
     pub descriptors: Vec<&'static [u8]>,
     /// TLS; none, plaintext.
     pub tls: Option<ServerTlsConfig>,
+    /// TLS whose certificates may change while serving; TCP only, and instead of `tls`.
+    pub acceptor: Option<tokio_rustls::TlsAcceptor>,
+    /// After how long a connection is asked to end, and after how much longer it is ended.
+    pub max_connection_age: Option<(Duration, Duration)>,
+}
+
+impl std::fmt::Debug for GrpcOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tls = self.tls.is_some() || self.acceptor.is_some();
+        f.debug_struct("GrpcOptions")
+            .field("health_services", &self.health_services)
+            .field("tls", &tls)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Serves `routes` until shutdown begins and every call under way has ended.
@@ -59,7 +78,11 @@ pub async fn serve(
     if let Some(tls) = options.tls {
         server = server.tls_config(tls).context("TLS of the gRPC server")?;
     }
+    if let Some((age, grace)) = options.max_connection_age {
+        server = server.max_connection_age(age).max_connection_age_grace(grace);
+    }
     let router = server.add_routes(routes);
+    let acceptor = options.acceptor;
     let drained = async {
         shutdown.begun().await;
         tokio::time::sleep(LAME_DUCK).await;
@@ -68,7 +91,10 @@ pub async fn serve(
         match listener {
             Listener::Tcp(tcp) => {
                 let stream = nodelay(TcpListenerStream::new(tcp));
-                router.serve_with_incoming_shutdown(stream, drained).await
+                match acceptor {
+                    None => router.serve_with_incoming_shutdown(stream, drained).await,
+                    Some(acceptor) => router.serve_with_incoming_shutdown(secured(stream, acceptor), drained).await,
+                }
             }
             Listener::Unix(unix, path) => {
                 let served = router.serve_with_incoming_shutdown(UnixListenerStream::new(unix), drained).await;
@@ -92,6 +118,28 @@ fn nodelay(
         let stream = stream?;
         stream.set_nodelay(true)?;
         Ok(stream)
+    })
+}
+
+/// Connections after their handshake. Many shake hands at once; one that fails
+/// or dawdles is dropped and holds up no other.
+fn secured(
+    incoming: impl futures_util::Stream<Item = std::io::Result<tokio::net::TcpStream>> + Send + 'static,
+    acceptor: tokio_rustls::TlsAcceptor,
+) -> impl futures_util::Stream<Item = std::io::Result<tokio_rustls::server::TlsStream<tokio::net::TcpStream>>> + Send {
+    use futures_util::StreamExt as _;
+    let shake = move |stream: std::io::Result<tokio::net::TcpStream>| {
+        let acceptor = acceptor.clone();
+        async move { tokio::time::timeout(MOST_HANDSHAKE, acceptor.accept(stream?)).await? }
+    };
+    incoming.map(shake).buffer_unordered(MOST_HANDSHAKES).filter_map(|shaken| async move {
+        match shaken {
+            Ok(stream) => Some(Ok(stream)),
+            Err(error) => {
+                tracing::debug!(%error, "a connection that did not become secure");
+                None
+            }
+        }
     })
 }
 

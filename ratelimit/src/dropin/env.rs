@@ -331,6 +331,9 @@ pub fn read(vars: &BTreeMap<String, String>) -> Result<EnvSettings, Vec<String>>
         tags: env.map("EXTRA_TAGS", ':'),
         ignored: Vec::new(),
     };
+    if settings.tls.is_some() && matches!(settings.grpc, Place::Unix(_)) {
+        env.mistake("GRPC_UDS", "is a socket on this machine and has no TLS: unset it or GRPC_SERVER_USE_TLS");
+    }
     let ignored = env.ignored(WITHOUT_EFFECT, &FAMILIES);
     env.finish(EnvSettings { ignored, ..settings })
 }
@@ -432,6 +435,9 @@ fn xds(env: &mut Reader<'_>) -> XdsSettings {
         ca: env.path("CONFIG_GRPC_XDS_SERVER_TLS_CACERT"),
         san: env.optional("CONFIG_GRPC_XDS_SERVER_TLS_SAN"),
     };
+    if tls && client.ca.is_none() {
+        env.mistake("CONFIG_GRPC_XDS_SERVER_TLS_CACERT", "is not set: name the file with the authorities to trust");
+    }
     let first = env.duration("XDS_CLIENT_BACKOFF_INITIAL_INTERVAL", Duration::from_secs(10));
     let longest = env.duration("XDS_CLIENT_BACKOFF_MAX_INTERVAL", Duration::from_secs(60));
     let retry = env.duration("CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL", Duration::from_secs(3));

@@ -1,0 +1,276 @@
+//! The process in place of envoyproxy/ratelimit: ports, store, configuration, statistics.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use axum::http::header;
+use axum::routing::get;
+use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
+use runtime::grpc::GrpcOptions;
+use runtime::telemetry::{LogFormat, Telemetry, TelemetryArgs};
+use runtime::{Addr, Admin, Gate, Listener, Readiness, Shutdown, Tasks};
+use tonic::service::Routes;
+
+use super::domains::{Content, Domains, Outcome, Sources};
+use super::env::{Backend, EnvSettings, Place, RedisEnv, RedisKind, RedisUse, Sink, Source};
+use super::exhausted::Exhausted;
+use super::service::{Service, Shared};
+use super::stats::Stats;
+use super::statsd::Statsd;
+use super::{files, http, tls, xds};
+use crate::meters;
+use crate::server::{DESCRIPTORS, store};
+use crate::service::SERVICE_NAME;
+use crate::settings::{COUNTERS, StoreSettings};
+use crate::store::redis::{RedisSettings, RedisUrl};
+use crate::window::SystemClock;
+
+/// How long calls under way may take to finish after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves until SIGTERM.
+///
+/// # Errors
+/// When a port is taken, or the settings cannot be used.
+#[tokio::main]
+pub async fn run(settings: EnvSettings) -> anyhow::Result<()> {
+    let telemetry = runtime::telemetry::init(
+        "ratelimit",
+        &TelemetryArgs {
+            log_level: settings.log_filter.clone(),
+            log_format: if settings.log_json { LogFormat::Json } else { LogFormat::Text },
+            otlp: settings.otlp.clone(),
+        },
+    )?;
+    for (name, why) in &settings.ignored {
+        tracing::warn!(name, why, "a variable without effect");
+    }
+    let shutdown = Shutdown::new();
+    shutdown.on_signals().context("listening for signals")?;
+    let mut tasks = Tasks::new(shutdown.clone());
+    start(settings, &telemetry, &shutdown, &mut tasks).await?;
+    let outcome = tasks.join(DRAIN).await;
+    telemetry.flush();
+    outcome
+}
+
+async fn start(
+    settings: EnvSettings,
+    telemetry: &Telemetry,
+    shutdown: &Shutdown,
+    tasks: &mut Tasks,
+) -> anyhow::Result<()> {
+    meters::describe();
+    let readiness = Readiness::new();
+    let grpc = listen(&settings.grpc).await?;
+    let web = listen(&settings.http).await?;
+    let pages_at = listen(&settings.debug).await?;
+    let acceptor = settings.tls.clone().map(|at| tls::acceptor(at, tasks)).transpose()?;
+
+    let stats = Stats::new();
+    let exhausted = Exhausted::new(settings.local_cache_bytes).map(Arc::new);
+    let domains = Arc::new(ArcSwap::from_pointee(Domains::default()));
+    let loading = Loading::new(&settings, domains.clone(), stats.clone(), &readiness);
+    match settings.source.clone() {
+        Source::Files(at) => {
+            let shutdown = shutdown.clone();
+            tasks.spawn("configuration", async move {
+                let mut loading = loading;
+                files::follow(at, |found| loading.load(found), shutdown).await;
+                Ok(())
+            });
+        }
+        Source::Xds(server) => tasks.spawn("configuration", xds::follow(*server, loading, shutdown.clone())),
+    }
+
+    let counters = store(store_settings(settings.backend)?, SystemClock, &readiness, tasks)?;
+    let service =
+        Service::new(domains.clone(), counters, SystemClock, settings.policy, stats.clone(), exhausted.clone());
+    let service = Shared(Arc::new(service));
+    tracing::warn!(grpc = %grpc.local_addr()?, http = %web.local_addr()?, debug = %pages_at.local_addr()?, "listening");
+
+    let pages = Admin::new(readiness.clone(), telemetry.clone());
+    let pages = pages.merge(http::debug(domains, stats.clone(), exhausted.clone()));
+    tasks.spawn("debug", pages.serve(pages_at, shutdown.clone()));
+    tasks.spawn("http", serve(web, http::routes(service.clone(), readiness.clone()), shutdown.clone()));
+    if let Some(statsd) = Statsd::new(&settings.sink, &settings.tags) {
+        let (interval, shutdown) = (settings.flush, shutdown.clone());
+        tasks.spawn("statsd", async move {
+            statsd.run(stats, exhausted, interval, shutdown).await;
+            Ok(())
+        });
+    }
+    if let Sink::Prometheus(place, path) = &settings.sink {
+        let (listener, telemetry) = (listen(place).await?, telemetry.clone());
+        let page =
+            move || async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry.render_metrics()) };
+        tasks.spawn("prometheus", serve(listener, axum::Router::new().route(path, get(page)), shutdown.clone()));
+    }
+    let options = GrpcOptions {
+        health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned()],
+        descriptors: vec![DESCRIPTORS],
+        acceptor,
+        max_connection_age: Some((settings.max_connection_age, settings.max_connection_age_grace)),
+        ..GrpcOptions::default()
+    };
+    let routes = Routes::new(RateLimitServiceServer::new(service));
+    tasks.spawn("grpc", runtime::grpc::serve(grpc, routes, options, readiness, shutdown.clone()));
+    Ok(())
+}
+
+async fn listen(place: &Place) -> anyhow::Result<Listener> {
+    let addr = match place {
+        Place::Unix(path) => Addr::Unix(path.clone()),
+        Place::Tcp(host, port) => {
+            let found: Option<SocketAddr> = tokio::net::lookup_host((host.as_str(), *port))
+                .await
+                .with_context(|| format!("looking up {host}"))?
+                .next();
+            Addr::Tcp(found.with_context(|| format!("{host} has no address"))?)
+        }
+    };
+    Listener::bind(&addr).await
+}
+
+async fn serve(listener: Listener, routes: axum::Router, shutdown: Shutdown) -> anyhow::Result<()> {
+    let drained = async move { shutdown.begun().await };
+    match listener {
+        Listener::Tcp(tcp) => axum::serve(tcp, routes).with_graceful_shutdown(drained).await,
+        Listener::Unix(unix, _) => axum::serve(unix, routes).with_graceful_shutdown(drained).await,
+    }
+    .context("serving HTTP")
+}
+
+fn store_settings(backend: Backend) -> anyhow::Result<StoreSettings> {
+    let (redis, per_second, used) = match backend {
+        Backend::Memory => return Ok(StoreSettings::Memory { counters: COUNTERS }),
+        Backend::Redis(redis, per_second, used) => (redis, per_second, used),
+    };
+    if per_second.is_some() {
+        tracing::warn!("REDIS_PERSECOND: all limits are counted in the Redis of REDIS_URL");
+    }
+    let RedisUse { prefix, budget, jitter: _ } = used;
+    Ok(StoreSettings::Redis(Box::new(RedisSettings { url: url(&redis)?, prefix, budget })))
+}
+
+/// The address of one Redis, with its password in it.
+fn url(redis: &RedisEnv) -> anyhow::Result<RedisUrl> {
+    anyhow::ensure!(redis.kind == RedisKind::Single, "REDIS_TYPE: only single is supported so far");
+    let endpoint = redis.endpoints.first().map(|endpoint| String::from_utf8_lossy(endpoint.expose()).into_owned());
+    let endpoint = endpoint.unwrap_or_default();
+    let (user, password) = match &redis.auth {
+        Some((user, password)) => (user.clone().unwrap_or_default(), escaped(password.expose())),
+        None => (String::new(), String::new()),
+    };
+    let user = escaped(user.as_bytes());
+    let text = if redis.unix {
+        let query = match (user.is_empty(), password.is_empty()) {
+            (_, true) => String::new(),
+            (true, false) => format!("?pass={password}"),
+            (false, false) => format!("?user={user}&pass={password}"),
+        };
+        format!("unix:{endpoint}{query}")
+    } else if endpoint.contains("://") {
+        endpoint
+    } else {
+        let scheme = if redis.tls.is_some() { "rediss" } else { "redis" };
+        let auth = if password.is_empty() { String::new() } else { format!("{user}:{password}@") };
+        let insecure = if redis.tls.as_ref().is_some_and(|tls| tls.skip_hostname) { "/#insecure" } else { "" };
+        format!("{scheme}://{auth}{endpoint}{insecure}")
+    };
+    text.parse().map_err(|why: String| anyhow::anyhow!("REDIS_URL: {why}"))
+}
+
+/// Percent-encoded, all but letters and digits.
+fn escaped(bytes: &[u8]) -> String {
+    let one =
+        |byte: &u8| if byte.is_ascii_alphanumeric() { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
+    bytes.iter().map(one).collect()
+}
+
+/// Puts what was found into service.
+#[derive(Debug)]
+pub struct Loading {
+    sources: Sources,
+    domains: Arc<ArcSwap<Domains>>,
+    stats: Arc<Stats>,
+    readiness: Readiness,
+    /// Closed until something was loaded.
+    first: Option<Gate>,
+    /// Closed while there is no domain.
+    empty: Option<Gate>,
+    want_a_domain: bool,
+}
+
+/// What stands in the way of readiness while there are no rules.
+const NO_DOMAIN: &str = "at least one rate limit configuration";
+
+impl Loading {
+    /// Nothing loaded yet.
+    pub fn new(
+        settings: &EnvSettings,
+        domains: Arc<ArcSwap<Domains>>,
+        stats: Arc<Stats>,
+        readiness: &Readiness,
+    ) -> Self {
+        Loading {
+            sources: Sources::new(settings.merge_domains, stats.clone()),
+            domains,
+            stats,
+            readiness: readiness.clone(),
+            first: (!settings.force_start).then(|| readiness.gate("rate limit configuration")),
+            empty: settings.want_a_domain.then(|| readiness.gate(NO_DOMAIN)),
+            want_a_domain: settings.want_a_domain,
+        }
+    }
+
+    /// Loads what was found, or says why nothing was.
+    pub fn load(&mut self, found: Result<BTreeMap<String, Content>, String>) {
+        match found {
+            Ok(sources) => {
+                self.update(sources);
+            }
+            Err(why) => {
+                tracing::error!(why, "no configuration was loaded; what was serves on");
+                self.count(false);
+            }
+        }
+    }
+
+    /// Loads `sources` and returns what is wrong with them.
+    pub fn update(&mut self, sources: BTreeMap<String, Content>) -> Vec<String> {
+        let Outcome { domains, problems, refused } = self.sources.update(sources);
+        let empty = domains.is_empty();
+        self.domains.store(Arc::new(domains));
+        self.count(refused == 0);
+        let mut errors = Vec::new();
+        for (source, problem) in problems {
+            if problem.is_error() {
+                tracing::error!(source, %problem, "cannot be used as it is; its last good version serves on, if it has one");
+                errors.push(format!("{source}: {problem}"));
+            } else {
+                tracing::warn!(source, %problem, "loaded, but perhaps not as meant");
+            }
+        }
+        if refused == 0 {
+            tracing::info!(empty, "loaded new configuration");
+        }
+        if let Some(gate) = self.first.take() {
+            gate.open();
+        }
+        match (self.want_a_domain && empty, self.empty.take()) {
+            (true, None) => self.empty = Some(self.readiness.gate(NO_DOMAIN)),
+            (false, Some(gate)) => gate.open(),
+            (_, gate) => self.empty = gate,
+        }
+        errors
+    }
+
+    fn count(&self, good: bool) {
+        self.stats.service(if good { "config_load_success" } else { "config_load_error" }).add(1);
+    }
+}

@@ -1,0 +1,240 @@
+//! Configuration from a management server: state-of-the-world ADS, one type, one stream.
+//!
+//! A resource that is wrong is named in the NACK; its last good version, and
+//! every other resource, is served. A stream that ends is opened again.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use prost::Message as _;
+use proto::envoy::config::core::v3 as pb_core;
+use proto::envoy::service::discovery::v3 as pb;
+use proto::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use proto::google::protobuf as pb_google;
+use proto::google::rpc::Status as RpcStatus;
+use proto::ratelimit::config::ratelimit::v3 as pb_config;
+use runtime::Shutdown;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::metadata::{MetadataKey, MetadataValue};
+use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+
+use super::domains::Content;
+use super::env::{ClientTls, XdsSettings};
+use super::process::Loading;
+use super::yaml::{Descriptor, Document, RateLimit, Replaces};
+
+/// The type of what is asked for.
+pub const TYPE_URL: &str = "type.googleapis.com/ratelimit.config.ratelimit.v3.RateLimitConfig";
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// The `INVALID_ARGUMENT` of a NACK.
+const INVALID_ARGUMENT: i32 = 3;
+/// A NACK says no more than this.
+const MOST_REASON: usize = 4096;
+
+/// Follows the management server until shutdown.
+///
+/// # Errors
+/// When the settings cannot be used.
+pub async fn follow(settings: XdsSettings, mut loading: Loading, shutdown: Shutdown) -> anyhow::Result<()> {
+    let endpoint = endpoint(&settings).await?;
+    let (first, longest) = settings.backoff;
+    let mut wait = first;
+    loop {
+        let streaming = stream(&settings, &endpoint, &mut loading);
+        let ended = tokio::select! {
+            ended = streaming => ended,
+            () = shutdown.begun() => return Ok(()),
+        };
+        match ended {
+            Ok(Heard::Something) => wait = first,
+            Ok(Heard::Nothing) => {}
+            Err(error) => {
+                tracing::error!(
+                    server = settings.server,
+                    error = format!("{error:#}"),
+                    "no configuration from the management server; what was loaded serves on"
+                );
+            }
+        }
+        // Spread, so that many servers do not come back at once.
+        let spread = wait.mul_f64(0.5 + f64::from(std::process::id() % 100) / 200.0);
+        tokio::select! {
+            () = tokio::time::sleep(spread) => {}
+            () = shutdown.begun() => return Ok(()),
+        }
+        wait = (wait * 2).min(longest);
+    }
+}
+
+enum Heard {
+    Something,
+    Nothing,
+}
+
+async fn endpoint(settings: &XdsSettings) -> anyhow::Result<Endpoint> {
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let server = settings.server.split_once("://").map_or(settings.server.as_str(), |(_, rest)| rest);
+    // gRPC's other way to write an address.
+    let server = server.trim_start_matches('/');
+    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{server}"))
+        .context("CONFIG_GRPC_XDS_SERVER_URL is not an address: write host:port")?
+        .connect_timeout(CONNECT)
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .keep_alive_while_idle(true);
+    if let Some(tls) = &settings.tls {
+        endpoint = endpoint.tls_config(client_tls(tls).await?).context("TLS towards the management server")?;
+    }
+    Ok(endpoint)
+}
+
+async fn client_tls(tls: &ClientTls) -> anyhow::Result<ClientTlsConfig> {
+    let read = |path: std::path::PathBuf| async move {
+        tokio::fs::read(&path).await.with_context(|| format!("reading {}", path.display()))
+    };
+    let mut config = ClientTlsConfig::new();
+    if let Some(ca) = &tls.ca {
+        config = config.ca_certificate(Certificate::from_pem(read(ca.clone()).await?));
+    }
+    if let Some((cert, key)) = &tls.identity {
+        config = config.identity(Identity::from_pem(read(cert.clone()).await?, read(key.clone()).await?));
+    }
+    if let Some(san) = &tls.san {
+        config = config.domain_name(san.clone());
+    }
+    Ok(config)
+}
+
+async fn stream(settings: &XdsSettings, endpoint: &Endpoint, loading: &mut Loading) -> anyhow::Result<Heard> {
+    let channel = endpoint.connect().await.context("connecting")?;
+    let mut client = AggregatedDiscoveryServiceClient::new(channel);
+    if let Some(most) = settings.most_bytes.filter(|most| *most > 0) {
+        client = client.max_decoding_message_size(most);
+    }
+    let (sender, receiver) = mpsc::channel(4);
+    let node = pb_core::Node {
+        id: settings.node_id.clone(),
+        metadata: Some(pb_google::Struct {
+            fields: settings.node_metadata.iter().map(|(key, value)| (key.clone(), text(value))).collect(),
+        }),
+        ..Default::default()
+    };
+    let first = pb::DiscoveryRequest { node: Some(node.clone()), type_url: TYPE_URL.to_owned(), ..Default::default() };
+    sender.send(first).await.context("asking")?;
+    let mut request = tonic::Request::new(ReceiverStream::new(receiver));
+    for (key, value) in &settings.headers {
+        let key = MetadataKey::from_bytes(key.to_ascii_lowercase().as_bytes());
+        let pair = key.ok().zip(MetadataValue::try_from(value.as_str()).ok());
+        let (key, value) = pair.context("CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS holds what is no header")?;
+        request.metadata_mut().insert(key, value);
+    }
+    let mut responses = client.stream_aggregated_resources(request).await.context("opening the stream")?.into_inner();
+    tracing::info!(server = settings.server, "following the management server");
+    let mut heard = Heard::Nothing;
+    let mut accepted = String::new();
+    while let Some(response) = responses.message().await.context("reading the stream")? {
+        heard = Heard::Something;
+        let problems = take(&response, loading);
+        let error_detail = (!problems.is_empty()).then(|| {
+            let mut message = problems.join("; ");
+            message.truncate(message.floor_char_boundary(MOST_REASON));
+            RpcStatus { code: INVALID_ARGUMENT, message, details: Vec::new() }
+        });
+        if error_detail.is_none() {
+            accepted.clone_from(&response.version_info);
+        }
+        let answer = pb::DiscoveryRequest {
+            version_info: accepted.clone(),
+            node: Some(node.clone()),
+            type_url: TYPE_URL.to_owned(),
+            response_nonce: response.nonce,
+            error_detail,
+            ..Default::default()
+        };
+        if sender.send(answer).await.is_err() {
+            break;
+        }
+    }
+    Ok(heard)
+}
+
+/// Loads what was sent; what comes back is wrong with it.
+fn take(response: &pb::DiscoveryResponse, loading: &mut Loading) -> Vec<String> {
+    let mut sources = BTreeMap::new();
+    let mut problems = Vec::new();
+    for (number, resource) in response.resources.iter().enumerate() {
+        match pb_config::RateLimitConfig::decode(resource.value.as_slice()) {
+            _ if resource.type_url != TYPE_URL => {
+                problems.push(format!("resource {number} is a {}", resource.type_url))
+            }
+            Err(error) => {
+                let why = format!("cannot be decoded: {error}");
+                sources.insert(format!("resource {number}"), Content::Unreadable(why));
+            }
+            Ok(config) => {
+                let name = if config.name.is_empty() { config.domain.clone() } else { config.name.clone() };
+                if sources.insert(name.clone(), Content::Decoded(Arc::new(document(config)))).is_some() {
+                    problems.push(format!("{name}: two resources have this name"));
+                }
+            }
+        }
+    }
+    problems.extend(loading.update(sources));
+    problems
+}
+
+/// A resource as a file would have said it.
+pub fn document(config: pb_config::RateLimitConfig) -> Document {
+    Document { domain: config.domain, descriptors: config.descriptors.into_iter().map(descriptor).collect() }
+}
+
+fn descriptor(one: pb_config::RateLimitDescriptor) -> Descriptor {
+    Descriptor {
+        key: one.key,
+        value: one.value,
+        rate_limit: one.rate_limit.map(rate_limit),
+        descriptors: one.descriptors.into_iter().map(descriptor).collect(),
+        shadow_mode: one.shadow_mode,
+        quota_mode: one.quota_mode,
+        detailed_metric: one.detailed_metric,
+        metadata: one.metadata.map(|metadata| mapping(&metadata)),
+        ..Descriptor::default()
+    }
+}
+
+fn rate_limit(policy: pb_config::RateLimitPolicy) -> RateLimit {
+    RateLimit {
+        requests_per_unit: policy.requests_per_unit,
+        // A number nobody knows is refused by its digits.
+        unit: pb_config::RateLimitUnit::try_from(policy.unit)
+            .map_or_else(|_| policy.unit.to_string(), |unit| unit.as_str_name().to_owned()),
+        unlimited: policy.unlimited,
+        name: policy.name,
+        replaces: policy.replaces.into_iter().map(|replaces| Replaces { name: replaces.name }).collect(),
+    }
+}
+
+fn mapping(of: &pb_google::Struct) -> serde_norway::Mapping {
+    let fields: BTreeMap<_, _> = of.fields.iter().collect();
+    fields.into_iter().map(|(key, value)| (serde_norway::Value::from(key.as_str()), plain(value))).collect()
+}
+
+fn plain(value: &pb_google::Value) -> serde_norway::Value {
+    use pb_google::value::Kind;
+    use serde_norway::Value;
+    match &value.kind {
+        None | Some(Kind::NullValue(_)) => Value::Null,
+        Some(Kind::NumberValue(number)) => Value::from(*number),
+        Some(Kind::StringValue(text)) => Value::from(text.as_str()),
+        Some(Kind::BoolValue(flag)) => Value::from(*flag),
+        Some(Kind::StructValue(fields)) => Value::Mapping(mapping(fields)),
+        Some(Kind::ListValue(list)) => Value::Sequence(list.values.iter().map(plain).collect()),
+    }
+}
+
+fn text(text: &str) -> pb_google::Value {
+    pb_google::Value { kind: Some(pb_google::value::Kind::StringValue(text.to_owned())) }
+}
