@@ -7,6 +7,7 @@ TOOLS := $(CURDIR)/.tools
 export ENVOY ?= $(TOOLS)/envoy
 export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
+export RATELIMIT_PEER ?= $(TOOLS)/bin/ratelimit-peer
 
 .PHONY: help up test lint unit journeys golden fuzz bench tools tools-envoy tools-test clean
 
@@ -48,7 +49,7 @@ tools-envoy:
 	@scripts/tools.sh envoy
 
 tools-test:
-	@scripts/tools.sh envoy redis httpbin deny load
+	@scripts/tools.sh envoy redis httpbin ratelimit-peer deny load
 
 clean: ## Remove what was built and fetched
 	cargo clean

@@ -50,6 +50,15 @@ for tool in "$@"; do
       echo "tools: installing go-httpbin"
       GOBIN=$tools/bin go install github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin@v2.14.0
       ;;
+    ratelimit-peer)
+      [ -x "$tools/bin/ratelimit-peer" ] && continue
+      need go "install Go 1.25 or newer"
+      echo "tools: installing envoyproxy/ratelimit"
+      # The command is called service_cmd: it is built beside and moved, so that a file of that name is never there.
+      GOBIN=$tools/ratelimit-peer go install github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
+      mv "$tools/ratelimit-peer/service_cmd" "$tools/bin/ratelimit-peer"
+      rmdir "$tools/ratelimit-peer"
+      ;;
     redis)
       command -v redis-server >/dev/null && continue
       debian redis-server

@@ -58,20 +58,19 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
 ];
 
 /// Beginnings of that server's variables: others that begin so are told of, as they may be misspelt.
-const FAMILIES: [&str; 13] = [
+const FAMILIES: [&str; 12] = [
     "REDIS_",
     "MEMCACHE_",
-    "GRPC_",
-    "CONFIG_",
+    "GRPC_SERVER_",
+    "GRPC_CLIENT_TLS_",
+    "GRPC_MAX_",
+    "CONFIG_GRPC_XDS_",
     "XDS_CLIENT_",
     "RUNTIME_",
     "LIMIT_",
     "TRACING_",
     "STATSD_",
-    "DOG_STATSD_",
-    "USE_",
     "PROMETHEUS_",
-    "GOSTATS_",
 ];
 
 /// Everything the environment says.

@@ -90,7 +90,24 @@ pub fn from_json(body: &[u8]) -> Result<pb::RateLimitRequest, String> {
 pub fn to_json(response: &pb::RateLimitResponse) -> Option<String> {
     let [_, descriptor] = SCHEMA.as_ref()?;
     let message = DynamicMessage::decode(descriptor.clone(), response.encode_to_vec().as_slice()).ok()?;
-    serde_json::to_string(&message).ok()
+    let mut value = serde_json::to_value(&message).ok()?;
+    whole(&mut value);
+    serde_json::to_string(&value).ok()
+}
+
+/// Writes doubles without a fraction as JavaScript and Go do: `3`, not `3.0`.
+fn whole(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Array(all) => all.iter_mut().for_each(whole),
+        serde_json::Value::Object(fields) => fields.values_mut().for_each(whole),
+        serde_json::Value::Number(number) => {
+            let double = number.as_f64().filter(|double| number.is_f64() && double.fract() == 0.0);
+            if let Some(double) = double.filter(|double| double.abs() < 9e15) {
+                *number = (double as i64).into();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// What the debug port has besides the admin pages.

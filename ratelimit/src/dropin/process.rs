@@ -160,6 +160,8 @@ fn store_settings(backend: Backend) -> anyhow::Result<StoreSettings> {
 /// The address of one Redis, with its password in it.
 fn url(redis: &RedisEnv) -> anyhow::Result<RedisUrl> {
     anyhow::ensure!(redis.kind == RedisKind::Single, "REDIS_TYPE: only single is supported so far");
+    let own_tls = redis.tls.as_ref().is_some_and(|tls| tls.ca.is_some() || tls.identity.is_some());
+    anyhow::ensure!(!own_tls, "REDIS_TLS_CACERT and REDIS_TLS_CLIENT_CERT are not supported so far: unset them");
     let endpoint = redis.endpoints.first().map(|endpoint| String::from_utf8_lossy(endpoint.expose()).into_owned());
     let endpoint = endpoint.unwrap_or_default();
     let (user, password) = match &redis.auth {

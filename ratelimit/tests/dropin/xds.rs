@@ -1,0 +1,128 @@
+//! Configuration from a management server, which here is a few lines of our own.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use prost::Message as _;
+use proto::envoy::service::discovery::v3 as pb;
+use proto::envoy::service::discovery::v3::aggregated_discovery_service_server as server;
+use proto::google::protobuf::Any;
+use proto::ratelimit::config::ratelimit::v3 as pb_config;
+use ratelimit::dropin::xds::TYPE_URL;
+use tokio::sync::{Mutex, mpsc};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::process::{Ours, ask, limit, until};
+
+type Sent = mpsc::Receiver<pb::DiscoveryResponse>;
+
+/// Sends what it is told to; hands on what it hears.
+#[derive(Clone)]
+struct Manager {
+    to_send: Arc<Mutex<Option<Sent>>>,
+    heard: mpsc::Sender<(pb::DiscoveryRequest, Option<String>)>,
+}
+
+type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl server::AggregatedDiscoveryService for Manager {
+    type StreamAggregatedResourcesStream = Stream<pb::DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Stream<pb::DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        request: Request<Streaming<pb::DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        let header = request.metadata().get("x-tenant").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let mut requests = request.into_inner();
+        let heard = self.heard.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = requests.message().await {
+                let _ = heard.send((request, header.clone())).await;
+            }
+        });
+        let to_send = self.to_send.lock().await.take().ok_or_else(|| Status::unavailable("one stream is enough"))?;
+        let responses = tokio_stream::StreamExt::map(ReceiverStream::new(to_send), Ok);
+        Ok(Response::new(Box::pin(responses)))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        _: Request<Streaming<pb::DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented("state of the world only"))
+    }
+}
+
+fn resource(domain: &str, unit: i32, requests_per_unit: u32) -> Any {
+    let policy = pb_config::RateLimitPolicy { unit, requests_per_unit, ..Default::default() };
+    let config = pb_config::RateLimitConfig {
+        name: format!("config-{domain}"),
+        domain: domain.to_owned(),
+        descriptors: vec![pb_config::RateLimitDescriptor {
+            key: "k".to_owned(),
+            rate_limit: Some(policy),
+            ..Default::default()
+        }],
+    };
+    Any { type_url: TYPE_URL.to_owned(), value: config.encode_to_vec() }
+}
+
+fn version(version: &str, resources: Vec<Any>) -> pb::DiscoveryResponse {
+    pb::DiscoveryResponse {
+        version_info: version.to_owned(),
+        nonce: format!("nonce-{version}"),
+        type_url: TYPE_URL.to_owned(),
+        resources,
+        ..Default::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resources_are_served_and_a_bad_one_is_refused_by_name_alone() {
+    let (sender, to_send) = mpsc::channel(4);
+    let (heard, mut hears) = mpsc::channel(16);
+    let manager = Manager { to_send: Arc::new(Mutex::new(Some(to_send))), heard };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = listener.local_addr().unwrap().to_string();
+    let service = server::AggregatedDiscoveryServiceServer::new(manager);
+    let serving = tonic::transport::Server::builder().add_service(service);
+    tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+
+    let ours = Ours::start(&[
+        ("CONFIG_TYPE", "GRPC_XDS_SOTW"),
+        ("CONFIG_GRPC_XDS_SERVER_URL", &at),
+        ("CONFIG_GRPC_XDS_NODE_ID", "tester"),
+        ("CONFIG_GRPC_XDS_NODE_METADATA", "zone=a"),
+        ("CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS", "x-tenant:me"),
+        ("XDS_CLIENT_BACKOFF_INITIAL_INTERVAL", "100ms"),
+    ]);
+    let channel = ours.channel().await;
+    let (first, tenant) = hears.recv().await.unwrap();
+    assert_eq!((first.type_url.as_str(), tenant.as_deref()), (TYPE_URL, Some("me")));
+    let node = first.node.unwrap();
+    assert_eq!((node.id.as_str(), node.metadata.unwrap().fields.len()), ("tester", 1));
+    let none = ask(&channel, "a", "k").await.unwrap_err();
+    assert_eq!((none.code(), none.message()), (tonic::Code::Unknown, "no rate limit configuration loaded"));
+
+    sender.send(version("1", vec![resource("a", 4, 3), resource("b", 4, 3)])).await.unwrap();
+    let (ack, _) = hears.recv().await.unwrap();
+    assert_eq!((ack.version_info.as_str(), ack.response_nonce.as_str(), ack.error_detail), ("1", "nonce-1", None));
+    assert_eq!(limit(&channel, "a", "k").await, Some(3));
+
+    sender.send(version("2", vec![resource("a", 0, 9), resource("b", 4, 9)])).await.unwrap();
+    let (nack, _) = hears.recv().await.unwrap();
+    assert_eq!((nack.version_info.as_str(), nack.response_nonce.as_str()), ("1", "nonce-2"));
+    let why = nack.error_detail.unwrap().message;
+    assert!(why.contains("config-a") && why.contains("invalid rate limit unit 'UNKNOWN'"), "{why}");
+    assert!(!why.contains("config-b"), "{why}");
+    assert_eq!(limit(&channel, "a", "k").await, Some(3), "the last good version");
+    assert_eq!(limit(&channel, "b", "k").await, Some(9), "harmed by nobody");
+
+    drop(sender);
+    let again = until("asking again", async || hears.recv().await).await;
+    assert_eq!(again.0.response_nonce, "", "a new stream");
+    assert_eq!(limit(&channel, "b", "k").await, Some(9), "served meanwhile");
+}

@@ -1,0 +1,84 @@
+//! The real envoyproxy/ratelimit and ours, side by side: the same files, the
+//! same environment, the same requests; answers, pages and counters compared.
+//!
+//! What is generated keeps clear of the differences that `docs/ratelimit.md`
+//! lists; each of those has a test of its own elsewhere.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr)]
+
+mod compare;
+mod generate;
+mod servers;
+
+use compare::{alike, page_lines, settle};
+use generate::{Allow, Generator};
+use servers::{Backend, Servers};
+
+/// Sends a stream of requests to every server and compares what comes back.
+async fn drive(servers: &Servers, generator: &mut Generator, requests: usize) {
+    for number in 0..requests {
+        let request = generator.request();
+        let context =
+            |what: &str| format!("{what} of request {number}: {request:#?}\n{}", generator.file_of(&request.domain));
+        if number % 4 == 0 {
+            let theirs = servers.peer.json(&generate::json(&request));
+            for ours in &servers.ours {
+                let same = alike(&theirs, &ours.json(&generate::json(&request)));
+                assert!(same.is_ok(), "{} {}", same.unwrap_err(), context("/json"));
+            }
+        } else {
+            let theirs = servers.peer.ask(request.clone()).await;
+            for ours in &servers.ours {
+                let same = compare::same_answer(&theirs, &ours.ask(request.clone()).await);
+                assert!(same.is_ok(), "{} {}", same.unwrap_err(), context("gRPC"));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn random_files_and_requests_are_answered_and_counted_alike() {
+    for seed in generate::seeds(3) {
+        let mut generator = Generator::new(seed, Allow::Everything);
+        let files = generator.files(25);
+        let env = [("LIMIT_RESPONSE_HEADERS_ENABLED", "true")];
+        let servers = Servers::start(&files, &env, &[Backend::Memory, Backend::Redis]).await;
+        let theirs = page_lines(&servers.peer.debug("/rlconfig"));
+        for ours in &servers.ours {
+            assert_eq!(page_lines(&ours.debug("/rlconfig")), theirs);
+        }
+        drive(&servers, &mut generator, 1500).await;
+        for ours in &servers.ours {
+            settle(&servers.peer, ours);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_global_modes_change_answers_alike() {
+    let mut generator = Generator::new(generate::seeds(1)[0], Allow::NoOverrides);
+    let files = generator.files(20);
+    let env = [
+        ("SHADOW_MODE", "true"),
+        ("NEAR_LIMIT_RATIO", "0.5"),
+        ("LOCAL_CACHE_SIZE_IN_BYTES", "1000000"),
+        ("LIMIT_RESPONSE_HEADERS_ENABLED", "true"),
+        ("LIMIT_LIMIT_HEADER", "X-Limit"),
+        ("LIMIT_REMAINING_HEADER", "X-Left"),
+        ("RESPONSE_DYNAMIC_METADATA", "true"),
+        ("CACHE_KEY_PREFIX", "mine:"),
+    ];
+    let servers = Servers::start(&files, &env, &[Backend::Memory, Backend::Redis]).await;
+    drive(&servers, &mut generator, 1000).await;
+    for ours in &servers.ours {
+        settle(&servers.peer, ours);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn once_something_is_over_the_rest_is_not_counted_where_that_is_asked_for() {
+    let mut generator = Generator::new(generate::seeds(1)[0], Allow::NoOverrides);
+    let files = generator.files(20);
+    let env = [("STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT", "true")];
+    let servers = Servers::start(&files, &env, &[Backend::Memory, Backend::Redis]).await;
+    drive(&servers, &mut generator, 1000).await;
+}
