@@ -15,7 +15,6 @@ use tonic::transport::Channel;
 pub struct Ours {
     process: Child,
     pub grpc: u16,
-    pub debug: u16,
 }
 
 impl Drop for Ours {
@@ -37,7 +36,7 @@ impl Ours {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let ours = Ours { process, grpc, debug };
+        let ours = Ours { process, grpc };
         let open = || [http, grpc, debug].iter().all(|port| TcpStream::connect(("127.0.0.1", *port)).is_ok());
         let deadline = Instant::now() + Duration::from_secs(30);
         while !open() {

@@ -100,11 +100,15 @@ fn counters(page: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// Waits until both have counted the same: they tell of it with a delay.
-pub fn settle(peer: &Server, ours: &Server) {
+/// Waits until both have counted the same, as far as `wanted` goes: they tell of it with a delay.
+pub fn settle(peer: &Server, ours: &Server, wanted: impl Fn(&str) -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let (theirs, mine) = (counters(&peer.metrics()), counters(&ours.metrics()));
+        let [theirs, mine] = [peer, ours].map(|server| {
+            let mut counters = counters(&server.metrics());
+            counters.retain(|name, _| wanted(name));
+            counters
+        });
         if theirs == mine {
             assert!(theirs.len() > 20, "so little was counted: {theirs:#?}");
             return;

@@ -48,7 +48,7 @@ async fn random_files_and_requests_are_answered_and_counted_alike() {
         }
         drive(&servers, &mut generator, 1500).await;
         for ours in &servers.ours {
-            settle(&servers.peer, ours);
+            settle(&servers.peer, ours, |_| true);
         }
     }
 }
@@ -70,7 +70,8 @@ async fn the_global_modes_change_answers_alike() {
     let servers = Servers::start(&files, &env, &[Backend::Memory, Backend::Redis]).await;
     drive(&servers, &mut generator, 1000).await;
     for ours in &servers.ours {
-        settle(&servers.peer, ours);
+        // Its mapper takes `over_limit_with_local_cache` for `over_limit` as well where there is a second key.
+        settle(&servers.peer, ours, |name| !(name.contains("over_limit{") && name.contains("key2=")));
     }
 }
 
