@@ -99,7 +99,7 @@ pub(crate) fn store(
             let (redis, driver) = Redis::new(*settings)?;
             tasks.spawn("ratelimit-redis", driver.run(shutdown.clone(), || gate.open()));
             let store = Resilient::new(redis, on_failure, COUNTERS);
-            tasks.spawn("ratelimit-sweep", sweep(store.local().clone(), clock.clone(), shutdown));
+            tasks.spawn("ratelimit-sweep", sweep(store.local().clone(), clock, shutdown));
             Store::Redis(store)
         }
     })

@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use api::Redacted;
 
+use crate::store::OnStoreFailure;
+use crate::store::redis::{RedisParts, RedisUrl};
+
 use super::answer::Policy;
 pub use reader::Reader;
 
@@ -39,6 +42,7 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("REDIS_PERSECOND_PIPELINE_LIMIT", "what waits is sent together, without a limit"),
     ("REDIS_CLUSTER_PIPELINE_PARALLELISM", "all nodes are asked at once"),
     ("REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM", "all nodes are asked at once"),
+    ("EXPIRATION_JITTER_MAX_SECONDS", "the ends of keys are spread over 10 seconds"),
     ("REDIS_TIMEOUT", "REDIS_BUDGET_MS bounds a request's wait"),
     ("REDIS_PERSECOND_TIMEOUT", "REDIS_BUDGET_MS bounds a request's wait"),
     ("REDIS_HEALTH_CHECK_ACTIVE_CONNECTION", "readiness waits for Redis in any case"),
@@ -196,7 +200,7 @@ pub enum Backend {
     /// In this process: a word of our own for `BACKEND_TYPE`.
     Memory,
     /// In Redis, and limits by the second perhaps in another.
-    Redis(Box<RedisEnv>, Option<Box<RedisEnv>>, RedisUse),
+    Redis(Box<RedisUrl>, Option<Box<RedisUrl>>, RedisUse),
 }
 
 /// What is the same for every Redis.
@@ -206,47 +210,8 @@ pub struct RedisUse {
     pub prefix: String,
     /// How long a request may wait.
     pub budget: Duration,
-    /// Keys live up to so much longer than their window.
-    pub jitter: Duration,
-}
-
-/// One Redis, or several that are one.
-#[derive(Debug, Clone)]
-pub struct RedisEnv {
-    /// How they belong together.
-    pub kind: RedisKind,
-    /// `host:port`, URLs, or a socket's path.
-    pub endpoints: Vec<Redacted>,
-    /// Whether the endpoint is a socket's path.
-    pub unix: bool,
-    /// User, if any, and password.
-    pub auth: Option<(Option<String>, Redacted)>,
-    /// The same for sentinels.
-    pub sentinel_auth: Option<(Option<String>, Redacted)>,
-    /// TLS; none, plaintext.
-    pub tls: Option<RedisTls>,
-}
-
-/// How Redis servers belong together.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RedisKind {
-    /// One.
-    Single,
-    /// One at a time, of this name.
-    Sentinel(String),
-    /// Each has a share of the keys.
-    Cluster,
-}
-
-/// TLS towards Redis.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RedisTls {
-    /// Our certificate and key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// Who signs the server's.
-    pub ca: Option<PathBuf>,
-    /// Whether the server's name is not looked at.
-    pub skip_hostname: bool,
+    /// What is answered while Redis fails.
+    pub on_failure: OnStoreFailure,
 }
 
 /// Where statistics go, besides the metrics page.
@@ -477,20 +442,23 @@ fn backend(env: &mut Reader<'_>) -> Backend {
     let used = RedisUse {
         prefix: env.text("CACHE_KEY_PREFIX", "waykeeper:"),
         budget: Duration::from_millis(env.number("REDIS_BUDGET_MS", 50)),
-        jitter: Duration::from_secs(env.number("EXPIRATION_JITTER_MAX_SECONDS", 300)),
+        on_failure: OnStoreFailure::default(),
     };
-    let tls = RedisTls {
-        identity: env.pair("REDIS_TLS_CLIENT_CERT", "REDIS_TLS_CLIENT_KEY"),
+    let shared = RedisParts {
+        client_cert: env.path("REDIS_TLS_CLIENT_CERT"),
+        client_key: env.path("REDIS_TLS_CLIENT_KEY"),
         ca: env.path("REDIS_TLS_CACERT"),
-        skip_hostname: env.flag("REDIS_TLS_SKIP_HOSTNAME_VERIFICATION", false),
+        skip_hostname_verification: env.flag("REDIS_TLS_SKIP_HOSTNAME_VERIFICATION", false),
+        ..RedisParts::default()
     };
     let per_second = env.flag("REDIS_PERSECOND", false);
-    let main = redis(env, &MAIN, &tls, kind == "redis");
-    let second = redis(env, &PER_SECOND, &tls, kind == "redis" && per_second);
-    match kind.as_str() {
-        "memory" => Backend::Memory,
-        "redis" => Backend::Redis(Box::new(main), per_second.then(|| Box::new(second)), used),
-        "memcache" => {
+    let main = redis(env, "REDIS_", "/var/run/nutcracker/ratelimit.sock", &shared, kind == "redis");
+    let default = "/var/run/nutcracker/ratelimitpersecond.sock";
+    let second = redis(env, "REDIS_PERSECOND_", default, &shared, kind == "redis" && per_second);
+    match (kind.as_str(), main) {
+        ("redis", Some(main)) => Backend::Redis(Box::new(main), second.map(Box::new), used),
+        ("memory" | "redis", _) => Backend::Memory,
+        ("memcache", _) => {
             env.mistake("BACKEND_TYPE", "memcache is not supported: write redis, or memory for one server alone");
             Backend::Memory
         }
@@ -501,79 +469,30 @@ fn backend(env: &mut Reader<'_>) -> Backend {
     }
 }
 
-/// The names of one Redis' variables.
-struct RedisNames {
-    socket_type: &'static str,
-    kind: &'static str,
-    url: &'static str,
-    auth: &'static str,
-    sentinel_auth: &'static str,
-    tls: &'static str,
-    default_url: &'static str,
-}
-
-const MAIN: RedisNames = RedisNames {
-    socket_type: "REDIS_SOCKET_TYPE",
-    kind: "REDIS_TYPE",
-    url: "REDIS_URL",
-    auth: "REDIS_AUTH",
-    sentinel_auth: "REDIS_SENTINEL_AUTH",
-    tls: "REDIS_TLS",
-    default_url: "/var/run/nutcracker/ratelimit.sock",
-};
-
-const PER_SECOND: RedisNames = RedisNames {
-    socket_type: "REDIS_PERSECOND_SOCKET_TYPE",
-    kind: "REDIS_PERSECOND_TYPE",
-    url: "REDIS_PERSECOND_URL",
-    auth: "REDIS_PERSECOND_AUTH",
-    sentinel_auth: "REDIS_PERSECOND_SENTINEL_AUTH",
-    tls: "REDIS_PERSECOND_TLS",
-    default_url: "/var/run/nutcracker/ratelimitpersecond.sock",
-};
-
-fn redis(env: &mut Reader<'_>, names: &RedisNames, tls: &RedisTls, used: bool) -> RedisEnv {
-    let socket = env.text(names.socket_type, "unix");
-    let kind = env.text(names.kind, "SINGLE").to_ascii_lowercase();
-    let url = env.text(names.url, names.default_url);
-    let auth = |text: Option<String>| {
-        text.map(|text| match text.split_once(':') {
-            Some((user, password)) => (Some(user.to_owned()), Redacted::new(password.to_owned())),
-            None => (None, Redacted::new(text)),
-        })
+/// The Redis of the variables that begin with `prefix`, where it is used.
+fn redis(env: &mut Reader<'_>, prefix: &str, default: &str, shared: &RedisParts, used: bool) -> Option<RedisUrl> {
+    let name = |rest: &str| format!("{prefix}{rest}");
+    let parts = RedisParts {
+        kind: env.text(&name("TYPE"), "SINGLE"),
+        socket_type: env.text(&name("SOCKET_TYPE"), "unix"),
+        url: env.text(&name("URL"), default),
+        auth: env.optional(&name("AUTH")).map(Redacted::new),
+        sentinel_auth: env.optional(&name("SENTINEL_AUTH")).map(Redacted::new),
+        tls: env.flag(&name("TLS"), false),
+        ..shared.clone()
     };
-    let (own, sentinel) = (auth(env.optional(names.auth)), auth(env.optional(names.sentinel_auth)));
-    let tls = env.flag(names.tls, false).then(|| tls.clone());
-    let mut endpoints: Vec<String> = url.split(',').map(|one| one.trim().to_owned()).collect();
-    let mut mistake = |name, text: &str| {
-        if used {
-            env.mistake(name, text);
-        }
-    };
-    if !matches!(socket.as_str(), "unix" | "tcp") {
-        mistake(names.socket_type, "is neither unix nor tcp");
+    if !used {
+        return None;
     }
-    let kind = match kind.as_str() {
-        "single" => RedisKind::Single,
-        "cluster" => RedisKind::Cluster,
-        "sentinel" if endpoints.len() >= 2 => RedisKind::Sentinel(endpoints.remove(0)),
-        "sentinel" => {
-            mistake(names.url, "names no sentinels: write <redis master name>,<sentinel1>,...,<sentineln>");
-            RedisKind::Single
+    // That server looks at the kind of socket only where there is one server.
+    let several = !parts.kind.eq_ignore_ascii_case("single");
+    let socket_type = if several { "tcp".to_owned() } else { parts.socket_type.clone() };
+    match RedisUrl::from_parts(&RedisParts { socket_type, ..parts }, prefix) {
+        Ok(url) => Some(url),
+        Err(mistakes) => {
+            mistakes.into_iter().for_each(|mistake| env.complain(mistake));
+            None
         }
-        _ => {
-            mistake(names.kind, "is none of single, sentinel, cluster");
-            RedisKind::Single
-        }
-    };
-    let unix = socket == "unix" && kind == RedisKind::Single;
-    RedisEnv {
-        kind,
-        endpoints: endpoints.into_iter().map(Redacted::new).collect(),
-        unix,
-        auth: own,
-        sentinel_auth: sentinel,
-        tls,
     }
 }
 
@@ -658,7 +577,7 @@ mod tests {
         assert_eq!((settings.log_filter.as_str(), settings.sink), ("debug", Sink::None));
         assert_eq!(settings.grpc, Place::Tcp("0.0.0.0".to_owned(), 8081));
         let Backend::Redis(redis, None, used) = settings.backend else { panic!("Redis, one") };
-        assert_eq!((redis.kind, redis.unix, used.budget.as_millis()), (RedisKind::Single, false, 50));
+        assert_eq!((redis.to_string().as_str(), used.budget.as_millis()), ("redis:6379", 50));
         assert!(settings.ignored.is_empty());
     }
 
@@ -700,8 +619,8 @@ mod tests {
             "RUNTIME_SUBDIRECTORY=x\nREDIS_SOCKET_TYPE=tcp\nREDIS_TYPE=SENTINEL\nREDIS_URL=mymaster,a:26379,b:26379\nREDIS_AUTH=me:canary\nREDIS_PERSECOND=true\nREDIS_PERSECOND_TYPE=cluster\nREDIS_PERSECOND_URL=c:1,d:2\nREDIS_PERSECOND_TLS=true\nREDIS_TLS_SKIP_HOSTNAME_VERIFICATION=true",
         );
         let Backend::Redis(main, Some(second), _) = read(&env).unwrap().backend else { panic!("two") };
-        assert_eq!((main.kind, main.endpoints.len()), (RedisKind::Sentinel("mymaster".to_owned()), 2));
-        assert!(!format!("{:?}", main.auth).contains("canary"));
-        assert_eq!((second.kind, second.unix, second.tls.unwrap().skip_hostname), (RedisKind::Cluster, false, true));
+        assert!(main.to_string().contains("a:26379"), "{main}");
+        assert!(second.to_string().contains("d:2"), "{second}");
+        assert!(!format!("{main:?} {second:?}").contains("canary"));
     }
 }

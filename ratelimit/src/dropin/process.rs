@@ -16,7 +16,7 @@ use runtime::{Addr, Admin, Gate, Listener, Readiness, Shutdown, Tasks};
 use tonic::service::Routes;
 
 use super::domains::{Content, Domains, Outcome, Sources};
-use super::env::{Backend, EnvSettings, Place, RedisEnv, RedisKind, RedisUse, Sink, Source};
+use super::env::{Backend, EnvSettings, Place, RedisUse, Sink, Source};
 use super::exhausted::Exhausted;
 use super::service::{Service, Shared};
 use super::stats::Stats;
@@ -26,7 +26,7 @@ use crate::meters;
 use crate::server::{DESCRIPTORS, store};
 use crate::service::SERVICE_NAME;
 use crate::settings::{COUNTERS, StoreSettings};
-use crate::store::redis::{RedisSettings, RedisUrl};
+use crate::store::redis::RedisSettings;
 use crate::window::SystemClock;
 
 /// How long calls under way may take to finish after SIGTERM.
@@ -87,7 +87,7 @@ async fn start(
         Source::Xds(server) => tasks.spawn("configuration", xds::follow(*server, loading, shutdown.clone())),
     }
 
-    let counters = store(store_settings(settings.backend)?, SystemClock, &readiness, tasks)?;
+    let counters = store(store_settings(settings.backend), SystemClock, &readiness, tasks)?;
     let service =
         Service::new(domains.clone(), counters, SystemClock, settings.policy, stats.clone(), exhausted.clone());
     let service = Shared(Arc::new(service));
@@ -145,53 +145,15 @@ async fn serve(listener: Listener, routes: axum::Router, shutdown: Shutdown) -> 
     .context("serving HTTP")
 }
 
-fn store_settings(backend: Backend) -> anyhow::Result<StoreSettings> {
+fn store_settings(backend: Backend) -> StoreSettings {
     let (redis, per_second, used) = match backend {
-        Backend::Memory => return Ok(StoreSettings::Memory { counters: COUNTERS }),
+        Backend::Memory => return StoreSettings::Memory { counters: COUNTERS },
         Backend::Redis(redis, per_second, used) => (redis, per_second, used),
     };
-    if per_second.is_some() {
-        tracing::warn!("REDIS_PERSECOND: all limits are counted in the Redis of REDIS_URL");
-    }
-    let RedisUse { prefix, budget, jitter: _ } = used;
-    Ok(StoreSettings::Redis(Box::new(RedisSettings { url: url(&redis)?, prefix, budget })))
-}
-
-/// The address of one Redis, with its password in it.
-fn url(redis: &RedisEnv) -> anyhow::Result<RedisUrl> {
-    anyhow::ensure!(redis.kind == RedisKind::Single, "REDIS_TYPE: only single is supported so far");
-    let own_tls = redis.tls.as_ref().is_some_and(|tls| tls.ca.is_some() || tls.identity.is_some());
-    anyhow::ensure!(!own_tls, "REDIS_TLS_CACERT and REDIS_TLS_CLIENT_CERT are not supported so far: unset them");
-    let endpoint = redis.endpoints.first().map(|endpoint| String::from_utf8_lossy(endpoint.expose()).into_owned());
-    let endpoint = endpoint.unwrap_or_default();
-    let (user, password) = match &redis.auth {
-        Some((user, password)) => (user.clone().unwrap_or_default(), escaped(password.expose())),
-        None => (String::new(), String::new()),
-    };
-    let user = escaped(user.as_bytes());
-    let text = if redis.unix {
-        let query = match (user.is_empty(), password.is_empty()) {
-            (_, true) => String::new(),
-            (true, false) => format!("?pass={password}"),
-            (false, false) => format!("?user={user}&pass={password}"),
-        };
-        format!("unix:{endpoint}{query}")
-    } else if endpoint.contains("://") {
-        endpoint
-    } else {
-        let scheme = if redis.tls.is_some() { "rediss" } else { "redis" };
-        let auth = if password.is_empty() { String::new() } else { format!("{user}:{password}@") };
-        let insecure = if redis.tls.as_ref().is_some_and(|tls| tls.skip_hostname) { "/#insecure" } else { "" };
-        format!("{scheme}://{auth}{endpoint}{insecure}")
-    };
-    text.parse().map_err(|why: String| anyhow::anyhow!("REDIS_URL: {why}"))
-}
-
-/// Percent-encoded, all but letters and digits.
-fn escaped(bytes: &[u8]) -> String {
-    let one =
-        |byte: &u8| if byte.is_ascii_alphanumeric() { char::from(*byte).to_string() } else { format!("%{byte:02X}") };
-    bytes.iter().map(one).collect()
+    let RedisUse { prefix, budget, on_failure } = used;
+    let settings = |url| RedisSettings { prefix: prefix.clone(), budget, on_failure, ..RedisSettings::new(url) };
+    let per_second = per_second.map(|url| Box::new(settings(*url)));
+    StoreSettings::Redis(Box::new(RedisSettings { per_second, ..settings(*redis) }))
 }
 
 /// Puts what was found into service.

@@ -14,10 +14,9 @@ use super::exhausted::Exhausted;
 use super::plan::{Counted, NotLoaded, Plan, plan};
 use super::stats::Stats;
 use crate::meters;
-use crate::plan::Hit;
 use crate::request::{Change, Malformed, Request};
-use crate::store::{CounterStore, StoreError};
-use crate::window::{Clock, UnixSecs};
+use crate::store::{CountPolicy, CounterStore, Hit, StoreError};
+use crate::window::{Clock, Moment};
 
 /// Answers requests from the domains being served.
 #[derive(Debug)]
@@ -87,12 +86,13 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
     async fn try_answer(&self, message: &pb::RateLimitRequest) -> Result<pb::RateLimitResponse, Failure> {
         let request = Request::read_leniently(message)?;
         let domains = self.domains.load_full();
-        let now = self.clock.now();
+        let moment = self.clock.now();
+        let now = moment.secs();
         let plan = plan(&domains, &request, now)?;
         if !plan.domain_known {
             self.stats.domain_not_found(request.domain);
         }
-        let standings = self.standings(&plan, request.domain, now).await?;
+        let standings = self.standings(&plan, request.domain, moment).await?;
         count(&plan, &standings, request.domain, &self.policy, &self.stats);
         let (response, told) = answer(message, &plan, &standings, &self.policy, now);
         if told.shadowed {
@@ -110,7 +110,7 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
         &self,
         plan: &Plan<'_>,
         domain: &str,
-        now: UnixSecs,
+        now: Moment,
     ) -> Result<SmallVec<[Standing; 4]>, StoreError> {
         let mut standings: SmallVec<[Standing; 4]> = plan.counted.iter().map(|_| Standing::Count(0)).collect();
         let mut asked: SmallVec<[usize; 4]> = SmallVec::new();
@@ -131,7 +131,7 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
             if let Some(exhausted) = &self.exhausted {
                 match counted.change {
                     Change::Refund(_) => exhausted.forget(counted.counter),
-                    Change::Add(_) if standing.is_over(counted) => exhausted.remember(counted, now),
+                    Change::Add(_) if standing.is_over(counted) => exhausted.remember(counted, now.secs()),
                     Change::Add(_) => {}
                 }
             }
@@ -146,12 +146,20 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
         plan: &'p Plan<'_>,
         asked: &[usize],
         domain: &'p str,
-        now: UnixSecs,
+        now: Moment,
     ) -> Result<SmallVec<[Hit<'p>; 4]>, StoreError> {
         let hit = |at: &usize| {
             let counted = plan.counted.get(*at)?;
-            let Counted { counter, window, change, .. } = counted;
-            Some((counted, Hit { config: domain, counter: *counter, window: *window, change: *change }))
+            let hit = Hit {
+                config: domain,
+                counter: counted.counter,
+                limit: counted.limit,
+                window: counted.window,
+                change: counted.change,
+                policy: CountPolicy::Always,
+                shadow: counted.rule.is_some_and(|rule| rule.shadow),
+            };
+            Some((counted, hit))
         };
         let all = asked.iter().filter_map(hit);
         if !self.policy.stop {

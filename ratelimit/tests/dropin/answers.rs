@@ -15,14 +15,14 @@ use ratelimit::dropin::exhausted::Exhausted;
 use ratelimit::dropin::service::{Failure, Service};
 use ratelimit::dropin::stats::Stats;
 use ratelimit::store::{Memory, Store};
-use ratelimit::window::{Clock, UnixSecs};
+use ratelimit::window::{Clock, Moment, UnixSecs};
 
 #[derive(Debug, Clone)]
 struct HandClock(Arc<AtomicU64>);
 
 impl Clock for HandClock {
-    fn now(&self) -> UnixSecs {
-        UnixSecs(self.0.load(Ordering::SeqCst))
+    fn now(&self) -> Moment {
+        UnixSecs(self.0.load(Ordering::SeqCst)).into()
     }
 }
 

@@ -26,6 +26,11 @@ impl<'a> Reader<'a> {
         self.mistakes.push(format!("{name} {text}"));
     }
 
+    /// Says what is wrong in a whole sentence.
+    pub fn complain(&mut self, mistake: String) {
+        self.mistakes.push(mistake);
+    }
+
     /// The value, unless it is not set or empty.
     pub fn optional(&mut self, name: &str) -> Option<String> {
         self.asked.insert(name.to_owned());
