@@ -13,6 +13,7 @@ COPY . .
 # Static, with glibc's own startup: no libraries, no loader, no shell is needed to
 # run it. The target is named so that build scripts and macros are built as usual.
 # The caches outlive the layer: after a change of code only our crates are built again.
+# All of ours, whatever their times say: those are of a checkout, not of the last build.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,id=waykeeper-target-$TARGETARCH-$PROFILE,target=/src/target,sharing=locked \
     set -eu; \
@@ -22,6 +23,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
       *) echo "no build for $TARGETARCH" >&2; exit 1 ;; \
     esac; \
     mkdir -p tests/src && touch tests/src/lib.rs; \
+    find . -path ./target -prune -o -name '*.rs' -exec touch {} +; \
     RUSTFLAGS="-C target-feature=+crt-static -C strip=symbols --remap-path-prefix=/src=." CARGO_INCREMENTAL=0 \
       cargo build --locked --target "$target" --profile "$PROFILE" \
         -p extauth -p ratelimit -p waypoint -p waykeeper --bins; \

@@ -35,12 +35,7 @@ impl Folder {
     /// A copy of `examples/httpbin`.
     pub fn example() -> Folder {
         let folder = Folder::empty();
-        for entry in fs::read_dir(root().join("examples/httpbin")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|e| e == "yaml") {
-                fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-            }
-        }
+        copy_all(&root().join("examples/httpbin"), folder.path());
         folder
     }
 
@@ -82,6 +77,18 @@ impl Folder {
     /// Deletes one file.
     pub fn delete(&self, name: &str) {
         fs::remove_file(self.path().join(name)).unwrap();
+    }
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, copy) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+        if path.is_dir() {
+            fs::create_dir_all(&copy).unwrap();
+            copy_all(&path, &copy);
+        } else if path.extension().is_some_and(|e| e == "yaml") {
+            fs::copy(&path, copy).unwrap();
+        }
     }
 }
 
