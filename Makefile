@@ -48,7 +48,7 @@ tools-envoy:
 	@scripts/tools.sh envoy
 
 tools-test:
-	@scripts/tools.sh envoy redis httpbin deny load
+	@scripts/tools.sh envoy redis httpbin deny load docker compose
 
 clean: ## Remove what was built and fetched
 	cargo clean
