@@ -24,12 +24,21 @@ pub fn root() -> PathBuf {
 
 /// A folder of manifests.
 #[derive(Debug)]
-pub struct Folder(TempDir);
+pub struct Folder {
+    path: PathBuf,
+    _owned: Option<TempDir>,
+}
 
 impl Folder {
     /// An empty one.
     pub fn empty() -> Folder {
-        Folder(TempDir::new().unwrap())
+        let owned = TempDir::new().unwrap();
+        Folder { path: owned.path().to_owned(), _owned: Some(owned) }
+    }
+
+    /// One that is there already.
+    pub fn at(path: &Path) -> Folder {
+        Folder { path: path.to_owned(), _owned: None }
     }
 
     /// A copy of `examples/httpbin`.
@@ -41,7 +50,7 @@ impl Folder {
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
     }
 
     /// `kubectl apply -f - <<EOF`: writes a file the way an editor saves it.
@@ -80,7 +89,8 @@ impl Folder {
     }
 }
 
-fn copy_all(from: &Path, to: &Path) {
+/// Copies the manifests under `from`, and the folders they are in.
+pub fn copy_all(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let (path, copy) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
         if path.is_dir() {
