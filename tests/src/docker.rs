@@ -22,8 +22,7 @@ const PROJECT: &str = "waykeeper-test";
 pub const IMAGES: [&str; 4] = ["extauth", "ratelimit", "waypoint", "waykeeper"];
 
 /// Where the example's services are published.
-pub const PUBLISHED: [(&str, &str); 2] =
-    [("httpbin2:8000", "127.0.30.2:8000"), ("httpbin3:8000", "127.0.30.3:8000")];
+pub const PUBLISHED: [(&str, &str); 2] = [("httpbin2:8000", "127.0.30.2:8000"), ("httpbin3:8000", "127.0.30.3:8000")];
 
 static ENGINE: Mutex<Weak<Engine>> = Mutex::new(Weak::new());
 
@@ -44,7 +43,8 @@ impl Engine {
         let output = Command::new(root().join("scripts/engine.sh")).arg("start").stderr(Stdio::inherit()).output();
         let output = output.unwrap();
         let text = String::from_utf8(output.stdout).unwrap();
-        let (host, whose) = text.trim().split_once(' ').expect("a Docker Engine: scripts/engine.sh says why there is none");
+        let (host, whose) =
+            text.trim().split_once(' ').expect("a Docker Engine: scripts/engine.sh says why there is none");
         let engine = Arc::new(Engine { host: host.to_owned(), ours: whose == "ours" });
         engine.build();
         *shared = Arc::downgrade(&engine);
@@ -172,9 +172,14 @@ impl Compose {
         succeeded(&format!("docker compose {args:?}"), &output)
     }
 
+    /// Runs a line as a person would type it in this folder.
+    pub fn shell(&self, line: &str) -> Output {
+        self.engine.command("bash").current_dir(self.path()).args(["-euo", "pipefail", "-c", line]).output().unwrap()
+    }
+
     /// What the containers printed.
     pub fn logs(&self) -> String {
-        let output = self.command(&["logs", "--no-color", "--tail", "60"]).output().unwrap();
+        let output = self.command(&["logs", "--no-color", "--tail", "30"]).output().unwrap();
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -211,7 +216,9 @@ impl Compose {
     /// What of this project there is on the engine: containers, volumes and networks.
     pub fn left(&self) -> String {
         let label = format!("label=com.docker.compose.project={PROJECT}");
-        ["container", "volume", "network"].map(|kind| self.engine.run(&[kind, "ls", "--quiet", "--filter", &label])).concat()
+        ["container", "volume", "network"]
+            .map(|kind| self.engine.run(&[kind, "ls", "--quiet", "--filter", &label]))
+            .concat()
     }
 }
 

@@ -173,7 +173,8 @@ metadata: {name: marked, namespace: httpbin}
 spec:
   parentRefs: [{name: httpbin3, kind: Service, group: ''}]
   rules:
-  - backendRefs: [{name: httpbin3, port: 8000}]
+  - matches: [{path: {type: Exact, value: /get}}]
+    backendRefs: [{name: httpbin3, port: 8000}]
     filters: [{type: ResponseHeaderModifier, responseHeaderModifier: {set: [{name: x-edit, value: one}]}}]
 ";
 
