@@ -36,7 +36,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
 # volumes take their owner from.
 RUN mkdir -p /out/root/etc/ssl/certs /out/root/var/lib/waykeeper /out/root/etc/waykeeper \
  && cp /etc/ssl/certs/ca-certificates.crt /out/root/etc/ssl/certs/ \
- && install -d -m 0700 -o 65532 -g 65532 /out/root/var/lib/waykeeper/tls /out/root/var/lib/waykeeper/envoy
+ && install -d -m 0700 -o 65532 -g 65532 /out/root/var/lib/waykeeper/tls \
+      /out/root/var/lib/waykeeper/envoy /out/root/var/lib/waykeeper/server /out/root/var/lib/waykeeper/ca
 
 FROM scratch AS base
 COPY --from=build /out/root /

@@ -30,6 +30,8 @@ pub enum Command {
     Tunnel(Box<Tunnel>),
     /// Ask whether a running `waykeeper up` or `waykeeper tunnel` is ready: exit 0 when it is
     Health(Admin),
+    /// Make an authority, and a server's certificate and key, where they are missing: to try TLS out
+    Certificate(Certificate),
     /// Check manifests and exit: 0 when all are valid, 1 when one is not
     Validate {
         /// Manifests: files, or folders with all they hold
@@ -135,6 +137,23 @@ pub struct Tunnel {
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+/// `waykeeper certificate`.
+#[derive(Debug, Clone, Args)]
+pub struct Certificate {
+    /// The authority's own folder; nobody else need see its key
+    #[arg(long, env = "CERTIFICATE_AUTHORITY", value_name = "DIR")]
+    pub authority: PathBuf,
+    /// A name or address the certificate is to be good for
+    #[arg(long = "host", env = "CERTIFICATE_HOSTS", value_name = "HOST", value_delimiter = ',', required = true)]
+    pub hosts: Vec<String>,
+    /// A folder for server.pem and server.key
+    #[arg(long, env = "CERTIFICATE_OUT", value_name = "DIR")]
+    pub out: PathBuf,
+    /// A folder for ca.pem, for those who are to trust the server
+    #[arg(long, env = "CERTIFICATE_CA_OUT", value_name = "DIR")]
+    pub ca_out: PathBuf,
 }
 
 /// An admin address.

@@ -4,6 +4,7 @@ mod args;
 mod banner;
 mod become_program;
 mod carry;
+mod certificate;
 mod client;
 mod inspect;
 mod plan;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Up(up) => runtime.block_on(up::run(*up)).map(|()| ExitCode::SUCCESS),
         Command::Tunnel(tunnel) => runtime.block_on(carry::run(*tunnel)).map(|()| ExitCode::SUCCESS),
+        Command::Certificate(certificate) => certificate::run(&certificate).map(|()| ExitCode::SUCCESS),
         Command::Health(Admin { admin }) => Ok(runtime::health::ask(&admin)),
         Command::Become { .. } => unreachable!("handled above"),
         Command::Validate { paths } => Ok(validate::run(&paths)),

@@ -5,7 +5,7 @@ pub mod load;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -33,6 +33,12 @@ pub struct Engine {
     ours: bool,
 }
 
+/// A turn on this machine, with an engine that outlives it if another test waits for its own turn.
+pub fn turn() -> (MutexGuard<'static, ()>, Arc<Engine>) {
+    let engine = Engine::get();
+    (crate::turn(), engine)
+}
+
 impl Engine {
     /// The engine that runs, or one of our own, with the images built from this checkout.
     pub fn get() -> Arc<Engine> {
@@ -55,7 +61,7 @@ impl Engine {
     fn build(&self) {
         let made = self.command(root().join("scripts/images.sh")).current_dir(root()).status().unwrap();
         assert!(made.success(), "scripts/images.sh");
-        let all = ["memory", "standalone", "redis"].map(|profile| ["--profile", profile]).concat();
+        let all = ["memory", "standalone", "redis", "redis-tls"].map(|profile| ["--profile", profile]).concat();
         let built = self.docker().current_dir(root()).arg("compose").args(all).args(["build", "--quiet"]).output();
         succeeded("docker compose build", &built.unwrap());
     }

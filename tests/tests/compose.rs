@@ -5,10 +5,10 @@
 use std::time::Duration;
 
 use waykeeper_tests::docker::load::Load;
-use waykeeper_tests::docker::{Compose, get};
+use waykeeper_tests::docker::{Compose, get, turn};
 use waykeeper_tests::walkthrough::{assert_one_then_limited, assert_plain, assert_unauthorized, is_plain, with};
 use waykeeper_tests::waykeeper::CHANGE;
-use waykeeper_tests::{Curl, Reply, eventually, fresh_minute, turn};
+use waykeeper_tests::{Curl, Reply, eventually, fresh_minute};
 
 const KEY: &str = "api-key: mykey";
 /// How long a part may take to serve again once it is back.
@@ -199,6 +199,35 @@ fn walkthrough_000_with_counters_in_memory() {
         compose.run(&["restart", "ratelimit-memory"]);
         compose.healthy("ratelimit-memory");
     });
+}
+
+#[test]
+fn counters_in_a_redis_with_tls() {
+    let _turn = turn();
+    let compose = Compose::up("redis-tls");
+    limited_to_one_a_minute(&compose);
+    let key = compose.run(&[
+        "exec",
+        "-T",
+        "redis-tls",
+        "redis-cli",
+        "--tls",
+        "--cacert",
+        "/var/lib/waykeeper/ca/ca.pem",
+        "-h",
+        "redis-tls",
+        "RANDOMKEY",
+    ]);
+    assert!(key.contains("ratelimit-httpbin2"), "the counter is in Redis: {key}");
+    let plain = compose.command(&["exec", "-T", "redis-tls", "redis-cli", "-h", "redis-tls", "ping"]).output().unwrap();
+    assert!(!String::from_utf8_lossy(&plain.stdout).contains("PONG"), "Redis answers without TLS");
+}
+
+fn limited_to_one_a_minute(compose: &Compose) {
+    fresh_minute(Duration::from_secs(10));
+    compose.folder().apply_walkthrough("ratelimit-httpbin2");
+    limits_hold(&get("httpbin2"));
+    assert_eq!(get("httpbin3").send().status, 200);
 }
 
 #[test]

@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use waykeeper_tests::docker::Compose;
+use waykeeper_tests::docker::{Compose, turn};
 use waykeeper_tests::waykeeper::root;
-use waykeeper_tests::{eventually, fresh_minute, turn};
+use waykeeper_tests::{eventually, fresh_minute};
 
 const HEADING: &str = "## With Docker Compose";
 

@@ -4,8 +4,8 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use waykeeper_tests::docker::{Engine, IMAGES, TAG};
-use waykeeper_tests::{Folder, eventually, turn};
+use waykeeper_tests::docker::{Engine, IMAGES, TAG, turn};
+use waykeeper_tests::{Folder, eventually};
 
 /// What an engine itself puts into every container.
 const ENGINES: [&str; 6] = [".dockerenv", "dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
@@ -28,8 +28,7 @@ fn files(engine: &Engine, image: &str) -> Vec<(String, String, String)> {
 
 #[test]
 fn they_hold_a_binary_and_authorities_to_trust_and_nothing_else() {
-    let _turn = turn();
-    let engine = Engine::get();
+    let (_turn, engine) = turn();
     for name in IMAGES {
         let image = format!("waykeeper/{name}:{TAG}");
         let all = files(&engine, &image);
@@ -67,8 +66,7 @@ fn they_hold_a_binary_and_authorities_to_trust_and_nothing_else() {
 
 #[test]
 fn they_run_as_any_user_on_a_read_only_root_without_capabilities() {
-    let _turn = turn();
-    let engine = Engine::get();
+    let (_turn, engine) = turn();
     let bare = ["--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=12345:54321"];
     let bare = [&bare[..], &["--network=none", "--memory=128m", "--pids-limit=64"]].concat();
     for name in IMAGES {

@@ -132,7 +132,11 @@ pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     write().with_context(|| format!("writing {}", path.display()))
 }
 
-fn private_dir(dir: &Path) -> anyhow::Result<()> {
+/// Creates a folder for its owner only; one that exists is left as it is.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn private_dir(dir: &Path) -> anyhow::Result<()> {
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
     made.with_context(|| format!("creating {}", dir.display()))
 }
