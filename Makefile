@@ -8,7 +8,7 @@ export ENVOY ?= $(TOOLS)/envoy
 export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 
-.PHONY: help up test lint unit journeys golden fuzz bench tools tools-envoy tools-test clean
+.PHONY: help up test lint unit journeys golden fuzz bench images tools tools-envoy tools-test clean
 
 help: ## What there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -41,6 +41,12 @@ fuzz: ## Run every fuzz target for 20 seconds (scripts/fuzz.sh SECONDS TARGET fo
 bench: tools-envoy tools-test ## Requests per second and latency through the waypoint beside a bare Envoy
 	cargo build --release -p waykeeper
 	scripts/bench.sh
+
+images: ## Build the images, waykeeper/<name>:dev (PROFILE=dev builds quicker ones)
+	for name in extauth ratelimit waypoint waykeeper; do \
+	  DOCKER_BUILDKIT=1 docker build --target $$name --tag waykeeper/$$name:dev --build-arg PROFILE=$${PROFILE:-dist} \
+	    --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
+	done
 
 tools: tools-envoy tools-test
 
