@@ -223,6 +223,17 @@ fn counters_in_a_redis_with_tls() {
     assert!(!String::from_utf8_lossy(&plain.stdout).contains("PONG"), "Redis answers without TLS");
 }
 
+#[test]
+fn counters_in_a_redis_cluster() {
+    let _turn = turn();
+    let compose = Compose::up("redis-cluster");
+    limited_to_one_a_minute(&compose);
+    let nodes = ["redis-cluster-1", "redis-cluster-2", "redis-cluster-3"];
+    let keys =
+        nodes.map(|node| compose.run(&["exec", "-T", node, "redis-cli", "KEYS", "*ratelimit-httpbin2*"])).concat();
+    assert_eq!(keys.trim().lines().count(), 1, "one node holds the counter: {keys}");
+}
+
 fn limited_to_one_a_minute(compose: &Compose) {
     fresh_minute(Duration::from_secs(10));
     compose.folder().apply_walkthrough("ratelimit-httpbin2");
