@@ -9,7 +9,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 export RATELIMIT_PEER ?= $(TOOLS)/bin/ratelimit-peer
 
-.PHONY: help up test lint unit journeys golden fuzz bench tools tools-envoy tools-test clean
+.PHONY: help up test lint unit journeys golden fuzz bench images tools tools-envoy tools-test clean
 
 help: ## What there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,13 +43,19 @@ bench: tools-envoy tools-test ## Requests per second and latency through the way
 	cargo build --release -p waykeeper
 	scripts/bench.sh
 
+images: ## Build the images, waykeeper/<name>:dev (PROFILE=dev builds quicker ones)
+	for name in extauth ratelimit waypoint waykeeper; do \
+	  DOCKER_BUILDKIT=1 docker build --target $$name --tag waykeeper/$$name:dev --build-arg PROFILE=$${PROFILE:-dist} \
+	    --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
+	done
+
 tools: tools-envoy tools-test
 
 tools-envoy:
 	@scripts/tools.sh envoy
 
 tools-test:
-	@scripts/tools.sh envoy redis httpbin ratelimit-peer deny load
+	@scripts/tools.sh envoy redis httpbin ratelimit-peer deny load docker compose
 
 clean: ## Remove what was built and fetched
 	cargo clean

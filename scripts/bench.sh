@@ -13,7 +13,7 @@ work=$(mktemp -d) pids=()
 finish() { for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null && wait "$pid" 2>/dev/null; done; rm -rf "$work"; }
 trap finish EXIT
 
-cp examples/httpbin/*.yaml "$work"/
+cp -r examples/httpbin/. "$work"/
 "$waykeeper" up --sample --admin 127.0.0.1:15009 --envoy-concurrency 1 --log-level warn "$work" >"$work/out" 2>"$work/err" &
 pids+=($!)
 for _ in $(seq 300); do grep -q '^ready' "$work/out" && break; sleep 0.1; done

@@ -64,6 +64,29 @@ for tool in "$@"; do
       debian redis-server
       # The package starts a service; tests run servers of their own.
       ;;
+    docker)
+      # An engine that runs is enough; without one, tests start their own.
+      { docker info || command -v dockerd; } >/dev/null 2>&1 || debian docker.io
+      # Base images are made here where they cannot be pulled.
+      [ "${WAYKEEPER_IMAGES:-local}" = pull ] || command -v debootstrap >/dev/null || debian debootstrap
+      ;;
+    compose)
+      [ -x "$tools/docker/cli-plugins/docker-compose" ] && [ -x "$tools/docker/cli-plugins/docker-buildx" ] && continue
+      # What docker has already will do, if it is new enough for this file.
+      docker compose up --help 2>/dev/null | grep -q -- --wait-timeout && docker buildx version >/dev/null 2>&1 && continue
+      need go "install Go 1.24 or newer"
+      echo "tools: building Docker Compose 2.40.3 and Buildx 0.29.1"
+      plugins=$tools/docker/cli-plugins
+      mkdir -p "$plugins"
+      (
+        cd scripts/compose
+        export CGO_ENABLED=0
+        go build -trimpath -ldflags "-s -w -X github.com/docker/compose/v2/internal.Version=v2.40.3" \
+          -o "$plugins/docker-compose" github.com/docker/compose/v2/cmd
+        go build -trimpath -ldflags "-s -w -X github.com/docker/buildx/version.Version=v0.29.1" \
+          -o "$plugins/docker-buildx" github.com/docker/buildx/cmd/buildx
+      )
+      ;;
     load)
       command -v curl >/dev/null || debian curl
       command -v wrk >/dev/null || debian wrk

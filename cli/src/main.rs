@@ -3,6 +3,8 @@
 mod args;
 mod banner;
 mod become_program;
+mod carry;
+mod certificate;
 mod client;
 mod inspect;
 mod plan;
@@ -14,17 +16,12 @@ mod validate;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
-use crate::args::{Cli, Command};
+use crate::args::{Admin, Cli, Command};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match runtime::command_line::parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(runtime::EXIT_USAGE) } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     if let Command::Become { parent, command } = &cli.command {
         eprintln!("waykeeper: {:#}", become_program::run(*parent, command));
@@ -39,6 +36,9 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Up(up) => runtime.block_on(up::run(*up)).map(|()| ExitCode::SUCCESS),
+        Command::Tunnel(tunnel) => runtime.block_on(carry::run(*tunnel)).map(|()| ExitCode::SUCCESS),
+        Command::Certificate(certificate) => certificate::run(&certificate).map(|()| ExitCode::SUCCESS),
+        Command::Health(Admin { admin }) => Ok(runtime::health::ask(&admin)),
         Command::Become { .. } => unreachable!("handled above"),
         Command::Validate { paths } => Ok(validate::run(&paths)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),

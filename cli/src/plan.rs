@@ -21,7 +21,7 @@ pub fn plan(snapshot: &Snapshot, translation: &Translation, trust_domain: &str) 
             }
         }
     }
-    Plan { bindings, identities: identities(snapshot, trust_domain) }
+    Plan { bindings, published: BTreeMap::new(), identities: identities(snapshot, trust_domain) }
 }
 
 /// The loopback addresses of a Service.
@@ -45,7 +45,7 @@ fn target(
 ) -> Target {
     match translation.services.get(name) {
         Some(Enrolment::Waypoint(gateway)) => match translation.gateways.get(gateway).and_then(|g| g.address) {
-            Some(address) => Target::Waypoint(address),
+            Some(address) => Target::Waypoint(address.into()),
             None => Target::Refuse(format!("its waypoint {gateway} has no PROXY listener")),
         },
         // Meant for a waypoint that is not there. Going around it would skip every policy.

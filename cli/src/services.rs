@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use api::Snapshot;
 use runtime::{Gate, Shutdown};
 use tokio::sync::watch;
-use tunnel::{Plan, Target, Tunnel};
+use tunnel::{Endpoint, Plan, Target, Tunnel};
 use waypoint::Handle;
 use waypoint_translate::Translation;
 
@@ -123,7 +123,8 @@ fn via(translation: &Translation, target: &Target) -> String {
         Target::Direct(_) => "direct".to_owned(),
         Target::Refuse(why) => format!("refused: {why}"),
         Target::Waypoint(at) => {
-            let gateway = translation.gateways.iter().find(|(_, output)| output.address == Some(*at));
+            let gateway =
+                translation.gateways.iter().find(|(_, output)| output.address.map(Endpoint::from).as_ref() == Some(at));
             gateway.map_or_else(|| format!("waypoint at {at}"), |(name, _)| format!("waypoint {name}"))
         }
     }

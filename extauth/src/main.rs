@@ -4,8 +4,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::Parser as _;
-use clap::error::ErrorKind;
 
 use extauth::settings::{Cli, Command};
 use provider::{FolderSettings, Provider, StatusBoard};
@@ -15,16 +13,14 @@ use runtime::{Admin, Listener, Readiness, Shutdown, Tasks};
 const DRAIN: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match runtime::command_line::parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            let asked = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
-            return ExitCode::from(if asked { 0 } else { runtime::EXIT_USAGE });
-        }
+        Err(code) => return code,
     };
-    if let Some(Command::Validate { paths }) = &cli.command {
-        return extauth::validate::validate(paths, &mut std::io::stdout());
+    match &cli.command {
+        Some(Command::Validate { paths }) => return extauth::validate::validate(paths, &mut std::io::stdout()),
+        Some(Command::Health { admin }) => return runtime::health::ask(admin),
+        None => {}
     }
     let done = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

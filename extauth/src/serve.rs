@@ -37,7 +37,8 @@ pub async fn serve(
     let options = GrpcOptions {
         health_services: vec!["ext-auth".to_owned(), SERVICE.to_owned()],
         descriptors: vec![DESCRIPTORS],
-        tls: None,
+
+        ..GrpcOptions::default()
     };
     let compiler = Arc::new(Compiler::new(&settings.user_id_header));
     let followed = follow(compiler, authority.clone(), snapshots, board, gate);

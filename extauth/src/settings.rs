@@ -8,6 +8,9 @@ use api::gloo::auth_config::{HeaderUse, check_header_name};
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 
+/// Where the admin port is unless told otherwise.
+const ADMIN: &str = "127.0.0.1:9091";
+
 /// Settings of the service itself, wherever it runs.
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
@@ -36,7 +39,7 @@ pub struct Cli {
     #[arg(long, env = "EXTAUTH_GRPC", default_value = "127.0.0.1:8083", value_name = "ADDR")]
     pub grpc: Addr,
     /// Where to serve health, metrics and log level
-    #[arg(long, env = "EXTAUTH_ADMIN", default_value = "127.0.0.1:9091", value_name = "ADDR")]
+    #[arg(long, env = "EXTAUTH_ADMIN", default_value = ADMIN, value_name = "ADDR")]
     pub admin: Addr,
     /// Settings of the service itself
     #[command(flatten)]
@@ -54,6 +57,12 @@ pub enum Command {
         /// Files or folders of manifests
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
+    },
+    /// Asks a running server whether it is ready: exits with 0 when it is
+    Health {
+        /// Its admin address
+        #[arg(long, env = "EXTAUTH_ADMIN", default_value = ADMIN, value_name = "ADDR")]
+        admin: Addr,
     },
 }
 

@@ -37,7 +37,16 @@ enum Command {
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
+    /// Asks a running server whether it is ready; exits 0 when it is.
+    Health {
+        /// Its admin address.
+        #[arg(long, env = "RATELIMIT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
+        admin: Addr,
+    },
 }
+
+/// Where the admin port is unless told otherwise.
+const ADMIN: &str = "127.0.0.1:8080";
 
 #[derive(Debug, Args)]
 struct Serve {
@@ -48,7 +57,7 @@ struct Serve {
     #[arg(long, env = "RATELIMIT_GRPC", default_value = "127.0.0.1:8081", value_name = "ADDR")]
     grpc: Addr,
     /// Where to serve /livez, /readyz, /metrics, /logging and /rlconfig.
-    #[arg(long, env = "RATELIMIT_ADMIN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
+    #[arg(long, env = "RATELIMIT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
     admin: Addr,
     #[command(flatten)]
     redis: RedisArgs,
@@ -95,9 +104,13 @@ fn main() -> ExitCode {
     if std::env::args_os().len() == 1 && env::is_meant(&vars) {
         return in_place(&vars);
     }
-    let cli = Cli::parse();
+    let cli: Cli = match runtime::command_line::parse() {
+        Ok(cli) => cli,
+        Err(code) => return code,
+    };
     match cli.command {
         Some(Command::Validate { paths }) => validate(&paths),
+        Some(Command::Health { admin }) => runtime::health::ask(&admin),
         None if cli.serve.paths.is_empty() => {
             complain("no manifests to read: name at least one file or folder; see --help");
             complain(

@@ -6,7 +6,9 @@
 //! way → a deadline → abort.
 
 pub mod admin;
+pub mod command_line;
 pub mod grpc;
+pub mod health;
 pub mod listen;
 pub mod readiness;
 pub mod shutdown;

@@ -6,9 +6,11 @@
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::print_stdout)]
 
 pub mod curl;
+pub mod docker;
 pub mod parts;
 pub mod raw;
 pub mod wait;
+pub mod walkthrough;
 pub mod waykeeper;
 
 pub use curl::{Curl, Reply};

@@ -24,29 +24,33 @@ pub fn root() -> PathBuf {
 
 /// A folder of manifests.
 #[derive(Debug)]
-pub struct Folder(TempDir);
+pub struct Folder {
+    path: PathBuf,
+    _owned: Option<TempDir>,
+}
 
 impl Folder {
     /// An empty one.
     pub fn empty() -> Folder {
-        Folder(TempDir::new().unwrap())
+        let owned = TempDir::new().unwrap();
+        Folder { path: owned.path().to_owned(), _owned: Some(owned) }
+    }
+
+    /// One that is there already.
+    pub fn at(path: &Path) -> Folder {
+        Folder { path: path.to_owned(), _owned: None }
     }
 
     /// A copy of `examples/httpbin`.
     pub fn example() -> Folder {
         let folder = Folder::empty();
-        for entry in fs::read_dir(root().join("examples/httpbin")).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|e| e == "yaml") {
-                fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
-            }
-        }
+        copy_all(&root().join("examples/httpbin"), folder.path());
         folder
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        self.0.path()
+        &self.path
     }
 
     /// `kubectl apply -f - <<EOF`: writes a file the way an editor saves it.
@@ -82,6 +86,19 @@ impl Folder {
     /// Deletes one file.
     pub fn delete(&self, name: &str) {
         fs::remove_file(self.path().join(name)).unwrap();
+    }
+}
+
+/// Copies the manifests under `from`, and the folders they are in.
+pub fn copy_all(from: &Path, to: &Path) {
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, copy) = entry.map(|entry| (entry.path(), to.join(entry.file_name()))).unwrap();
+        if path.is_dir() {
+            fs::create_dir_all(&copy).unwrap();
+            copy_all(&path, &copy);
+        } else if path.extension().is_some_and(|e| e == "yaml") {
+            fs::copy(&path, copy).unwrap();
+        }
     }
 }
 

@@ -10,15 +10,6 @@ use tokio::time::timeout;
 use crate::counters::Reason;
 use crate::plan::Endpoint;
 
-/// Connects to `address` within `limit`.
-pub(crate) async fn to_address(address: SocketAddr, limit: Duration) -> Result<TcpStream, Reason> {
-    match timeout(limit, TcpStream::connect(address)).await {
-        Ok(Ok(stream)) => Ok(stream),
-        Ok(Err(error)) => Err(reason(&error)),
-        Err(_) => Err(Reason::ConnectTimeout),
-    }
-}
-
 /// Connects to the endpoint whose turn it is, or to the next that answers: as
 /// long as nothing has been sent, another endpoint is as good.
 pub(crate) async fn to_one_of(

@@ -67,11 +67,12 @@ async fn reach(binding: &Binding, peer: SocketAddr) -> Result<TcpStream, Reason>
     // One plan for the whole decision: target and identity belong together.
     let plan = binding.plans.borrow().clone();
     let limit = binding.limits.connect_timeout;
-    match plan.bindings.get(&binding.address) {
+    let service = plan.service(binding.address);
+    match plan.bindings.get(&service) {
         Some(Target::Waypoint(waypoint)) => {
             // Without its identity a caller would count as anonymous: better not at all.
-            let head = header::write(peer, binding.address, plan.identity(peer.ip())).map_err(|_| Reason::Identity)?;
-            let mut stream = connect::to_address(*waypoint, limit).await?;
+            let head = header::write(peer, service, plan.identity(peer.ip())).map_err(|_| Reason::Identity)?;
+            let mut stream = connect::to_one_of(std::slice::from_ref(waypoint), 0, binding.address, limit).await?;
             tune(&stream);
             match timeout(limit, stream.write_all(&head)).await {
                 Ok(Ok(())) => Ok(stream),

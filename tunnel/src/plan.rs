@@ -9,12 +9,29 @@ use std::net::{IpAddr, SocketAddr};
 pub struct Plan {
     /// A listener for each address (a Service's VIP and port) and its target.
     pub bindings: BTreeMap<SocketAddr, Target>,
+    /// More listeners, each of which stands for a service's address: what connects
+    /// to one is treated as if it had connected to the other. This is how services
+    /// are published on addresses that are not their own.
+    pub published: BTreeMap<SocketAddr, SocketAddr>,
     /// SPIFFE ids by source address, as `spiffe://<trust domain>/ns/<ns>/sa/<sa>`.
     /// A source that is not here calls without an identity.
     pub identities: BTreeMap<IpAddr, String>,
 }
 
 impl Plan {
+    /// Every address to listen on.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
+        self.bindings.keys().chain(self.published.keys().filter(|at| !self.bindings.contains_key(at))).copied()
+    }
+
+    /// The service's address that a listener stands for.
+    pub fn service(&self, listener: SocketAddr) -> SocketAddr {
+        if self.bindings.contains_key(&listener) {
+            return listener;
+        }
+        self.published.get(&listener).copied().unwrap_or(listener)
+    }
+
     /// The identity of whoever calls from `source`; never an empty one.
     pub fn identity(&self, source: IpAddr) -> Option<&str> {
         self.identities.get(&source.to_canonical()).map(String::as_str).filter(|identity| !identity.is_empty())
@@ -25,20 +42,26 @@ impl Plan {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// To this PROXY protocol listener of a waypoint, behind a header.
-    Waypoint(SocketAddr),
+    Waypoint(Endpoint),
     /// To one of these endpoints in turn, without a header.
     Direct(Vec<Endpoint>),
     /// Reset, for the reason given.
     Refuse(String),
 }
 
-/// One endpoint of a service.
+/// Where to connect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
     /// An IP address or a host name, which is looked up for every connection.
     pub host: String,
     /// The port.
     pub port: u16,
+}
+
+impl From<SocketAddr> for Endpoint {
+    fn from(address: SocketAddr) -> Self {
+        Self { host: address.ip().to_string(), port: address.port() }
+    }
 }
 
 impl fmt::Display for Endpoint {

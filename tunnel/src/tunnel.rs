@@ -1,6 +1,6 @@
 //! The tunnel: keeps the listeners what the plan says they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -163,12 +163,13 @@ impl Tunnel {
     /// not touched, nor is any connection. Says whether all are bound.
     fn apply(&self, plan: &Plan, shared: &Shared, listeners: &mut JoinSet<()>) -> bool {
         let mut bindings = self.bindings.lock();
-        bindings.retain(|address, _| plan.bindings.contains_key(address));
+        let wanted: BTreeSet<SocketAddr> = plan.addresses().collect();
+        bindings.retain(|address, _| wanted.contains(address));
         let mut all_bound = true;
-        for address in plan.bindings.keys() {
-            let state = bindings.entry(*address).or_insert_with(|| self.unbound(*address));
+        for address in wanted {
+            let state = bindings.entry(address).or_insert_with(|| self.unbound(address));
             let Err(before) = &state.bound else { continue };
-            match listen(*address) {
+            match listen(address) {
                 Ok(listener) => state.bound = Ok(start(listener, &state.binding, shared, listeners)),
                 Err(why) => {
                     all_bound = false;

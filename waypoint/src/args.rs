@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 use waypoint::Listen;
@@ -33,27 +33,47 @@ pub enum Command {
         translate: Translate,
     },
     /// Print the bootstrap with which to start a Gateway's Envoy
-    Bootstrap {
-        /// The Gateway, as NAMESPACE/NAME
-        #[arg(long, value_parser = gateway)]
-        gateway: api::Name,
-        /// Where the Envoy's own admin is to listen
-        #[arg(long, default_value = "127.0.0.1:19000")]
-        envoy_admin: Addr,
-        #[command(flatten)]
-        listen: ListenArgs,
+    Bootstrap(Box<BootstrapArgs>),
+    /// Ask a running server whether it is ready: exit 0 when it is
+    Health {
+        /// Its admin address
+        #[arg(long, env = "WAYPOINT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
+        admin: Addr,
     },
+}
+
+/// Where the admin port is unless told otherwise.
+const ADMIN: &str = "127.0.0.1:9979";
+
+/// Settings of a bootstrap.
+#[derive(Debug, Args)]
+pub struct BootstrapArgs {
+    /// The Gateway, as NAMESPACE/NAME
+    #[arg(long, env = "WAYPOINT_GATEWAY", value_parser = gateway, value_name = "NAMESPACE/NAME")]
+    pub gateway: api::Name,
+    /// Where the Envoy's own admin is to listen
+    #[arg(long, env = "ENVOY_ADMIN", default_value = "127.0.0.1:19000", value_name = "ADDR")]
+    pub envoy_admin: Addr,
+    /// Where the Envoy is to connect for xDS [default: the address of --grpc]
+    #[arg(long, env = "WAYPOINT_XDS", value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub xds: Option<(String, u16)>,
+    /// A folder to write the bootstrap to, and copies of all the files it names but no other
+    #[arg(long, env = "WAYPOINT_OUT", value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    #[command(flatten)]
+    pub listen: ListenArgs,
 }
 
 /// Settings of the server.
 #[derive(Debug, Args)]
 pub struct Serve {
     /// Files or folders of manifests, followed as they change
+    #[arg(env = "WAYPOINT_PATHS", value_delimiter = ':', value_name = "PATH")]
     pub paths: Vec<PathBuf>,
     #[command(flatten)]
     pub listen: ListenArgs,
     /// Where to serve health, metrics and /config
-    #[arg(long, env = "WAYPOINT_ADMIN", default_value = "127.0.0.1:9979", value_name = "ADDR")]
+    #[arg(long, env = "WAYPOINT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
     pub admin: Addr,
     #[command(flatten)]
     pub translate: Translate,
@@ -102,11 +122,23 @@ pub struct Translate {
     /// The rate-limit service
     #[arg(long, env = "WAYPOINT_RATELIMIT", value_name = "ADDR", value_parser = target)]
     pub ratelimit: Option<GrpcTarget>,
+    /// Where the Envoys' PROXY listeners bind. Whoever reaches one may claim any identity
+    #[arg(long, env = "WAYPOINT_BIND", value_enum, default_value_t = Bind::Loopback)]
+    pub bind: Bind,
     /// The mesh's trust domain
     #[arg(long, env = "WAYPOINT_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
     #[command(flatten)]
     pub asking: AskingArgs,
+}
+
+/// Where PROXY listeners bind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Bind {
+    /// 127.0.0.1: what feeds the Envoy is in its pod
+    Loopback,
+    /// All addresses: what feeds the Envoy comes over a network
+    Any,
 }
 
 impl ListenArgs {
@@ -142,6 +174,10 @@ impl Translate {
             trust_domain: self.trust_domain.clone(),
             limits: self.asking.limits(),
             trusted_proxies: self.asking.trusted_proxies.clone(),
+            bind: match self.bind {
+                Bind::Loopback => waypoint_translate::Bind::Loopback,
+                Bind::Any => waypoint_translate::Bind::Any,
+            },
             ..waypoint_translate::Settings::default()
         }
     }
@@ -162,10 +198,15 @@ fn target(text: &str) -> Result<GrpcTarget, String> {
     if let Ok(addr) = text.parse::<SocketAddr>() {
         return Ok(GrpcTarget::Tcp { host: addr.ip().to_string(), port: addr.port() });
     }
-    let wrong = || format!("{text:?} is not an address; write host:port or unix:PATH");
+    let (host, port) = host_and_port(text).map_err(|why| format!("{why} or unix:PATH"))?;
+    Ok(GrpcTarget::Tcp { host, port })
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let wrong = || format!("{text:?} is not an address; write host:port");
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     let port = port.parse().map_err(|_| wrong())?;
-    if host.is_empty() { Err(wrong()) } else { Ok(GrpcTarget::Tcp { host: host.to_owned(), port }) }
+    if host.is_empty() { Err(wrong()) } else { Ok((host.to_owned(), port)) }
 }
 
 #[cfg(test)]

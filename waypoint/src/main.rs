@@ -7,28 +7,25 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use clap::Parser as _;
 use provider::{FolderSettings, Provider, StatusBoard};
 use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks, telemetry};
 use waypoint::ControlPlane;
 use waypoint_translate::{AdsServer, BootstrapSettings};
 
-use crate::args::{Cli, Command, ListenArgs, Serve, Translate};
+use crate::args::{BootstrapArgs, Cli, Command, Serve, Translate};
 
 /// How long tasks may take to finish once asked to.
 const STOPPING: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli: Cli = match runtime::command_line::parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(runtime::EXIT_USAGE) } else { ExitCode::SUCCESS };
-        }
+        Err(code) => return code,
     };
     let result = match cli.command {
         Some(Command::Validate { paths, translate }) => Ok(validate(&paths, &translate)),
-        Some(Command::Bootstrap { gateway, envoy_admin, listen }) => bootstrap(&gateway, &envoy_admin, &listen),
+        Some(Command::Bootstrap(settings)) => bootstrap(&settings),
+        Some(Command::Health { admin }) => Ok(runtime::health::ask(&admin)),
         None if cli.serve.paths.is_empty() => {
             eprintln!("waypoint: name at least one file or folder of manifests; see waypoint --help");
             return ExitCode::from(runtime::EXIT_USAGE);
@@ -114,15 +111,23 @@ fn validate(paths: &[std::path::PathBuf], translate: &Translate) -> ExitCode {
     if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
-fn bootstrap(gateway: &api::Name, admin: &Addr, listen: &ListenArgs) -> anyhow::Result<ExitCode> {
+fn bootstrap(settings: &BootstrapArgs) -> anyhow::Result<ExitCode> {
+    let (gateway, listen) = (&settings.gateway, &settings.listen);
     let ads = match (&listen.grpc, listen.open_tls_dir()?) {
         (Addr::Unix(path), _) => AdsServer::Unix(path.display().to_string()),
         (Addr::Tcp(addr), Some(tls)) => {
-            let files = tls.client(gateway)?;
+            let mut files = tls.client(gateway)?;
+            if let Some(out) = &settings.out {
+                files = files.copy_to(out)?;
+            }
+            let (host, port) = settings.xds.clone().unwrap_or_else(|| (addr.ip().to_string(), addr.port()));
+            // A name is checked against the certificate as it is; for an address there is a name to go by.
+            let named = settings.xds.is_some() && host.parse::<std::net::IpAddr>().is_err();
+            let other = listen.tls_host.first().cloned().unwrap_or_else(|| "localhost".to_owned());
             AdsServer::Tls {
-                host: addr.ip().to_string(),
-                port: addr.port(),
-                server_name: listen.tls_host.first().cloned().unwrap_or_else(|| "localhost".to_owned()),
+                server_name: if named { host.clone() } else { other },
+                host,
+                port,
                 certificate: files.cert.display().to_string(),
                 key: files.key.display().to_string(),
                 ca: files.ca.display().to_string(),
@@ -132,10 +137,14 @@ fn bootstrap(gateway: &api::Name, admin: &Addr, listen: &ListenArgs) -> anyhow::
             bail!("give --tls-dir DIR, the folder with this Gateway's certificate, or --grpc unix:PATH")
         }
     };
-    let admin = match admin {
+    let admin = match &settings.envoy_admin {
         Addr::Unix(path) => waypoint_translate::Admin::Unix(path.display().to_string()),
         Addr::Tcp(addr) => waypoint_translate::Admin::Tcp(*addr),
     };
-    println!("{:#}", waypoint_translate::bootstrap(gateway, &BootstrapSettings { admin, ads }));
+    let text = format!("{:#}\n", waypoint_translate::bootstrap(gateway, &BootstrapSettings { admin, ads }));
+    match &settings.out {
+        Some(out) => waypoint::tls::write_private(&out.join("bootstrap.json"), &text)?,
+        None => print!("{text}"),
+    }
     Ok(ExitCode::SUCCESS)
 }

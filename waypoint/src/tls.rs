@@ -38,11 +38,7 @@ impl TlsDir {
     /// # Errors
     /// When a file cannot be read or written.
     pub fn open(dir: &Path, hosts: &[String]) -> anyhow::Result<TlsDir> {
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(dir)
-            .with_context(|| format!("creating {}", dir.display()))?;
+        private_dir(dir)?;
         let this = TlsDir(dir.to_owned());
         if !this.path("ca.pem").exists() || !this.path("ca.key").exists() {
             let key = KeyPair::generate().context("generating the authority's key")?;
@@ -98,17 +94,51 @@ impl TlsDir {
 
     /// Writes the key first and moves both into place, so that a certificate never stands without its key.
     fn save(&self, name: &str, certificate: &str, key: &str) -> anyhow::Result<()> {
-        for (file, text) in [(format!("{name}.key"), key), (format!("{name}.pem"), certificate)] {
-            let (path, partial) = (self.path(&file), self.path(&format!(".{file}")));
-            let write = || {
-                let mut open = std::fs::OpenOptions::new();
-                open.write(true).create(true).truncate(true).mode(0o600).open(&partial)?.write_all(text.as_bytes())?;
-                std::fs::rename(&partial, &path)
-            };
-            write().with_context(|| format!("writing {}", path.display()))?;
-        }
-        Ok(())
+        write_private(&self.path(&format!("{name}.key")), key)?;
+        write_private(&self.path(&format!("{name}.pem")), certificate)
     }
+}
+
+impl ClientFiles {
+    /// Copies the files to `dir`, which is created for its owner only: an Envoy that
+    /// may read them there need not see the authority's key.
+    ///
+    /// # Errors
+    /// When a file cannot be read or written.
+    pub fn copy_to(&self, dir: &Path) -> anyhow::Result<ClientFiles> {
+        private_dir(dir)?;
+        let copy = |from: &Path, name: &str| {
+            let text = std::fs::read_to_string(from).with_context(|| format!("reading {}", from.display()))?;
+            let to = dir.join(name);
+            write_private(&to, &text).map(|()| to)
+        };
+        let (key, ca) = (copy(&self.key, "client.key")?, copy(&self.ca, "ca.pem")?);
+        Ok(ClientFiles { cert: copy(&self.cert, "client.pem")?, key, ca })
+    }
+}
+
+/// Writes a file that only its owner may read, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let mut partial = path.as_os_str().to_owned();
+    partial.push(".part");
+    let write = || {
+        let mut open = std::fs::OpenOptions::new();
+        open.write(true).create(true).truncate(true).mode(0o600).open(&partial)?.write_all(text.as_bytes())?;
+        std::fs::rename(&partial, path)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Creates a folder for its owner only; one that exists is left as it is.
+///
+/// # Errors
+/// When it cannot be created.
+pub fn private_dir(dir: &Path) -> anyhow::Result<()> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.with_context(|| format!("creating {}", dir.display()))
 }
 
 fn params(common_name: &str, names: &[String]) -> anyhow::Result<CertificateParams> {
@@ -142,5 +172,9 @@ mod tests {
         for entry in std::fs::read_dir(&dir).unwrap() {
             assert_eq!(entry.unwrap().metadata().unwrap().permissions().mode() & 0o777, 0o600);
         }
+        let copies = files.copy_to(&dir.join("for-envoy")).unwrap();
+        assert_eq!(std::fs::read(&copies.cert).unwrap(), before);
+        assert_eq!(std::fs::metadata(&copies.key).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.join("for-envoy")).unwrap().count(), 3, "and no authority's key");
     }
 }

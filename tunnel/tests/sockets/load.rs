@@ -49,7 +49,7 @@ async fn exchange(mut stream: TcpStream, sends: usize, receives: usize) {
 async fn sixty_four_mebibytes_pass_both_ways_at_once_unchanged() {
     let (waypoint, address) = listener().await;
     let vip = free(2).await;
-    let running = Running::start(plan([(vip, Target::Waypoint(address))]), Limits::default()).await;
+    let running = Running::start(plan([(vip, Target::Waypoint(address.into()))]), Limits::default()).await;
     let caller = connect(vip).await;
     let mut target = accept(&waypoint).await;
     read_header(&mut target).await;
@@ -62,7 +62,7 @@ async fn two_thousand_connections_at_once_each_get_their_own_answer() {
     const MANY: usize = 2000;
     let (waypoint, address) = listener().await;
     let vip = free(2).await;
-    let running = Running::start(plan([(vip, Target::Waypoint(address))]), Limits::default()).await;
+    let running = Running::start(plan([(vip, Target::Waypoint(address.into()))]), Limits::default()).await;
     tokio::spawn(async move {
         loop {
             let (mut stream, _) = waypoint.accept().await.unwrap();

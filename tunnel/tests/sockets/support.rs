@@ -1,6 +1,5 @@
 //! A tunnel under test, what it leads to, and what calls it: real sockets on loopback.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,7 +45,7 @@ impl Running {
 }
 
 pub fn plan(bindings: impl IntoIterator<Item = (SocketAddr, Target)>) -> Plan {
-    Plan { bindings: bindings.into_iter().collect(), identities: BTreeMap::new() }
+    Plan { bindings: bindings.into_iter().collect(), ..Plan::default() }
 }
 
 /// An address no one listens on.

@@ -16,7 +16,7 @@ fn client_ip() -> IpAddr {
 async fn waypoint() -> (tokio::net::TcpListener, SocketAddr, Running) {
     let (waypoint, address) = listener().await;
     let vip = free(2).await;
-    let mut plan = plan([(vip, Target::Waypoint(address))]);
+    let mut plan = plan([(vip, Target::Waypoint(address.into()))]);
     plan.identities.insert(client_ip(), CLIENT.to_owned());
     plan.identities.insert("127.0.10.5".parse().unwrap(), String::new());
     plan.identities.insert("127.0.10.6".parse().unwrap(), "x".repeat(5000));
@@ -119,9 +119,29 @@ async fn echo_of(stream: &mut tokio::net::TcpStream, expected: &[u8]) {
 async fn without_its_waypoint_a_service_resets_and_says_why() {
     let vip = free(2).await;
     let nobody = free(3).await;
-    let running = Running::start(plan([(vip, Target::Waypoint(nobody))]), Limits::default()).await;
+    let running = Running::start(plan([(vip, Target::Waypoint(nobody.into()))]), Limits::default()).await;
     let mut caller = connect(vip).await;
     assert!(read_to_end(&mut caller).await.is_err());
     assert_eq!(running.status(vip).failed, [(Reason::ConnectRefused, 1)]);
     assert_eq!(running.status(vip).connections, 0);
+}
+
+#[tokio::test]
+async fn a_published_address_is_told_to_it_as_the_services_own_and_goes_with_the_plan() {
+    let (waypoint, vip, running) = waypoint().await;
+    let mut plan = (*running.plans.borrow().clone()).clone();
+    let published = free(1).await;
+    plan.published.insert(published, vip);
+    running.plan(plan.clone()).await;
+    let caller = connect(published).await;
+    let header = read_header(&mut accept(&waypoint).await).await;
+    assert_eq!(header.addresses, Some((caller.local_addr().unwrap(), vip)));
+
+    // The service is gone: its published address is one that nobody serves, and lets nothing through.
+    plan.bindings.clear();
+    running.plan(plan.clone()).await;
+    assert!(read_to_end(&mut connect(published).await).await.is_err());
+    plan.published.clear();
+    running.plan(plan).await;
+    assert!(tokio::net::TcpStream::connect(published).await.is_err());
 }
