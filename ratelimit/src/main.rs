@@ -89,9 +89,9 @@ impl Serve {
             store: match self.redis.clone() {
                 None => StoreSettings::Memory { counters: self.counters },
                 Some(url) => StoreSettings::Redis(Box::new(RedisSettings {
-                    url,
                     prefix: self.redis_prefix.clone(),
                     budget: Duration::from_millis(self.redis_budget_ms),
+                    ..RedisSettings::new(url)
                 })),
             },
         }

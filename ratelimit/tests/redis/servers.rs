@@ -1,0 +1,151 @@
+//! Redis processes of our own, each ended with its test, and what all tests do with them.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::{Duration, Instant};
+
+use api::gloo::rate_limit_config::Unit;
+use ratelimit::config::CounterId;
+use ratelimit::request::Change;
+use ratelimit::store::redis::{RedisSettings, RedisUrl};
+use ratelimit::store::{CountPolicy, CounterStore as _, Hit, Redis, StoreError};
+use ratelimit::window::{Limit, Moment};
+use runtime::Shutdown;
+
+pub const NOW: Moment = Moment(1_000_000_020_000);
+
+/// A process that ends with its test.
+pub struct Server {
+    pub process: Child,
+    pub port: u16,
+}
+
+impl Server {
+    /// A `redis-server` in `dir` with these arguments besides.
+    pub fn start(dir: &Path, port: u16, args: &[&str]) -> Server {
+        let started = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
+            .args(args)
+            .current_dir(dir)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let process = started.unwrap_or_else(|error| panic!("redis-server: {error}; apt-get install redis-server"));
+        Server { process, port }
+    }
+
+    /// A plain one on TCP, ready.
+    pub async fn plain(dir: &Path) -> Server {
+        let server = Server::start(dir, free_port(), &[]);
+        until("redis-server answers", async || server.cli(&["PING"]) == "PONG").await;
+        server
+    }
+
+    /// What `redis-cli` prints.
+    pub fn cli(&self, args: &[&str]) -> String {
+        let port = self.port.to_string();
+        let out = Command::new("redis-cli").args(["-p", &port]).args(args).output().unwrap();
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    }
+
+    /// Sends `STOP` or `CONT`.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.process.id().to_string()]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// The keys, each of which must end within a day.
+    pub fn keys_that_end(&self) -> Vec<String> {
+        let keys: Vec<String> = self.cli(&["--scan"]).lines().map(str::to_owned).collect();
+        for key in &keys {
+            let left: i64 = self.cli(&["PTTL", key]).parse().unwrap();
+            assert!((1..=80_000).contains(&left) || left == -2, "{key}: {left}");
+        }
+        keys
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A port that is free, as is the one 10,000 above it, which a Cluster's node uses;
+/// both below those that the system hands out by itself.
+pub fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let first = 11_000 + (std::process::id() % 80) as u16 * 100;
+    for _ in 0..9000 {
+        let port = 11_000 + (first - 11_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 9000;
+        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
+        if free(port) && free(port + 10_000) {
+            return port;
+        }
+    }
+    panic!("no free port");
+}
+
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(Instant::now() < deadline, "not within 30 s: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// A busy machine may be slow; the tests that measure time choose a budget themselves.
+pub fn settings(url: &str) -> RedisSettings {
+    RedisSettings { budget: Duration::from_secs(2), ..RedisSettings::new(url.parse::<RedisUrl>().unwrap()) }
+}
+
+/// A handle whose driver runs until `shutdown`.
+pub fn open(settings: RedisSettings, shutdown: &Shutdown) -> Redis {
+    let (redis, driver) = Redis::new(settings).unwrap();
+    tokio::spawn(driver.run(shutdown.clone(), || ()));
+    redis
+}
+
+pub async fn opened(settings: RedisSettings, shutdown: &Shutdown) -> Redis {
+    let redis = open(settings, shutdown);
+    until("connected", async || redis.is_up()).await;
+    redis
+}
+
+pub fn hit(counter: u128, change: Change) -> Hit<'static> {
+    hit_in(Unit::Minute, counter, change)
+}
+
+pub fn hit_in(unit: Unit, counter: u128, change: Change) -> Hit<'static> {
+    let limit = Limit::new(1, unit).unwrap();
+    // Spread over the digest's upper half too, as real ones are.
+    let (counter, window) = (CounterId(counter << 64 | counter), limit.window(NOW.secs()));
+    Hit { config: "ns.name", counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
+}
+
+pub async fn count(redis: &Redis, counter: u128) -> Result<u64, StoreError> {
+    redis.hit(&[hit(counter, Change::Add(1))], NOW).await.map(|counts| counts[0])
+}
+
+/// So many tasks over all `handles`, each with `hits` on counter 1 and as many on one of its own:
+/// how many of the first came to no more than `limit`.
+pub async fn admitted(handles: &[Redis], tasks: usize, hits: usize, limit: u64) -> usize {
+    let mut clients = tokio::task::JoinSet::new();
+    for client in 0..tasks {
+        let redis = handles[client % handles.len()].clone();
+        clients.spawn(async move {
+            let mut admitted = 0;
+            for n in 1..=hits {
+                let other = hit(1000 + client as u128, Change::Add(1));
+                let counts = redis.hit(&[hit(1, Change::Add(1)), other], NOW).await.unwrap();
+                assert_eq!(counts[1], n as u64);
+                admitted += usize::from(counts[0] <= limit);
+            }
+            admitted
+        });
+    }
+    clients.join_all().await.into_iter().sum()
+}

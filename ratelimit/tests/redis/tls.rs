@@ -1,0 +1,90 @@
+//! Encrypted connections: whom we trust, and who we are.
+
+use std::path::{Path, PathBuf};
+
+use ratelimit::store::Redis;
+use ratelimit::store::redis::{RedisSettings, Tls};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use runtime::Shutdown;
+
+use super::servers::*;
+
+/// An authority, and certificates signed by it, as files in `dir`.
+fn certificates(dir: &Path, names: &[&str]) -> PathBuf {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    std::fs::write(dir.join("ca.pem"), certificate.pem()).unwrap();
+    let issuer = Issuer::new(params, key);
+    for name in names {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec![(*name).to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+        std::fs::write(dir.join(format!("{name}.pem")), certificate.pem()).unwrap();
+        std::fs::write(dir.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    }
+    dir.join("ca.pem")
+}
+
+fn over_tls(port: u16, tls: Tls) -> RedisSettings {
+    let plain = settings(&format!("rediss://127.0.0.1:{port}"));
+    RedisSettings { url: plain.url.clone().with_tls(tls), ..plain }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_a_server_we_trust_is_used_and_it_sees_our_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = certificates(dir.path(), &["127.0.0.1", "elsewhere", "client"]);
+    let start = |name: &str| {
+        let port = free_port();
+        let (cert, key) = (format!("{name}.pem"), format!("{name}.key"));
+        let port_text = port.to_string();
+        let args = [
+            "--tls-port",
+            &port_text,
+            "--tls-cert-file",
+            &cert,
+            "--tls-key-file",
+            &key,
+            "--tls-ca-cert-file",
+            "ca.pem",
+        ];
+        let mut server = Server::start(dir.path(), 0, &args);
+        server.port = port;
+        server
+    };
+    let (server, elsewhere) = (start("127.0.0.1"), start("elsewhere"));
+    let shutdown = Shutdown::new();
+    let client = Some((dir.path().join("client.pem"), dir.path().join("client.key")));
+    let trusted = Tls { ca: Some(ca), client, check_hostname: true };
+
+    let good = opened(over_tls(server.port, trusted.clone()), &shutdown).await;
+    assert_eq!(count(&good, 1).await, Ok(1));
+    let unchecked = Tls { check_hostname: false, ..trusted.clone() };
+    let lax = opened(over_tls(elsewhere.port, unchecked.clone()), &shutdown).await;
+    assert_eq!(count(&lax, 1).await, Ok(1));
+
+    let other = tempfile::tempdir().unwrap();
+    let other_ca = certificates(other.path(), &[]);
+    let refused: Vec<Redis> = [
+        over_tls(elsewhere.port, trusted.clone()),
+        over_tls(server.port, Tls { client: None, ..trusted.clone() }),
+        over_tls(server.port, Tls { ca: None, ..trusted.clone() }),
+        over_tls(server.port, Tls { ca: Some(other_ca), ..unchecked }),
+        settings(&format!("127.0.0.1:{}", server.port)),
+    ]
+    .into_iter()
+    .map(|settings| open(settings, &shutdown))
+    .collect();
+    // Long enough for each to have tried: a handle that connects does so before this one.
+    let late = opened(over_tls(server.port, trusted.clone()), &shutdown).await;
+    for n in 0..50 {
+        assert!(count(&late, n).await.is_ok());
+        assert!(refused.iter().all(|redis| !redis.is_up()));
+    }
+
+    let missing = Tls { ca: Some(dir.path().join("nothing.pem")), ..trusted };
+    let wrong = Redis::new(over_tls(server.port, missing)).unwrap_err().to_string();
+    assert!(wrong.contains("nothing.pem"), "{wrong}");
+    shutdown.begin();
+}
