@@ -13,6 +13,7 @@ use super::servers::*;
 fn certificates(dir: &Path, names: &[&str]) -> PathBuf {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "the authority");
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let certificate = params.self_signed(&key).unwrap();
     std::fs::write(dir.join("ca.pem"), certificate.pem()).unwrap();
