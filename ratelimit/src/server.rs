@@ -14,8 +14,8 @@ use tonic::service::Routes;
 
 use crate::config::{AUTHOR, Configs, Index, Outcome, Scope};
 use crate::service::{SERVICE_NAME, Service};
-use crate::settings::{Settings, StoreSettings};
-use crate::store::{Memory, Redis, Store};
+use crate::settings::{COUNTERS, Settings, StoreSettings};
+use crate::store::{Memory, Redis, Resilient, Store};
 use crate::window::{Clock, SystemClock};
 use crate::{debug, meters};
 
@@ -81,9 +81,12 @@ pub fn build_with_clock(
         }
         StoreSettings::Redis(settings) => {
             let gate = readiness.gate(format!("redis at {}", settings.url));
+            let on_failure = settings.on_failure;
             let (redis, driver) = Redis::new(*settings)?;
-            tasks.spawn("ratelimit-redis", driver.run(shutdown, || gate.open()));
-            Store::Redis(redis)
+            tasks.spawn("ratelimit-redis", driver.run(shutdown.clone(), || gate.open()));
+            let store = Resilient::new(redis, on_failure, COUNTERS);
+            tasks.spawn("ratelimit-sweep", sweep(store.local().clone(), clock.clone(), shutdown));
+            Store::Redis(store)
         }
     };
     let admin = debug::routes(index.clone());

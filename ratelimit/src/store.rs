@@ -2,6 +2,7 @@
 
 pub mod memory;
 pub mod redis;
+pub mod resilient;
 
 use std::future::Future;
 
@@ -13,6 +14,7 @@ use crate::window::{Limit, Moment, Window};
 
 pub use memory::Memory;
 pub use redis::Redis;
+pub use resilient::{OnStoreFailure, Resilient};
 
 /// A change to one counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,8 +77,8 @@ pub enum StoreError {
 pub enum Store {
     /// In this process.
     Memory(std::sync::Arc<Memory>),
-    /// In Redis.
-    Redis(Redis),
+    /// In Redis, with an answer of our own while it fails.
+    Redis(Resilient<Redis>),
 }
 
 impl CounterStore for Store {

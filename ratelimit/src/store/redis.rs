@@ -26,7 +26,7 @@ use futures_util::future::join_all;
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CountPolicy, CounterStore, Counts, Hit, StoreError};
+use super::{CountPolicy, CounterStore, Counts, Hit, OnStoreFailure, StoreError};
 use crate::algorithm::Algorithm;
 use crate::request::Change;
 use crate::window::{Limit, Moment};
@@ -58,6 +58,8 @@ pub struct RedisSettings {
     pub budget: Duration,
     /// What is kept together in a Cluster.
     pub together: Together,
+    /// What is answered while it fails. (Not by a [`Redis`], but by [`super::Resilient`] around it.)
+    pub on_failure: OnStoreFailure,
     /// Another Redis for counters whose window is a second or less.
     pub per_second: Option<Box<RedisSettings>>,
 }
@@ -76,7 +78,14 @@ impl RedisSettings {
     /// The defaults for the Redis at `url`.
     pub fn new(url: RedisUrl) -> Self {
         let budget = Duration::from_millis(50);
-        Self { url, prefix: "waykeeper:".to_owned(), budget, together: Together::default(), per_second: None }
+        Self {
+            url,
+            prefix: "waykeeper:".to_owned(),
+            budget,
+            together: Together::default(),
+            on_failure: OnStoreFailure::default(),
+            per_second: None,
+        }
     }
 }
 

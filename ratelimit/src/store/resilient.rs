@@ -4,9 +4,11 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{CounterStore, Counts, Memory, StoreError};
-use crate::plan::Hit;
-use crate::window::UnixSecs;
+use smallvec::SmallVec;
+
+use super::{CounterStore, Counts, Hit, Memory, StoreError};
+use crate::algorithm::Algorithm;
+use crate::window::Moment;
 
 /// What is answered while a store fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,7 +70,7 @@ impl<S: CounterStore> Resilient<S> {
 }
 
 impl<S: CounterStore> CounterStore for Resilient<S> {
-    async fn hit(&self, hits: &[Hit<'_>], now: UnixSecs) -> Result<Counts, StoreError> {
+    async fn hit(&self, hits: &[Hit<'_>], now: Moment) -> Result<Counts, StoreError> {
         let error = match self.store.hit(hits, now).await {
             Ok(counts) => {
                 self.note(false);
@@ -82,11 +84,23 @@ impl<S: CounterStore> CounterStore for Resilient<S> {
             OnStoreFailure::Allow => Ok(Counts::from_elem(0, hits.len())),
             OnStoreFailure::Deny => Ok(Counts::from_elem(u64::MAX, hits.len())),
             OnStoreFailure::Local { replicas } => {
-                let counts = self.local.hit(hits, now).await?;
+                let shares: SmallVec<[Hit<'_>; 4]> = hits.iter().map(|hit| share(hit, replicas)).collect();
+                let counts = self.local.hit(&shares, now).await?;
                 Ok(counts.into_iter().map(|count| for_all(count, replicas)).collect())
             }
         }
     }
+}
+
+/// The same hit on what one of `replicas` may let through.
+fn share<'h>(hit: &Hit<'h>, replicas: NonZeroU32) -> Hit<'h> {
+    let mut limit = hit.limit;
+    if let Algorithm::TokenBucket { burst } = limit.algorithm() {
+        let burst = NonZeroU32::new(burst.get().div_ceil(replicas.get())).unwrap_or(NonZeroU32::MIN);
+        limit = limit.by(Algorithm::TokenBucket { burst });
+    }
+    limit.requests_per_unit = limit.requests_per_unit.div_ceil(replicas.get());
+    Hit { limit, ..*hit }
 }
 
 /// What `count` hits here stand for when all replicas get as many: more than a
@@ -108,14 +122,17 @@ mod tests {
     use super::*;
     use crate::config::CounterId;
     use crate::request::Change;
+    use crate::store::CountPolicy;
     use crate::window::Limit;
+
+    const NOW: Moment = Moment(60_000);
 
     /// Fails while it is told to.
     #[derive(Clone, Default)]
     struct Shaky(Arc<Mutex<Option<StoreError>>>);
 
     impl CounterStore for Shaky {
-        async fn hit(&self, hits: &[Hit<'_>], _: UnixSecs) -> Result<Counts, StoreError> {
+        async fn hit(&self, hits: &[Hit<'_>], _: Moment) -> Result<Counts, StoreError> {
             match &*self.0.lock() {
                 Some(error) => Err(error.clone()),
                 None => Ok(Counts::from_elem(7, hits.len())),
@@ -124,8 +141,9 @@ mod tests {
     }
 
     fn hit(change: Change) -> Hit<'static> {
-        let window = Limit::new(1, api::gloo::rate_limit_config::Unit::Minute).unwrap().window(UnixSecs(60));
-        Hit { config: "ns.name", counter: CounterId(1), window, change }
+        let limit = Limit::new(10, api::gloo::rate_limit_config::Unit::Minute).unwrap();
+        let (counter, window) = (CounterId(1), limit.window(NOW.secs()));
+        Hit { config: "ns.name", counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
     }
 
     #[tokio::test]
@@ -141,12 +159,12 @@ mod tests {
             let store = Resilient::new(shaky.clone(), on_failure, 100);
             let hits = [hit(Change::Add(1)), hit(Change::Add(1))];
             let good = Ok(Counts::from_slice(&[7, 7]));
-            assert_eq!(store.hit(&hits, UnixSecs(60)).await, good);
+            assert_eq!(store.hit(&hits, NOW).await, good);
             *shaky.0.lock() = Some(StoreError::Late);
-            assert_eq!(store.hit(&hits, UnixSecs(60)).await, expected);
+            assert_eq!(store.hit(&hits, NOW).await, expected);
             assert!(store.is_failing());
             *shaky.0.lock() = None;
-            assert_eq!(store.hit(&hits, UnixSecs(60)).await, good);
+            assert_eq!(store.hit(&hits, NOW).await, good);
             assert!(!store.is_failing());
         }
     }

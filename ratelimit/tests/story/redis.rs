@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use ratelimit::store::redis::{RedisSettings, RedisUrl};
 use ratelimit::store::Redis;
+use ratelimit::store::redis::{RedisSettings, RedisUrl};
 use runtime::Shutdown;
 
 /// A redis-server of our own on a Unix socket, ended with the test.
