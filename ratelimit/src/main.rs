@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use provider::{FolderSettings, Provider, StatusBoard};
 use ratelimit::config::{Configs, Scope, WeightScope};
 use ratelimit::settings::{COUNTERS, DOMAINS, Settings, StoreSettings};
-use ratelimit::store::redis::{RedisSettings, RedisUrl};
+use ratelimit::store::redis::RedisArgs;
 use runtime::telemetry::TelemetryArgs;
 use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks};
 
@@ -48,15 +48,8 @@ struct Serve {
     /// Where to serve /livez, /readyz, /metrics, /logging and /rlconfig.
     #[arg(long, env = "RATELIMIT_ADMIN", default_value = "127.0.0.1:8080", value_name = "ADDR")]
     admin: Addr,
-    /// Redis to count in: redis://, rediss:// or unix:PATH; else counters are in memory.
-    #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
-    redis: Option<RedisUrl>,
-    /// What all keys in Redis begin with.
-    #[arg(long, env = "REDIS_PREFIX", default_value = "waykeeper:", value_name = "TEXT")]
-    redis_prefix: String,
-    /// How long a request may wait for Redis, in milliseconds.
-    #[arg(long, env = "REDIS_BUDGET_MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000), value_name = "MS")]
-    redis_budget_ms: u64,
+    #[command(flatten)]
+    redis: RedisArgs,
     /// The most counters to keep in memory.
     #[arg(long, env = "RATELIMIT_COUNTERS", default_value_t = COUNTERS, value_name = "N")]
     counters: usize,
@@ -79,22 +72,18 @@ enum Weights {
 }
 
 impl Serve {
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> anyhow::Result<Settings> {
+        Ok(Settings {
             domains: self.domains.clone(),
             weights: match self.weight_scope {
                 Weights::Config => WeightScope::Config,
                 Weights::Request => WeightScope::Request,
             },
-            store: match self.redis.clone() {
+            store: match self.redis.settings()? {
                 None => StoreSettings::Memory { counters: self.counters },
-                Some(url) => StoreSettings::Redis(Box::new(RedisSettings {
-                    prefix: self.redis_prefix.clone(),
-                    budget: Duration::from_millis(self.redis_budget_ms),
-                    ..RedisSettings::new(url)
-                })),
+                Some(settings) => StoreSettings::Redis(Box::new(settings)),
             },
-        }
+        })
     }
 }
 
@@ -126,7 +115,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let admin = Listener::bind(&args.admin).await?;
 
     let board = StatusBoard::new();
-    let settings = args.settings();
+    let settings = args.settings()?;
     let provider = Provider::folder(args.paths, FolderSettings::default(), board.clone(), shutdown.clone()).await?;
     let mut tasks = Tasks::new(shutdown.clone());
     let server = ratelimit::build(settings, provider.watch(), board, &readiness, &mut tasks)?;

@@ -7,6 +7,7 @@
 //! any time: Envoy then lets pass or not, as its owner told it.
 
 mod access;
+mod args;
 mod asking;
 mod batch;
 mod cluster;
@@ -38,6 +39,7 @@ use node::{Node, Source};
 use url::Topology;
 
 pub use access::{Login, Place, Tls};
+pub use args::{Answer, RedisArgs, Tag};
 pub use driver::Driver;
 pub use parts::RedisParts;
 pub use url::RedisUrl;
@@ -210,7 +212,8 @@ impl Pool {
                     ask_as: settings.url.sentinel_access(),
                     access: access.clone(),
                 };
-                let (node, lane) = Node::new(Source::Sentinel(sentinel::Watch::new(sentinels)), budget, at, None);
+                let (node, lane) =
+                    Node::new(Source::Sentinel(Box::new(sentinel::Watch::new(sentinels))), budget, at, None);
                 (Route::One(lane), Task::Node(Box::new(node)))
             }
             Topology::Cluster(seeds) => {

@@ -1,14 +1,19 @@
 //! A Cluster of three masters and three replicas.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use api::gloo::rate_limit_config::Unit;
+use futures_util::future::join_all;
+use ratelimit::algorithm::Algorithm;
 use ratelimit::request::Change;
-use ratelimit::store::CounterStore as _;
 use ratelimit::store::redis::{RedisSettings, Together};
+use ratelimit::store::{CounterStore as _, Hit};
+use ratelimit::window::Limit;
 use runtime::Shutdown;
 
 use super::servers::*;
@@ -92,6 +97,15 @@ async fn hits_are_exact_over_slots_and_while_a_slot_moves() {
     assert_eq!(keys(&nodes), 41);
     let spread = nodes.iter().filter(|node| is_master(node) && node.cli(&["DBSIZE"]) != "0").count();
     assert_eq!(spread, 3, "the counters of one config are on all nodes");
+
+    // Other algorithms are as exact: the tokens do not come back in the time this takes.
+    let bucket = Algorithm::TokenBucket { burst: NonZeroU32::new(30).unwrap() };
+    let limit = Limit::new(30, Unit::Day).unwrap().by(bucket);
+    let tokens = (0..100).map(|n| {
+        let redis = handles[n % 2].clone();
+        async move { redis.hit(&[Hit { limit, ..hit(7, Change::Add(1)) }], NOW).await.unwrap()[0] <= 30 }
+    });
+    assert_eq!(join_all(tokens).await.into_iter().filter(|passes| *passes).count(), 30);
 
     // In one slot with the config as tag: on one node, in one step.
     let together = RedisSettings { together: Together::Config, prefix: "t:".to_owned(), ..settings(&url(&nodes)) };

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod cluster;
+mod failures;
 mod sentinel;
 mod servers;
 mod single;

@@ -56,12 +56,12 @@ impl Server {
         assert!(sent.unwrap().success());
     }
 
-    /// The keys, each of which must end within a day.
+    /// The keys, each of which must end.
     pub fn keys_that_end(&self) -> Vec<String> {
         let keys: Vec<String> = self.cli(&["--scan"]).lines().map(str::to_owned).collect();
         for key in &keys {
             let left: i64 = self.cli(&["PTTL", key]).parse().unwrap();
-            assert!((1..=80_000).contains(&left) || left == -2, "{key}: {left}");
+            assert!(left > 0 || left == -2, "{key}: {left}");
         }
         keys
     }

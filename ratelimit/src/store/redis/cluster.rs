@@ -15,6 +15,7 @@ use redis::{AsyncConnectionConfig, RedisError, Value};
 use runtime::Shutdown;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::access::{Access, Place};
@@ -101,8 +102,10 @@ impl Router {
         let mut next = Instant::now();
         let mut last = None::<Instant>;
         let mut complained = false;
+        let mut again = tokio::time::interval(AGAIN);
+        again.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let again = (!self.held.is_empty() || connected.is_some()).then_some(AGAIN);
+            let waiting = !self.held.is_empty() || connected.is_some();
             tokio::select! {
                 found = async { match &mut asking { Some(asking) => asking.await, None => std::future::pending().await } } => {
                     asking = None;
@@ -131,7 +134,7 @@ impl Router {
                     }
                     next = next.min(last.map_or_else(Instant::now, |last| last + REFRESH_SOON));
                 }
-                () = async { match again { Some(again) => tokio::time::sleep(again).await, None => std::future::pending().await } } => {
+                _ = again.tick(), if waiting => {
                     self.try_again();
                     if self.map.load().is_up() && let Some(connected) = connected.take() {
                         connected();

@@ -53,7 +53,7 @@ pub(super) enum Source {
     /// It is always this one.
     Fixed(Access, Place),
     /// Sentinels say which.
-    Sentinel(Watch),
+    Sentinel(Box<Watch>),
 }
 
 /// What a node of a Cluster tells the router.
@@ -97,7 +97,8 @@ impl Node {
         let mut connected = Some(connected);
         let mut breaker = Breaker::default();
         let mut complained = false;
-        while !shutdown.is_begun() && !(self.letters.is_closed() && self.letters.is_empty()) {
+        let over = |letters: &mpsc::Receiver<Letter>| letters.is_closed() && letters.is_empty();
+        while !shutdown.is_begun() && !over(&self.letters) {
             let connection = tokio::select! {
                 connection = connect(&mut self.source, &self.script, self.budget) => connection,
                 () = shutdown.begun() => break,

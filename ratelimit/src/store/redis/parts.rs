@@ -124,7 +124,7 @@ impl RedisUrl {
 }
 
 /// `password` or `user:password`, taken as it is.
-fn login_of(auth: &Redacted) -> Option<Login> {
+pub(super) fn login_of(auth: &Redacted) -> Option<Login> {
     let text = std::str::from_utf8(auth.expose()).ok()?;
     let (user, password) = match text.split_once(':') {
         Some((user, password)) => (Some(user), password),
