@@ -96,7 +96,7 @@ async fn a_server_that_was_made_a_replica_is_left_until_it_is_master_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acl_user_on_a_unix_socket_needs_its_password_and_no_more_than_scripts() {
     let dir = tempfile::tempdir().unwrap();
-    let may = "on >se:cr@et ~rl:* +eval +evalsha +script|load +ping +client +select +incrby +decrby +get +pexpire";
+    let may = "on >se:cr@et ~rl:* +evalsha +script|load +ping +get +set +incrby +decrby +hmget +hset +pexpire +time";
     let mut acl = vec!["--unixsocket", "redis.sock", "--user", "default", "off", "--user", "limiter"];
     acl.extend(may.split(' '));
     let _server = Server::start(dir.path(), 0, &acl);
