@@ -98,7 +98,8 @@ async fn a_failover_asked_for_and_one_forced_by_a_hanging_master_are_followed_wi
     .await;
     let since = Instant::now();
     until("followed again", async || count(&handles[0], 5).await.is_ok()).await;
-    assert!(since.elapsed() < Duration::from_millis(1500), "{:?}", since.elapsed());
+    // A second, and as much again for a busy machine.
+    assert!(since.elapsed() < Duration::from_millis(2000), "{:?}", since.elapsed());
     assert!(longest < budget * 2, "{longest:?}");
     second.signal("CONT");
     for server in [&first, &second] {

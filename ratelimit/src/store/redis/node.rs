@@ -32,6 +32,8 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 const CONNECT: Duration = Duration::from_secs(1);
 /// The same where there may be another to try.
 const CONNECT_ONE_OF: Duration = Duration::from_millis(400);
+/// Masters that Sentinels name, tried at once.
+const MOST_CANDIDATES: usize = 4;
 /// The least time a PING is given.
 const PING: Duration = Duration::from_millis(20);
 
@@ -200,18 +202,32 @@ async fn connect(source: &mut Source, script: &Script, budget: Duration) -> Resu
     match source {
         Source::Fixed(access, place) => open(access.client(place)?, script, budget, CONNECT, false).await,
         Source::Sentinel(watch) => {
-            let mut why = "no Sentinel names a master".to_owned();
-            for place in watch.candidates() {
-                match open(watch.access().client(&place)?, script, budget, CONNECT_ONE_OF, true).await {
-                    Ok(connection) => {
-                        info!(master = %place, "found");
-                        watch.connected_to(place);
-                        return Ok(connection);
+            let candidates = watch.candidates();
+            let access = watch.access().clone();
+            // All at once, since one that hangs takes its time; the likeliest that is a master counts.
+            let attempt = async {
+                let access = &access;
+                let opened = candidates.into_iter().map(|place| async move {
+                    let client = access.client(&place)?;
+                    Ok((open(client, script, budget, CONNECT_ONE_OF, true).await?, place))
+                });
+                let mut opened = futures_util::stream::iter(opened).buffered(MOST_CANDIDATES);
+                let mut why = "no Sentinel names a master".to_owned();
+                while let Some(opened) = opened.next().await {
+                    match opened {
+                        Ok(opened) => return Ok(opened),
+                        Err(error) => why = error,
                     }
-                    Err(error) => why = error,
                 }
-            }
-            Err(why)
+                Err(why)
+            };
+            let (connection, place) = tokio::select! {
+                opened = attempt => opened?,
+                () = watch.changed() => return Err("the Sentinels changed their minds".to_owned()),
+            };
+            info!(master = %place, "found");
+            watch.connected_to(place);
+            Ok(connection)
         }
     }
 }

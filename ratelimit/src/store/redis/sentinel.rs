@@ -79,21 +79,27 @@ impl Watch {
         self.current = Some(place);
     }
 
-    /// Returns when the likeliest master is another than the one we are
-    /// connected to, or, if we are not, when anything has changed.
+    /// Returns when a later failover made another the master than the one we
+    /// are connected to, or, if we are not, when anything has changed.
     pub(super) async fn changed(&mut self) {
         loop {
             if self.votes.changed().await.is_err() {
                 return std::future::pending().await;
             }
-            let first = ranked(&self.votes.borrow_and_update()).into_iter().next();
-            match (&self.current, first) {
-                (Some(current), Some(first)) if *current == first => {}
-                (Some(_), None) => {}
-                _ => return,
+            let Some(current) = &self.current else { return };
+            if is_outdated(current, &self.votes.borrow_and_update()) {
+                return;
             }
         }
     }
+}
+
+/// Whether another was made master after `current`. That some still name
+/// another, while a failover is under way, is no reason to leave.
+fn is_outdated(current: &Place, votes: &HashMap<usize, Vote>) -> bool {
+    let latest = votes.values().map(|vote| vote.epoch).max();
+    let mut of_latest = votes.values().filter(|vote| Some(vote.epoch) == latest);
+    !votes.is_empty() && !of_latest.any(|vote| vote.master == *current)
 }
 
 /// By epoch, then by how many say so.
@@ -170,5 +176,13 @@ mod tests {
         assert_eq!(of(&[vote(1, 7), vote(1, 7), vote(2, 8)]), [8, 7]);
         assert_eq!(of(&[vote(1, 8), vote(1, 7), vote(1, 7)]), [7, 8]);
         assert_eq!(of(&[]), [0u16; 0]);
+
+        let outdated = |votes: &[Vote]| {
+            let current = Place::Tcp("h".to_owned(), 7);
+            is_outdated(&current, &votes.iter().cloned().enumerate().collect())
+        };
+        assert!(outdated(&[vote(1, 7), vote(1, 7), vote(2, 8)]));
+        assert!(!outdated(&[vote(1, 7), vote(1, 8), vote(1, 8)]));
+        assert!(!outdated(&[]));
     }
 }
