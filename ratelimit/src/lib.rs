@@ -12,9 +12,11 @@
 //! are.
 
 pub mod algorithm;
+pub mod check;
 pub mod config;
 pub mod debug;
 pub mod decide;
+pub mod explain;
 pub mod limits;
 pub mod meters;
 pub mod plan;

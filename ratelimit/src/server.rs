@@ -8,16 +8,18 @@ use arc_swap::ArcSwap;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use provider::StatusBoard;
 use runtime::grpc::GrpcOptions;
-use runtime::{Gate, Listener, Readiness, Shutdown, Tasks};
+use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::config::{AUTHOR, Configs, Index, Outcome, Scope};
+use crate::explain::book::Book;
+use crate::explain::http::Desk;
 use crate::service::{SERVICE_NAME, Service};
 use crate::settings::{Settings, StoreSettings};
 use crate::store::{Memory, Redis, Store};
 use crate::window::{Clock, SystemClock};
-use crate::{debug, meters};
+use crate::{debug, explain, meters};
 
 /// The schema of the service, for gRPC reflection; made by `examples/generate_descriptors.rs`.
 const DESCRIPTORS: &[u8] = include_bytes!("gen/ratelimit.bin");
@@ -30,8 +32,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub struct Server {
     /// The gRPC service.
     pub routes: Routes,
-    /// What it adds to the admin port.
+    /// What it adds to any admin port; [`Server::pages`] knows more.
     pub admin: axum::Router,
+    desk: Desk,
 }
 
 /// Builds the service and spawns what keeps it going on `tasks`.
@@ -87,11 +90,19 @@ pub fn build_with_clock(
         }
     };
     let admin = debug::routes(index.clone());
-    let service = RateLimitServiceServer::new(Service::new(index, store, clock));
-    Ok(Server { routes: Routes::new(service), admin })
+    let (store, book) = (Arc::new(store), Arc::new(Book::default()));
+    let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
+    let service = RateLimitServiceServer::new(Service::new(index, store, clock).noting(book));
+    Ok(Server { routes: Routes::new(service), admin, desk })
 }
 
 impl Server {
+    /// What it adds to the admin port at `admin`: beside [`Self::admin`] the pages that explain, and those
+    /// that reset counters if only people on this machine can reach it.
+    pub fn pages(&self, admin: &Addr) -> axum::Router {
+        self.admin.clone().merge(explain::http::routes(self.desk.clone(), admin))
+    }
+
     /// Serves gRPC, with health under `ratelimit` and the service's full name.
     ///
     /// # Errors

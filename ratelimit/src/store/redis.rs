@@ -7,6 +7,7 @@
 
 mod batch;
 mod driver;
+mod scan;
 mod url;
 
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CountPolicy, CounterStore, Counts, Hit, StoreError};
+use super::{CountPolicy, CounterStore, Counts, Found, Hit, StoreError};
 use crate::algorithm::Algorithm;
+use crate::config::rule::CounterId;
 use crate::request::Change;
 use crate::window::{Limit, Moment};
 
@@ -55,6 +57,7 @@ pub struct Redis {
     up: Arc<AtomicBool>,
     prefix: Arc<str>,
     budget: Duration,
+    scanner: scan::Scanner,
 }
 
 /// One request's hits.
@@ -87,7 +90,9 @@ impl Redis {
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
         let up = Arc::new(AtomicBool::new(false));
         let driver = Driver::new(&settings, receiver, up.clone())?;
-        Ok((Redis { jobs: sender, up, prefix: settings.prefix.into(), budget: settings.budget }, driver))
+        let scanner = scan::Scanner(driver.client());
+        let redis = Redis { jobs: sender, up, prefix: settings.prefix.into(), budget: settings.budget, scanner };
+        Ok((redis, driver))
     }
 
     /// Whether there is a working connection.
@@ -95,27 +100,59 @@ impl Redis {
         self.up.load(Ordering::Acquire)
     }
 
-    fn op(&self, hit: &Hit<'_>, now: Moment) -> Op {
+    /// Up to `most` counters in use, of configs whose ids begin with `config`, whoever counted them.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn found(&self, config: &str, most: usize) -> Result<Vec<Found>, StoreError> {
+        self.scanner.scan(&self.prefix, config, most).await
+    }
+
+    /// Forgets the counters of `hits`; how many of them were known.
+    ///
+    /// # Errors
+    /// When Redis does not answer; some may be forgotten then.
+    pub async fn forget(&self, hits: &[Hit<'_>]) -> Result<usize, StoreError> {
+        self.scanner.forget(&hits.iter().map(|hit| self.key(hit)).collect::<Vec<_>>()).await
+    }
+
+    /// The same for counters found.
+    ///
+    /// # Errors
+    /// When Redis does not answer; some may be forgotten then.
+    pub async fn forget_found(&self, found: &[Found]) -> Result<usize, StoreError> {
+        self.scanner.forget(&found.iter().map(|one| one.key.clone()).collect::<Vec<_>>()).await
+    }
+
+    fn key(&self, hit: &Hit<'_>) -> String {
         // The config is there for people; the digest alone tells counters apart.
         let mut key = format!("{}{}:{:032x}", self.prefix, hit.config, hit.counter.0);
-        let spread = Duration::from_millis(hit.counter.0 as u64 % SPREAD_MILLIS);
+        if hit.limit.algorithm() == Algorithm::FixedWindow {
+            key.push_str(&format!(":{}", hit.window.start.0));
+        }
+        key
+    }
+
+    fn op(&self, hit: &Hit<'_>, now: Moment) -> Op {
         let matters = match hit.limit.algorithm() {
-            Algorithm::FixedWindow => {
-                key.push_str(&format!(":{}", hit.window.start.0));
-                hit.window.left(now.secs())
-            }
+            Algorithm::FixedWindow => hit.window.left(now.secs()),
             Algorithm::SlidingWindow => 2 * hit.limit.length(),
             Algorithm::TokenBucket { burst } => hit.limit.refill(burst.get().into()),
         };
         Op {
-            key,
+            key: self.key(hit),
             change: hit.change,
-            ttl: matters + GRACE + spread,
+            ttl: matters + GRACE + spread(hit.counter),
             limit: hit.limit,
             policy: hit.policy,
             shadow: hit.shadow,
         }
     }
+}
+
+/// By how much a counter outlives its window, beside [`GRACE`].
+fn spread(counter: CounterId) -> Duration {
+    Duration::from_millis(counter.0 as u64 % SPREAD_MILLIS)
 }
 
 impl CounterStore for Redis {

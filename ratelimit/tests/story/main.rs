@@ -3,6 +3,7 @@
 
 mod algorithms;
 mod cases;
+mod explain;
 mod model;
 mod redis;
 mod service;

@@ -57,6 +57,11 @@ impl Driver {
         Ok(Driver { client, script: super::batch::script(), jobs, up, budget: settings.budget, at })
     }
 
+    /// How to connect to the same Redis.
+    pub(super) fn client(&self) -> Client {
+        self.client.clone()
+    }
+
     /// Runs until `shutdown` begins, then answers what is still waiting; `connected` is called once, the first time there is
     /// a connection.
     ///
