@@ -20,6 +20,7 @@ pub mod explain;
 pub mod limits;
 pub mod meters;
 pub mod plan;
+pub mod quota;
 pub mod request;
 pub mod server;
 pub mod service;

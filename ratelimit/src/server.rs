@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use api::Snapshot;
 use arc_swap::ArcSwap;
+use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use provider::StatusBoard;
 use runtime::grpc::GrpcOptions;
@@ -15,6 +16,7 @@ use tonic::service::Routes;
 use crate::config::{AUTHOR, Configs, Index, Outcome, Scope};
 use crate::explain::book::Book;
 use crate::explain::http::Desk;
+use crate::quota::service::{Quotas, SERVICE_NAME as QUOTA_SERVICE_NAME};
 use crate::service::{SERVICE_NAME, Service};
 use crate::settings::{Settings, StoreSettings};
 use crate::store::{Memory, Redis, Store};
@@ -92,8 +94,11 @@ pub fn build_with_clock(
     let admin = debug::routes(index.clone());
     let (store, book) = (Arc::new(store), Arc::new(Book::default()));
     let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
+    let quotas = Quotas::new(index.clone(), clock.clone(), tasks.shutdown().clone());
+    tasks.spawn("ratelimit-quotas", quotas.clone().run());
     let service = RateLimitServiceServer::new(Service::new(index, store, clock).noting(book));
-    Ok(Server { routes: Routes::new(service), admin, desk })
+    let routes = Routes::new(service).add_service(RateLimitQuotaServiceServer::new(quotas));
+    Ok(Server { routes, admin, desk })
 }
 
 impl Server {
@@ -109,7 +114,7 @@ impl Server {
     /// When the listener fails.
     pub async fn serve(self, listener: Listener, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
         let options = GrpcOptions {
-            health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned()],
+            health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned(), QUOTA_SERVICE_NAME.to_owned()],
             descriptors: vec![DESCRIPTORS],
             ..GrpcOptions::default()
         };

@@ -90,7 +90,7 @@ impl Redis {
         let (sender, receiver) = mpsc::channel(MOST_WAITING);
         let up = Arc::new(AtomicBool::new(false));
         let driver = Driver::new(&settings, receiver, up.clone())?;
-        let scanner = scan::Scanner(driver.client());
+        let scanner = scan::Scanner(Arc::new(driver.client()));
         let redis = Redis { jobs: sender, up, prefix: settings.prefix.into(), budget: settings.budget, scanner };
         Ok((redis, driver))
     }

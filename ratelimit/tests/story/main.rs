@@ -5,6 +5,7 @@ mod algorithms;
 mod cases;
 mod explain;
 mod model;
+mod quota;
 mod redis;
 mod service;
 mod support;

@@ -1,6 +1,7 @@
 //! What counters Redis holds, for people who look; never part of answering a request.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
@@ -20,7 +21,7 @@ const MOST_STEPS: usize = 400;
 
 /// Looks on a connection of its own, so that no request waits for it.
 #[derive(Clone)]
-pub(super) struct Scanner(pub(super) Client);
+pub(super) struct Scanner(pub(super) Arc<Client>);
 
 // A client knows the password.
 impl std::fmt::Debug for Scanner {
