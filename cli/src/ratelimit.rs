@@ -121,7 +121,7 @@ pub struct Simulate {
     #[arg(long = "file", required = true, value_name = "PATH")]
     files: Vec<PathBuf>,
     /// How often it is made, e.g. 10/s, 600/m, 1000/h
-    #[arg(long)]
+    #[arg(long, value_name = "RATE")]
     rate: Rate,
     /// For how long, e.g. 90s, 15m, 1h
     #[arg(long = "for", value_name = "TIME", default_value = "1m")]
@@ -273,7 +273,7 @@ async fn run_simulation(args: Simulate) -> anyhow::Result<()> {
 
 fn validate(paths: &[PathBuf]) -> ExitCode {
     let checked = check(paths, WeightScope::default());
-    checked.complaints.iter().for_each(|complaint| eprintln!("{complaint}"));
+    checked.errors.iter().chain(&checked.warnings).for_each(|complaint| eprintln!("{complaint}"));
     if checked.good {
         println!("{} RateLimitConfigs, all can be used", checked.configs);
         ExitCode::SUCCESS
@@ -289,7 +289,7 @@ fn question(descriptors: &[String]) -> anyhow::Result<Ask> {
 /// What would be served from these files; what is wrong with them is said, and answered as the server would.
 fn rules(paths: &[PathBuf], weights: &Weights) -> Index {
     let checked = check(paths, weights.scope());
-    checked.complaints.iter().for_each(|complaint| eprintln!("{complaint}"));
+    checked.errors.iter().for_each(|error| eprintln!("{error}"));
     checked.index
 }
 

@@ -9,8 +9,10 @@ use crate::settings::DOMAINS;
 /// What was found in files.
 #[derive(Debug)]
 pub struct Checked {
-    /// What is wrong, a line each.
-    pub complaints: Vec<String>,
+    /// Why something cannot be used, a line each.
+    pub errors: Vec<String>,
+    /// What is likely not meant, a line each.
+    pub warnings: Vec<String>,
     /// Whether everything can be used.
     pub good: bool,
     /// How many RateLimitConfigs there are.
@@ -22,13 +24,13 @@ pub struct Checked {
 /// Reads and compiles the manifests in `paths`, files or folders, for the domains served by default.
 pub fn check(paths: &[PathBuf], weights: WeightScope) -> Checked {
     let loaded = provider::load(paths);
-    let mut complaints = Vec::new();
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let mut good = true;
     for file in &loaded.files {
         for problem in &file.problems {
             good = false;
             let place = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
-            complaints.push(format!("{}{place}: {}", file.path.display(), problem.message));
+            errors.push(format!("{}{place}: {}", file.path.display(), problem.message));
         }
     }
     let domains: Vec<Box<str>> = DOMAINS.map(Box::from).to_vec();
@@ -37,8 +39,11 @@ pub fn check(paths: &[PathBuf], weights: WeightScope) -> Checked {
     for (object, statuses) in outcome.report {
         for condition in statuses.iter().flat_map(|status| &status.conditions) {
             good &= condition.status != Some(false);
-            complaints.extend(condition.problems.iter().map(|problem| format!("{object}: {problem}")));
+            for problem in &condition.problems {
+                let kind = if problem.is_error() { &mut errors } else { &mut warnings };
+                kind.push(format!("{object}: {problem}"));
+            }
         }
     }
-    Checked { complaints, good, configs, index: outcome.index }
+    Checked { errors, warnings, good, configs, index: outcome.index }
 }

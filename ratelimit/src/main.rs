@@ -141,7 +141,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
 /// Prints every mistake; the exit code says whether one of them is an error.
 fn validate(paths: &[PathBuf]) -> ExitCode {
     let checked = ratelimit::check::check(paths, WeightScope::default());
-    checked.complaints.iter().for_each(|complaint| complain(complaint));
+    checked.errors.iter().chain(&checked.warnings).for_each(|complaint| complain(complaint));
     if checked.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
