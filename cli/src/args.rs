@@ -38,6 +38,9 @@ pub enum Command {
         #[arg(required = true, value_name = "PATH")]
         paths: Vec<PathBuf>,
     },
+    /// Ask why requests are limited, and what rules would do
+    #[command(subcommand)]
+    Ratelimit(crate::ratelimit::Command),
     /// Become a program that ends when the process that started it does
     #[command(hide = true)]
     Become {

@@ -8,6 +8,7 @@ mod certificate;
 mod client;
 mod inspect;
 mod plan;
+mod ratelimit;
 mod report;
 mod services;
 mod status;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Command::Health(Admin { admin }) => Ok(runtime::health::ask(&admin)),
         Command::Become { .. } => unreachable!("handled above"),
         Command::Validate { paths } => Ok(validate::run(&paths)),
+        Command::Ratelimit(command) => runtime.block_on(crate::ratelimit::run(command)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),
         Command::Status(client) => runtime.block_on(inspect::status(&client, None)),
         Command::Get { kind, client } => runtime.block_on(inspect::get(&client, &kind)),

@@ -128,7 +128,7 @@ async fn start_ratelimit(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow:
     }
     let listener = Listener::bind(&Addr::Unix(parts.socket("ratelimit"))).await?;
     let server = ratelimit::build(settings, parts.snapshots.clone(), parts.board.clone(), &parts.readiness, tasks)?;
-    let pages = server.admin.clone();
+    let pages = server.pages(&Addr::Tcp(args.admin));
     tasks.spawn("ratelimit", server.serve(listener, parts.readiness.clone(), tasks.shutdown().clone()));
     Ok(pages)
 }

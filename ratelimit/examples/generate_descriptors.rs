@@ -1,4 +1,4 @@
-//! Writes `src/gen/ratelimit.bin`: the schema of the rate-limit service, for gRPC reflection.
+//! Writes `src/gen/ratelimit.bin`: the schema of the rate-limit services, for gRPC reflection.
 //!
 //! ```text
 //! cargo run -p ratelimit --example generate_descriptors -- <envoy-types sources>/proto
@@ -12,7 +12,9 @@ fn main() {
     let folders = ["data-plane-api", "googleapis", "protoc-gen-validate", "xds"];
     let mut compiler = protox::Compiler::new(folders.map(|folder| root.join(folder))).unwrap();
     compiler.include_source_info(false).include_imports(true);
-    compiler.open_files(["envoy/service/ratelimit/v3/rls.proto"]).unwrap();
+    compiler
+        .open_files(["envoy/service/ratelimit/v3/rls.proto", "envoy/service/rate_limit_quota/v3/rlqs.proto"])
+        .unwrap();
     let bytes = compiler.encode_file_descriptor_set();
     let out = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/gen/ratelimit.bin");
     std::fs::write(&out, &bytes).unwrap();

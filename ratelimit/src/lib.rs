@@ -12,13 +12,16 @@
 //! are.
 
 pub mod algorithm;
+pub mod check;
 pub mod config;
 pub mod debug;
 pub mod decide;
 pub mod dropin;
+pub mod explain;
 pub mod limits;
 pub mod meters;
 pub mod plan;
+pub mod quota;
 pub mod request;
 pub mod server;
 pub mod service;

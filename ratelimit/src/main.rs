@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use provider::{FolderSettings, Provider, StatusBoard};
-use ratelimit::config::{Configs, Scope, WeightScope};
+use ratelimit::config::WeightScope;
 use ratelimit::dropin::{env, process};
 use ratelimit::settings::{COUNTERS, DOMAINS, Settings, StoreSettings};
 use ratelimit::store::redis::RedisArgs;
@@ -56,7 +55,7 @@ struct Serve {
     /// Where to serve gRPC: an address, or unix:PATH.
     #[arg(long, env = "RATELIMIT_GRPC", default_value = "127.0.0.1:8081", value_name = "ADDR")]
     grpc: Addr,
-    /// Where to serve /livez, /readyz, /metrics, /logging and /rlconfig.
+    /// Where to serve /livez, /readyz, /metrics, /logging, /rlconfig, /explain and /counters.
     #[arg(long, env = "RATELIMIT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
     admin: Addr,
     #[command(flatten)]
@@ -160,7 +159,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let mut tasks = Tasks::new(shutdown.clone());
     let server = ratelimit::build(settings, provider.watch(), board, &readiness, &mut tasks)?;
     tracing::info!(grpc = %grpc.local_addr()?, admin = %admin.local_addr()?, "listening");
-    let pages = Admin::new(readiness.clone(), telemetry.clone()).merge(server.admin.clone());
+    let pages = Admin::new(readiness.clone(), telemetry.clone()).merge(server.pages(&admin.local_addr()?));
     tasks.spawn("admin", pages.serve(admin, shutdown.clone()));
     tasks.spawn("grpc", server.serve(grpc, readiness, shutdown));
     let outcome = tasks.join(DRAIN).await;
@@ -170,23 +169,9 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
 
 /// Prints every mistake; the exit code says whether one of them is an error.
 fn validate(paths: &[PathBuf]) -> ExitCode {
-    let loaded = provider::load(paths);
-    let mut good = true;
-    for file in &loaded.files {
-        for problem in &file.problems {
-            good = false;
-            let place = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
-            complain(&format!("{}{place}: {}", file.path.display(), problem.message));
-        }
-    }
-    let ours = Configs::new(Scope { domains: Arc::default(), weights: WeightScope::default() });
-    for (object, statuses) in { ours }.update(&loaded.snapshot).report {
-        for condition in statuses.iter().flat_map(|status| &status.conditions) {
-            good &= condition.status != Some(false);
-            condition.problems.iter().for_each(|problem| complain(&format!("{object}: {problem}")));
-        }
-    }
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    let checked = ratelimit::check::check(paths, WeightScope::default());
+    checked.errors.iter().chain(&checked.warnings).for_each(|complaint| complain(complaint));
+    if checked.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[allow(clippy::print_stderr)]

@@ -132,7 +132,8 @@ fn read_descriptor(
     }
     bounded("the number of entries of a descriptor", message.entries.len(), limits::MOST_ENTRIES)?;
     // Values may come from clients, and an error may be a pass where Envoy is told to fail open:
-    // their length is bounded by the message's size alone. They are hashed, never kept.
+    // their length is bounded by the message's size alone. They are hashed; only the names in
+    // [`crate::explain::book`] keep a little of them for a while.
     for (at, entry) in message.entries.iter().enumerate() {
         if entry.key.is_empty() && empty == Empty::Refused {
             return Err(Malformed::NoKey(index, at));

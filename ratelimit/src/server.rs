@@ -5,19 +5,23 @@ use std::time::Duration;
 
 use api::Snapshot;
 use arc_swap::ArcSwap;
+use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use provider::StatusBoard;
 use runtime::grpc::GrpcOptions;
-use runtime::{Gate, Listener, Readiness, Shutdown, Tasks};
+use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
 use crate::config::{AUTHOR, Configs, Index, Outcome, Scope};
+use crate::explain::book::Book;
+use crate::explain::http::Desk;
+use crate::quota::service::{Quotas, SERVICE_NAME as QUOTA_SERVICE_NAME};
 use crate::service::{SERVICE_NAME, Service};
 use crate::settings::{COUNTERS, Settings, StoreSettings};
 use crate::store::{Memory, Redis, Resilient, Store};
 use crate::window::{Clock, SystemClock};
-use crate::{debug, meters};
+use crate::{debug, explain, meters};
 
 /// The schema of the service, for gRPC reflection; made by `examples/generate_descriptors.rs`.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!("gen/ratelimit.bin");
@@ -30,8 +34,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 pub struct Server {
     /// The gRPC service.
     pub routes: Routes,
-    /// What it adds to the admin port.
+    /// What it adds to any admin port; [`Server::pages`] knows more.
     pub admin: axum::Router,
+    desk: Desk,
 }
 
 /// Builds the service and spawns what keeps it going on `tasks`.
@@ -75,8 +80,13 @@ pub fn build_with_clock(
     tasks.spawn("ratelimit-config", follow(configs, snapshots, board, index.clone(), gate, shutdown));
     let store = store(settings.store, clock.clone(), readiness, tasks)?;
     let admin = debug::routes(index.clone());
-    let service = RateLimitServiceServer::new(Service::new(index, store, clock));
-    Ok(Server { routes: Routes::new(service), admin })
+    let (store, book) = (Arc::new(store), Arc::new(Book::default()));
+    let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
+    let quotas = Quotas::new(index.clone(), clock.clone(), tasks.shutdown().clone());
+    tasks.spawn("ratelimit-quotas", quotas.clone().run());
+    let service = RateLimitServiceServer::new(Service::new(index, store, clock).noting(book));
+    let routes = Routes::new(service).add_service(RateLimitQuotaServiceServer::new(quotas));
+    Ok(Server { routes, admin, desk })
 }
 
 /// The store that `settings` describe, kept going on `tasks`.
@@ -106,13 +116,19 @@ pub(crate) fn store(
 }
 
 impl Server {
+    /// What it adds to the admin port at `admin`: beside [`Self::admin`] the pages that explain, and those
+    /// that reset counters if only people on this machine can reach it.
+    pub fn pages(&self, admin: &Addr) -> axum::Router {
+        self.admin.clone().merge(explain::http::routes(self.desk.clone(), admin))
+    }
+
     /// Serves gRPC, with health under `ratelimit` and the service's full name.
     ///
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, listener: Listener, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
         let options = GrpcOptions {
-            health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned()],
+            health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned(), QUOTA_SERVICE_NAME.to_owned()],
             descriptors: vec![DESCRIPTORS],
             ..GrpcOptions::default()
         };

@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 
 use crate::config::Index;
 use crate::decide::{Response, Status, decide};
+use crate::explain::book::Book;
 use crate::meters;
 use crate::plan::plan;
 use crate::request::{Malformed, Request};
@@ -26,6 +27,7 @@ pub struct Service<S, C> {
     index: Arc<ArcSwap<Index>>,
     store: S,
     clock: C,
+    book: Option<Arc<Book>>,
 }
 
 /// Why a request gets no answer.
@@ -45,7 +47,12 @@ pub enum Failure {
 impl<S: CounterStore, C: Clock> Service<S, C> {
     /// Serves what `index` holds at any time.
     pub fn new(index: Arc<ArcSwap<Index>>, store: S, clock: C) -> Self {
-        Self { index, store, clock }
+        Self { index, store, clock, book: None }
+    }
+
+    /// Notes in `book` what counters stand for.
+    pub fn noting(self, book: Arc<Book>) -> Self {
+        Self { book: Some(book), ..self }
     }
 
     /// Whether there is room for what `message` describes.
@@ -59,6 +66,9 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
         let now = moment.secs();
         let plan = plan(&index, &request, now);
         let counts = self.store.hit(&plan.hits(), moment).await?;
+        if let Some(book) = &self.book {
+            book.note(&request, &plan, &counts, now);
+        }
         let response = decide(&plan, &counts, request.domain, now);
         let known_as = plan.domain.and_then(|number| index.domains().get(number));
         meters::count(&plan, &counts, known_as.map_or("", |name| name));

@@ -101,6 +101,13 @@ pub struct Values {
     pub any: Option<Box<Node>>,
 }
 
+impl Values {
+    /// All nodes of the key.
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.exact.values().chain(self.matching.iter().map(|(_, node)| node)).chain(self.any.as_deref())
+    }
+}
+
 /// A node of a tree.
 #[derive(Debug, Default)]
 pub struct Node {
@@ -192,7 +199,12 @@ impl Condition {
 
 impl SetRule {
     fn matches(&self, entries: Entries<'_>) -> bool {
-        self.conditions.iter().all(|wanted| entries.iter().any(|entry| wanted.fits(entry)))
+        self.missing(entries).is_none()
+    }
+
+    /// The first condition that no entry meets.
+    pub fn missing(&self, entries: Entries<'_>) -> Option<&Condition> {
+        self.conditions.iter().find(|wanted| !entries.iter().any(|entry| wanted.fits(entry)))
     }
 
     /// The values counted apart, in the order of the rule's parts. Of several

@@ -92,6 +92,11 @@ impl Rule {
         }
     }
 
+    /// Its one counter, if it counts no part by value.
+    pub fn single(&self) -> Option<CounterId> {
+        self.single
+    }
+
     /// What responses call it: `domain|key^value|key`, sorted for a set.
     pub fn name(&self, domain: &str) -> String {
         let mut parts: Vec<String> = Vec::with_capacity(self.parts.len() + 2);

@@ -15,6 +15,7 @@ mod driver;
 mod gate;
 mod node;
 mod parts;
+mod scan;
 mod sentinel;
 mod slots;
 mod url;
@@ -27,8 +28,9 @@ use futures_util::future::join_all;
 use smallvec::SmallVec;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{CountPolicy, CounterStore, Counts, Hit, OnStoreFailure, StoreError};
+use super::{CountPolicy, CounterStore, Counts, Found, Hit, OnStoreFailure, StoreError};
 use crate::algorithm::Algorithm;
+use crate::config::rule::CounterId;
 use crate::request::Change;
 use crate::window::{Limit, Moment};
 
@@ -36,6 +38,7 @@ use cluster::{Map, Router};
 use driver::Task;
 use gate::Gate;
 use node::{Node, Source};
+use scan::{Masters, Scanner};
 use url::Topology;
 
 pub use access::{Login, Place, Tls};
@@ -106,6 +109,7 @@ struct Pool {
     prefix: Arc<str>,
     budget: Duration,
     together: Together,
+    scanner: Scanner,
 }
 
 #[derive(Debug, Clone)]
@@ -186,6 +190,48 @@ impl Redis {
         self.pool.is_up() && self.per_second.as_ref().is_none_or(Pool::is_up)
     }
 
+    /// Up to `most` counters in use, of configs whose ids begin with `config`, whoever counted them.
+    ///
+    /// # Errors
+    /// When Redis does not answer.
+    pub async fn found(&self, config: &str, most: usize) -> Result<Vec<Found>, StoreError> {
+        let mut found = Vec::new();
+        for pool in self.pools() {
+            found.extend(pool.found(config, most.saturating_sub(found.len())).await?);
+        }
+        Ok(found)
+    }
+
+    /// Forgets the counters of `hits`; how many of them were known.
+    ///
+    /// # Errors
+    /// When Redis does not answer; some may be forgotten then.
+    pub async fn forget(&self, hits: &[Hit<'_>]) -> Result<usize, StoreError> {
+        let mut known = 0;
+        for hit in hits {
+            let (_, pool) = self.pool(hit);
+            known += pool.scanner.forget(&[pool.key(hit)]).await?;
+        }
+        Ok(known)
+    }
+
+    /// The same for counters found.
+    ///
+    /// # Errors
+    /// When Redis does not answer; some may be forgotten then.
+    pub async fn forget_found(&self, found: &[Found]) -> Result<usize, StoreError> {
+        let keys: Vec<String> = found.iter().map(|one| one.key.clone()).collect();
+        let mut known = 0;
+        for pool in self.pools() {
+            known += pool.scanner.forget(&keys).await?;
+        }
+        Ok(known)
+    }
+
+    fn pools(&self) -> impl Iterator<Item = &Pool> {
+        std::iter::once(&self.pool).chain(&self.per_second)
+    }
+
     fn pool(&self, hit: &Hit<'_>) -> (bool, &Pool) {
         match &self.per_second {
             Some(pool) if hit.window.length.get() <= 1 => (true, pool),
@@ -200,10 +246,10 @@ impl Pool {
         let (budget, at) = (settings.budget, settings.url.to_string());
         // Mistakes in files come to light now, not with the first connection.
         access.client(&Place::Tcp("localhost".to_owned(), 1)).map_err(anyhow::Error::msg)?;
-        let (route, task) = match topology {
+        let (route, task, masters) = match topology {
             Topology::Single(place) => {
                 let (node, lane) = Node::new(Source::Fixed(access.clone(), place.clone()), budget, at, None);
-                (Route::One(lane), Task::Node(Box::new(node)))
+                (Route::One(lane), Task::Node(Box::new(node)), Masters::One(place.clone()))
             }
             Topology::Sentinel { master, sentinels } => {
                 let sentinels = sentinel::Sentinels {
@@ -212,16 +258,19 @@ impl Pool {
                     ask_as: settings.url.sentinel_access(),
                     access: access.clone(),
                 };
+                let named = Masters::Named(Arc::new(sentinels.clone()));
                 let (node, lane) =
                     Node::new(Source::Sentinel(Box::new(sentinel::Watch::new(sentinels))), budget, at, None);
-                (Route::One(lane), Task::Node(Box::new(node)))
+                (Route::One(lane), Task::Node(Box::new(node)), named)
             }
             Topology::Cluster(seeds) => {
                 let (router, map) = Router::new(seeds.clone(), access.clone(), budget);
-                (Route::Cluster(map), Task::Cluster(Box::new(router)))
+                (Route::Cluster(map.clone()), Task::Cluster(Box::new(router)), Masters::Cluster(map))
             }
         };
-        Ok((Pool { route, prefix: settings.prefix.as_str().into(), budget, together: settings.together }, task))
+        let scanner = Scanner { access: access.clone(), masters };
+        let prefix = settings.prefix.as_str().into();
+        Ok((Pool { route, prefix, budget, together: settings.together, scanner }, task))
     }
 
     fn is_up(&self) -> bool {
@@ -231,26 +280,37 @@ impl Pool {
         }
     }
 
-    fn op(&self, hit: &Hit<'_>, now: Moment) -> Op {
+    async fn found(&self, config: &str, most: usize) -> Result<Vec<Found>, StoreError> {
+        let begins = match self.together {
+            Together::Counter => self.prefix.to_string(),
+            Together::Config => format!("{}{{", self.prefix),
+        };
+        self.scanner.scan(&self.prefix, &begins, config, most).await
+    }
+
+    fn key(&self, hit: &Hit<'_>) -> String {
         // The config is there for people; the digest alone tells counters apart.
         let (prefix, config, counter) = (&self.prefix, hit.config, hit.counter.0);
         let mut key = match self.together {
             Together::Counter => format!("{prefix}{config}:{{{:016x}}}{:016x}", counter >> 64, counter as u64),
             Together::Config => format!("{prefix}{{{config}}}:{counter:032x}"),
         };
-        let spread = Duration::from_millis(counter as u64 % SPREAD_MILLIS);
+        if hit.limit.algorithm() == Algorithm::FixedWindow {
+            key.push_str(&format!(":{}", hit.window.start.0));
+        }
+        key
+    }
+
+    fn op(&self, hit: &Hit<'_>, now: Moment) -> Op {
         let matters = match hit.limit.algorithm() {
-            Algorithm::FixedWindow => {
-                key.push_str(&format!(":{}", hit.window.start.0));
-                hit.window.left(now.secs())
-            }
+            Algorithm::FixedWindow => hit.window.left(now.secs()),
             Algorithm::SlidingWindow => 2 * hit.limit.length(),
             Algorithm::TokenBucket { burst } => hit.limit.refill(burst.get().into()),
         };
         Op {
-            key,
+            key: self.key(hit),
             change: hit.change,
-            ttl: matters + GRACE + spread,
+            ttl: matters + GRACE + spread(hit.counter),
             limit: hit.limit,
             policy: hit.policy,
             shadow: hit.shadow,
@@ -315,6 +375,11 @@ struct Part<'r> {
     slot: u16,
     ops: Vec<Op>,
     places: SmallVec<[usize; 4]>,
+}
+
+/// By how much a counter outlives its window, beside [`GRACE`].
+fn spread(counter: CounterId) -> Duration {
+    Duration::from_millis(counter.0 as u64 % SPREAD_MILLIS)
 }
 
 impl CounterStore for Redis {

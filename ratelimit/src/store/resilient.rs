@@ -48,6 +48,11 @@ impl<S: CounterStore> Resilient<S> {
         Self { store, on_failure, local: Arc::new(Memory::new(counters)), failing: Arc::default() }
     }
 
+    /// The store itself.
+    pub fn inner(&self) -> &S {
+        &self.store
+    }
+
     /// Whether the last request was answered from here.
     pub fn is_failing(&self) -> bool {
         self.failing.load(Ordering::Relaxed)

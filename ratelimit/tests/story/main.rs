@@ -3,7 +3,9 @@
 
 mod algorithms;
 mod cases;
+mod explain;
 mod model;
+mod quota;
 mod redis;
 mod service;
 mod support;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{descriptor, of_raw, request, scope};
 
-type Entries = Vec<(String, String)>;
+pub type Entries = Vec<(String, String)>;
 
 /// A counter as the model names it: the rule's place and the values it counts apart.
 type Counter = (String, Vec<String>, i32);
@@ -128,7 +128,7 @@ fn limit() -> impl Strategy<Value = Value> {
         .prop_map(|(n, unit)| json!({"requestsPerUnit": n, "unit": unit.as_str()}))
 }
 
-fn level(depth: u32) -> BoxedStrategy<Vec<Value>> {
+pub fn level(depth: u32) -> BoxedStrategy<Vec<Value>> {
     let children = if depth == 0 { Just(Vec::new()).boxed() } else { level(depth - 1) };
     let node = (word(), value(), prop::option::of(limit()), 0u32..3, prop::bool::weighted(0.2), children);
     prop::collection::vec(node, 0..4)
@@ -145,7 +145,7 @@ fn level(depth: u32) -> BoxedStrategy<Vec<Value>> {
         .boxed()
 }
 
-fn sets() -> impl Strategy<Value = Vec<Value>> {
+pub fn sets() -> impl Strategy<Value = Vec<Value>> {
     let conditions = prop::collection::btree_set((word(), value()), 0..3).prop_map(|conditions| {
         conditions.into_iter().map(|(key, value)| json!({"key": key, "value": value})).collect::<Vec<_>>()
     });
@@ -158,7 +158,7 @@ fn sets() -> impl Strategy<Value = Vec<Value>> {
     )
 }
 
-fn sent() -> impl Strategy<Value = Vec<(bool, Entries)>> {
+pub fn sent() -> impl Strategy<Value = Vec<(bool, Entries)>> {
     prop::collection::vec((any::<bool>(), prop::collection::vec((word(), value()), 0..4)), 1..4)
 }
 

@@ -16,14 +16,15 @@ use tonic::transport::Channel;
 
 use crate::support::{HandClock, descriptor, of_raw, request};
 
-struct Running {
+pub struct Running {
     client: RateLimitServiceClient<Channel>,
+    pub address: String,
     board: StatusBoard,
     snapshots: watch::Sender<Arc<api::Snapshot>>,
-    shutdown: Shutdown,
+    pub shutdown: Shutdown,
 }
 
-async fn start(snapshot: api::Snapshot) -> Running {
+pub async fn start(snapshot: api::Snapshot) -> Running {
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
     let shutdown = Shutdown::new();
     let (readiness, board) = (Readiness::new(), StatusBoard::new());
@@ -44,8 +45,9 @@ async fn start(snapshot: api::Snapshot) -> Running {
     while !readiness.is_ready() {
         tokio::task::yield_now().await;
     }
-    let client = RateLimitServiceClient::connect(format!("http://{address}")).await.unwrap();
-    Running { client, board, snapshots, shutdown }
+    let address = format!("http://{address}");
+    let client = RateLimitServiceClient::connect(address.clone()).await.unwrap();
+    Running { client, address, board, snapshots, shutdown }
 }
 
 impl Running {

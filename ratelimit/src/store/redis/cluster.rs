@@ -67,6 +67,17 @@ impl Map {
             && self.nodes.iter().all(|(_, lane)| lane.gate.is_up())
     }
 
+    /// The master of `slot`.
+    pub(super) fn place(&self, slot: u16) -> Option<&Place> {
+        let node = self.owners.get(usize::from(slot))?;
+        self.nodes.get(usize::from(*node)).map(|(place, _)| place)
+    }
+
+    /// All masters.
+    pub(super) fn places(&self) -> Vec<Place> {
+        self.nodes.iter().map(|(place, _)| place.clone()).collect()
+    }
+
     fn at(&self, place: &Place) -> Option<&Lane> {
         self.nodes.iter().find(|(at, _)| at == place).map(|(_, lane)| lane)
     }

@@ -28,7 +28,7 @@ struct Vote {
 }
 
 /// Who is to be asked for what.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Sentinels {
     /// The name they know the master by.
     pub(super) master: String,
@@ -38,6 +38,21 @@ pub(super) struct Sentinels {
     pub(super) ask_as: Access,
     /// How masters are reached.
     pub(super) access: Access,
+}
+
+impl Sentinels {
+    /// Whom they name now: of what they say, what comes from the latest failover.
+    pub(super) async fn master_now(&self) -> Option<Place> {
+        let mut latest: Option<Vote> = None;
+        for place in &self.places {
+            if let Ok(vote) = ask(&mut None, place, &self.ask_as, &self.master).await
+                && latest.as_ref().is_none_or(|latest| latest.epoch < vote.epoch)
+            {
+                latest = Some(vote);
+            }
+        }
+        latest.map(|vote| vote.master)
+    }
 }
 
 /// What they say together.

@@ -1,0 +1,49 @@
+//! Everything that can be said of rules without serving them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::{Configs, Index, Scope, WeightScope};
+use crate::settings::DOMAINS;
+
+/// What was found in files.
+#[derive(Debug)]
+pub struct Checked {
+    /// Why something cannot be used, a line each.
+    pub errors: Vec<String>,
+    /// What is likely not meant, a line each.
+    pub warnings: Vec<String>,
+    /// Whether everything can be used.
+    pub good: bool,
+    /// How many RateLimitConfigs there are.
+    pub configs: usize,
+    /// What would be served.
+    pub index: Index,
+}
+
+/// Reads and compiles the manifests in `paths`, files or folders, for the domains served by default.
+pub fn check(paths: &[PathBuf], weights: WeightScope) -> Checked {
+    let loaded = provider::load(paths);
+    let (mut errors, mut warnings) = (Vec::new(), Vec::new());
+    let mut good = true;
+    for file in &loaded.files {
+        for problem in &file.problems {
+            good = false;
+            let place = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
+            errors.push(format!("{}{place}: {}", file.path.display(), problem.message));
+        }
+    }
+    let domains: Vec<Box<str>> = DOMAINS.map(Box::from).to_vec();
+    let outcome = Configs::new(Scope { domains: Arc::from(domains), weights }).update(&loaded.snapshot);
+    let configs = outcome.report.len();
+    for (object, statuses) in outcome.report {
+        for condition in statuses.iter().flat_map(|status| &status.conditions) {
+            good &= condition.status != Some(false);
+            for problem in &condition.problems {
+                let kind = if problem.is_error() { &mut errors } else { &mut warnings };
+                kind.push(format!("{object}: {problem}"));
+            }
+        }
+    }
+    Checked { errors, warnings, good, configs, index: outcome.index }
+}
