@@ -8,10 +8,10 @@ export ENVOY ?= $(TOOLS)/envoy
 export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 
-.PHONY: help up test lint unit journeys golden fuzz bench tools tools-envoy tools-test clean
+.PHONY: help up test lint unit journeys golden fuzz bench bench-ratelimit tools tools-envoy tools-test clean
 
 help: ## What there is to run
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 up: tools-envoy ## Build, get Envoy, run examples/httpbin and its sample application
 	cargo build --release -p waykeeper
@@ -41,6 +41,11 @@ fuzz: ## Run every fuzz target for 20 seconds (scripts/fuzz.sh SECONDS TARGET fo
 bench: tools-envoy tools-test ## Requests per second and latency through the waypoint beside a bare Envoy
 	cargo build --release -p waykeeper
 	scripts/bench.sh
+
+bench-ratelimit: ## The rate-limit service beside envoyproxy/ratelimit (QUICK=1: under two minutes)
+	@scripts/tools.sh redis ratelimit-peer
+	cargo build --release -p ratelimit -p waykeeper-bench
+	./target/release/bench-ratelimit
 
 tools: tools-envoy tools-test
 

@@ -50,6 +50,14 @@ for tool in "$@"; do
       echo "tools: installing go-httpbin"
       GOBIN=$tools/bin go install github.com/mccutchen/go-httpbin/v2/cmd/go-httpbin@v2.14.0
       ;;
+    ratelimit-peer)
+      [ -x "${RATELIMIT_PEER:-$tools/bin/ratelimit-peer}" ] && continue
+      need go "install Go 1.24 or newer"
+      echo "tools: installing envoyproxy/ratelimit"
+      GOBIN=$tools/go go install github.com/envoyproxy/ratelimit/src/service_cmd@v1.4.1-0.20260122083618-3fb702589d36
+      mv "$tools/go/service_cmd" "$tools/bin/ratelimit-peer"
+      rmdir "$tools/go"
+      ;;
     redis)
       command -v redis-server >/dev/null && continue
       debian redis-server

@@ -57,11 +57,6 @@ impl Answers {
     pub fn rate(&self) -> f64 {
         (self.latency.count() - self.failed.min(self.latency.count())) as f64 / self.took.as_secs_f64().max(1e-9)
     }
-
-    /// The share that was refused.
-    pub fn refused_share(&self) -> f64 {
-        self.refused as f64 / self.latency.count().max(1) as f64
-    }
 }
 
 /// Drives the server at `address`.

@@ -53,9 +53,9 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Run {
-    /// Our server.
-    #[arg(long, env = "BENCH_OURS", default_value = "target/release/ratelimit", value_name = "PATH")]
-    ours: PathBuf,
+    /// Our server [default: the one beside this program].
+    #[arg(long, env = "BENCH_OURS", value_name = "PATH")]
+    ours: Option<PathBuf>,
     /// envoyproxy/ratelimit.
     #[arg(long, env = "RATELIMIT_PEER", default_value = ".tools/bin/ratelimit-peer", value_name = "PATH")]
     peer: PathBuf,
@@ -132,9 +132,10 @@ fn end_with_signals() -> anyhow::Result<()> {
 }
 
 fn compare(run: &Run) -> anyhow::Result<()> {
-    for (program, how) in
-        [(&run.ours, "cargo build --release -p ratelimit"), (&run.peer, "scripts/tools.sh ratelimit-peer")]
-    {
+    let bench = std::env::current_exe()?;
+    let ours = run.ours.clone().unwrap_or_else(|| bench.with_file_name("ratelimit"));
+    let hints = [(&ours, "cargo build --release -p ratelimit"), (&run.peer, "scripts/tools.sh ratelimit-peer")];
+    for (program, how) in hints {
         anyhow::ensure!(program.is_file(), "{} is missing; run `make bench-ratelimit`, or {how}", program.display());
     }
     let work = tempfile::tempdir()?;
@@ -142,8 +143,8 @@ fn compare(run: &Run) -> anyhow::Result<()> {
     let setting = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     let lab = Lab {
         programs: Programs {
-            bench: std::env::current_exe()?,
-            ours: run.ours.clone(),
+            bench,
+            ours,
             peer: run.peer.clone(),
             dialect: match run.rules {
                 RulesOf::Envoy => Dialect::Envoy,

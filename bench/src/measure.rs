@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 
 use crate::contestant::{Contestant, Programs, RedisServer, Server};
 use crate::load::{self, Answers, Load, Stop};
@@ -30,6 +30,8 @@ pub struct Cell {
     pub load_cpu: Duration,
     /// Resident memory of the server, at the end.
     pub resident: u64,
+    /// What was wrong with the answers: figures of wrong answers are worth little.
+    pub wrong: Option<String>,
 }
 
 /// The place where cells are measured.
@@ -51,7 +53,8 @@ impl Lab {
     pub fn better_of_two(&self, who: Contestant, mix: &Mix, files: &Files, work: &Path) -> anyhow::Result<Cell> {
         let once = || self.measure(who, mix, files, work).with_context(|| format!("{} under {mix}", who.name()));
         let (one, two) = (once()?, once()?);
-        Ok(if one.answers.rate() >= two.answers.rate() { one } else { two })
+        let worth = |cell: &Cell| (cell.wrong.is_none(), cell.answers.rate());
+        Ok(if worth(&one) >= worth(&two) { one } else { two })
     }
 
     fn measure(&self, who: Contestant, mix: &Mix, files: &Files, work: &Path) -> anyhow::Result<Cell> {
@@ -70,22 +73,26 @@ impl Lab {
                 of(&after).saturating_sub(of(&before)).div_f64(calls)
             })
         };
-        check(who, mix, &answers)?;
+        let mut wrong = complaint(who, mix, &answers);
         if who == Contestant::Redis {
             let (keys, ending) = self.redis.keys()?;
-            ensure!(keys == ending, "{} of {keys} counters in Redis never end", keys - ending);
+            if keys != ending {
+                wrong = Some(format!("{} of {keys} counters never end", keys - ending));
+            }
         }
-        Ok(Cell { who, cpu, redis_cpu, load_cpu, resident: server.process.resident(), answers })
+        Ok(Cell { who, cpu, redis_cpu, load_cpu, resident: server.process.resident(), wrong, answers })
     }
 }
 
-/// Figures of wrong answers are worth nothing.
-fn check(who: Contestant, mix: &Mix, answers: &Answers) -> anyhow::Result<()> {
+fn complaint(who: Contestant, mix: &Mix, answers: &Answers) -> Option<String> {
     let calls = answers.latency.count();
-    ensure!(calls > 0, "nothing was answered");
-    ensure!(answers.failed * 1000 <= calls, "{} of {calls} calls failed", answers.failed);
     let expected = if who == Contestant::Noop { 0.0 } else { mix.refused_in_ten as f64 / 10.0 };
-    let share = answers.refused_share();
-    ensure!((share - expected).abs() < 0.02, "{share:.3} of the calls were refused, not {expected}");
-    Ok(())
+    let share = answers.refused as f64 / (calls - answers.failed).max(1) as f64;
+    if answers.failed > 0 {
+        Some(format!("{} of {calls} calls failed", answers.failed))
+    } else if (share - expected).abs() > 0.02 {
+        Some(format!("{share:.3} of the calls were refused, not {expected}"))
+    } else {
+        None
+    }
 }

@@ -66,6 +66,9 @@ impl Row {
                 cell.load_cpu.as_secs_f64() * 1e5,
                 cell.resident as f64 / f64::from(1 << 20),
             );
+            if let Some(wrong) = &cell.wrong {
+                let _ = writeln!(text, "{:38} {:13} {wrong}", "", "");
+            }
         }
         if let Some(ratios) = self.ratios() {
             let _ = writeln!(
@@ -125,6 +128,10 @@ pub fn verdicts(rows: &[Row], per_key: Option<&PerKey>, growth: Option<&Growth>)
             verdicts.push(Verdict { target, seen: format!("{worst:.2} ({mix})"), met: worst >= bound });
         }
     };
+    let wrong = rows.iter().flat_map(|row| row.cells.iter().map(|cell| (row.mix, cell)));
+    let wrong: Vec<String> = wrong
+        .filter_map(|(mix, cell)| Some(format!("{} ({}, {mix})", cell.wrong.as_ref()?, cell.who.name())))
+        .collect();
     let all: Vec<&Row> = rows.iter().collect();
     let hot: Vec<&Row> = rows.iter().filter(|row| row.mix.is_one_hot_key()).collect();
     least("Redis: requests/s, 4 times the peer's on every mix", &all, &|r| r.rate, 4.0);
@@ -132,6 +139,11 @@ pub fn verdicts(rows: &[Row], per_key: Option<&PerKey>, growth: Option<&Growth>)
     least("Redis: the peer's CPU per request is 4 times ours", &all, &|r| 1.0 / r.cpu.max(1e-9), 4.0);
     least("Redis: the peer's p99 is 2 times ours", &all, &|r| 1.0 / r.p99.max(1e-9), 2.0);
     least("memory: requests/s, 0.8 times the no-op server's", &all, &|r| r.of_noop, 0.8);
+    verdicts.push(Verdict {
+        target: "every call answered, and rightly",
+        met: wrong.is_empty(),
+        seen: if wrong.is_empty() { "yes".to_owned() } else { wrong.join("; ") },
+    });
     for (who, target) in [
         (Contestant::Redis, "Redis: CPU per request with 10,000 rules, 1.3 times that with 10 at most"),
         (Contestant::Memory, "memory: CPU per request with 10,000 rules, 1.3 times that with 10 at most"),
