@@ -57,11 +57,21 @@ pub fn per_key(lab: &Lab, files: &Files, work: &Path) -> anyhow::Result<PerKey> 
     Ok(PerKey { keys, before, after: server.process.resident() })
 }
 
+/// How often memory is looked at.
+const EVERY: Duration = Duration::from_millis(250);
+/// Ended counters are swept every ten seconds: each half must see that at least once.
+const TELLING: Duration = Duration::from_secs(24);
+
 /// Resident memory over time, in bytes.
 #[derive(Debug, Clone, Default)]
 pub struct Growth(Vec<u64>);
 
 impl Growth {
+    /// Whether it went on for long enough to tell.
+    pub fn tells(&self) -> bool {
+        EVERY * u32::try_from(self.0.len()).unwrap_or(u32::MAX) >= TELLING
+    }
+
     /// The second half's peak in units of the first half's.
     pub fn ratio(&self) -> f64 {
         let (first, second) = self.0.split_at(self.0.len() / 2);
@@ -90,7 +100,7 @@ pub fn soak(lab: &Lab, files: &Files, work: &Path, time: Duration) -> anyhow::Re
         let driven = scope.spawn(|| load::drive(server.address, load, &messages));
         let mut growth = Growth::default();
         while Instant::now() < until && !driven.is_finished() {
-            std::thread::sleep(Duration::from_millis(250));
+            std::thread::sleep(EVERY);
             growth.0.push(server.process.resident());
         }
         let answers = driven.join().map_err(|_| anyhow::anyhow!("the load's thread panicked"))??;

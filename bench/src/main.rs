@@ -74,8 +74,8 @@ struct Run {
     /// Only mixes whose name has this in it.
     #[arg(long, env = "BENCH_ONLY", value_name = "TEXT")]
     only: Option<String>,
-    /// Seconds of random keys; 0 for none.
-    #[arg(long, env = "SOAK_SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(0..=7200), value_name = "N")]
+    /// Seconds of random keys; 0 for none, fewer than 25 tell nothing.
+    #[arg(long, env = "SOAK_SECONDS", default_value_t = 26, value_parser = clap::value_parser!(u64).range(0..=7200), value_name = "N")]
     soak_seconds: u64,
     /// Connections.
     #[arg(long, default_value_t = 4, value_name = "N")]
