@@ -82,6 +82,21 @@ impl Server {
         redis: SocketAddr,
         work: &Path,
     ) -> anyhow::Result<Server> {
+        // Between our finding a free port and a server's taking it, somebody else may have.
+        let taken = |error: &anyhow::Error| format!("{error:#}").to_lowercase().contains("address already in use");
+        match Server::try_start(who, programs, files, redis, work) {
+            Err(error) if taken(&error) => Server::try_start(who, programs, files, redis, work),
+            started => started,
+        }
+    }
+
+    fn try_start(
+        who: Contestant,
+        programs: &Programs,
+        files: &Files,
+        redis: SocketAddr,
+        work: &Path,
+    ) -> anyhow::Result<Server> {
         let (address, web, debug) = (free_address()?, free_address()?, free_address()?);
         let (mut command, dialect) = match who {
             Contestant::Noop => {
