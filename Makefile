@@ -9,10 +9,10 @@ export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 export RATELIMIT_PEER ?= $(TOOLS)/bin/ratelimit-peer
 
-.PHONY: help up test lint unit journeys golden fuzz bench images tools tools-envoy tools-test clean
+.PHONY: help up test lint unit journeys golden fuzz bench bench-ratelimit images tools tools-envoy tools-test clean
 
 help: ## What there is to run
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
 
 up: tools-envoy ## Build, get Envoy, run examples/httpbin and its sample application
 	cargo build --release -p waykeeper
@@ -48,6 +48,11 @@ images: ## Build the images, waykeeper/<name>:dev (PROFILE=dev builds quicker on
 	  DOCKER_BUILDKIT=1 docker build --target $$name --tag waykeeper/$$name:dev --build-arg PROFILE=$${PROFILE:-dist} \
 	    --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
 	done
+
+bench-ratelimit: ## The rate-limit service beside envoyproxy/ratelimit (QUICK=1: under two minutes)
+	@scripts/tools.sh redis ratelimit-peer
+	cargo build --release -p ratelimit -p waykeeper-bench
+	./target/release/bench-ratelimit
 
 tools: tools-envoy tools-test
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use waykeeper_tests::waykeeper::root;
 
 /// Who may depend on whom, of ours.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("api", &[]),
     ("proto", &[]),
     ("runtime", &[]),
@@ -20,6 +20,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("waypoint", &["waypoint-translate", "api", "proto", "runtime", "provider", "xds"]),
     ("tunnel", &["runtime"]),
     ("tests", &[]),
+    ("bench", &["proto"]),
 ];
 
 const OURS: [&str; 12] = [
