@@ -110,7 +110,7 @@ pub(crate) fn store(
             tasks.spawn("ratelimit-redis", driver.run(shutdown.clone(), || gate.open()));
             let store = Resilient::new(redis, on_failure, COUNTERS);
             tasks.spawn("ratelimit-sweep", sweep(store.local().clone(), clock, shutdown));
-            Store::Redis(store)
+            Store::Redis(Box::new(store))
         }
     })
 }

@@ -80,7 +80,7 @@ pub enum Store {
     /// In this process.
     Memory(Arc<Memory>),
     /// In Redis, with an answer of our own while it fails.
-    Redis(Resilient<Redis>),
+    Redis(Box<Resilient<Redis>>),
 }
 
 /// A counter as the store itself knows it.

@@ -320,8 +320,9 @@ async fn redis_is_searched_for_what_other_servers_counted() {
     };
     let (here, there) = (open(), open());
     crate::redis::until("both connected", || here.is_up() && there.is_up()).await;
-    let [here, there] = [here, there]
-        .map(|redis| Inside::new(index_of(TRIO), Store::Redis(Resilient::new(redis, OnStoreFailure::Error, 10))));
+    let [here, there] = [here, there].map(|redis| {
+        Inside::new(index_of(TRIO), Store::Redis(Box::new(Resilient::new(redis, OnStoreFailure::Error, 10))))
+    });
     assert_eq!((here.counters("").await, there.counters("").await), (vec![], vec![]));
 
     here.send(&ask(&["gloo-system.limits: type=a"])).await;
