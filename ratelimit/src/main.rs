@@ -58,8 +58,6 @@ struct Serve {
     /// Where to serve /livez, /readyz, /metrics, /logging, /rlconfig, /explain and /counters.
     #[arg(long, env = "RATELIMIT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
     admin: Addr,
-    #[command(flatten)]
-    redis: RedisArgs,
     /// The most counters to keep in memory.
     #[arg(long, env = "RATELIMIT_COUNTERS", default_value_t = COUNTERS, value_name = "N")]
     counters: usize,
@@ -71,6 +69,9 @@ struct Serve {
     weight_scope: Weights,
     #[command(flatten)]
     telemetry: TelemetryArgs,
+    // Last: its heading holds for whatever comes after.
+    #[command(flatten)]
+    redis: RedisArgs,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

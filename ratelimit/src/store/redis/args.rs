@@ -13,7 +13,7 @@ use super::{OnStoreFailure, RedisSettings, RedisUrl, Together};
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Redis")]
 pub struct RedisArgs {
-    /// Redis to count in: redis://, rediss://, unix:PATH, redis+cluster:// or redis+sentinel://; else counters are in memory.
+    /// Redis to count in (else memory): redis[s][+cluster|+sentinel]://…, unix:PATH.
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis: Option<RedisUrl>,
     /// Another one for counters whose window is a second or less.
@@ -22,19 +22,19 @@ pub struct RedisArgs {
     /// What all keys in Redis begin with.
     #[arg(long, env = "REDIS_PREFIX", default_value = "waykeeper:", value_name = "TEXT")]
     pub redis_prefix: String,
-    /// How long a request may wait for Redis, in milliseconds.
+    /// Milliseconds a request may wait for Redis.
     #[arg(long, env = "REDIS_BUDGET_MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000), value_name = "MS")]
     pub redis_budget_ms: u64,
-    /// What a Cluster keeps on one node and decides in one step.
+    /// What a Cluster decides in one step.
     #[arg(long, env = "REDIS_TOGETHER", value_enum, default_value_t = Tag::Counter)]
     pub redis_together: Tag,
     /// What is answered while Redis fails.
     #[arg(long, env = "REDIS_ON_FAILURE", value_enum, default_value_t = Answer::Error)]
     pub redis_on_failure: Answer,
-    /// How many processes share the limits, for --redis-on-failure local.
+    /// How many processes share the limits, for local.
     #[arg(long, env = "REDIS_REPLICAS", default_value_t = NonZeroU32::MIN, value_name = "N")]
     pub redis_replicas: NonZeroU32,
-    /// A PEM file with the authorities to trust instead of the system's.
+    /// PEM: the authorities to trust instead of the system's.
     #[arg(long, env = "REDIS_TLS_CACERT", value_name = "FILE")]
     pub redis_ca: Option<PathBuf>,
     /// A PEM file with our certificate.
