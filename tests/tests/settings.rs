@@ -31,7 +31,8 @@ fn help(program: &[&str]) -> String {
 /// The options of a help text, each with all of its lines.
 fn options(help: &str) -> Vec<String> {
     let mut options: Vec<String> = Vec::new();
-    for line in help.lines().skip_while(|line| *line != "Options:").skip(1) {
+    let below = help.lines().skip_while(|line| *line != "Options:").skip(1);
+    for line in below.filter(|line| line.starts_with(" ")) {
         match options.last_mut() {
             Some(option) if line.starts_with("          ") => {
                 option.push(' ');
