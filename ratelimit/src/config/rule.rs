@@ -46,6 +46,8 @@ pub struct Rule {
     pub shadow: bool,
     /// Its counters on the metrics port.
     pub meters: MeterSlots,
+    /// Its name but for the domain.
+    label: Box<str>,
     identity: CounterId,
     /// The counter under its own limit, when no part is counted by value.
     single: Option<CounterId>,
@@ -70,6 +72,7 @@ impl Rule {
         let single = !parts.iter().any(is_apart);
         let single = single.then(|| counter(identity, limit, [].into_iter()));
         Rule {
+            label: label(config, parts, style).into(),
             config: config.into(),
             parts: parts.into(),
             style,
@@ -99,21 +102,28 @@ impl Rule {
 
     /// What responses call it: `domain|key^value|key`, sorted for a set.
     pub fn name(&self, domain: &str) -> String {
-        let mut parts: Vec<String> = Vec::with_capacity(self.parts.len() + 2);
-        parts.push(format!("generic_key^{}", self.config));
-        if matches!(self.style, Style::Set(_)) {
-            parts.push(format!("generic_key^{SET_DESCRIPTOR_MARKER}"));
-        }
-        parts.extend(self.parts.iter().map(|part| match &part.value_match {
-            Some(values) => format!("{}^{values}", part.key),
-            None if part.value.is_empty() => part.key.clone(),
-            None => format!("{}^{}", part.key, part.value),
-        }));
-        if matches!(self.style, Style::Set(_)) {
-            parts.sort();
-        }
-        format!("{domain}|{}", parts.join("|"))
+        let mut name = String::with_capacity(domain.len() + 1 + self.label.len());
+        name.push_str(domain);
+        name.push('|');
+        name.push_str(&self.label);
+        name
     }
+}
+
+fn label(config: &str, parts: &[SimpleDescriptor], style: Style) -> String {
+    let mut words = vec![format!("generic_key^{config}")];
+    if matches!(style, Style::Set(_)) {
+        words.push(format!("generic_key^{SET_DESCRIPTOR_MARKER}"));
+    }
+    words.extend(parts.iter().map(|part| match &part.value_match {
+        Some(values) => format!("{}^{values}", part.key),
+        None if part.value.is_empty() => part.key.clone(),
+        None => format!("{}^{}", part.key, part.value),
+    }));
+    if matches!(style, Style::Set(_)) {
+        words.sort();
+    }
+    words.join("|")
 }
 
 fn identity(config: &str, parts: &[SimpleDescriptor], style: Style, alike: usize) -> CounterId {

@@ -36,7 +36,6 @@ const DRAIN: Duration = Duration::from_secs(10);
 ///
 /// # Errors
 /// When a port is taken, or the settings cannot be used.
-#[tokio::main]
 pub async fn run(settings: EnvSettings) -> anyhow::Result<()> {
     let telemetry = runtime::telemetry::init(
         "ratelimit",

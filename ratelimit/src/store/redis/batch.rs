@@ -66,8 +66,8 @@ pub(super) fn script() -> Script {
 
 /// What to send for some jobs, and how to read the answer.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
-    commands: Vec<Op>,
+pub(super) struct Batch<'j> {
+    commands: Vec<&'j Op>,
     /// The hits each command adds.
     totals: Vec<u64>,
     /// For each job, for each of its hits: which command, and the part of it that comes after this hit.
@@ -89,21 +89,21 @@ const MOST_MILLIS: u64 = 1 << 50;
 /// Lua's numbers are exact up to 2^53; beyond this a new command begins.
 const MOST_IN_ONE: u64 = 1 << 40;
 
-impl Batch {
+impl<'j> Batch<'j> {
     /// Merges what the jobs ask for, in order.
-    pub(super) fn of(jobs: &[Job]) -> Batch {
+    pub(super) fn of(jobs: &'j [Job]) -> Batch<'j> {
         let plain = |op: &Op| op.limit.algorithm() == Algorithm::FixedWindow && op.policy == CountPolicy::Always;
         if jobs.iter().flat_map(|job| &job.ops).all(plain) { Batch::merged(jobs) } else { Batch::unmerged(jobs) }
     }
 
-    fn unmerged(jobs: &[Job]) -> Batch {
+    fn unmerged(jobs: &'j [Job]) -> Batch<'j> {
         let mut batch = Batch::default();
         let mut general = Vec::new();
         for (number, job) in jobs.iter().enumerate() {
             let mut shares = Vec::with_capacity(job.ops.len());
             for op in &job.ops {
                 shares.push(Share { command: batch.commands.len(), upto: 0 });
-                batch.commands.push(op.clone());
+                batch.commands.push(op);
                 batch.totals.push(0);
                 general.push(number);
             }
@@ -113,7 +113,7 @@ impl Batch {
         batch
     }
 
-    fn merged(jobs: &[Job]) -> Batch {
+    fn merged(jobs: &'j [Job]) -> Batch<'j> {
         let mut batch = Batch::default();
         let mut totals: Vec<u64> = Vec::new();
         let mut last: HashMap<&str, usize, ahash::RandomState> = HashMap::default();
@@ -126,7 +126,7 @@ impl Batch {
                 });
                 let open = open.filter(|command| totals.get(*command).is_some_and(|total| *total < MOST_IN_ONE));
                 let command = open.unwrap_or_else(|| {
-                    batch.commands.push(op.clone());
+                    batch.commands.push(op);
                     totals.push(0);
                     last.insert(&op.key, batch.commands.len() - 1);
                     batch.commands.len() - 1

@@ -76,6 +76,11 @@ impl Breaker {
         self.unreachable();
     }
 
+    /// It is there and answers nothing that counts.
+    pub(super) fn hangs(&mut self) {
+        self.batches = self.batches.max(TOLERATED);
+    }
+
     pub(super) fn answered(&mut self) {
         *self = Self::default();
     }

@@ -36,6 +36,10 @@ const CONNECT_ONE_OF: Duration = Duration::from_millis(400);
 const MOST_CANDIDATES: usize = 4;
 /// The least time a PING is given.
 const PING: Duration = Duration::from_millis(20);
+/// How long a connection on which a batch was late may take to show that it is alive.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
+/// For how many budgets one batch after the other may be late before Redis counts as failed, alive or not.
+const MOST_LATE: u32 = 3;
 
 /// The task behind a [`Lane`].
 #[derive(Debug)]
@@ -73,6 +77,10 @@ enum Health {
     Answered,
     /// Redis is there, as far as we know; nothing was counted.
     Unknown,
+    /// It answered a PING.
+    Alive,
+    /// No answer yet: it may be slow for a moment, or gone.
+    Late,
     /// The connection must not be used again.
     Gone(String),
 }
@@ -154,6 +162,7 @@ impl Node {
         let mut under_way = FuturesUnordered::new();
         let mut waiting: Vec<Letter> = Vec::new();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        let (mut late_since, mut probing) = (None::<Instant>, false);
         let post = Post { connection, script: &self.script, budget: self.budget, strays: self.strays.as_ref() };
         let why = loop {
             tokio::select! {
@@ -161,17 +170,39 @@ impl Node {
                     Health::Answered => {
                         breaker.answered();
                         self.gate.passed();
+                        late_since = None;
                     }
                     Health::Unknown => self.gate.untried(),
-                    Health::Gone(why) => break Some(why),
+                    Health::Alive => {
+                        self.gate.untried();
+                        probing = false;
+                    }
+                    Health::Late => {
+                        // A moment's delay fails those who waited. To reconnect would fail everyone.
+                        if late_since.get_or_insert_with(Instant::now).elapsed() >= MOST_LATE * self.budget {
+                            breaker.hangs();
+                            break Some("one batch after the other was late".to_owned());
+                        }
+                        if !std::mem::replace(&mut probing, true) {
+                            under_way.push(post.clone().send(Vec::new(), SIGN_OF_LIFE));
+                        }
+                    }
+                    Health::Gone(why) => {
+                        if late_since.is_some() {
+                            breaker.hangs();
+                        }
+                        break Some(why);
+                    }
                 },
                 n = self.letters.recv_many(&mut waiting, MOST_IN_BATCH), if under_way.len() < MOST_UNDER_WAY => {
                     if n == 0 {
                         break None;
                     }
-                    under_way.push(post.clone().send(std::mem::take(&mut waiting)));
+                    under_way.push(post.clone().send(std::mem::take(&mut waiting), self.budget));
                 }
-                _ = heartbeat.tick(), if under_way.is_empty() => under_way.push(post.clone().send(Vec::new())),
+                _ = heartbeat.tick(), if under_way.is_empty() => {
+                    under_way.push(post.clone().send(Vec::new(), self.budget.max(PING)));
+                }
                 () = self.source.changed() => break Some("there is another master".to_owned()),
                 () = shutdown.begun(), if self.letters.is_empty() && under_way.is_empty() => break None,
             }
@@ -276,17 +307,13 @@ struct Post<'n> {
 }
 
 impl Post<'_> {
-    /// Sends what `letters` ask for; without any, asks only whether Redis is there.
-    async fn send(mut self, mut letters: Vec<Letter>) -> Health {
+    /// Sends what `letters` ask for; without any, asks only whether Redis is there, and waits so long for a PING.
+    async fn send(mut self, mut letters: Vec<Letter>, patience: Duration) -> Health {
         if letters.is_empty() {
-            return match tokio::time::timeout(
-                self.budget.max(PING),
-                redis::cmd("PING").exec_async(&mut self.connection),
-            )
-            .await
-            {
+            let ping = redis::cmd("PING");
+            return match tokio::time::timeout(patience, ping.exec_async(&mut self.connection)).await {
                 Ok(Err(error)) if !outlives(&error) => Health::Gone(in_a_word(&error)),
-                Ok(_) => Health::Unknown,
+                Ok(_) => Health::Alive,
                 Err(_) => Health::Gone("no answer in time".to_owned()),
             };
         }
@@ -309,6 +336,7 @@ impl Post<'_> {
         while let Some(health) = calls.next().await {
             match (&worst, &health) {
                 (Health::Gone(_), _) | (_, Health::Unknown) => {}
+                (Health::Late, Health::Answered) => {}
                 _ => worst = health,
             }
         }
@@ -342,7 +370,7 @@ impl Post<'_> {
                 let health = if outlives(&error) { Health::Answered } else { Health::Gone(why) };
                 (vec![Err(answer); jobs.len()], health)
             }
-            Err(_) => (vec![Err(StoreError::Late); jobs.len()], Health::Gone("no answer in time".to_owned())),
+            Err(_) => (vec![Err(StoreError::Late); jobs.len()], Health::Late),
         };
         for (job, answer) in jobs.into_iter().zip(answers) {
             // Nobody waits any more: Envoy has had its error.
