@@ -58,7 +58,7 @@ struct Serve {
     /// Where to serve /livez, /readyz, /metrics, /logging, /rlconfig, /explain and /counters.
     #[arg(long, env = "RATELIMIT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
     admin: Addr,
-    /// Threads that answer; one goes furthest per CPU, more go further on many.
+    /// Threads that answer; one costs least, more go further.
     #[arg(long, env = "RATELIMIT_THREADS", default_value_t = 1, value_parser = threads, value_name = "N")]
     threads: usize,
     /// The most counters to keep in memory.
@@ -68,7 +68,7 @@ struct Serve {
     #[arg(long = "domain", env = "RATELIMIT_DOMAINS", value_delimiter = ',', default_values_t = DOMAINS.map(str::to_owned), value_name = "NAME")]
     domains: Vec<String>,
     /// Among which rules a weight is compared.
-    #[arg(long, env = "RATELIMIT_WEIGHT_SCOPE", value_enum, default_value_t = Weights::Config)]
+    #[arg(long, env = "RATELIMIT_WEIGHT_SCOPE", value_name = "OF", value_enum, default_value_t = Weights::Config)]
     weight_scope: Weights,
     #[command(flatten)]
     telemetry: TelemetryArgs,

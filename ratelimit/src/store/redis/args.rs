@@ -26,10 +26,10 @@ pub struct RedisArgs {
     #[arg(long, env = "REDIS_BUDGET_MS", default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=10_000), value_name = "MS")]
     pub redis_budget_ms: u64,
     /// What a Cluster decides in one step.
-    #[arg(long, env = "REDIS_TOGETHER", value_enum, default_value_t = Tag::Counter)]
+    #[arg(long, env = "REDIS_TOGETHER", value_name = "WHAT", value_enum, default_value_t = Tag::Counter)]
     pub redis_together: Tag,
     /// What is answered while Redis fails.
-    #[arg(long, env = "REDIS_ON_FAILURE", value_enum, default_value_t = Answer::Error)]
+    #[arg(long, env = "REDIS_ON_FAILURE", value_name = "ANSWER", value_enum, default_value_t = Answer::Error)]
     pub redis_on_failure: Answer,
     /// How many processes share the limits, for local.
     #[arg(long, env = "REDIS_REPLICAS", default_value_t = NonZeroU32::MIN, value_name = "N")]
