@@ -34,7 +34,7 @@ pub struct Scope {
 }
 
 /// Objects compiled so far, so that only what changed is compiled again.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Configs {
     scope: Scope,
     good: BTreeMap<Name, (Arc<RateLimitConfig>, Arc<Config>)>,

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use api::Snapshot;
 use arc_swap::ArcSwap;
 use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
@@ -136,7 +137,8 @@ impl Server {
     }
 }
 
-/// Compiles every snapshot and puts it in service.
+/// Compiles every snapshot and puts it in service, aside from the threads that answer: ten
+/// thousand rules take longer than Envoy waits. When that fails, what was served goes on being served.
 async fn follow(
     mut configs: Configs,
     mut snapshots: watch::Receiver<Arc<Snapshot>>,
@@ -149,13 +151,32 @@ async fn follow(
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
         if snapshot.revision > 0 {
-            let Outcome { index: next, report, refused } = configs.update(&snapshot);
-            index.store(Arc::new(next));
-            meters::loaded(refused);
-            tracing::debug!(revision = snapshot.revision, configs = report.len(), refused, "loaded");
-            board.publish(AUTHOR, report);
-            if let Some(gate) = gate.take() {
-                gate.open();
+            let revision = snapshot.revision;
+            let mut next = configs.clone();
+            let compiled = tokio::task::spawn_blocking(move || {
+                let outcome = next.update(&snapshot);
+                (next, outcome)
+            });
+            match compiled.await {
+                Ok((next, outcome)) => {
+                    configs = next;
+                    let Outcome { index: served, report, refused } = outcome;
+                    index.store(Arc::new(served));
+                    meters::loaded(refused);
+                    tracing::debug!(revision, configs = report.len(), refused, "loaded");
+                    board.publish(AUTHOR, report);
+                    if let Some(gate) = gate.take() {
+                        gate.open();
+                    }
+                }
+                Err(failure) => {
+                    let panicked = failure.is_panic();
+                    tracing::error!(
+                        revision,
+                        panicked,
+                        "compiling RateLimitConfigs failed; the last index stays in service"
+                    );
+                }
             }
         }
         tokio::select! {
@@ -172,7 +193,11 @@ async fn follow(
 async fn sweep(memory: Arc<Memory>, clock: impl Clock, shutdown: Shutdown) -> anyhow::Result<()> {
     loop {
         tokio::select! {
-            () = tokio::time::sleep(SWEEP) => memory.sweep(clock.now().secs()),
+            // A million counters are looked through: not on a thread that answers.
+            () = tokio::time::sleep(SWEEP) => {
+                let (memory, now) = (memory.clone(), clock.now().secs());
+                tokio::task::spawn_blocking(move || memory.sweep(now)).await.context("forgetting ended counters")?;
+            }
             () = shutdown.begun() => return Ok(()),
         }
     }

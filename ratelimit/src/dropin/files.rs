@@ -8,8 +8,10 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use runtime::Shutdown;
 
 use super::domains::Content;
@@ -90,12 +92,14 @@ pub fn read(seen: &Seen) -> BTreeMap<String, Content> {
     seen.0.iter().map(one).collect()
 }
 
-/// Hands the files to `load`, at once and whenever they have changed, until shutdown.
+/// Hands the files to `load`, at once and whenever they have changed, until shutdown; not on a
+/// thread that answers, for what `load` does takes its time.
 pub async fn follow(
     at: FilesAt,
-    mut load: impl FnMut(Result<BTreeMap<String, Content>, String>) + Send,
+    load: impl FnMut(Result<BTreeMap<String, Content>, String>) + Send + 'static,
     shutdown: Shutdown,
 ) {
+    let load = Arc::new(Mutex::new(load));
     let mut loaded: Option<Result<Seen, String>> = None;
     let mut before = None;
     loop {
@@ -104,14 +108,10 @@ pub async fn follow(
         let now = looked.unwrap_or_else(|_| Err("looking at the files panicked".to_owned()));
         let settled = loaded.is_none() || before.as_ref() == Some(&now);
         if settled && loaded.as_ref() != Some(&now) {
-            match &now {
-                Err(why) => load(Err(why.clone())),
-                Ok(seen) => {
-                    let seen = seen.clone();
-                    if let Ok(files) = tokio::task::spawn_blocking(move || read(&seen)).await {
-                        load(Ok(files));
-                    }
-                }
+            let (load, found) = (load.clone(), now.clone());
+            let loading = tokio::task::spawn_blocking(move || load.lock()(found.map(|seen| read(&seen))));
+            if loading.await.is_err() {
+                tracing::error!("loading the files panicked; what was served serves on");
             }
             loaded = Some(now.clone());
         }

@@ -79,7 +79,7 @@ async fn start(
             let shutdown = shutdown.clone();
             tasks.spawn("configuration", async move {
                 let mut loading = loading;
-                files::follow(at, |found| loading.load(found), shutdown).await;
+                files::follow(at, move |found| loading.load(found), shutdown).await;
                 Ok(())
             });
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use parking_lot::Mutex;
 use prost::Message as _;
 use proto::envoy::config::core::v3 as pb_core;
 use proto::envoy::service::discovery::v3 as pb;
@@ -39,12 +40,13 @@ const MOST_REASON: usize = 4096;
 ///
 /// # Errors
 /// When the settings cannot be used.
-pub async fn follow(settings: XdsSettings, mut loading: Loading, shutdown: Shutdown) -> anyhow::Result<()> {
+pub async fn follow(settings: XdsSettings, loading: Loading, shutdown: Shutdown) -> anyhow::Result<()> {
     let endpoint = endpoint(&settings).await?;
+    let loading = Arc::new(Mutex::new(loading));
     let (first, longest) = settings.backoff;
     let mut wait = first;
     loop {
-        let streaming = stream(&settings, &endpoint, &mut loading);
+        let streaming = stream(&settings, &endpoint, &loading);
         let ended = tokio::select! {
             ended = streaming => ended,
             () = shutdown.begun() => return Ok(()),
@@ -108,7 +110,7 @@ async fn client_tls(tls: &ClientTls) -> anyhow::Result<ClientTlsConfig> {
     Ok(config)
 }
 
-async fn stream(settings: &XdsSettings, endpoint: &Endpoint, loading: &mut Loading) -> anyhow::Result<Heard> {
+async fn stream(settings: &XdsSettings, endpoint: &Endpoint, loading: &Arc<Mutex<Loading>>) -> anyhow::Result<Heard> {
     let channel = endpoint.connect().await.context("connecting")?;
     let mut client = AggregatedDiscoveryServiceClient::new(channel);
     if let Some(most) = settings.most_bytes.filter(|most| *most > 0) {
@@ -137,20 +139,24 @@ async fn stream(settings: &XdsSettings, endpoint: &Endpoint, loading: &mut Loadi
     let mut accepted = String::new();
     while let Some(response) = responses.message().await.context("reading the stream")? {
         heard = Heard::Something;
-        let problems = take(&response, loading);
+        let (version, nonce) = (response.version_info.clone(), response.nonce.clone());
+        // Not on a thread that answers requests: many rules take their time.
+        let loading = loading.clone();
+        let taken = tokio::task::spawn_blocking(move || take(&response, &mut loading.lock()));
+        let problems = taken.await.unwrap_or_else(|_| vec!["loading it panicked".to_owned()]);
         let error_detail = (!problems.is_empty()).then(|| {
             let mut message = problems.join("; ");
             message.truncate(message.floor_char_boundary(MOST_REASON));
             RpcStatus { code: INVALID_ARGUMENT, message, details: Vec::new() }
         });
         if error_detail.is_none() {
-            accepted.clone_from(&response.version_info);
+            accepted = version;
         }
         let answer = pb::DiscoveryRequest {
             version_info: accepted.clone(),
             node: Some(node.clone()),
             type_url: TYPE_URL.to_owned(),
-            response_nonce: response.nonce,
+            response_nonce: nonce,
             error_detail,
             ..Default::default()
         };

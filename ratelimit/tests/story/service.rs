@@ -143,3 +143,25 @@ async fn every_config_is_told_whether_it_is_accepted_and_a_new_one_is_served() {
     }
     running.shutdown.begin();
 }
+
+/// On one thread, as the binary runs by itself.
+#[tokio::test]
+async fn many_rules_are_compiled_while_requests_are_answered() {
+    let mut running = start(limits()).await;
+    let rules: Vec<_> = (0..15_000)
+        .map(|n| json!({"key": "b", "value": format!("v{n}"), "rateLimit": {"requestsPerUnit": 0, "unit": "DAY"}}))
+        .collect();
+    let mut next = of_raw(json!({"descriptors": rules}));
+    next.revision = 2;
+    running.snapshots.send(Arc::new(next)).unwrap();
+    let mut answered_meanwhile = 0;
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while running.ask(request(vec![descriptor("ns.limits", false, "b=v7")])).await.unwrap().overall_code
+        != Code::OverLimit as i32
+    {
+        answered_meanwhile += 1;
+        assert!(std::time::Instant::now() < deadline);
+    }
+    assert!(answered_meanwhile > 3, "{answered_meanwhile} requests were answered, the others had to wait");
+    running.shutdown.begin();
+}
