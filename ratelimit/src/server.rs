@@ -10,7 +10,7 @@ use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use provider::StatusBoard;
 use runtime::grpc::GrpcOptions;
-use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks};
+use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
 use tokio::sync::watch;
 use tonic::service::Routes;
 
@@ -33,8 +33,9 @@ const SWEEP: Duration = Duration::from_secs(10);
 /// The service, ready to be served.
 #[derive(Debug)]
 pub struct Server {
-    /// The gRPC service.
-    pub routes: Routes,
+    /// The gRPC service; where there are workers, one for each.
+    routes: Vec<Routes>,
+    workers: Option<Arc<Workers>>,
     /// What it adds to any admin port; [`Server::pages`] knows more.
     pub admin: axum::Router,
     desk: Desk,
@@ -79,39 +80,57 @@ pub fn build_with_clock(
     let shutdown = tasks.shutdown().clone();
     let gate = readiness.gate("rate-limit configuration");
     tasks.spawn("ratelimit-config", follow(configs, snapshots, board, index.clone(), gate, shutdown));
-    let store = store(settings.store, clock.clone(), readiness, tasks)?;
+    let (store, more) = stores(settings.store, clock.clone(), readiness, tasks, settings.workers.as_ref())?;
     let admin = debug::routes(index.clone());
     let (store, book) = (Arc::new(store), Arc::new(Book::default()));
     let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
     let quotas = Quotas::new(index.clone(), clock.clone(), tasks.shutdown().clone());
     tasks.spawn("ratelimit-quotas", quotas.clone().run());
-    let service = RateLimitServiceServer::new(Service::new(index, store, clock).noting(book));
-    let routes = Routes::new(service).add_service(RateLimitQuotaServiceServer::new(quotas));
-    Ok(Server { routes, admin, desk })
+    let routes = |store| {
+        let service = Service::new(index.clone(), store, clock.clone()).noting(book.clone());
+        Routes::new(RateLimitServiceServer::new(service)).add_service(RateLimitQuotaServiceServer::new(quotas.clone()))
+    };
+    let routes = std::iter::once(store).chain(more.into_iter().map(Arc::new)).map(routes).collect();
+    Ok(Server { routes, workers: settings.workers, admin, desk })
 }
 
-/// The store that `settings` describe, kept going on `tasks`.
-pub(crate) fn store(
+/// The store that `settings` describe, kept going on `tasks`: the first worker's way to it, and
+/// those of the others. In Redis each worker counts through connections of its own.
+pub(crate) fn stores(
     settings: StoreSettings,
     clock: impl Clock,
     readiness: &Readiness,
     tasks: &mut Tasks,
-) -> anyhow::Result<Store> {
+    workers: Option<&Arc<Workers>>,
+) -> anyhow::Result<(Store, Vec<Store>)> {
     let shutdown = tasks.shutdown().clone();
+    let others = 1..workers.map_or(1, |workers| workers.count());
     Ok(match settings {
         StoreSettings::Memory { counters } => {
             let memory = Arc::new(Memory::new(counters));
             tasks.spawn("ratelimit-sweep", sweep(memory.clone(), clock, shutdown));
-            Store::Memory(memory)
+            (Store::Memory(memory.clone()), others.map(|_| Store::Memory(memory.clone())).collect())
         }
         StoreSettings::Redis(settings) => {
-            let gate = readiness.gate(format!("redis at {}", settings.url));
             let on_failure = settings.on_failure;
-            let (redis, driver) = Redis::new(*settings)?;
-            tasks.spawn("ratelimit-redis", driver.run(shutdown.clone(), || gate.open()));
-            let store = Resilient::new(redis, on_failure, COUNTERS);
-            tasks.spawn("ratelimit-sweep", sweep(store.local().clone(), clock, shutdown));
-            Store::Redis(Box::new(store))
+            let mut connect = |worker| {
+                let gate = readiness.gate(format!("redis at {}", settings.url));
+                let (redis, driver) = Redis::new((*settings).clone())?;
+                let driving = driver.run(shutdown.clone(), || gate.open());
+                match workers {
+                    None => tasks.spawn("ratelimit-redis", driving),
+                    Some(workers) => {
+                        let driving = workers.run(worker, driving);
+                        tasks.spawn("ratelimit-redis", async { driving.await? });
+                    }
+                }
+                anyhow::Ok(redis)
+            };
+            let first = Resilient::new(connect(0)?, on_failure, COUNTERS);
+            let other = |worker| Ok(Store::Redis(Box::new(first.beside(connect(worker)?))));
+            let others = others.map(other).collect::<anyhow::Result<_>>()?;
+            tasks.spawn("ratelimit-sweep", sweep(first.local().clone(), clock, shutdown));
+            (Store::Redis(Box::new(first)), others)
         }
     })
 }
@@ -133,7 +152,7 @@ impl Server {
             descriptors: vec![DESCRIPTORS],
             ..GrpcOptions::default()
         };
-        runtime::grpc::serve(listener, self.routes, options, readiness, shutdown).await
+        runtime::grpc::serve_on(self.workers, listener, self.routes, options, readiness, shutdown).await
     }
 }
 

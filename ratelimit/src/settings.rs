@@ -1,5 +1,9 @@
 //! What the service can be told.
 
+use std::sync::Arc;
+
+use runtime::Workers;
+
 use crate::config::WeightScope;
 use crate::store::redis::RedisSettings;
 
@@ -16,6 +20,8 @@ pub struct Settings {
     pub weights: WeightScope,
     /// Where hits are added up.
     pub store: StoreSettings,
+    /// The threads that answer; none, the one that serves.
+    pub workers: Option<Arc<Workers>>,
 }
 
 /// Where hits are added up.
@@ -39,6 +45,7 @@ impl Default for Settings {
             domains: DOMAINS.map(str::to_owned).to_vec(),
             weights: WeightScope::default(),
             store: StoreSettings::Memory { counters: COUNTERS },
+            workers: None,
         }
     }
 }

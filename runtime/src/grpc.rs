@@ -1,13 +1,27 @@
 //! A gRPC server with health, reflection and drain, over TCP or a Unix socket.
 
+mod gathered;
+mod handover;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use futures_util::stream::{BoxStream, FuturesUnordered, Stream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_util::either::Either;
 use tonic::service::Routes;
+use tonic::transport::server::Connected as _;
 use tonic::transport::{Server, ServerTlsConfig};
+use tonic_health::server::HealthReporter;
 
-use crate::{Listener, Readiness, Shutdown};
+use crate::{Listener, Readiness, Shutdown, Workers};
+use gathered::{Accepted, Gathered, Socket};
 
 /// How long after shutdown begins connections are still accepted, so that a
 /// client told NOT_SERVING has moved on before the socket closes.
@@ -28,7 +42,7 @@ pub struct GrpcOptions {
     /// TLS; none, plaintext.
     pub tls: Option<ServerTlsConfig>,
     /// TLS whose certificates may change while serving; TCP only, and instead of `tls`.
-    pub acceptor: Option<tokio_rustls::TlsAcceptor>,
+    pub acceptor: Option<TlsAcceptor>,
     /// After how long a connection is asked to end, and after how much longer it is ended.
     pub max_connection_age: Option<(Duration, Duration)>,
 }
@@ -43,9 +57,7 @@ impl std::fmt::Debug for GrpcOptions {
     }
 }
 
-/// Serves `routes` until shutdown begins and every call under way has ended.
-///
-/// Health follows `readiness` and turns to NOT_SERVING when shutdown begins.
+/// [`serve_on`] the thread this is called on.
 ///
 /// # Errors
 /// When the server cannot be built or the listener fails.
@@ -56,81 +68,187 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let (reporter, health) = tonic_health::server::health_reporter();
-    let mut names = options.health_services;
-    names.push(String::new());
-    let mut routes = routes.add_service(health);
-    if !options.descriptors.is_empty() {
-        let mut builder = tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
-        for descriptors in options.descriptors {
-            builder = builder.register_encoded_file_descriptor_set(descriptors);
+    serve_on(None, listener, vec![routes], options, readiness, shutdown).await
+}
+
+/// Serves until shutdown begins and every call under way has ended.
+///
+/// Each connection is answered on one of `workers`, by that worker's own `routes`, of which
+/// there are as many; without workers, on the thread this is called on, by the only `routes`.
+/// Health follows `readiness` and turns to NOT_SERVING when shutdown begins.
+///
+/// # Errors
+/// When the server cannot be built or the listener fails.
+pub async fn serve_on(
+    workers: Option<Arc<Workers>>,
+    listener: Listener,
+    routes: Vec<Routes>,
+    options: GrpcOptions,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let (plan, mut routes) = Plan::new(routes, options)?;
+    let (sockets, left_over) = accept(listener);
+    match workers {
+        None => {
+            let sockets = sockets.map(|accepted| accepted.map(Gathered::new));
+            let routes = routes.pop().context("nothing to serve")?;
+            let serving = answer(plan.server.clone(), routes, sockets, plan.acceptor.clone(), shutdown.clone());
+            plan.with_health(serving, readiness, &shutdown).await?;
         }
-        routes = routes.add_service(builder.build_v1().context("building gRPC reflection")?);
+        Some(workers) => {
+            let serving = answer_on(&workers, sockets, routes, plan.server.clone(), plan.acceptor.clone(), &shutdown);
+            plan.with_health(serving, readiness, &shutdown).await?;
+        }
+    }
+    if let Some(path) = left_over {
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// [`answer`] on all of `workers`.
+async fn answer_on(
+    workers: &Workers,
+    sockets: BoxStream<'static, io::Result<Accepted>>,
+    routes: Vec<Routes>,
+    server: Server,
+    acceptor: Option<TlsAcceptor>,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let mut desks = Vec::new();
+    let mut answering = FuturesUnordered::new();
+    for (worker, routes) in routes.into_iter().enumerate() {
+        let (desk, handed) = handover::desk();
+        desks.push(desk);
+        let work = answer(server.clone(), routes, handed, acceptor.clone(), shutdown.clone());
+        answering.push(workers.run(worker, work));
+    }
+    let handing_over = async {
+        tokio::select! {
+            () = handover::hand_over(sockets, &desks) => {}
+            () = drained(shutdown) => {}
+        }
+        Ok(())
+    };
+    let answered = async {
+        while let Some(ended) = answering.next().await {
+            ended??;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    tokio::try_join!(handing_over, answered).map(|_| ())
+}
+
+/// What all that answer have in common.
+struct Plan {
+    server: Server,
+    acceptor: Option<TlsAcceptor>,
+    reporter: HealthReporter,
+    names: Vec<String>,
+}
+
+impl Plan {
+    /// With `routes` completed by health and reflection.
+    fn new(routes: Vec<Routes>, options: GrpcOptions) -> anyhow::Result<(Plan, Vec<Routes>)> {
+        let (reporter, health) = tonic_health::server::health_reporter();
+        let mut names = options.health_services;
+        names.push(String::new());
+        let routes = routes.into_iter().map(|routes| {
+            let routes = routes.add_service(health.clone());
+            if options.descriptors.is_empty() {
+                return Ok(routes);
+            }
+            let mut builder = tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+            for descriptors in &options.descriptors {
+                builder = builder.register_encoded_file_descriptor_set(descriptors);
+            }
+            Ok(routes.add_service(builder.build_v1().context("building gRPC reflection")?))
+        });
+        let routes = routes.collect::<anyhow::Result<_>>()?;
+        let mut server = Server::builder()
+            .http2_keepalive_interval(Some(Duration::from_secs(30)))
+            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+            .max_concurrent_streams(Some(4096));
+        if let Some(tls) = options.tls {
+            server = server.tls_config(tls).context("TLS of the gRPC server")?;
+        }
+        if let Some((age, grace)) = options.max_connection_age {
+            server = server.max_connection_age(age).max_connection_age_grace(grace);
+        }
+        Ok((Plan { server, acceptor: options.acceptor, reporter, names }, routes))
     }
 
-    let follow = follow_readiness(reporter, names, readiness, shutdown.clone());
-    let mut server = Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_secs(30)))
-        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-        .max_concurrent_streams(Some(4096))
-        .tcp_nodelay(true);
-    if let Some(tls) = options.tls {
-        server = server.tls_config(tls).context("TLS of the gRPC server")?;
-    }
-    if let Some((age, grace)) = options.max_connection_age {
-        server = server.max_connection_age(age).max_connection_age_grace(grace);
-    }
-    let router = server.add_routes(routes);
-    let acceptor = options.acceptor;
-    let drained = async {
-        shutdown.begun().await;
-        tokio::time::sleep(LAME_DUCK).await;
-    };
-    let serving = async {
-        match listener {
-            Listener::Tcp(tcp) => {
-                let stream = nodelay(TcpListenerStream::new(tcp));
-                match acceptor {
-                    None => router.serve_with_incoming_shutdown(stream, drained).await,
-                    Some(acceptor) => router.serve_with_incoming_shutdown(secured(stream, acceptor), drained).await,
-                }
-            }
-            Listener::Unix(unix, path) => {
-                let served = router.serve_with_incoming_shutdown(UnixListenerStream::new(unix), drained).await;
-                let _ = std::fs::remove_file(path);
-                served
-            }
+    /// Serves, with health that follows `readiness`.
+    async fn with_health(
+        self,
+        serving: impl Future<Output = anyhow::Result<()>>,
+        readiness: Readiness,
+        shutdown: &Shutdown,
+    ) -> anyhow::Result<()> {
+        tokio::select! {
+            served = serving => served,
+            never = follow_readiness(self.reporter, self.names, readiness, shutdown.clone()) => never,
         }
-    };
-    tokio::select! {
-        served = serving => served.context("serving gRPC"),
-        never = follow => never,
     }
 }
 
-/// With a listener of our own, tonic leaves the sockets' options to us.
-fn nodelay(
-    incoming: TcpListenerStream,
-) -> impl futures_util::Stream<Item = std::io::Result<tokio::net::TcpStream>> + Send {
-    use futures_util::StreamExt as _;
-    incoming.map(|stream| {
-        let stream = stream?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    })
+/// Answers on these connections until shutdown begins, and then what is under way.
+async fn answer(
+    server: Server,
+    routes: Routes,
+    sockets: impl Stream<Item = io::Result<Socket>> + Send + 'static,
+    acceptor: Option<TlsAcceptor>,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let mut server = server;
+    let router = server.add_routes(routes);
+    let drained = drained(&shutdown);
+    match acceptor {
+        None => router.serve_with_incoming_shutdown(sockets, drained).await,
+        Some(acceptor) => router.serve_with_incoming_shutdown(secured(sockets, acceptor), drained).await,
+    }
+    .context("serving gRPC")
+}
+
+async fn drained(shutdown: &Shutdown) {
+    shutdown.begun().await;
+    tokio::time::sleep(LAME_DUCK).await;
+}
+
+/// The connections that come in, and what is to be removed when none is to come in any more.
+fn accept(listener: Listener) -> (BoxStream<'static, io::Result<Accepted>>, Option<PathBuf>) {
+    match listener {
+        Listener::Tcp(tcp) => {
+            let accepted = TcpListenerStream::new(tcp).map(|stream| {
+                let stream = stream?;
+                // With a listener of our own, tonic leaves the sockets' options to us.
+                stream.set_nodelay(true)?;
+                Ok(Either::Left(stream))
+            });
+            (accepted.boxed(), None)
+        }
+        Listener::Unix(unix, path) => {
+            (UnixListenerStream::new(unix).map(|stream| stream.map(Either::Right)).boxed(), Some(path))
+        }
+    }
 }
 
 /// Connections after their handshake. Many shake hands at once; one that fails
 /// or dawdles is dropped and holds up no other.
 fn secured(
-    incoming: impl futures_util::Stream<Item = std::io::Result<tokio::net::TcpStream>> + Send + 'static,
-    acceptor: tokio_rustls::TlsAcceptor,
-) -> impl futures_util::Stream<Item = std::io::Result<tokio_rustls::server::TlsStream<tokio::net::TcpStream>>> + Send {
-    use futures_util::StreamExt as _;
-    let shake = move |stream: std::io::Result<tokio::net::TcpStream>| {
+    incoming: impl Stream<Item = io::Result<Socket>> + Send + 'static,
+    acceptor: TlsAcceptor,
+) -> impl Stream<Item = io::Result<Gathered<TlsStream<Socket>>>> + Send {
+    let shake = move |socket: io::Result<Socket>| {
         let acceptor = acceptor.clone();
-        async move { tokio::time::timeout(MOST_HANDSHAKE, acceptor.accept(stream?)).await? }
+        async move {
+            let socket = socket?;
+            let info = socket.connect_info();
+            let secure = tokio::time::timeout(MOST_HANDSHAKE, acceptor.accept(socket)).await??;
+            Ok::<_, io::Error>(Gathered::of(secure, info))
+        }
     };
     incoming.map(shake).buffer_unordered(MOST_HANDSHAKES).filter_map(|shaken| async move {
         match shaken {
@@ -144,7 +262,7 @@ fn secured(
 }
 
 async fn follow_readiness(
-    reporter: tonic_health::server::HealthReporter,
+    reporter: HealthReporter,
     names: Vec<String>,
     readiness: Readiness,
     shutdown: Shutdown,

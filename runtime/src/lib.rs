@@ -15,12 +15,14 @@ pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
 pub mod trace;
+pub mod workers;
 
 pub use admin::Admin;
 pub use listen::{Addr, Listener};
 pub use readiness::{Gate, Readiness};
 pub use shutdown::Shutdown;
 pub use tasks::Tasks;
+pub use workers::Workers;
 
 /// Exit code for settings that cannot be used (`EX_USAGE`).
 pub const EXIT_USAGE: u8 = 64;

@@ -12,7 +12,7 @@ use axum::routing::get;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use runtime::grpc::GrpcOptions;
 use runtime::telemetry::{LogFormat, Telemetry, TelemetryArgs};
-use runtime::{Addr, Admin, Gate, Listener, Readiness, Shutdown, Tasks};
+use runtime::{Addr, Admin, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
 use tonic::service::Routes;
 
 use super::domains::{Content, Domains, Outcome, Sources};
@@ -23,7 +23,7 @@ use super::stats::Stats;
 use super::statsd::Statsd;
 use super::{files, http, tls, xds};
 use crate::meters;
-use crate::server::{DESCRIPTORS, store};
+use crate::server::{DESCRIPTORS, stores};
 use crate::service::SERVICE_NAME;
 use crate::settings::{COUNTERS, StoreSettings};
 use crate::store::redis::RedisSettings;
@@ -32,11 +32,11 @@ use crate::window::SystemClock;
 /// How long calls under way may take to finish after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Serves until SIGTERM.
+/// Serves until SIGTERM, answering on `workers`.
 ///
 /// # Errors
 /// When a port is taken, or the settings cannot be used.
-pub async fn run(settings: EnvSettings) -> anyhow::Result<()> {
+pub async fn run(settings: EnvSettings, workers: Arc<Workers>) -> anyhow::Result<()> {
     let telemetry = runtime::telemetry::init(
         "ratelimit",
         &TelemetryArgs {
@@ -51,7 +51,7 @@ pub async fn run(settings: EnvSettings) -> anyhow::Result<()> {
     let shutdown = Shutdown::new();
     shutdown.on_signals().context("listening for signals")?;
     let mut tasks = Tasks::new(shutdown.clone());
-    start(settings, &telemetry, &shutdown, &mut tasks).await?;
+    start(settings, workers, &telemetry, &shutdown, &mut tasks).await?;
     let outcome = tasks.join(DRAIN).await;
     telemetry.flush();
     outcome
@@ -59,6 +59,7 @@ pub async fn run(settings: EnvSettings) -> anyhow::Result<()> {
 
 async fn start(
     settings: EnvSettings,
+    workers: Arc<Workers>,
     telemetry: &Telemetry,
     shutdown: &Shutdown,
     tasks: &mut Tasks,
@@ -86,16 +87,22 @@ async fn start(
         Source::Xds(server) => tasks.spawn("configuration", xds::follow(*server, loading, shutdown.clone())),
     }
 
-    let counters = store(store_settings(settings.backend), SystemClock, &readiness, tasks)?;
-    let service =
-        Service::new(domains.clone(), counters, SystemClock, settings.policy, stats.clone(), exhausted.clone());
-    let service = Shared(Arc::new(service));
+    let (first, more) = stores(store_settings(settings.backend), SystemClock, &readiness, tasks, Some(&workers))?;
+    let policy = settings.policy;
+    let service = |store| {
+        let service =
+            Service::new(domains.clone(), store, SystemClock, policy.clone(), stats.clone(), exhausted.clone());
+        Shared(Arc::new(service))
+    };
+    let (service, more) = (service(first), more.into_iter().map(service));
+    let routes = std::iter::once(service.clone()).chain(more);
+    let routes = routes.map(|service| Routes::new(RateLimitServiceServer::new(service))).collect();
     tracing::warn!(grpc = %grpc.local_addr()?, http = %web.local_addr()?, debug = %pages_at.local_addr()?, "listening");
 
     let pages = Admin::new(readiness.clone(), telemetry.clone());
     let pages = pages.merge(http::debug(domains, stats.clone(), exhausted.clone()));
     tasks.spawn("debug", pages.serve(pages_at, shutdown.clone()));
-    tasks.spawn("http", serve(web, http::routes(service.clone(), readiness.clone()), shutdown.clone()));
+    tasks.spawn("http", serve(web, http::routes(service, readiness.clone()), shutdown.clone()));
     if let Some(statsd) = Statsd::new(&settings.sink, &settings.tags) {
         let (interval, shutdown) = (settings.flush, shutdown.clone());
         tasks.spawn("statsd", async move {
@@ -116,8 +123,8 @@ async fn start(
         max_connection_age: Some((settings.max_connection_age, settings.max_connection_age_grace)),
         ..GrpcOptions::default()
     };
-    let routes = Routes::new(RateLimitServiceServer::new(service));
-    tasks.spawn("grpc", runtime::grpc::serve(grpc, routes, options, readiness, shutdown.clone()));
+    let serving = runtime::grpc::serve_on(Some(workers), grpc, routes, options, readiness, shutdown.clone());
+    tasks.spawn("grpc", serving);
     Ok(())
 }
 

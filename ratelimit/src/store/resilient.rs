@@ -48,6 +48,12 @@ impl<S: CounterStore> Resilient<S> {
         Self { store, on_failure, local: Arc::new(Memory::new(counters)), failing: Arc::default() }
     }
 
+    /// Another way to what `self` asks. While that fails the two count together here: one
+    /// process has one share.
+    pub fn beside(&self, store: S) -> Self {
+        Self { store, on_failure: self.on_failure, local: self.local.clone(), failing: Arc::default() }
+    }
+
     /// The store itself.
     pub fn inner(&self) -> &S {
         &self.store

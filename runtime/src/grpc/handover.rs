@@ -1,0 +1,70 @@
+//! Connections accepted on one thread and served on others, each where the fewest are open.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::{BoxStream, Stream};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::either::Either;
+
+use super::gathered::{Accepted, Gathered, Socket};
+
+/// Connections that may lie on a desk until its worker has time for them.
+const MOST_WAITING: usize = 64;
+/// How long nothing is accepted after the system refused, as when there are no more file descriptors.
+const AFTER_REFUSAL: Duration = Duration::from_millis(50);
+
+/// A connection that belongs to no thread yet.
+type Raw = Either<std::net::TcpStream, std::os::unix::net::UnixStream>;
+
+/// Where a worker's connections are left.
+#[derive(Debug)]
+pub(super) struct Desk {
+    to: mpsc::Sender<(Raw, Arc<()>)>,
+    /// Held by all its open connections.
+    open: Arc<()>,
+}
+
+/// A desk, and what is left on it, to be taken on the worker's own thread.
+pub(super) fn desk() -> (Desk, impl Stream<Item = io::Result<Socket>> + Send + 'static) {
+    let (to, left) = mpsc::channel(MOST_WAITING);
+    let taken = ReceiverStream::new(left).map(|(raw, open)| {
+        let io = match raw {
+            Either::Left(tcp) => Either::Left(TcpStream::from_std(tcp)?),
+            Either::Right(unix) => Either::Right(UnixStream::from_std(unix)?),
+        };
+        let mut socket = Gathered::new(io);
+        socket.open = Some(open);
+        Ok(socket)
+    });
+    (Desk { to, open: Arc::default() }, taken)
+}
+
+/// Leaves each connection where the fewest are open, until nobody takes them any more.
+pub(super) async fn hand_over(mut sockets: BoxStream<'static, io::Result<Accepted>>, desks: &[Desk]) {
+    while let Some(accepted) = sockets.next().await {
+        let raw = match accepted.and_then(to_raw) {
+            Ok(raw) => raw,
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(AFTER_REFUSAL).await;
+                continue;
+            }
+        };
+        let Some(desk) = desks.iter().min_by_key(|desk| Arc::strong_count(&desk.open)) else { return };
+        if desk.to.send((raw, desk.open.clone())).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn to_raw(accepted: Accepted) -> io::Result<Raw> {
+    Ok(match accepted {
+        Either::Left(tcp) => Either::Left(tcp.into_std()?),
+        Either::Right(unix) => Either::Right(unix.into_std()?),
+    })
+}
