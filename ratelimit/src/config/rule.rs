@@ -1,5 +1,10 @@
 //! One rule: whom it counts, how much it allows, and the name its counters go by.
 
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use api::gloo::rate_limit_config::{SET_DESCRIPTOR_MARKER, SimpleDescriptor};
 
 use crate::algorithm::Algorithm;
@@ -24,6 +29,27 @@ pub enum Style {
 /// units makes two rules, or two callers of one rule, share a counter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CounterId(pub u128);
+
+impl CounterId {
+    /// Appends its text: 22 letters, digits, `-` and `_`.
+    pub fn write(self, text: &mut String) {
+        URL_SAFE_NO_PAD.encode_string(self.0.to_be_bytes(), text);
+    }
+
+    /// The id whose text this is.
+    pub fn read(text: &str) -> Option<CounterId> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        Some(CounterId(u128::from_be_bytes(bytes.try_into().ok()?)))
+    }
+}
+
+impl fmt::Display for CounterId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = String::new();
+        self.write(&mut text);
+        f.pad(&text)
+    }
+}
 
 /// One rule of a RateLimitConfig.
 #[derive(Debug)]

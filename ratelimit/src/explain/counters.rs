@@ -85,11 +85,10 @@ pub async fn list(
     now: Moment,
 ) -> Result<Counters, StoreError> {
     let InUse { known, found } = in_use(store, book, index, prefix, now).await?;
-    let digest = |counter: CounterId| format!("{:032x}", counter.0);
     let known = known.into_iter().map(|one| Listed {
         config: one.config.into(),
         counter: Some(one.name.into()),
-        digest: digest(one.counter),
+        digest: one.counter.to_string(),
         used: Some(one.used),
         limit: Some(limit_in_words(one.limit)),
         left: Some(one.limit.amount().saturating_sub(one.used)),
@@ -98,7 +97,7 @@ pub async fn list(
     let found = found.into_iter().map(|one| Listed {
         config: one.config.into(),
         counter: None,
-        digest: digest(one.counter),
+        digest: one.counter.to_string(),
         used: one.count,
         limit: None,
         left: None,

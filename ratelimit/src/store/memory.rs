@@ -25,9 +25,19 @@ pub struct Memory {
 
 #[derive(Debug, Default)]
 struct Shard {
-    counters: HashMap<CounterId, Slot, ahash::RandomState>,
+    counters: HashMap<Key, Slot, ahash::RandomState>,
     /// When all counters were last looked through for ones that ended.
     swept: u64,
+}
+
+/// A counter's id, in halves: a counter then takes 40 bytes, where a 128-bit number's alignment makes it 48.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key(u64, u64);
+
+impl From<CounterId> for Key {
+    fn from(id: CounterId) -> Key {
+        Key((id.0 >> 64) as u64, id.0 as u64)
+    }
 }
 
 #[derive(Debug)]
@@ -71,7 +81,7 @@ impl Memory {
 
     /// Forgets `counter`; whether it was known.
     pub fn forget(&self, counter: CounterId) -> bool {
-        self.shards.get(place(counter)).is_some_and(|shard| shard.lock().counters.remove(&counter).is_some())
+        self.shards.get(place(counter)).is_some_and(|shard| shard.lock().counters.remove(&counter.into()).is_some())
     }
 
     fn shard(&self, counter: CounterId) -> Result<MutexGuard<'_, Shard>, StoreError> {
@@ -95,7 +105,7 @@ impl Memory {
         }
         let found = |hit: &Hit<'_>| {
             let shard = shards.iter().find(|(at, _)| *at == place(hit.counter));
-            shard.and_then(|(_, shard)| shard.counters.get(&hit.counter)).map(|slot| slot.state)
+            shard.and_then(|(_, shard)| shard.counters.get(&hit.counter.into())).map(|slot| slot.state)
         };
         let mut trial = Trial::default();
         let mut readings = trial.run(hits, now, found, |hit, step| !is_over(hit, step));
@@ -115,7 +125,7 @@ impl Memory {
         // Room for all of them first, or some would be counted and some not.
         for (at, shard) in &mut shards {
             let here = trial.0.iter().filter(|one| one.creates && place(one.hit.counter) == *at);
-            let more = here.filter(|one| !shard.counters.contains_key(&one.hit.counter)).count();
+            let more = here.filter(|one| !shard.counters.contains_key(&one.hit.counter.into())).count();
             shard.room(more, now, self.most_per_shard)?;
         }
         for one in trial.0 {
@@ -199,7 +209,7 @@ fn counts(hit: &Hit<'_>, step: &Step) -> bool {
 impl Shard {
     fn hit(&mut self, hit: &Hit<'_>, now: Moment, most: usize) -> Result<u64, StoreError> {
         let step = |state| algorithm::step(&hit.limit, state, hit.change, hit.window, now);
-        if let Some(slot) = self.counters.get_mut(&hit.counter) {
+        if let Some(slot) = self.counters.get_mut(&hit.counter.into()) {
             let step = step(Some(slot.state));
             if counts(hit, &step) {
                 *slot = Slot::new(hit, step.counted, now);
@@ -214,13 +224,13 @@ impl Shard {
     }
 
     fn keep(&mut self, hit: &Hit<'_>, state: State, creates: bool, now: Moment, most: usize) -> Result<(), StoreError> {
-        if let Some(slot) = self.counters.get_mut(&hit.counter) {
+        if let Some(slot) = self.counters.get_mut(&hit.counter.into()) {
             *slot = Slot::new(hit, state, now);
             return Ok(());
         }
         if creates {
             self.room(1, now, most)?;
-            self.counters.insert(hit.counter, Slot::new(hit, state, now));
+            self.counters.insert(hit.counter.into(), Slot::new(hit, state, now));
         }
         Ok(())
     }

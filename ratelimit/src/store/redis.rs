@@ -52,6 +52,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// And by up to so much more, so that not all of them end in the same instant.
 const SPREAD_MILLIS: u64 = 10_000;
 
+/// Bytes of a key beside prefix and config: braces, colons, a counter's id and the start of a window.
+const MOST_KEY: usize = 2 + 1 + 22 + 1 + 20;
+
 /// How Redis is used.
 #[derive(Debug, Clone)]
 pub struct RedisSettings {
@@ -289,18 +292,20 @@ impl Pool {
     }
 
     fn key(&self, hit: &Hit<'_>) -> String {
-        // The config is there for people; the digest alone tells counters apart.
-        let (first, second) = ((hit.counter.0 >> 64) as u64, hit.counter.0 as u64);
-        let mut key = Key::with_room(self.prefix.len() + hit.config.len());
-        key.text(&self.prefix);
+        // The config is there for people; the counter's id alone tells them apart.
+        let mut key = String::with_capacity(self.prefix.len() + hit.config.len() + MOST_KEY);
+        key.push_str(&self.prefix);
         match self.together {
-            Together::Counter => key.text(hit.config).text(":{").hex(first).text("}").hex(second),
-            Together::Config => key.text("{").text(hit.config).text("}:").hex(first).hex(second),
-        };
-        if hit.limit.algorithm() == Algorithm::FixedWindow {
-            key.text(":").number(hit.window.start.0);
+            Together::Counter => key.push_str(hit.config),
+            Together::Config => key.extend(["{", hit.config, "}"]),
         }
-        key.0
+        key.push(':');
+        hit.counter.write(&mut key);
+        if hit.limit.algorithm() == Algorithm::FixedWindow {
+            key.push(':');
+            key.push_str(itoa::Buffer::new().format(hit.window.start.0));
+        }
+        key
     }
 
     fn op(&self, hit: &Hit<'_>, now: Moment) -> Op {
@@ -379,39 +384,6 @@ struct Part<'r> {
     places: SmallVec<[usize; 4]>,
 }
 
-/// A key being written. Every hit of every request comes by here, so it does without formatting.
-struct Key(String);
-
-impl Key {
-    fn with_room(named: usize) -> Key {
-        // Two halves of a digest, the start of a window, and what stands between.
-        Key(String::with_capacity(named + 2 * 16 + 20 + 4))
-    }
-
-    fn text(&mut self, text: &str) -> &mut Key {
-        self.0.push_str(text);
-        self
-    }
-
-    fn hex(&mut self, number: u64) -> &mut Key {
-        let digits = (0..16).rev().filter_map(|at| char::from_digit((number >> (4 * at)) as u32 & 0xf, 16));
-        self.0.extend(digits);
-        self
-    }
-
-    fn number(&mut self, number: u64) -> &mut Key {
-        let mut power = 1;
-        while number / power >= 10 {
-            power *= 10;
-        }
-        while power > 0 {
-            self.0.extend(char::from_digit((number / power % 10) as u32, 10));
-            power /= 10;
-        }
-        self
-    }
-}
-
 /// By how much a counter outlives its window, beside [`GRACE`].
 fn spread(counter: CounterId) -> Duration {
     Duration::from_millis(counter.0 as u64 % SPREAD_MILLIS)
@@ -455,23 +427,5 @@ impl CounterStore for Redis {
             }
         }
         Ok(counts)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::Key;
-
-    proptest! {
-        #[test]
-        fn keys_are_written_as_format_would(number in any::<u64>(), small in 0u64..1000) {
-            for number in [number, small] {
-                let mut key = Key::with_room(0);
-                key.hex(number).text(":").number(number);
-                prop_assert_eq!(key.0, format!("{number:016x}:{number}"));
-            }
-        }
     }
 }

@@ -7,8 +7,10 @@
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
+use std::time::Duration;
 
-use redis::Script;
+use redis::aio::ConnectionLike;
+use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind};
 
 use super::{Job, Op};
 use crate::algorithm::Algorithm;
@@ -56,12 +58,57 @@ end
 return counts
 ";
 
-/// What does everything else: other algorithms, and hits that count only if none of their request is over.
-static GENERAL: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("general.lua")));
+/// The same where each command adds as much: fewer texts to send and to read.
+///
+/// KEYS: one a command. ARGV: the change, more than nothing, then for each command the milliseconds.
+const ALIKE: &str = r"
+local change, counts = ARGV[1], {}
+local first = tonumber(change)
+for i = 1, #KEYS do
+  local count = redis.pcall('INCRBY', KEYS[i], change)
+  if count == first then
+    redis.call('PEXPIRE', KEYS[i], ARGV[i + 1])
+  elseif type(count) == 'table' then
+    local why = count.err or ''
+    if not (string.find(why, 'WRONGTYPE', 1, true) or string.find(why, 'not an integer', 1, true)) then
+      return count
+    end
+    count = -1
+  end
+  counts[i] = count
+end
+return counts
+";
 
-/// The script, known to Redis by its digest after the first call.
-pub(super) fn script() -> Script {
-    Script::new(SCRIPT)
+/// What does everything else: other algorithms, and hits that count only if none of their request is over.
+const GENERAL: &str = include_str!("general.lua");
+
+/// Scripts, known to Redis by their digests once loaded.
+struct Scripts {
+    alike: Script,
+    merged: Script,
+    general: Script,
+}
+
+static SCRIPTS: LazyLock<Scripts> =
+    LazyLock::new(|| Scripts { alike: Script::new(ALIKE), merged: Script::new(SCRIPT), general: Script::new(GENERAL) });
+
+/// Loads the scripts that nearly all batches need, so that the first does not take two round trips.
+pub(super) async fn load(connection: &mut impl ConnectionLike) -> RedisResult<()> {
+    SCRIPTS.alike.load_async(connection).await?;
+    SCRIPTS.merged.load_async(connection).await?;
+    Ok(())
+}
+
+/// Calls `script`, and loads it if Redis does not know it, as after a restart.
+async fn invoke(script: &Script, call: &Cmd, connection: &mut impl ConnectionLike) -> RedisResult<Vec<i64>> {
+    match call.query_async(connection).await {
+        Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+            script.load_async(connection).await?;
+            call.query_async(connection).await
+        }
+        answered => answered,
+    }
 }
 
 /// What to send for some jobs, and how to read the answer.
@@ -88,6 +135,11 @@ const MOST_MILLIS: u64 = 1 << 50;
 
 /// Lua's numbers are exact up to 2^53; beyond this a new command begins.
 const MOST_IN_ONE: u64 = 1 << 40;
+
+/// A time to live, no longer than Redis can add to its own time.
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).min(MOST_MILLIS)
+}
 
 impl<'j> Batch<'j> {
     /// Merges what the jobs ask for, in order.
@@ -142,45 +194,69 @@ impl<'j> Batch<'j> {
         batch
     }
 
-    /// Calls the script.
-    pub(super) async fn call(
-        &self,
-        script: &Script,
-        connection: &mut impl redis::aio::ConnectionLike,
-    ) -> redis::RedisResult<Vec<i64>> {
-        if let Some(requests) = &self.general {
-            return self.call_general(requests, connection).await;
+    /// Calls the script that does what the commands ask for.
+    pub(super) async fn call(&self, connection: &mut impl ConnectionLike) -> RedisResult<Vec<i64>> {
+        let (script, call) = match (&self.general, self.alike()) {
+            (Some(requests), _) => (&SCRIPTS.general, self.in_general(requests)),
+            (None, Some(change)) => (&SCRIPTS.alike, self.in_alike(change)),
+            (None, None) => (&SCRIPTS.merged, self.in_merged()),
+        };
+        invoke(script, &call, connection).await
+    }
+
+    /// What each command adds, if that is the same for all.
+    fn alike(&self) -> Option<u64> {
+        let first = *self.totals.first().filter(|first| **first > 0)?;
+        let alike = |(command, total): (&&Op, &u64)| matches!(command.change, Change::Add(_)) && *total == first;
+        self.commands.iter().zip(&self.totals).all(alike).then_some(first)
+    }
+
+    /// A call of `script` with the commands' keys, and so many arguments to come for each.
+    fn opened(&self, script: &Script, arguments: usize) -> Cmd {
+        let keys: usize = self.commands.iter().map(|command| command.key.len()).sum();
+        let texts = self.commands.len() * arguments;
+        let mut call = Cmd::with_capacity(4 + self.commands.len() + texts, 64 + keys + 8 * texts);
+        call.arg("EVALSHA").arg(script.get_hash()).arg(self.commands.len());
+        for command in &self.commands {
+            call.arg(&command.key);
         }
-        let mut call = script.prepare_invoke();
+        call
+    }
+
+    fn in_alike(&self, change: u64) -> Cmd {
+        let mut call = self.opened(&SCRIPTS.alike, 1);
+        call.arg(change);
+        for command in &self.commands {
+            call.arg(millis(command.ttl));
+        }
+        call
+    }
+
+    fn in_merged(&self) -> Cmd {
+        let mut call = self.opened(&SCRIPTS.merged, 2);
         for (command, total) in self.commands.iter().zip(&self.totals) {
-            call.key(&command.key);
             match command.change {
                 Change::Add(_) => call.arg(*total),
                 Change::Refund(hits) => call.arg(format!("-{hits}")),
             };
-            call.arg(u64::try_from(command.ttl.as_millis()).unwrap_or(u64::MAX));
+            call.arg(millis(command.ttl));
         }
-        call.invoke_async(connection).await
+        call
     }
 
-    async fn call_general(
-        &self,
-        requests: &[usize],
-        connection: &mut impl redis::aio::ConnectionLike,
-    ) -> redis::RedisResult<Vec<i64>> {
-        let mut call = GENERAL.prepare_invoke();
+    fn in_general(&self, requests: &[usize]) -> Cmd {
+        let mut call = self.opened(&SCRIPTS.general, 8);
         for (command, request) in self.commands.iter().zip(requests) {
-            let kind = match command.limit.algorithm() {
+            call.arg(match command.limit.algorithm() {
                 Algorithm::FixedWindow => "f",
                 Algorithm::SlidingWindow => "s",
                 Algorithm::TokenBucket { .. } => "b",
-            };
-            call.key(&command.key).arg(kind);
+            });
             match command.change {
                 Change::Add(hits) => call.arg(hits),
                 Change::Refund(hits) => call.arg(format!("-{hits}")),
             };
-            call.arg(u64::try_from(command.ttl.as_millis()).unwrap_or(u64::MAX).min(MOST_MILLIS)).arg(*request);
+            call.arg(millis(command.ttl)).arg(*request);
             call.arg(match (command.policy, command.shadow) {
                 (CountPolicy::Always, false) => "a",
                 (CountPolicy::Always, true) => "A",
@@ -190,7 +266,7 @@ impl<'j> Batch<'j> {
             call.arg(command.limit.amount()).arg(command.limit.length().as_secs());
             call.arg(command.limit.requests_per_unit);
         }
-        call.invoke_async(connection).await
+        call
     }
 
     /// Each job's counts, from the counts after each command.
@@ -209,7 +285,7 @@ impl<'j> Batch<'j> {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use api::gloo::rate_limit_config::Unit;
     use proptest::prelude::*;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError, Script};
+use redis::{AsyncConnectionConfig, Client, RedisError};
 use runtime::Shutdown;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -45,7 +45,6 @@ const MOST_LATE: u32 = 3;
 #[derive(Debug)]
 pub(super) struct Node {
     source: Source,
-    script: Script,
     letters: mpsc::Receiver<Letter>,
     gate: Arc<Gate>,
     budget: Duration,
@@ -95,7 +94,7 @@ impl Node {
         let (sender, letters) = mpsc::channel(MOST_WAITING);
         let gate = Arc::new(Gate::default());
         let lane = Lane { letters: sender, gate: gate.clone() };
-        (Node { source, script: super::batch::script(), letters, gate, budget, at, strays }, lane)
+        (Node { source, letters, gate, budget, at, strays }, lane)
     }
 
     /// Runs until `shutdown` begins or nobody can send any more; `connected`
@@ -110,7 +109,7 @@ impl Node {
         let over = |letters: &mpsc::Receiver<Letter>| letters.is_closed() && letters.is_empty();
         while !shutdown.is_begun() && !over(&self.letters) {
             let connection = tokio::select! {
-                connection = connect(&mut self.source, &self.script, self.budget) => connection,
+                connection = connect(&mut self.source, self.budget) => connection,
                 () = shutdown.begun() => break,
             };
             match connection {
@@ -163,7 +162,7 @@ impl Node {
         let mut waiting: Vec<Letter> = Vec::new();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let (mut late_since, mut probing) = (None::<Instant>, false);
-        let post = Post { connection, script: &self.script, budget: self.budget, strays: self.strays.as_ref() };
+        let post = Post { connection, budget: self.budget, strays: self.strays.as_ref() };
         let why = loop {
             tokio::select! {
                 Some(health) = under_way.next() => match health {
@@ -229,9 +228,9 @@ impl Source {
 }
 
 /// A connection that has answered.
-async fn connect(source: &mut Source, script: &Script, budget: Duration) -> Result<MultiplexedConnection, String> {
+async fn connect(source: &mut Source, budget: Duration) -> Result<MultiplexedConnection, String> {
     match source {
-        Source::Fixed(access, place) => open(access.client(place)?, script, budget, CONNECT, false).await,
+        Source::Fixed(access, place) => open(access.client(place)?, budget, CONNECT, false).await,
         Source::Sentinel(watch) => {
             let candidates = watch.candidates();
             let access = watch.access().clone();
@@ -240,7 +239,7 @@ async fn connect(source: &mut Source, script: &Script, budget: Duration) -> Resu
                 let access = &access;
                 let opened = candidates.into_iter().map(|place| async move {
                     let client = access.client(&place)?;
-                    Ok((open(client, script, budget, CONNECT_ONE_OF, true).await?, place))
+                    Ok((open(client, budget, CONNECT_ONE_OF, true).await?, place))
                 });
                 let mut opened = futures_util::stream::iter(opened).buffered(MOST_CANDIDATES);
                 let mut why = "no Sentinel names a master".to_owned();
@@ -265,7 +264,6 @@ async fn connect(source: &mut Source, script: &Script, budget: Duration) -> Resu
 
 async fn open(
     client: Client,
-    script: &Script,
     budget: Duration,
     within: Duration,
     must_be_master: bool,
@@ -273,8 +271,7 @@ async fn open(
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(within)).set_response_timeout(None);
     let attempt = async {
         let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        // Loads the script, so that the first batch does not take two round trips.
-        script.load_async(&mut connection).await?;
+        super::batch::load(&mut connection).await?;
         let role = match must_be_master {
             true => redis::cmd("ROLE").query_async::<Vec<redis::Value>>(&mut connection).await?,
             false => Vec::new(),
@@ -301,7 +298,6 @@ async fn open(
 #[derive(Clone)]
 struct Post<'n> {
     connection: MultiplexedConnection,
-    script: &'n Script,
     budget: Duration,
     strays: Option<&'n mpsc::Sender<Stray>>,
 }
@@ -351,8 +347,8 @@ impl Post<'_> {
         let batch = Batch::of(&jobs);
         let called = async {
             match way {
-                Way::Asking => batch.call(self.script, &mut Asking(self.connection)).await,
-                Way::Together | Way::Alone => batch.call(self.script, &mut self.connection).await,
+                Way::Asking => batch.call(&mut Asking(self.connection)).await,
+                Way::Together | Way::Alone => batch.call(&mut self.connection).await,
             }
         };
         let (answers, health) = match tokio::time::timeout(self.budget, called).await {
