@@ -58,24 +58,30 @@ end
 return counts
 ";
 
-/// The same where each command adds as much: fewer texts to send and to read.
+/// The same where every command adds, in runs that add as much: fewer texts to send and to read.
 ///
-/// KEYS: one a command. ARGV: the change, more than nothing, then for each command the milliseconds.
-const ALIKE: &str = r"
-local change, counts = ARGV[1], {}
-local first = tonumber(change)
-for i = 1, #KEYS do
-  local count = redis.pcall('INCRBY', KEYS[i], change)
-  if count == first then
-    redis.call('PEXPIRE', KEYS[i], ARGV[i + 1])
-  elseif type(count) == 'table' then
-    local why = count.err or ''
-    if not (string.find(why, 'WRONGTYPE', 1, true) or string.find(why, 'not an integer', 1, true)) then
-      return count
+/// KEYS: one a command. ARGV: how many runs; of each run its change and the number of its
+/// last command; then for each command the milliseconds.
+const RUNS: &str = r"
+local runs, counts, i = tonumber(ARGV[1]), {}, 1
+local before = 1 + 2 * runs
+for run = 1, runs do
+  local change, last = ARGV[2 * run], tonumber(ARGV[2 * run + 1])
+  local first = tonumber(change)
+  while i <= last do
+    local count = redis.pcall('INCRBY', KEYS[i], change)
+    if count == first then
+      redis.call('PEXPIRE', KEYS[i], ARGV[before + i])
+    elseif type(count) == 'table' then
+      local why = count.err or ''
+      if not (string.find(why, 'WRONGTYPE', 1, true) or string.find(why, 'not an integer', 1, true)) then
+        return count
+      end
+      count = -1
     end
-    count = -1
+    counts[i] = count
+    i = i + 1
   end
-  counts[i] = count
 end
 return counts
 ";
@@ -85,17 +91,17 @@ const GENERAL: &str = include_str!("general.lua");
 
 /// Scripts, known to Redis by their digests once loaded.
 struct Scripts {
-    alike: Script,
+    runs: Script,
     merged: Script,
     general: Script,
 }
 
 static SCRIPTS: LazyLock<Scripts> =
-    LazyLock::new(|| Scripts { alike: Script::new(ALIKE), merged: Script::new(SCRIPT), general: Script::new(GENERAL) });
+    LazyLock::new(|| Scripts { runs: Script::new(RUNS), merged: Script::new(SCRIPT), general: Script::new(GENERAL) });
 
 /// Loads the scripts that nearly all batches need, so that the first does not take two round trips.
 pub(super) async fn load(connection: &mut impl ConnectionLike) -> RedisResult<()> {
-    SCRIPTS.alike.load_async(connection).await?;
+    SCRIPTS.runs.load_async(connection).await?;
     SCRIPTS.merged.load_async(connection).await?;
     Ok(())
 }
@@ -191,24 +197,45 @@ impl<'j> Batch<'j> {
             batch.shares.push(shares);
         }
         batch.totals = totals;
+        if batch.only_adds() {
+            batch.put_in_runs();
+        }
         batch
+    }
+
+    /// Sorts the commands by how much they add: of what is done in one step the order is free.
+    fn put_in_runs(&mut self) {
+        if self.totals.is_sorted() {
+            return;
+        }
+        let mut order: Vec<usize> = (0..self.commands.len()).collect();
+        order.sort_by_key(|command| self.totals.get(*command));
+        let mut places = vec![0; order.len()];
+        for (place, command) in order.iter().enumerate() {
+            if let Some(of) = places.get_mut(*command) {
+                *of = place;
+            }
+        }
+        self.commands = order.iter().filter_map(|command| self.commands.get(*command).copied()).collect();
+        self.totals = order.iter().filter_map(|command| self.totals.get(*command).copied()).collect();
+        for share in self.shares.iter_mut().flatten() {
+            share.command = places.get(share.command).copied().unwrap_or(usize::MAX);
+        }
     }
 
     /// Calls the script that does what the commands ask for.
     pub(super) async fn call(&self, connection: &mut impl ConnectionLike) -> RedisResult<Vec<i64>> {
-        let (script, call) = match (&self.general, self.alike()) {
-            (Some(requests), _) => (&SCRIPTS.general, self.in_general(requests)),
-            (None, Some(change)) => (&SCRIPTS.alike, self.in_alike(change)),
-            (None, None) => (&SCRIPTS.merged, self.in_merged()),
+        let (script, call) = match &self.general {
+            Some(requests) => (&SCRIPTS.general, self.in_general(requests)),
+            None if self.only_adds() => (&SCRIPTS.runs, self.in_runs()),
+            None => (&SCRIPTS.merged, self.in_merged()),
         };
         invoke(script, &call, connection).await
     }
 
-    /// What each command adds, if that is the same for all.
-    fn alike(&self) -> Option<u64> {
-        let first = *self.totals.first().filter(|first| **first > 0)?;
-        let alike = |(command, total): (&&Op, &u64)| matches!(command.change, Change::Add(_)) && *total == first;
-        self.commands.iter().zip(&self.totals).all(alike).then_some(first)
+    fn only_adds(&self) -> bool {
+        let adds = |(command, total): (&&Op, &u64)| matches!(command.change, Change::Add(_)) && *total > 0;
+        self.commands.iter().zip(&self.totals).all(adds)
     }
 
     /// A call of `script` with the commands' keys, and so many arguments to come for each.
@@ -223,9 +250,16 @@ impl<'j> Batch<'j> {
         call
     }
 
-    fn in_alike(&self, change: u64) -> Cmd {
-        let mut call = self.opened(&SCRIPTS.alike, 1);
-        call.arg(change);
+    /// The commands must be in runs, see [`Self::put_in_runs`].
+    fn in_runs(&self) -> Cmd {
+        let mut call = self.opened(&SCRIPTS.runs, 1);
+        let runs = self.totals.chunk_by(|one, next| one == next);
+        call.arg(runs.clone().count());
+        let mut last = 0;
+        for run in runs {
+            last += run.len();
+            call.arg(run.first()).arg(last);
+        }
         for command in &self.commands {
             call.arg(millis(command.ttl));
         }
@@ -320,10 +354,14 @@ mod tests {
         prop_oneof![4 => (0u32..5).prop_map(Change::Add), 1 => (0u32..5).prop_map(Change::Refund)]
     }
 
+    fn requests(change: impl Strategy<Value = Change>, keys: u8) -> impl Strategy<Value = Vec<Vec<(u8, Change)>>> {
+        prop::collection::vec(prop::collection::vec((0..keys, change), 1..4), 1..12)
+    }
+
     proptest! {
         #[test]
         fn merged_hits_come_to_the_same_as_one_after_the_other(
-            requests in prop::collection::vec(prop::collection::vec((0u8..3, change()), 1..4), 1..12)
+            requests in prop_oneof![requests(change(), 3), requests((1u32..4).prop_map(Change::Add), 9)]
         ) {
             let jobs: Vec<Job> = requests.iter().map(|ops| job(ops)).collect();
             let mut plain = HashMap::new();
