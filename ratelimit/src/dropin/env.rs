@@ -1,81 +1,21 @@
 //! envoyproxy/ratelimit's environment: what each variable says, and every mistake at once.
 
+pub mod backend;
+pub mod known;
 pub mod reader;
+pub mod sink;
+pub mod source;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::Redacted;
-
-use crate::store::OnStoreFailure;
-use crate::store::redis::{RedisParts, RedisUrl};
-
 use super::answer::Policy;
+pub use backend::{Backend, RedisUse};
+use known::{FAMILIES, TELLING, WITHOUT_EFFECT};
 pub use reader::Reader;
-
-/// Variables only that server has: one of them, and no arguments, means that we are to be it.
-const TELLING: [&str; 12] = [
-    "RUNTIME_ROOT",
-    "RUNTIME_SUBDIRECTORY",
-    "RUNTIME_APPDIRECTORY",
-    "RUNTIME_WATCH_ROOT",
-    "RUNTIME_IGNOREDOTFILES",
-    "CONFIG_TYPE",
-    "CONFIG_GRPC_XDS_SERVER_URL",
-    "BACKEND_TYPE",
-    "REDIS_SOCKET_TYPE",
-    "USE_STATSD",
-    "USE_PROMETHEUS",
-    "FORCE_START_WITHOUT_INITIAL_CONFIG",
-];
-
-/// Variables that are read there and have no effect here, and why.
-const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("REDIS_POOL_SIZE", "commands share pipelined connections"),
-    ("REDIS_PERSECOND_POOL_SIZE", "commands share pipelined connections"),
-    ("REDIS_POOL_ON_EMPTY_BEHAVIOR", "there is no pool to be empty"),
-    ("REDIS_PERSECOND_POOL_ON_EMPTY_BEHAVIOR", "there is no pool to be empty"),
-    ("REDIS_PIPELINE_WINDOW", "what waits is sent together, without a window"),
-    ("REDIS_PIPELINE_LIMIT", "what waits is sent together, without a limit"),
-    ("REDIS_PERSECOND_PIPELINE_WINDOW", "what waits is sent together, without a window"),
-    ("REDIS_PERSECOND_PIPELINE_LIMIT", "what waits is sent together, without a limit"),
-    ("REDIS_CLUSTER_PIPELINE_PARALLELISM", "all nodes are asked at once"),
-    ("REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM", "all nodes are asked at once"),
-    ("EXPIRATION_JITTER_MAX_SECONDS", "the ends of keys are spread over 10 seconds"),
-    ("REDIS_TIMEOUT", "REDIS_BUDGET_MS bounds a request's wait"),
-    ("REDIS_PERSECOND_TIMEOUT", "REDIS_BUDGET_MS bounds a request's wait"),
-    ("REDIS_HEALTH_CHECK_ACTIVE_CONNECTION", "readiness waits for Redis in any case"),
-    ("REDIS_STARTUP_INITIAL_INTERVAL", "connecting is tried until it works"),
-    ("REDIS_STARTUP_MAX_INTERVAL", "connecting is tried until it works"),
-    ("REDIS_STARTUP_MAX_ELAPSED_TIME", "connecting is tried until it works"),
-    ("PROMETHEUS_MAPPER_YAML", "metrics have that server's default names"),
-    ("PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS", "response times are in seconds"),
-    ("XDS_CLIENT_BACKOFF_RANDOM_FACTOR", "waits are doubled, and spread by half"),
-    ("XDS_CLIENT_BACKOFF_JITTER", "waits are doubled, and spread by half"),
-    ("TRACING_SERVICE_NAMESPACE", "set OTEL_RESOURCE_ATTRIBUTES"),
-    ("TRACING_SERVICE_INSTANCE_ID", "set OTEL_RESOURCE_ATTRIBUTES"),
-    ("TRACING_SAMPLING_RATE", "set OTEL_TRACES_SAMPLER"),
-    ("TRACING_SERVICE_NAME", "set OTEL_SERVICE_NAME"),
-    ("GOSTATS_FLUSH_INTERVAL_SECONDS", "STATS_FLUSH_INTERVAL is used"),
-    ("GOSTATS_LOGGING_SINK_DISABLED", "statistics are not logged"),
-];
-
-/// Beginnings of that server's variables: others that begin so are told of, as they may be misspelt.
-const FAMILIES: [&str; 12] = [
-    "REDIS_",
-    "MEMCACHE_",
-    "GRPC_SERVER_",
-    "GRPC_CLIENT_TLS_",
-    "GRPC_MAX_",
-    "CONFIG_GRPC_XDS_",
-    "XDS_CLIENT_",
-    "RUNTIME_",
-    "LIMIT_",
-    "TRACING_",
-    "STATSD_",
-    "PROMETHEUS_",
-];
+pub use sink::{Mogrifier, Sink, Transport};
+pub use source::{ClientTls, FilesAt, Source, XdsSettings};
 
 /// Everything the environment says.
 #[derive(Debug, Clone)]
@@ -144,117 +84,6 @@ pub struct ServerTls {
     pub client_san: Option<String>,
 }
 
-/// Where the configuration comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// Files below a directory.
-    Files(FilesAt),
-    /// A management server.
-    Xds(Box<XdsSettings>),
-}
-
-/// Which files are read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FilesAt {
-    /// What is walked.
-    pub directory: PathBuf,
-    /// Of what is found, only names that begin with this and a dot; folders count as dots.
-    pub only: Option<String>,
-    /// Leave out what begins with a dot.
-    pub ignore_dot_files: bool,
-}
-
-/// How a management server is spoken to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct XdsSettings {
-    /// `host:port`.
-    pub server: String,
-    /// Who we are.
-    pub node_id: String,
-    /// What we say of ourselves.
-    pub node_metadata: BTreeMap<String, String>,
-    /// Sent with the stream.
-    pub headers: BTreeMap<String, String>,
-    /// TLS; none, plaintext.
-    pub tls: Option<ClientTls>,
-    /// The first wait before connecting again, and the longest.
-    pub backoff: (Duration, Duration),
-    /// How large a message may be.
-    pub most_bytes: Option<usize>,
-}
-
-/// TLS of a client.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClientTls {
-    /// Our certificate and key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// Who signs the server's; the system's authorities without.
-    pub ca: Option<PathBuf>,
-    /// The name the server's certificate must have.
-    pub san: Option<String>,
-}
-
-/// Where to count.
-#[derive(Debug, Clone)]
-pub enum Backend {
-    /// In this process: a word of our own for `BACKEND_TYPE`.
-    Memory,
-    /// In Redis, and limits by the second perhaps in another.
-    Redis(Box<RedisUrl>, Option<Box<RedisUrl>>, RedisUse),
-}
-
-/// What is the same for every Redis.
-#[derive(Debug, Clone)]
-pub struct RedisUse {
-    /// What keys begin with.
-    pub prefix: String,
-    /// How long a request may wait.
-    pub budget: Duration,
-    /// What is answered while Redis fails.
-    pub on_failure: OnStoreFailure,
-}
-
-/// Where statistics go, besides the metrics page.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Sink {
-    /// Nowhere.
-    None,
-    /// A Prometheus page of its own.
-    Prometheus(Place, String),
-    /// `host:port`, and whether by UDP.
-    Statsd(String, Transport),
-    /// `host:port`; names and tags may be made over.
-    DogStatsd(String, Vec<Mogrifier>),
-}
-
-/// How statsd is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// A connection, that server's default.
-    Tcp,
-    /// Datagrams.
-    Udp,
-}
-
-/// Makes a name over into another with tags, where it matches.
-#[derive(Debug, Clone)]
-pub struct Mogrifier {
-    /// What it matches.
-    pub pattern: regex::Regex,
-    /// The new name, in which `$1` stands for the first group.
-    pub name: String,
-    /// The same for tags.
-    pub tags: BTreeMap<String, String>,
-}
-
-impl PartialEq for Mogrifier {
-    fn eq(&self, other: &Self) -> bool {
-        (self.pattern.as_str(), &self.name, &self.tags) == (other.pattern.as_str(), &other.name, &other.tags)
-    }
-}
-
-impl Eq for Mogrifier {}
-
 /// Whether `vars` are meant for envoyproxy/ratelimit.
 pub fn is_meant(vars: &BTreeMap<String, String>) -> bool {
     TELLING.iter().any(|name| vars.contains_key(*name))
@@ -283,14 +112,14 @@ pub fn read(vars: &BTreeMap<String, String>) -> Result<EnvSettings, Vec<String>>
         log_filter: log_filter(&mut env),
         log_json: env.text("LOG_FORMAT", "text").eq_ignore_ascii_case("json"),
         otlp: traces(&mut env),
-        source: source(&mut env),
+        source: source::read(&mut env),
         merge_domains: env.flag("MERGE_DOMAIN_CONFIG", false),
         force_start: env.flag("FORCE_START_WITHOUT_INITIAL_CONFIG", false),
         want_a_domain: env.flag("HEALTHY_WITH_AT_LEAST_ONE_CONFIG_LOADED", false),
         policy: policy(&mut env),
-        backend: backend(&mut env),
+        backend: backend::read(&mut env),
         local_cache_bytes: env.number("LOCAL_CACHE_SIZE_IN_BYTES", 0),
-        sink: sink(&mut env),
+        sink: sink::read(&mut env),
         flush: flush.max(Duration::from_millis(100)),
         tags: env.map("EXTRA_TAGS", ':'),
         ignored: Vec::new(),
@@ -358,64 +187,6 @@ fn traces(env: &mut Reader<'_>) -> Option<String> {
     None
 }
 
-fn source(env: &mut Reader<'_>) -> Source {
-    let kind = env.text("CONFIG_TYPE", "FILE");
-    let files = files(env, kind == "FILE");
-    let xds = xds(env);
-    match kind.as_str() {
-        "FILE" => Source::Files(files),
-        "GRPC_XDS_SOTW" => Source::Xds(Box::new(xds)),
-        _ => {
-            env.mistake("CONFIG_TYPE", "is neither FILE nor GRPC_XDS_SOTW");
-            Source::Files(files)
-        }
-    }
-}
-
-fn files(env: &mut Reader<'_>, used: bool) -> FilesAt {
-    let root = PathBuf::from(env.text("RUNTIME_ROOT", "/srv/runtime_data/current"));
-    let sub = env.text("RUNTIME_SUBDIRECTORY", "");
-    let app = env.text("RUNTIME_APPDIRECTORY", "config");
-    let ignore_dot_files = env.flag("RUNTIME_IGNOREDOTFILES", false);
-    let watch_root = env.flag("RUNTIME_WATCH_ROOT", true);
-    if watch_root {
-        if sub.is_empty() && used {
-            env.mistake(
-                "RUNTIME_SUBDIRECTORY",
-                "is not set, so nothing would be limited: name the folder in RUNTIME_ROOT",
-            );
-        }
-        FilesAt { directory: root.join(sub), only: Some(app), ignore_dot_files }
-    } else {
-        FilesAt { directory: root.join(sub).join(app), only: None, ignore_dot_files }
-    }
-}
-
-fn xds(env: &mut Reader<'_>) -> XdsSettings {
-    let tls = env.flag("CONFIG_GRPC_XDS_SERVER_USE_TLS", false);
-    let identity = env.pair("CONFIG_GRPC_XDS_CLIENT_TLS_CERT", "CONFIG_GRPC_XDS_CLIENT_TLS_KEY");
-    let client = ClientTls {
-        identity,
-        ca: env.path("CONFIG_GRPC_XDS_SERVER_TLS_CACERT"),
-        san: env.optional("CONFIG_GRPC_XDS_SERVER_TLS_SAN"),
-    };
-    if tls && client.ca.is_none() {
-        env.mistake("CONFIG_GRPC_XDS_SERVER_TLS_CACERT", "is not set: name the file with the authorities to trust");
-    }
-    let first = env.duration("XDS_CLIENT_BACKOFF_INITIAL_INTERVAL", Duration::from_secs(10));
-    let longest = env.duration("XDS_CLIENT_BACKOFF_MAX_INTERVAL", Duration::from_secs(60));
-    let retry = env.duration("CONFIG_GRPC_XDS_SERVER_CONNECT_RETRY_INTERVAL", Duration::from_secs(3));
-    XdsSettings {
-        server: env.text("CONFIG_GRPC_XDS_SERVER_URL", "localhost:18000"),
-        node_id: env.text("CONFIG_GRPC_XDS_NODE_ID", "default"),
-        node_metadata: env.map("CONFIG_GRPC_XDS_NODE_METADATA", '='),
-        headers: env.map("CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS", ':'),
-        tls: tls.then_some(client),
-        backoff: (first.min(retry), longest.max(first)),
-        most_bytes: env.optional_number("XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES"),
-    }
-}
-
 fn policy(env: &mut Reader<'_>) -> Policy {
     let near: f32 = env.number("NEAR_LIMIT_RATIO", 0.8);
     if !(0.0..=1.0).contains(&near) {
@@ -435,126 +206,6 @@ fn policy(env: &mut Reader<'_>) -> Policy {
         metadata: env.flag("RESPONSE_DYNAMIC_METADATA", false),
         stop: env.flag("STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT", false),
     }
-}
-
-fn backend(env: &mut Reader<'_>) -> Backend {
-    let kind = env.text("BACKEND_TYPE", "redis");
-    let used = RedisUse {
-        prefix: env.text("CACHE_KEY_PREFIX", "waykeeper:"),
-        budget: Duration::from_millis(env.number("REDIS_BUDGET_MS", 50)),
-        on_failure: OnStoreFailure::default(),
-    };
-    let shared = RedisParts {
-        client_cert: env.path("REDIS_TLS_CLIENT_CERT"),
-        client_key: env.path("REDIS_TLS_CLIENT_KEY"),
-        ca: env.path("REDIS_TLS_CACERT"),
-        skip_hostname_verification: env.flag("REDIS_TLS_SKIP_HOSTNAME_VERIFICATION", false),
-        ..RedisParts::default()
-    };
-    let per_second = env.flag("REDIS_PERSECOND", false);
-    let main = redis(env, "REDIS_", "/var/run/nutcracker/ratelimit.sock", &shared, kind == "redis");
-    let default = "/var/run/nutcracker/ratelimitpersecond.sock";
-    let second = redis(env, "REDIS_PERSECOND_", default, &shared, kind == "redis" && per_second);
-    match (kind.as_str(), main) {
-        ("redis", Some(main)) => Backend::Redis(Box::new(main), second.map(Box::new), used),
-        ("memory" | "redis", _) => Backend::Memory,
-        ("memcache", _) => {
-            env.mistake("BACKEND_TYPE", "memcache is not supported: write redis, or memory for one server alone");
-            Backend::Memory
-        }
-        _ => {
-            env.mistake("BACKEND_TYPE", "is neither redis nor memory");
-            Backend::Memory
-        }
-    }
-}
-
-/// The Redis of the variables that begin with `prefix`, where it is used.
-fn redis(env: &mut Reader<'_>, prefix: &str, default: &str, shared: &RedisParts, used: bool) -> Option<RedisUrl> {
-    let name = |rest: &str| format!("{prefix}{rest}");
-    let parts = RedisParts {
-        kind: env.text(&name("TYPE"), "SINGLE"),
-        socket_type: env.text(&name("SOCKET_TYPE"), "unix"),
-        url: env.text(&name("URL"), default),
-        auth: env.optional(&name("AUTH")).map(Redacted::new),
-        sentinel_auth: env.optional(&name("SENTINEL_AUTH")).map(Redacted::new),
-        tls: env.flag(&name("TLS"), false),
-        ..shared.clone()
-    };
-    if !used {
-        return None;
-    }
-    // That server looks at the kind of socket only where there is one server.
-    let several = !parts.kind.eq_ignore_ascii_case("single");
-    let socket_type = if several { "tcp".to_owned() } else { parts.socket_type.clone() };
-    match RedisUrl::from_parts(&RedisParts { socket_type, ..parts }, prefix) {
-        Ok(url) => Some(url),
-        Err(mistakes) => {
-            mistakes.into_iter().for_each(|mistake| env.complain(mistake));
-            None
-        }
-    }
-}
-
-fn sink(env: &mut Reader<'_>) -> Sink {
-    let off = env.flag("DISABLE_STATS", false);
-    let dog = env.flag("USE_DOG_STATSD", false);
-    let prometheus = env.flag("USE_PROMETHEUS", false);
-    // That server's default gives way to what is asked for.
-    let statsd = env.flag("USE_STATSD", !dog && !prometheus);
-    let address = format!("{}:{}", env.text("STATSD_HOST", "localhost"), env.number::<u16>("STATSD_PORT", 8125));
-    let transport = match env.text("STATSD_PROTOCOL", "tcp").as_str() {
-        "tcp" => Transport::Tcp,
-        "udp" => Transport::Udp,
-        _ => {
-            env.mistake("STATSD_PROTOCOL", "is neither tcp nor udp");
-            Transport::Tcp
-        }
-    };
-    let page = env.text("PROMETHEUS_PATH", "/metrics");
-    let at = env.address("PROMETHEUS_ADDR", ":9090");
-    let mogrifiers = mogrifiers(env);
-    if [dog, prometheus, statsd].into_iter().filter(|on| *on).count() > 1 {
-        env.mistake("USE_STATSD", "set one of USE_DOG_STATSD, USE_STATSD, USE_PROMETHEUS, not several");
-    }
-    if off {
-        Sink::None
-    } else if dog {
-        Sink::DogStatsd(address, mogrifiers)
-    } else if prometheus {
-        Sink::Prometheus(at, page)
-    } else if statsd {
-        Sink::Statsd(address, transport)
-    } else {
-        Sink::None
-    }
-}
-
-fn mogrifiers(env: &mut Reader<'_>) -> Vec<Mogrifier> {
-    let keys = env.list("USE_DOG_STATSD_MOGRIFIERS");
-    let one = |key: String| {
-        let of = |what: &str| format!("DOG_STATSD_MOGRIFIER_{key}_{what}");
-        let (pattern, name, tags) = (of("PATTERN"), of("NAME"), of("TAGS"));
-        let text = env.optional(&pattern);
-        let new_name = env.optional(&name);
-        let tags = env.map(&tags, ':');
-        let Some(text) = text else {
-            env.mistake(&pattern, "is not set, though USE_DOG_STATSD_MOGRIFIERS names it");
-            return None;
-        };
-        let Some(new_name) = new_name else {
-            env.mistake(&name, "is not set, though USE_DOG_STATSD_MOGRIFIERS names it");
-            return None;
-        };
-        match regex::Regex::new(&text) {
-            Ok(regex) => Some(Mogrifier { pattern: regex, name: new_name, tags }),
-            Err(error) => {
-                env.mistake(&pattern, &format!("is no regular expression: {error}"));
-                None
-            }
-        }
-    };
-    keys.into_iter().filter_map(one).collect()
 }
 
 #[cfg(test)]
