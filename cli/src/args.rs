@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 use waypoint::asking::AskingArgs;
+use waypoint::classes::ClassArgs;
 
 use crate::carry::{Publish, To};
 
@@ -122,15 +123,9 @@ pub struct Tunnel {
     /// Where to serve /readyz /livez /metrics /logging
     #[command(flatten)]
     pub admin: Admin,
-    /// GatewayClass names whose waypoints are served
-    #[arg(
-        long = "class",
-        env = "WAYPOINT_CLASSES",
-        value_name = "NAME",
-        value_delimiter = ',',
-        default_value = "gloo-waypoint"
-    )]
-    pub classes: Vec<String>,
+    /// Which Gateways are waypoints of ours.
+    #[command(flatten)]
+    pub classes: ClassArgs,
     /// SPIFFE trust domain of the identities given to callers
     #[arg(long, env = "TRUST_DOMAIN", default_value = "cluster.local", value_name = "DOMAIN")]
     pub trust_domain: String,

@@ -124,7 +124,7 @@ async fn follow(
 ) -> anyhow::Result<()> {
     let mut gate = Some(gate);
     let settings = waypoint_translate::Settings {
-        class_names: args.classes.iter().cloned().collect(),
+        class_names: args.classes.names(),
         ..crate::up::translate_settings(&args.trust_domain)
     };
     loop {

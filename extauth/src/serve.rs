@@ -14,7 +14,7 @@ use crate::report::report;
 use crate::service::{Authority, SERVICE, routes};
 use crate::{AUTHOR, Settings};
 
-/// The schema of the service, for gRPC reflection; made by `examples/generate_descriptors.rs`.
+/// The schema of the service, for gRPC reflection; made by `proto/examples/generate_descriptors.rs`.
 const DESCRIPTORS: &[u8] = include_bytes!("gen/authorization.bin");
 
 /// Serves checks on `listener` until shutdown begins and the calls under way have ended.

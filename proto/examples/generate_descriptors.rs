@@ -1,4 +1,7 @@
-//! Writes `src/gen/descriptors.bin`: the schema of the messages we print and digest.
+//! Writes the schemas that stand in the repository:
+//!
+//! - `proto/src/gen/descriptors.bin`, of the messages we print and digest;
+//! - `extauth/src/gen/authorization.bin` and `ratelimit/src/gen/ratelimit.bin`, of the services, for gRPC reflection.
 //!
 //! ```text
 //! cargo run -p waykeeper-proto --example generate_descriptors -- <envoy-types sources>/proto
@@ -9,8 +12,18 @@
 
 use std::path::PathBuf;
 
-/// The files whose messages stand in what we send; what they import comes along.
-const ROOTS: &[&str] = &[
+/// What is written where, from the repository's root, and the files it is made of; what they import comes along.
+const SCHEMAS: [(&str, &[&str]); 3] = [
+    ("proto/src/gen/descriptors.bin", SENT),
+    ("extauth/src/gen/authorization.bin", &["envoy/service/auth/v3/external_auth.proto"]),
+    (
+        "ratelimit/src/gen/ratelimit.bin",
+        &["envoy/service/ratelimit/v3/rls.proto", "envoy/service/rate_limit_quota/v3/rlqs.proto"],
+    ),
+];
+
+/// The files whose messages stand in what we send.
+const SENT: &[&str] = &[
     "envoy/config/bootstrap/v3/bootstrap.proto",
     "envoy/config/cluster/v3/cluster.proto",
     "envoy/config/endpoint/v3/endpoint.proto",
@@ -63,11 +76,13 @@ fn main() {
     .iter()
     .map(|folder| root.join(folder))
     .collect();
-    let mut compiler = protox::Compiler::new(includes).unwrap();
-    compiler.include_source_info(false).include_imports(true);
-    compiler.open_files(ROOTS).unwrap();
-    let bytes = compiler.encode_file_descriptor_set();
-    let out = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/gen/descriptors.bin");
-    std::fs::write(&out, &bytes).unwrap();
-    println!("{} bytes to {}", bytes.len(), out.display());
+    let repository = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    for (out, files) in SCHEMAS {
+        let mut compiler = protox::Compiler::new(&includes).unwrap();
+        compiler.include_source_info(false).include_imports(true);
+        compiler.open_files(files).unwrap();
+        let bytes = compiler.encode_file_descriptor_set();
+        std::fs::write(repository.join(out), &bytes).unwrap();
+        println!("{} bytes to {out}", bytes.len());
+    }
 }

@@ -24,7 +24,7 @@ use crate::store::{Memory, Redis, Resilient, Store};
 use crate::window::{Clock, SystemClock};
 use crate::{debug, explain, meters};
 
-/// The schema of the service, for gRPC reflection; made by `examples/generate_descriptors.rs`.
+/// The schema of the service, for gRPC reflection; made by `proto/examples/generate_descriptors.rs`.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!("gen/ratelimit.bin");
 
 /// How often ended counters in memory are forgotten.

@@ -8,6 +8,7 @@ use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 use waypoint::Listen;
 use waypoint::asking::AskingArgs;
+use waypoint::classes::ClassArgs;
 use waypoint::listen::TlsFiles;
 use waypoint::tls::TlsDir;
 use waypoint_translate::GrpcTarget;
@@ -107,15 +108,9 @@ pub struct ListenArgs {
 /// Settings of the translation.
 #[derive(Debug, Clone, Args)]
 pub struct Translate {
-    /// GatewayClass names to serve
-    #[arg(
-        long = "class",
-        env = "WAYPOINT_CLASSES",
-        value_name = "NAME",
-        value_delimiter = ',',
-        default_value = "gloo-waypoint"
-    )]
-    pub classes: Vec<String>,
+    /// Which Gateways are waypoints of ours.
+    #[command(flatten)]
+    pub classes: ClassArgs,
     /// The authorization service; without it, routes that need it are refused
     #[arg(long, env = "WAYPOINT_EXTAUTH", value_name = "ADDR", value_parser = target)]
     pub extauth: Option<GrpcTarget>,
@@ -168,7 +163,7 @@ impl Translate {
     /// The same as the translation takes it.
     pub fn settings(&self) -> waypoint_translate::Settings {
         waypoint_translate::Settings {
-            class_names: self.classes.iter().cloned().collect(),
+            class_names: self.classes.names(),
             extauth: self.extauth.clone(),
             ratelimit: self.ratelimit.clone(),
             trust_domain: self.trust_domain.clone(),

@@ -5,6 +5,7 @@
 //! acknowledged. [`Fleet`] runs the Envoys themselves where nothing else does.
 
 pub mod asking;
+pub mod classes;
 pub mod control;
 pub mod envoy;
 pub mod listen;

@@ -2,7 +2,6 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod algorithms;
-mod cases;
 mod explain;
 mod model;
 mod quota;

@@ -16,10 +16,6 @@ impl HandClock {
     pub fn at(secs: u64) -> Self {
         Self(Arc::new(AtomicU64::new(secs)))
     }
-
-    pub fn advance(&self, secs: u64) {
-        self.0.fetch_add(secs, Ordering::SeqCst);
-    }
 }
 
 impl Clock for HandClock {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use api::proto_json::ProtoDuration;
+
 use super::Place;
 
 /// What is left of the environment, and what was wrong so far.
@@ -156,31 +158,12 @@ fn is_link(name: &str) -> bool {
     name.ends_with("_PORT") || name.contains("_SERVICE_") || name.contains("_PORT_")
 }
 
-/// A length of time in Go's words.
-pub fn duration(text: &str) -> Option<Duration> {
+/// A length of time in Go's words: as in manifests, and `0` and a sign besides.
+fn duration(text: &str) -> Option<Duration> {
     if text == "0" {
         return Some(Duration::ZERO);
     }
-    let mut left = text.strip_prefix('+').unwrap_or(text);
-    let mut seconds = 0.0;
-    while !left.is_empty() {
-        let digits = left.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, rest) = left.split_at_checked(digits)?;
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let (unit, rest) = rest.split_at_checked(end)?;
-        let unit = match unit {
-            "h" => 3600.0,
-            "m" => 60.0,
-            "s" => 1.0,
-            "ms" => 1e-3,
-            "us" | "µs" => 1e-6,
-            "ns" => 1e-9,
-            _ => return None,
-        };
-        seconds += number.parse::<f64>().ok()? * unit;
-        left = rest;
-    }
-    if text.is_empty() { None } else { Duration::try_from_secs_f64(seconds).ok() }
+    text.strip_prefix('+').unwrap_or(text).parse().ok().map(|ProtoDuration(duration)| duration)
 }
 
 #[cfg(test)]
@@ -189,10 +172,12 @@ mod tests {
 
     #[test]
     fn lengths_of_time_are_read_as_go_writes_them() {
-        for (text, millis) in [("24h", 86_400_000), ("1m30s", 90_000), ("1.5s", 1500), ("500ms", 500), ("0", 0)] {
+        for (text, millis) in
+            [("24h", 86_400_000), ("1m30s", 90_000), ("1.5s", 1500), ("500ms", 500), ("+1s", 1000), ("0", 0)]
+        {
             assert_eq!(duration(text), Some(Duration::from_millis(millis)), "{text}");
         }
-        for wrong in ["", "5", "1 day", "h", "-1s", "1d", "1e300h"] {
+        for wrong in ["", "5", "1 day", "h", "-1s", "1d", "++1s", "+", "1e300h"] {
             assert_eq!(duration(wrong), None, "{wrong}");
         }
     }
