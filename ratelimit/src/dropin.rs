@@ -13,6 +13,7 @@ pub mod env;
 pub mod exhausted;
 pub mod files;
 pub mod http;
+pub mod mapping;
 pub mod plan;
 pub mod process;
 pub mod service;

@@ -18,6 +18,8 @@ use tonic::service::Routes;
 use super::domains::{Content, Domains, Outcome, Sources};
 use super::env::{Backend, EnvSettings, Place, RedisUse, Sink, Source};
 use super::exhausted::Exhausted;
+use super::mapping::page::Page;
+use super::mapping::{Mapping, file};
 use super::service::{Service, Shared};
 use super::stats::Stats;
 use super::statsd::Statsd;
@@ -65,6 +67,7 @@ async fn start(
     tasks: &mut Tasks,
 ) -> anyhow::Result<()> {
     meters::describe();
+    let mapping = mapping(&settings.sink)?;
     let readiness = Readiness::new();
     let grpc = listen(&settings.grpc).await?;
     let web = listen(&settings.http).await?;
@@ -105,15 +108,23 @@ async fn start(
     tasks.spawn("http", serve(web, http::routes(service, readiness.clone()), shutdown.clone()));
     if let Some(statsd) = Statsd::new(&settings.sink, &settings.tags) {
         let (interval, shutdown) = (settings.flush, shutdown.clone());
+        let (stats, exhausted) = (stats.clone(), exhausted.clone());
         tasks.spawn("statsd", async move {
             statsd.run(stats, exhausted, interval, shutdown).await;
             Ok(())
         });
     }
-    if let Sink::Prometheus(place, path) = &settings.sink {
+    if let Sink::Prometheus(place, path, _) = &settings.sink {
         let (listener, telemetry) = (listen(place).await?, telemetry.clone());
-        let page =
-            move || async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], telemetry.render_metrics()) };
+        let mapped = mapping.map(|mapping| Arc::new(Page::new(mapping, &settings.tags, stats, exhausted)));
+        let page = move || async move {
+            let text = match mapped {
+                // Thousands of names are looked through: not on a thread that answers.
+                Some(mapped) => tokio::task::spawn_blocking(move || mapped.text()).await.unwrap_or_default(),
+                None => telemetry.render_metrics(),
+            };
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+        };
         tasks.spawn("prometheus", serve(listener, axum::Router::new().route(path, get(page)), shutdown.clone()));
     }
     let options = GrpcOptions {
@@ -126,6 +137,16 @@ async fn start(
     let serving = runtime::grpc::serve_on(Some(workers), grpc, routes, options, readiness, shutdown.clone());
     tasks.spawn("grpc", serving);
     Ok(())
+}
+
+/// The mapping file, if there is one; all that is wrong with it in one error.
+fn mapping(sink: &Sink) -> anyhow::Result<Option<Mapping>> {
+    match sink {
+        Sink::Prometheus(_, _, Some(path)) => file::load(path)
+            .map(Some)
+            .map_err(|mistakes| anyhow::anyhow!("PROMETHEUS_MAPPER_YAML cannot be used:\n{}", mistakes.join("\n"))),
+        _ => Ok(None),
+    }
 }
 
 async fn listen(place: &Place) -> anyhow::Result<Listener> {

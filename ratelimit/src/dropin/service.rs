@@ -90,7 +90,7 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
         let now = moment.secs();
         let plan = plan(&domains, &request, now)?;
         if !plan.domain_known {
-            self.stats.domain_not_found(request.domain);
+            self.stats.domain_not_found(request.domain, request.descriptors.len() as u64);
         }
         let standings = self.standings(&plan, request.domain, moment).await?;
         count(&plan, &standings, request.domain, &self.policy, &self.stats);

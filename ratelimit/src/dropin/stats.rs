@@ -13,6 +13,8 @@ use std::time::Duration;
 use metrics::{Counter, counter};
 use parking_lot::{Mutex, RwLock};
 
+use super::mapping::observed::Observed;
+
 /// Names made of what requests say, for rules and for unknown domains each.
 pub const MOST_FROM_REQUESTS: usize = 2_000;
 /// Names made of what configuration says, over the life of the process.
@@ -74,6 +76,7 @@ pub struct Stats {
     calls: OnceLock<Arc<Tally>>,
     times: Mutex<Vec<Duration>>,
     keep_times: std::sync::atomic::AtomicBool,
+    observed: OnceLock<(Arc<Observed>, f64)>,
 }
 
 #[derive(Debug, Default)]
@@ -157,12 +160,12 @@ impl Stats {
         }
     }
 
-    /// Counts a request for a domain nobody configured.
-    pub fn domain_not_found(&self, domain: &str) {
+    /// Counts so many descriptors for a domain nobody configured.
+    pub fn domain_not_found(&self, domain: &str, descriptors: u64) {
         let domain = sanitize(domain);
         let mut domains = self.domains.lock();
         if let Some(known) = domains.get(domain.as_str()) {
-            return known.add(1);
+            return known.add(descriptors);
         }
         let domain = if domains.len() < MOST_FROM_REQUESTS { domain } else { "other".to_owned() };
         let made = domains.entry(domain.as_str().into()).or_insert_with(|| {
@@ -170,7 +173,7 @@ impl Stats {
                 vec![counter!("ratelimit_service_rate_limit_domain_not_found", "domain" => domain.clone())];
             self.insert(format!("ratelimit.service.rate_limit.{domain}.domain_not_found"), prometheus)
         });
-        made.add(1);
+        made.add(descriptors);
     }
 
     /// A counter of the service as a whole, e.g. `config_load_success`.
@@ -187,6 +190,9 @@ impl Stats {
     /// Counts a call of `ShouldRateLimit` and the time it took.
     pub fn call(&self, took: Duration) {
         self.calls.get_or_init(|| self.named("ratelimit_server.ShouldRateLimit.total_requests")).add(1);
+        if let Some((observed, scale)) = self.observed.get() {
+            observed.add(took, *scale);
+        }
         if self.keep_times.load(Ordering::Relaxed)
             && let Some(mut times) = self.times.try_lock()
             && times.len() < MOST_TIMES
@@ -216,6 +222,11 @@ impl Stats {
     /// From now on response times are kept for [`Stats::take_times`].
     pub fn keep_times(&self) {
         self.keep_times.store(true, Ordering::Relaxed);
+    }
+
+    /// From now on response times are added to `observed`, too; a second one is not told of them.
+    pub fn observe(&self, observed: Arc<Observed>, scale: f64) {
+        let _ = self.observed.set((observed, scale));
     }
 
     /// The response times since the last call.
@@ -292,7 +303,7 @@ mod tests {
         let stats = Stats::new();
         for number in 0..10 * MOST_FROM_REQUESTS {
             stats.of_request("d", &format!("d.key_{number}")).total_hits.add(1);
-            stats.domain_not_found(&format!("unknown-{number}"));
+            stats.domain_not_found(&format!("unknown-{number}"), 1);
         }
         let all: BTreeMap<_, _> = stats.all().into_iter().collect();
         assert!(all.len() < 8 * MOST_FROM_REQUESTS, "{}", all.len());

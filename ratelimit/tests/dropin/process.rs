@@ -126,3 +126,23 @@ fn every_mistake_in_the_environment_is_told_at_once() {
     }
     assert!(!text.contains("canary"));
 }
+
+#[test]
+fn every_mistake_in_a_mapping_file_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("mapping.yaml");
+    std::fs::write(&file, "mappings:\n- {match: 'a.*', name: '9'}\n- {match: 'a(', match_type: regex, name: a}\n")
+        .unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_ratelimit"))
+        .env_clear()
+        .envs([("RUNTIME_ROOT", "/nowhere"), ("RUNTIME_SUBDIRECTORY", "x"), ("USE_STATSD", "false")])
+        .envs([("USE_PROMETHEUS", "true"), ("BACKEND_TYPE", "memory")])
+        .env("PROMETHEUS_MAPPER_YAML", &file)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    for mistake in ["PROMETHEUS_MAPPER_YAML", "mapping.yaml: mappings[0].name", "mapping.yaml: mappings[1].match"] {
+        assert!(text.contains(mistake), "{mistake}: {text}");
+    }
+}

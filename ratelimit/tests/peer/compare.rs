@@ -100,15 +100,32 @@ fn counters(page: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// What a mapping file made of the rules' counters, or left as it was, and how many response times there are.
+pub fn mapped(page: &str) -> BTreeMap<String, String> {
+    page.lines()
+        .filter_map(|line| line.rsplit_once(' '))
+        .filter(|(name, _)| {
+            let times = name.contains("_bucket") || name.contains("_sum") || name.contains("quantile");
+            (name.starts_with("mapped_") || name.starts_with("ratelimit_service_rate_limit_")) && !times
+        })
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
 /// Waits until both have counted the same, as far as `wanted` goes: they tell of it with a delay.
 pub fn settle(peer: &Server, ours: &Server, wanted: impl Fn(&str) -> bool) {
+    settle_on(peer, ours, |page| {
+        let mut counters = counters(page);
+        counters.retain(|name, _| wanted(name));
+        counters
+    });
+}
+
+/// Waits until both pages say the same, as far as `read` goes.
+pub fn settle_on(peer: &Server, ours: &Server, read: impl Fn(&str) -> BTreeMap<String, String>) {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
-        let [theirs, mine] = [peer, ours].map(|server| {
-            let mut counters = counters(&server.metrics());
-            counters.retain(|name, _| wanted(name));
-            counters
-        });
+        let [theirs, mine] = [peer, ours].map(|server| read(&server.metrics()));
         if theirs == mine {
             assert!(theirs.len() > 20, "so little was counted: {theirs:#?}");
             return;

@@ -9,7 +9,7 @@ mod compare;
 mod generate;
 mod servers;
 
-use compare::{alike, page_lines, settle};
+use compare::{alike, mapped, page_lines, settle, settle_on};
 use generate::{Allow, Generator};
 use servers::{Backend, Servers};
 
@@ -82,4 +82,28 @@ async fn once_something_is_over_the_rest_is_not_counted_where_that_is_asked_for(
     let env = [("STOP_CACHE_KEY_INCREMENT_WHEN_OVERLIMIT", "true")];
     let servers = Servers::start(&files, &env, &[Backend::Memory, Backend::Redis]).await;
     drive(&servers, &mut generator, 1000).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mapping_file_names_what_is_counted_alike() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapping = folder.path().join("mapping.yaml");
+    let text = r#"
+mappings:
+  - {match: 'ratelimit\.service\.rate_limit\.(.*)\.(.*)\.(.*)\.(total|near|over)_(.*)', match_type: regex, name: "mapped_${4}_${5}", labels: {domain: "$1", above: "$2", last: "$3", none: "$9"}}
+  - {match: "ratelimit.service.rate_limit.*.*.total_hits", name: mapped_hits, labels: {domain: "$1", first: "is-${2}"}}
+  - {match: "ratelimit.service.rate_limit.*.*.*", name: "mapped_$3", match_metric_type: counter, scale: 2, labels: {domain: "$1"}}
+  - {match: "ratelimit.service.rate_limit.*.*.*.within_limit", name: dropped, action: drop}
+  - {match: "ratelimit_server.*.response_time", name: mapped_seconds, observer_type: histogram, labels: {method: "$1"}}
+  - {match: "ratelimit_server.*.total_requests", name: mapped_calls, labels: {method: "$1"}}
+"#;
+    std::fs::write(&mapping, text).unwrap();
+    let mut generator = Generator::new(generate::seeds(1)[0], Allow::NoOverrides);
+    let files = generator.files(20);
+    let env = [("PROMETHEUS_MAPPER_YAML", mapping.to_str().unwrap())];
+    let servers = Servers::start(&files, &env, &[Backend::Memory]).await;
+    drive(&servers, &mut generator, 1000).await;
+    for ours in &servers.ours {
+        settle_on(&servers.peer, ours, mapped);
+    }
 }

@@ -1,6 +1,7 @@
 //! Where statistics go, besides the metrics page.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::{Place, Reader};
 
@@ -9,8 +10,8 @@ use super::{Place, Reader};
 pub enum Sink {
     /// Nowhere.
     None,
-    /// A Prometheus page of its own.
-    Prometheus(Place, String),
+    /// A Prometheus page of its own, at a path; names and labels may be those of a mapping file.
+    Prometheus(Place, String, Option<PathBuf>),
     /// `host:port`, and whether by UDP.
     Statsd(String, Transport),
     /// `host:port`; names and tags may be made over.
@@ -63,6 +64,7 @@ pub fn read(env: &mut Reader<'_>) -> Sink {
     };
     let page = env.text("PROMETHEUS_PATH", "/metrics");
     let at = env.address("PROMETHEUS_ADDR", ":9090");
+    let mapping = env.path("PROMETHEUS_MAPPER_YAML");
     let mogrifiers = mogrifiers(env);
     if [dog, prometheus, statsd].into_iter().filter(|on| *on).count() > 1 {
         env.mistake("USE_STATSD", "set one of USE_DOG_STATSD, USE_STATSD, USE_PROMETHEUS, not several");
@@ -72,7 +74,7 @@ pub fn read(env: &mut Reader<'_>) -> Sink {
     } else if dog {
         Sink::DogStatsd(address, mogrifiers)
     } else if prometheus {
-        Sink::Prometheus(at, page)
+        Sink::Prometheus(at, page, mapping)
     } else if statsd {
         Sink::Statsd(address, transport)
     } else {
