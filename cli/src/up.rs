@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use api::Snapshot;
 use provider::{FolderSettings, Provider, StatusBoard};
+use ratelimit::explain::gauges::Gauges;
 use ratelimit::store::redis::{RedisSettings, RedisUrl};
 use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks};
 use tokio::sync::watch;
@@ -59,7 +60,7 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
         Parts { snapshots: provider.watch(), board, readiness: Readiness::new(), run_dir: run_dir.path().to_owned() };
 
     start_extauth(&parts, &mut behind).await?;
-    let ratelimit_pages = start_ratelimit(&args, &parts, &mut behind).await?;
+    let (ratelimit_pages, gauges) = start_ratelimit(&args, &parts, &mut behind).await?;
     let handle = start_control_plane(&args, &parts, &mut behind).await?;
     start_envoys(&args, &parts, envoy, &handle, &mut in_front)?;
     let services = start_tunnel(&args, &parts, &handle, &mut in_front);
@@ -71,8 +72,9 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
         services.clone(),
         parts.readiness.clone(),
     ));
-    behind
-        .spawn("admin", Admin::new(parts.readiness.clone(), telemetry.clone()).merge(pages).serve(admin, back.clone()));
+    let pages = Admin::new(parts.readiness.clone(), telemetry.clone()).merge(pages);
+    let pages = pages.metrics(move || gauges.clone().into_text());
+    behind.spawn("admin", pages.serve(admin, back.clone()));
     in_front.spawn("banner", crate::banner::when_ready(services, parts.readiness.clone(), args.clone(), front.clone()));
 
     let outcome = stop_in_order(&args, in_front, behind, &parts.readiness).await;
@@ -120,7 +122,7 @@ async fn start_extauth(parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn start_ratelimit(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<axum::Router> {
+async fn start_ratelimit(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<(axum::Router, Gauges)> {
     let mut settings = ratelimit::Settings::default();
     if let Some(url) = &args.redis {
         let url: RedisUrl = url.parse().map_err(|why| anyhow::anyhow!("--redis: {why}"))?;
@@ -128,9 +130,9 @@ async fn start_ratelimit(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow:
     }
     let listener = Listener::bind(&Addr::Unix(parts.socket("ratelimit"))).await?;
     let server = ratelimit::build(settings, parts.snapshots.clone(), parts.board.clone(), &parts.readiness, tasks)?;
-    let pages = server.pages(&Addr::Tcp(args.admin));
+    let (pages, gauges) = (server.pages(&Addr::Tcp(args.admin)), server.gauges());
     tasks.spawn("ratelimit", server.serve(listener, parts.readiness.clone(), tasks.shutdown().clone()));
-    Ok(pages)
+    Ok((pages, gauges))
 }
 
 /// The settings of the translation for one machine.

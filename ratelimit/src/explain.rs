@@ -12,6 +12,7 @@
 pub mod ask;
 pub mod book;
 pub mod counters;
+pub mod gauges;
 pub mod http;
 pub mod print;
 pub mod rehearsal;

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use provider::{FolderSettings, Provider, StatusBoard};
 use ratelimit::config::WeightScope;
 use ratelimit::dropin::{env, process};
+use ratelimit::explain::gauges::GaugeSettings;
 use ratelimit::settings::{COUNTERS, DOMAINS, Settings, StoreSettings};
 use ratelimit::store::redis::RedisArgs;
 use runtime::telemetry::TelemetryArgs;
@@ -75,6 +76,12 @@ struct Serve {
     /// Among which rules a weight is compared.
     #[arg(long, env = "RATELIMIT_WEIGHT_SCOPE", value_name = "OF", value_enum, default_value_t = Weights::Config)]
     weight_scope: Weights,
+    /// The most series of limits and what is left on /metrics, the fullest; 0 for none.
+    #[arg(long, env = "RATELIMIT_GAUGES", default_value_t = 20, value_parser = clap::value_parser!(u16).range(0..=1000), value_name = "N")]
+    gauges: u16,
+    /// Show counters there by name, with values clients sent: secrets may be among them.
+    #[arg(long, env = "RATELIMIT_GAUGE_VALUES")]
+    gauge_values: bool,
     #[command(flatten)]
     telemetry: TelemetryArgs,
     // Last: its heading holds for whatever comes after.
@@ -110,6 +117,7 @@ impl Serve {
                 None => StoreSettings::Memory { counters: self.counters },
                 Some(settings) => StoreSettings::Redis(Box::new(settings)),
             },
+            gauges: GaugeSettings { most: self.gauges.into(), values: self.gauge_values },
         })
     }
 }
@@ -187,6 +195,8 @@ async fn serve(args: Serve, workers: Arc<Workers>) -> anyhow::Result<()> {
     let server = ratelimit::build(settings, provider.watch(), board, &readiness, &mut tasks)?;
     tracing::info!(grpc = %grpc.local_addr()?, admin = %admin.local_addr()?, "listening");
     let pages = Admin::new(readiness.clone(), telemetry.clone()).merge(server.pages(&admin.local_addr()?));
+    let gauges = server.gauges();
+    let pages = pages.metrics(move || gauges.clone().into_text());
     tasks.spawn("admin", pages.serve(admin, shutdown.clone()));
     tasks.spawn("grpc", server.serve(grpc, readiness, shutdown));
     let outcome = tasks.join(DRAIN).await;

@@ -52,11 +52,7 @@ static KNOWN: LazyLock<Mutex<HashMap<[String; 4], Arc<Meters>>>> = LazyLock::new
 
 impl Meters {
     fn of(rule: &Rule, domain: &str) -> Arc<Meters> {
-        let mut levels = vec![level("generic_key", &rule.config)];
-        if matches!(rule.style, Style::Set(_)) {
-            levels.push("set".to_owned());
-        }
-        levels.extend(rule.parts.iter().map(|SimpleDescriptor { key, value, .. }| level(key, value)));
+        let levels = levels(rule);
         let second = levels.get(1).cloned().unwrap_or_default();
         let labels = [domain.to_owned(), levels.first().cloned().unwrap_or_default(), second, levels.join(".")];
         let mut known = KNOWN.lock();
@@ -82,6 +78,20 @@ impl Meters {
             shadow_mode: envoy("ratelimit_service_rate_limit_shadow_mode"),
         }
     }
+}
+
+/// What Gloo's metrics call `rule`: its keys, and the values that stand in the configuration.
+pub fn descriptor(rule: &Rule) -> String {
+    levels(rule).join(".")
+}
+
+fn levels(rule: &Rule) -> Vec<String> {
+    let mut levels = vec![level("generic_key", &rule.config)];
+    if matches!(rule.style, Style::Set(_)) {
+        levels.push("set".to_owned());
+    }
+    levels.extend(rule.parts.iter().map(|SimpleDescriptor { key, value, .. }| level(key, value)));
+    levels
 }
 
 fn level(key: &str, value: &str) -> String {

@@ -16,6 +16,7 @@ use tonic::service::Routes;
 
 use crate::config::{AUTHOR, Configs, Index, Outcome, Scope};
 use crate::explain::book::Book;
+use crate::explain::gauges::Gauges;
 use crate::explain::http::Desk;
 use crate::quota::service::{Quotas, SERVICE_NAME as QUOTA_SERVICE_NAME};
 use crate::service::{SERVICE_NAME, Service};
@@ -39,6 +40,7 @@ pub struct Server {
     /// What it adds to any admin port; [`Server::pages`] knows more.
     pub admin: axum::Router,
     desk: Desk,
+    gauges: Gauges,
 }
 
 /// Builds the service and spawns what keeps it going on `tasks`.
@@ -84,6 +86,7 @@ pub fn build_with_clock(
     let admin = debug::routes(index.clone());
     let (store, book) = (Arc::new(store), Arc::new(Book::default()));
     let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
+    let gauges = Gauges::new(desk.clone(), settings.gauges);
     let quotas = Quotas::new(index.clone(), clock.clone(), tasks.shutdown().clone());
     tasks.spawn("ratelimit-quotas", quotas.clone().run());
     let routes = |store| {
@@ -91,7 +94,7 @@ pub fn build_with_clock(
         Routes::new(RateLimitServiceServer::new(service)).add_service(RateLimitQuotaServiceServer::new(quotas.clone()))
     };
     let routes = std::iter::once(store).chain(more.into_iter().map(Arc::new)).map(routes).collect();
-    Ok(Server { routes, workers: settings.workers, admin, desk })
+    Ok(Server { routes, workers: settings.workers, admin, desk, gauges })
 }
 
 /// The store that `settings` describe, kept going on `tasks`: the first worker's way to it, and
@@ -140,6 +143,11 @@ impl Server {
     /// that reset counters if only people on this machine can reach it.
     pub fn pages(&self, admin: &Addr) -> axum::Router {
         self.admin.clone().merge(explain::http::routes(self.desk.clone(), admin))
+    }
+
+    /// What it adds to the metrics page: limits, and what is left of them.
+    pub fn gauges(&self) -> Gauges {
+        self.gauges.clone()
     }
 
     /// Serves gRPC, with health under `ratelimit` and the service's full name.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use runtime::Workers;
 
 use crate::config::WeightScope;
+use crate::explain::gauges::GaugeSettings;
 use crate::store::redis::RedisSettings;
 
 /// The domains served unless told otherwise: the one our control plane and the newer
@@ -22,6 +23,8 @@ pub struct Settings {
     pub store: StoreSettings,
     /// The threads that answer; none, the one that serves.
     pub workers: Option<Arc<Workers>>,
+    /// What the metrics page says of limits and of what is left.
+    pub gauges: GaugeSettings,
 }
 
 /// Where hits are added up.
@@ -46,6 +49,7 @@ impl Default for Settings {
             weights: WeightScope::default(),
             store: StoreSettings::Memory { counters: COUNTERS },
             workers: None,
+            gauges: GaugeSettings::default(),
         }
     }
 }

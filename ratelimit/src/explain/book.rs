@@ -1,8 +1,9 @@
 //! The names of counters in use, for people: a store knows digests only.
 //!
 //! Values come from clients and may be private. They are noted only while
-//! somebody on this machine can ask for them, cut to a length, in bounded
-//! number, and forgotten with the counter's window.
+//! somebody on this machine can ask for them, or where they are asked for on the
+//! metrics page, cut to a length, in bounded number, and forgotten with the
+//! counter's window. Without them only what rules call themselves is noted.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,7 +14,8 @@ use parking_lot::Mutex;
 use super::counter_name;
 use crate::algorithm::Algorithm;
 use crate::config::rule::CounterId;
-use crate::plan::Plan;
+use crate::meters;
+use crate::plan::{Plan, RuleRef};
 use crate::request::Request;
 use crate::window::{Limit, UnixSecs};
 
@@ -27,6 +29,8 @@ const PAUSE: u64 = 5;
 /// Names of counters, noted when a counter is first hit in a window.
 #[derive(Default)]
 pub struct Book {
+    kept: AtomicBool,
+    /// Whether values are noted as well.
     open: AtomicBool,
     full_until: AtomicU64,
     names: Mutex<HashMap<CounterId, Named, ahash::RandomState>>,
@@ -37,8 +41,10 @@ pub struct Book {
 pub struct Named {
     /// The id of its RateLimitConfig.
     pub config: Box<str>,
-    /// What it counts, in short form.
-    pub name: Box<str>,
+    /// What it counts, in short form; nothing where values are not noted.
+    pub name: Option<Box<str>>,
+    /// What metrics call its rule; nothing for one made up for a request.
+    pub descriptor: Option<Box<str>>,
     /// What it allows.
     pub limit: Limit,
     ends: UnixSecs,
@@ -60,14 +66,21 @@ impl fmt::Debug for Named {
 impl Book {
     /// From now on names are noted.
     pub fn open(&self) {
-        self.open.store(true, Ordering::Relaxed);
+        self.keep(true);
+    }
+
+    /// From now on counters are noted; also with what clients sent, if `values`.
+    pub fn keep(&self, values: bool) {
+        self.open.fetch_or(values, Ordering::Relaxed);
+        self.kept.store(true, Ordering::Relaxed);
     }
 
     /// Notes the counters that the request was the first to hit.
     pub fn note(&self, request: &Request<'_>, plan: &Plan<'_>, counts: &[u64], now: UnixSecs) {
-        if !self.open.load(Ordering::Relaxed) || self.full_until.load(Ordering::Relaxed) > now.0 {
+        if !self.kept.load(Ordering::Relaxed) || self.full_until.load(Ordering::Relaxed) > now.0 {
             return;
         }
+        let open = self.open.load(Ordering::Relaxed);
         for (counted, count) in plan.counted.iter().zip(counts) {
             let added = counted.change.added();
             if added == 0 || *count > u64::from(added) {
@@ -76,7 +89,11 @@ impl Book {
             let Some(descriptor) = request.descriptors.get(counted.descriptor) else { continue };
             let named = Named {
                 config: counted.rule.config.clone(),
-                name: cut(counter_name(&counted.rule, descriptor.entries)).into_boxed_str(),
+                name: open.then(|| cut(counter_name(&counted.rule, descriptor.entries)).into_boxed_str()),
+                descriptor: match &counted.rule {
+                    RuleRef::Known(rule) => Some(meters::descriptor(rule).into()),
+                    RuleRef::MadeUp(_) => None,
+                },
                 limit: counted.limit,
                 ends: match counted.limit.algorithm() {
                     Algorithm::FixedWindow => counted.window.end(),
@@ -101,12 +118,18 @@ impl Book {
 
     /// The counters whose names begin with `prefix`.
     pub fn names(&self, prefix: &str) -> Vec<(CounterId, Named)> {
+        let begins = |named: &Named| named.name.as_ref().is_some_and(|name| name.starts_with(prefix));
+        self.noted(begins)
+    }
+
+    /// All counters, also those without a name.
+    pub fn all(&self) -> Vec<(CounterId, Named)> {
+        self.noted(|_| true)
+    }
+
+    fn noted(&self, wanted: impl Fn(&Named) -> bool) -> Vec<(CounterId, Named)> {
         let names = self.names.lock();
-        names
-            .iter()
-            .filter(|(_, named)| named.name.starts_with(prefix))
-            .map(|(id, named)| (*id, named.clone()))
-            .collect()
+        names.iter().filter(|(_, named)| wanted(named)).map(|(id, named)| (*id, named.clone())).collect()
     }
 }
 
@@ -130,7 +153,8 @@ mod tests {
     fn named(name: &str, ends: u64) -> Named {
         Named {
             config: "ns.limits".into(),
-            name: name.into(),
+            name: Some(name.into()),
+            descriptor: None,
             limit: Limit::new(1, Unit::Minute).unwrap(),
             ends: UnixSecs(ends),
         }

@@ -12,12 +12,15 @@ use super::book::Book;
 use super::{counter_name, limit_in_words};
 use crate::config::index::{Entry, Index, Level};
 use crate::config::rule::{CounterId, Rule};
+use crate::meters;
 use crate::request::Change;
 use crate::store::{CountPolicy, CounterStore as _, Counts, Found, Hit, Store, StoreError};
 use crate::window::{Limit, Moment, UnixSecs};
 
 /// Counters in one answer.
 pub const MOST_LISTED: usize = 1_000;
+/// Counters whose standing is asked for at a time.
+const MOST_LOOKED: usize = 10_000;
 /// Hits sent to the store at once.
 const AT_ONCE: usize = 256;
 
@@ -64,6 +67,19 @@ struct Known {
     name: Box<str>,
     limit: Limit,
     used: u64,
+}
+
+/// Where a counter of a rule stands.
+#[derive(Debug)]
+pub struct Standing {
+    /// What metrics call the rule.
+    pub descriptor: Box<str>,
+    /// What it counts, in short form, where that is known.
+    pub counter: Option<Box<str>>,
+    /// What it allows.
+    pub limit: Limit,
+    /// How much of that is used.
+    pub used: u64,
 }
 
 /// What is counted: by name, and what else the store holds.
@@ -119,10 +135,41 @@ pub async fn reset(store: &Store, book: &Book, index: &Index, prefix: &str, now:
     Ok(store.forget(&hits).await? + store.forget_found(&found).await?)
 }
 
+/// Where the counters noted in `book` stand, and those of rules that count no value, if they are in use.
+///
+/// # Errors
+/// When the store does not answer.
+pub async fn standings(store: &Store, book: &Book, index: &Index, now: Moment) -> Result<Vec<Standing>, StoreError> {
+    let mut known: BTreeMap<CounterId, (Box<str>, Known)> = BTreeMap::new();
+    for rule in rules(index) {
+        if let Some(counter) = rule.single() {
+            let (config, name) = (rule.config.clone(), counter_name(rule, &[]).into());
+            let one = Known { config, counter, name, limit: rule.limit, used: 0 };
+            known.insert(counter, (meters::descriptor(rule).into(), one));
+        }
+    }
+    for (counter, named) in book.all() {
+        let Some(descriptor) = named.descriptor else { continue };
+        let name = named.name.unwrap_or_default();
+        known.insert(counter, (descriptor, Known { config: named.config, counter, name, limit: named.limit, used: 0 }));
+    }
+    let known: Vec<(Box<str>, Known)> = known.into_values().take(MOST_LOOKED).collect();
+    let looks: Vec<Hit<'_>> = known.iter().map(|(_, one)| one.look(now.secs())).collect();
+    let used = all(store, &looks, now).await?;
+    let standing = |((descriptor, one), used): ((Box<str>, Known), u64)| Standing {
+        descriptor,
+        counter: Some(one.name).filter(|name| !name.is_empty()),
+        limit: one.limit,
+        used,
+    };
+    Ok(known.into_iter().zip(used).filter(|(_, used)| *used > 0).map(standing).collect())
+}
+
 async fn in_use(store: &Store, book: &Book, index: &Index, prefix: &str, now: Moment) -> Result<InUse, StoreError> {
     let mut known: BTreeMap<CounterId, Known> = BTreeMap::new();
     for (counter, named) in book.names(prefix) {
-        known.insert(counter, Known { config: named.config, counter, name: named.name, limit: named.limit, used: 0 });
+        let name = named.name.unwrap_or_default();
+        known.insert(counter, Known { config: named.config, counter, name, limit: named.limit, used: 0 });
     }
     for rule in rules(index) {
         if let Some(counter) = rule.single() {

@@ -3,6 +3,7 @@
 
 mod algorithms;
 mod explain;
+mod gauges;
 mod model;
 mod quota;
 mod redis;
