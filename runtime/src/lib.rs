@@ -10,6 +10,7 @@ pub mod command_line;
 pub mod grpc;
 pub mod health;
 pub mod listen;
+pub mod otlp;
 pub mod readiness;
 pub mod shutdown;
 pub mod tasks;

@@ -7,7 +7,6 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use opentelemetry::trace::TracerProvider as _;
-use opentelemetry_otlp::WithExportConfig as _;
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use parking_lot::Mutex;
 use tracing_subscriber::filter::{Directive, Targets};
@@ -15,7 +14,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
-use crate::trace;
+use crate::otlp::OtlpProtocol;
+use crate::{otlp, trace};
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -38,6 +38,16 @@ pub struct TelemetryArgs {
     /// Where to send traces by OTLP over gRPC, e.g. http://127.0.0.1:4317 (none: no traces)
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
     pub otlp: Option<String>,
+    /// Over what instead; help is one page, and few need it.
+    #[arg(
+        long,
+        env = "OTEL_EXPORTER_OTLP_PROTOCOL",
+        value_name = "OVER",
+        default_value = "grpc",
+        value_enum,
+        hide = true
+    )]
+    pub otlp_protocol: OtlpProtocol,
 }
 
 type FilterHandle = reload::Handle<EnvFilter, Registry>;
@@ -77,7 +87,7 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<Telem
     // By lists of targets, whose answers are remembered: asking anew at each of the libraries' own
     // trace lines costs more than answering a request.
     let lines = lines.with_filter(filter);
-    let traces = args.otlp.as_deref().map(|url| exporter(service, url)).transpose()?;
+    let traces = args.otlp.as_deref().map(|url| otlp::provider(service, url, args.otlp_protocol)).transpose()?;
     let spans = traces.as_ref().map(|provider| {
         trace::turn_on();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
@@ -94,16 +104,6 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<Telem
 fn builder() -> anyhow::Result<PrometheusBuilder> {
     let seconds = metrics_exporter_prometheus::Matcher::Suffix("seconds".to_owned());
     PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS).context("histogram buckets")
-}
-
-fn exporter(service: &'static str, url: &str) -> anyhow::Result<SdkTracerProvider> {
-    let exporter = opentelemetry_otlp::SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(url)
-        .build()
-        .with_context(|| format!("sending traces to {url}"))?;
-    let resource = opentelemetry_sdk::Resource::builder().with_service_name(service).build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
 fn parse_filter(text: &str) -> Result<EnvFilter, String> {

@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use runtime::otlp::OtlpProtocol;
+
 use super::answer::Policy;
 pub use backend::{Backend, RedisUse};
 use known::{FAMILIES, TELLING, WITHOUT_EFFECT};
@@ -36,8 +38,8 @@ pub struct EnvSettings {
     pub log_filter: String,
     /// Whether to log JSON.
     pub log_json: bool,
-    /// Where to send traces.
-    pub otlp: Option<String>,
+    /// Where to send traces, and over what.
+    pub otlp: Option<(String, OtlpProtocol)>,
     /// Where the configuration comes from.
     pub source: Source,
     /// Several sources may be of one domain.
@@ -170,21 +172,26 @@ fn log_filter(env: &mut Reader<'_>) -> String {
     }
 }
 
-fn traces(env: &mut Reader<'_>) -> Option<String> {
+fn traces(env: &mut Reader<'_>) -> Option<(String, OtlpProtocol)> {
     let wanted = env.flag("TRACING_ENABLED", false);
     let protocol = env.text("TRACING_EXPORTER_PROTOCOL", "http");
     let endpoint = env.optional("OTEL_EXPORTER_OTLP_ENDPOINT");
     if !wanted {
         return None;
     }
-    if protocol.eq_ignore_ascii_case("grpc") {
-        return Some(endpoint.unwrap_or_else(|| "http://127.0.0.1:4317".to_owned()));
+    let (protocol, usual) = match protocol.as_str() {
+        "http" => (OtlpProtocol::HttpProtobuf, "http://127.0.0.1:4318"),
+        "grpc" => (OtlpProtocol::Grpc, "http://127.0.0.1:4317"),
+        _ => {
+            env.mistake("TRACING_EXPORTER_PROTOCOL", "is neither http nor grpc");
+            return None;
+        }
+    };
+    let endpoint = endpoint.unwrap_or_else(|| usual.to_owned());
+    if !endpoint.starts_with("http://") {
+        env.mistake("OTEL_EXPORTER_OTLP_ENDPOINT", "must begin with http://: traces are sent in plain text");
     }
-    env.mistake(
-        "TRACING_EXPORTER_PROTOCOL",
-        "can only be grpc here: set it, and the collector's gRPC port, usually 4317",
-    );
-    None
+    Some((endpoint, protocol))
 }
 
 fn policy(env: &mut Reader<'_>) -> Policy {
@@ -262,6 +269,19 @@ mod tests {
         let ignored = read(&env).unwrap().ignored;
         let names: Vec<&str> = ignored.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["REDIS_POOL_SIZE", "REDIS_TIEMOUT"]);
+    }
+
+    #[test]
+    fn traces_go_over_http_unless_grpc_is_asked_for() {
+        let traced = |more: &str| {
+            let env = vars(&format!("RUNTIME_SUBDIRECTORY=x\nBACKEND_TYPE=memory\nTRACING_ENABLED=true\n{more}"));
+            read(&env).map(|settings| settings.otlp.unwrap())
+        };
+        assert_eq!(traced("").unwrap(), ("http://127.0.0.1:4318".to_owned(), OtlpProtocol::HttpProtobuf));
+        let grpc = "TRACING_EXPORTER_PROTOCOL=grpc\nOTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317";
+        assert_eq!(traced(grpc).unwrap(), ("http://collector:4317".to_owned(), OtlpProtocol::Grpc));
+        let mistakes = traced("OTEL_EXPORTER_OTLP_ENDPOINT=https://collector:4318").unwrap_err();
+        assert!(mistakes[0].starts_with("OTEL_EXPORTER_OTLP_ENDPOINT "), "{mistakes:?}");
     }
 
     #[test]

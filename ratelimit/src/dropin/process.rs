@@ -44,7 +44,8 @@ pub async fn run(settings: EnvSettings, workers: Arc<Workers>) -> anyhow::Result
         &TelemetryArgs {
             log_level: settings.log_filter.clone(),
             log_format: if settings.log_json { LogFormat::Json } else { LogFormat::Text },
-            otlp: settings.otlp.clone(),
+            otlp: settings.otlp.as_ref().map(|(url, _)| url.clone()),
+            otlp_protocol: settings.otlp.as_ref().map_or_else(Default::default, |(_, protocol)| *protocol),
         },
     )?;
     for (name, why) in &settings.ignored {
