@@ -19,20 +19,27 @@ use runtime::Shutdown;
 use super::servers::*;
 
 async fn cluster(dir: &Path) -> Vec<Server> {
+    cluster_of(dir, &[], |dir, args| Server::start(dir, free_port(), args)).await
+}
+
+/// One of nodes that `start` makes, which `redis-cli` reaches with the arguments `cli`.
+pub(super) async fn cluster_of(dir: &Path, cli: &[&str], start: impl Fn(&Path, &[&str]) -> Server) -> Vec<Server> {
     let nodes: Vec<Server> = (0..6)
         .map(|n| {
             let own = dir.join(n.to_string());
             std::fs::create_dir(&own).unwrap();
             let args =
                 ["--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-require-full-coverage", "no"];
-            Server::start(&own, free_port(), &args)
+            start(&own, &args)
         })
         .collect();
+    let ask = |node: &Server, args: &[&str]| node.cli(&[cli, args].concat());
     for node in &nodes {
-        until("a node answers", async || node.cli(&["PING"]) == "PONG").await;
+        until("a node answers", async || ask(node, &["PING"]) == "PONG").await;
     }
     let places: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
     let created = Command::new("redis-cli")
+        .args(cli)
         .args(["--cluster", "create"])
         .args(places)
         .args(["--cluster-replicas", "1", "--cluster-yes"])
@@ -41,9 +48,9 @@ async fn cluster(dir: &Path) -> Vec<Server> {
     assert!(created.unwrap().success());
     until("all agree and the replicas follow", async || {
         nodes.iter().all(|node| {
-            node.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
-                && node.cli(&["CLUSTER", "SLOTS"]).lines().filter(|line| line.len() == 40).count() == 6
-                && !node.cli(&["INFO", "replication"]).contains("master_link_status:down")
+            ask(node, &["CLUSTER", "INFO"]).contains("cluster_state:ok")
+                && ask(node, &["CLUSTER", "SLOTS"]).lines().filter(|line| line.len() == 40).count() == 6
+                && !ask(node, &["INFO", "replication"]).contains("master_link_status:down")
         })
     })
     .await;

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod failures;
+mod secured;
 mod sentinel;
 mod servers;
 mod single;
