@@ -4,6 +4,8 @@
 
 mod cluster;
 mod failures;
+mod faults;
+mod process;
 mod secured;
 mod sentinel;
 mod servers;
