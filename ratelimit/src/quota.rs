@@ -120,6 +120,14 @@ struct Pool {
     taken: u64,
 }
 
+impl Pool {
+    /// Whether another window has begun. A clock that was put back a little says nothing of that.
+    fn is_over(&self, now: UnixSecs) -> bool {
+        let window = self.limit.window(now);
+        window.start > self.window || window.end() < self.window
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     domain: Arc<str>,
@@ -237,7 +245,7 @@ impl Ledger {
 
     /// Time passes: gives out what a new window has, renews what is about to end, abandons what nobody uses.
     pub fn tick(&mut self, index: &Index, now: UnixSecs) -> Vec<Order> {
-        let stale = self.pools.iter().filter(|(_, pool)| pool.limit.window(now).start != pool.window);
+        let stale = self.pools.iter().filter(|(_, pool)| pool.is_over(now));
         let stale: Vec<CounterId> = stale.map(|(counter, _)| *counter).collect();
         let mut orders: Vec<Order> = stale.into_iter().flat_map(|counter| self.begin_window(counter, now)).collect();
         let half = |held: &Held| held.until.0 <= now.0.saturating_add(TIME_TO_LIVE / 2);
@@ -302,7 +310,7 @@ impl Ledger {
             let pool = self.pools.entry(*counter).or_insert_with(new);
             pool.limit = *limit;
             pool.holders.insert(holder.clone());
-            if pool.window != window {
+            if pool.is_over(now) {
                 orders.extend(self.begin_window(*counter, now));
             }
         }

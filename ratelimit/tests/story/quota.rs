@@ -146,6 +146,9 @@ fn a_window_is_divided_among_those_who_are_there_and_who_comes_later_gets_what_t
     envoys.tick(&index, next);
     assert_eq!(envoys.left(), [4, 3, 3, 10], "a new minute");
     assert_eq!(envoys.requests(&index, three, other, 3, next), 3);
+    envoys.tick(&index, NOW);
+    envoys.tick(&index, next);
+    assert_eq!(envoys.left(), [4, 3, 0, 10], "a clock that was put back makes no new window");
     envoys.report(&index, three, other, next);
     envoys.close(three, next);
     envoys.report(&index, one, ANN, next);
