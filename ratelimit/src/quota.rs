@@ -3,17 +3,17 @@
 //! An Envoy describes requests by a bucket, a map of texts. Its entry `config`
 //! names the RateLimitConfig, the others are a set, so the rules of the set
 //! style govern. A limit is divided evenly among the buckets of all streams that
-//! it governs, and divided anew when one comes or goes: what was last handed
-//! out never sums to more than the limit. Where several limits govern a bucket
-//! it gets a rate that keeps them all.
+//! it governs. Who comes later waits for what the others have left, which is known
+//! when they report next. [`tokens`] puts a part into words Envoy knows.
 
 pub mod service;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::gloo::rate_limit_config::{SET_DESCRIPTOR_MARKER, Unit};
+use api::gloo::rate_limit_config::SET_DESCRIPTOR_MARKER;
 use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use proto::envoy::service::ratelimit::v3::RateLimitRequest;
@@ -27,7 +27,7 @@ use crate::window::{Limit, UnixSecs};
 
 /// How long an assignment holds; it is renewed after half of that.
 pub const TIME_TO_LIVE: u64 = 60;
-/// A bucket nobody reported for so many seconds is abandoned.
+/// A bucket nobody used for so many seconds is abandoned.
 pub const IDLE: u64 = 600;
 /// Buckets of one stream that are governed; more get no assignment.
 const MOST_OF_A_STREAM: usize = 10_000;
@@ -35,8 +35,8 @@ const MOST_OF_A_STREAM: usize = 10_000;
 const MOST_BUCKETS: usize = 100_000;
 /// Buckets that share one limit; more get no assignment.
 const MOST_SHARERS: usize = 1_000;
-/// Tokens come back at most so often.
-const SHORTEST_FILL: Duration = Duration::from_millis(50);
+/// Limits of which is known what was used of them, by whoever.
+const MOST_POOLS: usize = 4 * MOST_BUCKETS;
 
 /// A stream, by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -44,6 +44,17 @@ pub struct StreamId(u64);
 
 /// What an Envoy calls some of its requests.
 pub type Bucket = BTreeMap<String, String>;
+
+/// What an Envoy says of a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// How many requests passed since it last said so.
+    pub allowed: u64,
+    /// How many did not.
+    pub denied: u64,
+    /// It has never spoken of the bucket before, or not since it was told to abandon it.
+    pub new: bool,
+}
 
 /// What to tell a stream about one of its buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +65,8 @@ pub struct Order {
     pub bucket: Arc<Bucket>,
     /// What.
     pub action: Action,
+    /// Whether all its tokens are there, whatever was left in the bucket that it had.
+    pub fill: bool,
 }
 
 /// What becomes of a bucket.
@@ -65,13 +78,14 @@ pub enum Action {
     Abandon,
 }
 
-/// How a bucket is limited.
+/// How a bucket is limited. Envoy 1.40 has no other: of requests per unit of time it says in its log that it does
+/// not know them, and goes on as if nothing were assigned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
     /// Not at all: no rule governs it.
     AllowAll,
-    /// So many in each unit; 0 lets none pass.
-    PerUnit(u32, Unit),
+    /// None passes.
+    DenyAll,
     /// Tokens come back by and by.
     Tokens {
         /// The most at once.
@@ -89,19 +103,56 @@ type Holder = (StreamId, Arc<Bucket>);
 #[derive(Debug, Default)]
 pub struct Ledger {
     last_stream: u64,
-    /// For each limit, the buckets it governs.
-    pools: HashMap<CounterId, BTreeSet<Holder>>,
+    /// What was given in windows that began before is not known.
+    since: Option<UnixSecs>,
+    pools: HashMap<CounterId, Pool>,
     held: BTreeMap<Holder, Held>,
+}
+
+/// A limit that is divided.
+#[derive(Debug)]
+struct Pool {
+    limit: Limit,
+    holders: BTreeSet<Holder>,
+    /// In the window that begins then
+    window: UnixSecs,
+    /// so many were used by those who left, or given to those who hold a part.
+    taken: u64,
+}
+
+impl Pool {
+    /// Whether another window has begun. A clock that was put back a little says nothing of that.
+    fn is_over(&self, now: UnixSecs) -> bool {
+        let window = self.limit.window(now);
+        window.start > self.window || window.end() < self.window
+    }
 }
 
 #[derive(Debug)]
 struct Held {
     domain: Arc<str>,
-    /// The limits that govern it, and the counters they are divided by.
-    limits: Vec<(CounterId, Limit)>,
+    limits: Vec<CounterId>,
+    /// What it was given of each, in requests in a window: where there is one window, with what it has used in it.
+    parts: Vec<u64>,
+    how: How,
     given: Option<Strategy>,
     until: UnixSecs,
-    reported: UnixSecs,
+    used: UnixSecs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// One limit with windows that all share: it gets its part when a window begins, and no token comes back.
+    ByWindow {
+        /// What it is known to have used in this window.
+        used: u64,
+        /// How often it was given something in this window.
+        times: u32,
+        /// It was there before us in this window: only its Envoy knows what is left.
+        blind: bool,
+    },
+    /// Tokens come back evenly, at a rate that keeps all its limits.
+    Evenly,
 }
 
 /// What governs a bucket; none where nothing may be said of it.
@@ -131,15 +182,18 @@ impl Ledger {
         StreamId(self.last_stream)
     }
 
-    /// `stream` uses `bucket`: what to tell whom.
+    /// `stream` says how it used `bucket`: what to tell whom.
     pub fn report(
         &mut self,
         index: &Index,
         stream: StreamId,
         domain: &Arc<str>,
         bucket: Bucket,
+        usage: Usage,
         now: UnixSecs,
     ) -> Vec<Order> {
+        // The first window we see from its beginning is the next.
+        let since = *self.since.get_or_insert(now);
         let holder = (stream, Arc::new(bucket));
         let full = || {
             let of_stream = self.held.range((stream, Arc::default())..).take_while(|((of, _), _)| *of == stream);
@@ -149,44 +203,69 @@ impl Ledger {
             return Vec::new();
         }
         let Some(limits) = governing(index, domain, &holder.1, now) else {
-            return self.forget(&holder, now);
+            return self.refuse(&holder, now);
         };
         let crowded = |(counter, _): &(CounterId, Limit)| {
-            self.pools.get(counter).is_some_and(|pool| pool.len() >= MOST_SHARERS && !pool.contains(&holder))
+            self.pools
+                .get(counter)
+                .is_some_and(|pool| pool.holders.len() >= MOST_SHARERS && !pool.holders.contains(&holder))
         };
         if limits.iter().any(crowded) {
-            return self.forget(&holder, now);
+            return self.refuse(&holder, now);
         }
-        self.take(holder, domain.clone(), limits, now, Some(now))
+        let mut orders = self.join(&holder, domain, &limits, now);
+        let Some(held) = self.held.get_mut(&holder) else { return orders };
+        if usage.allowed > 0 || usage.denied > 0 || held.given.is_none() {
+            held.used = now;
+        }
+        if now.0.saturating_sub(held.used.0) >= IDLE {
+            orders.extend(self.refuse(&holder, now));
+            return orders;
+        }
+        if let How::ByWindow { used, blind, .. } = &mut held.how {
+            let more = used.saturating_add(usage.allowed);
+            // What it was not given it cannot have used: that was in windows before.
+            *used = if held.given.is_some() { more.min(held.parts.iter().sum()) } else { more };
+            let began = held.limits.first().and_then(|counter| self.pools.get(counter)).map(|pool| pool.window);
+            *blind = !usage.new && (*blind || held.given.is_none() && began.is_some_and(|began| began < since));
+        }
+        if usage.new {
+            // It knows of no bucket, so it fills one whatever it is told: with what is left.
+            held.given = None;
+        }
+        let before = held.parts.clone();
+        orders.extend(self.settle(&holder, true, now));
+        let Some(held) = self.held.get(&holder) else { return orders };
+        if held.parts.iter().zip(&before).any(|(after, before)| after < before) {
+            let limits = held.limits.clone();
+            orders.extend(self.serve_the_waiting(&limits, now));
+        }
+        orders
     }
 
-    /// Time passes: renews what is about to end, divides anew what is free, abandons what nobody uses.
+    /// Time passes: gives out what a new window has, renews what is about to end, abandons what nobody uses.
     pub fn tick(&mut self, index: &Index, now: UnixSecs) -> Vec<Order> {
-        let mut orders = Vec::new();
+        let stale = self.pools.iter().filter(|(_, pool)| pool.is_over(now));
+        let stale: Vec<CounterId> = stale.map(|(counter, _)| *counter).collect();
+        let mut orders: Vec<Order> = stale.into_iter().flat_map(|counter| self.begin_window(counter, now)).collect();
         let half = |held: &Held| held.until.0 <= now.0.saturating_add(TIME_TO_LIVE / 2);
         let due: Vec<Holder> =
             self.held.iter().filter(|(_, held)| half(held)).map(|(holder, _)| holder.clone()).collect();
         for holder in due {
             let Some(held) = self.held.get(&holder) else { continue };
-            let idle = now.0.saturating_sub(held.reported.0) >= IDLE;
-            if idle {
-                orders.extend(self.forget(&holder, now));
-                orders.push(Order { stream: holder.0, bucket: holder.1, action: Action::Abandon });
-            } else {
-                let domain = held.domain.clone();
-                match governing(index, &domain, &holder.1, now) {
-                    Some(limits) => orders.extend(self.take(holder, domain, limits, now, None)),
-                    None => {
-                        orders.extend(self.forget(&holder, now));
-                        orders.push(Order { stream: holder.0, bucket: holder.1, action: Action::Abandon });
-                    }
+            let (idle, domain) = (now.0.saturating_sub(held.used.0) >= IDLE, held.domain.clone());
+            match governing(index, &domain, &holder.1, now) {
+                Some(limits) if !idle => {
+                    orders.extend(self.join(&holder, &domain, &limits, now));
+                    orders.extend(self.settle(&holder, false, now));
                 }
+                _ => orders.extend(self.refuse(&holder, now)),
             }
         }
         orders
     }
 
-    /// `stream` ended: what it had is divided among the others. Its Envoy is gone, or comes back and
+    /// `stream` ended: what it had left is divided among the others. Its Envoy is gone, or comes back and
     /// reports again; one that is only cut off may use what it was given until that runs out.
     pub fn close(&mut self, stream: StreamId, now: UnixSecs) -> Vec<Order> {
         let of_stream = self.held.range((stream, Arc::default())..).take_while(|((of, _), _)| *of == stream);
@@ -195,17 +274,10 @@ impl Ledger {
         orders.into_iter().filter(|order| order.stream != stream).collect()
     }
 
-    /// What has been given, in requests in each unit, to those who hold `bucket`.
-    pub fn shares_of(&self, bucket: &Bucket) -> Vec<u32> {
-        let given = self.held.iter().filter(|((_, held), _)| **held == *bucket).map(|(_, held)| held.given);
-        given
-            .map(|given| match given {
-                Some(Strategy::PerUnit(requests, _)) => requests,
-                Some(Strategy::Tokens { most, .. }) => most,
-                Some(Strategy::AllowAll) => u32::MAX,
-                None => 0,
-            })
-            .collect()
+    /// Of each who holds `bucket`, what it was given, in requests in a window, with what it has used of it.
+    pub fn shares_of(&self, bucket: &Bucket) -> Vec<u64> {
+        let held = self.held.iter().filter(|((_, held), _)| **held == *bucket).map(|(_, held)| held);
+        held.map(|held| held.parts.iter().copied().min().unwrap_or(u64::MAX)).collect()
     }
 
     /// How many buckets there are.
@@ -218,151 +290,136 @@ impl Ledger {
         self.held.is_empty()
     }
 
-    fn take(
-        &mut self,
-        holder: Holder,
-        domain: Arc<str>,
-        limits: Vec<(CounterId, Limit)>,
-        now: UnixSecs,
-        reported: Option<UnixSecs>,
-    ) -> Vec<Order> {
-        let before = self.held.remove(&holder);
-        let (given, was_reported) = before.as_ref().map_or((None, now), |held| (held.given, held.reported));
-        let mut touched: BTreeSet<CounterId> = BTreeSet::new();
-        for (counter, _) in before.iter().flat_map(|held| &held.limits) {
-            if !limits.iter().any(|(other, _)| other == counter) {
-                self.leave(*counter, &holder);
-                touched.insert(*counter);
+    /// Makes `holder` one of those who share `limits`, and of no others.
+    fn join(&mut self, holder: &Holder, domain: &Arc<str>, limits: &[(CounterId, Limit)], now: UnixSecs) -> Vec<Order> {
+        let counters: Vec<CounterId> = limits.iter().map(|(counter, _)| *counter).collect();
+        let by_window = matches!(limits, [(_, limit)] if limit.algorithm() == Algorithm::FixedWindow);
+        let same = |held: &Held| held.limits == counters && by_window == matches!(held.how, How::ByWindow { .. });
+        let mut orders = Vec::new();
+        if !self.held.get(holder).is_some_and(same) {
+            let used = self.held.get(holder).map_or(now, |held| held.used);
+            orders.extend(self.forget(holder, now));
+            let how = if by_window { How::ByWindow { used: 0, times: 0, blind: false } } else { How::Evenly };
+            let parts = vec![0; counters.len()];
+            let held = Held { domain: domain.clone(), limits: counters, parts, how, given: None, until: now, used };
+            self.held.insert(holder.clone(), held);
+        }
+        for (counter, limit) in limits {
+            let window = limit.window(now).start;
+            let new = || Pool { limit: *limit, holders: BTreeSet::new(), window, taken: 0 };
+            let pool = self.pools.entry(*counter).or_insert_with(new);
+            pool.limit = *limit;
+            pool.holders.insert(holder.clone());
+            if pool.is_over(now) {
+                orders.extend(self.begin_window(*counter, now));
             }
         }
-        for (counter, _) in &limits {
-            if self.pools.entry(*counter).or_default().insert(holder.clone()) {
-                touched.insert(*counter);
+        orders
+    }
+
+    /// Everybody gets an even part of what is new.
+    fn begin_window(&mut self, counter: CounterId, now: UnixSecs) -> Vec<Order> {
+        let Some(pool) = self.pools.get_mut(&counter) else { return Vec::new() };
+        if pool.holders.is_empty() {
+            self.pools.remove(&counter);
+            return Vec::new();
+        }
+        pool.window = pool.limit.window(now).start;
+        pool.taken = 0;
+        let mut renewed = Vec::new();
+        for holder in &pool.holders {
+            let Some(held) = self.held.get_mut(holder) else { continue };
+            let at = held.limits.iter().position(|one| *one == counter);
+            if let How::ByWindow { .. } = held.how {
+                held.how = How::ByWindow { used: 0, times: 0, blind: false };
+                held.parts = vec![0];
+                held.given = None;
+                renewed.push(holder.clone());
+            } else if let Some(part) = at.and_then(|at| held.parts.get(at)) {
+                pool.taken += *part;
             }
         }
-        // A limit that changed holds for all who share it.
-        for (counter, limit) in &limits {
-            for other in self.pools.get(counter).into_iter().flatten() {
-                for (_, old) in self
-                    .held
-                    .get_mut(other)
-                    .iter_mut()
-                    .flat_map(|held| &mut held.limits)
-                    .filter(|(id, _)| id == counter)
-                {
-                    if old != limit {
-                        *old = *limit;
-                        touched.insert(*counter);
-                    }
-                }
+        renewed.iter().filter_map(|holder| self.settle(holder, true, now)).collect()
+    }
+
+    /// Gives `holder` an even part of each of its limits, as far as others have left it, and keeps what it used.
+    /// What it uses in the meantime is not known where it did not just `report`; then only its time is renewed.
+    fn settle(&mut self, holder: &Holder, report: bool, now: UnixSecs) -> Option<Order> {
+        let held = self.held.get_mut(holder)?;
+        let used = if let How::ByWindow { used, .. } = held.how { used } else { 0 };
+        let mut parts = held.parts.clone();
+        if report || held.given.is_none() || held.given == Some(Strategy::DenyAll) {
+            for (part, counter) in parts.iter_mut().zip(&held.limits) {
+                let pool = self.pools.get_mut(counter)?;
+                let all = u64::from(pool.limit.requests_per_unit);
+                let others = pool.taken.saturating_sub(*part);
+                let new = even(all, &pool.holders, holder).min(all.saturating_sub(others)).max(used);
+                pool.taken = others + new;
+                *part = new;
             }
         }
-        let reported = reported.unwrap_or(was_reported);
-        let held = Held { domain, limits, given, until: UnixSecs(now.0 + TIME_TO_LIVE), reported };
-        self.held.insert(holder.clone(), held);
-        let mut orders = self.divide(&touched, &holder, now);
-        // Whoever asks is answered, and whoever's time runs out is renewed, changed or not.
-        orders.extend(self.give(&holder, now, true));
+        let changed = held.given.is_none() || parts != held.parts;
+        held.parts = parts;
+        let shares = held.limits.iter().zip(&held.parts);
+        let shares: Vec<(u64, Limit)> =
+            shares.filter_map(|(counter, part)| Some((*part, self.pools.get(counter)?.limit))).collect();
+        let mut fill = false;
+        let strategy = match (&mut held.how, held.given, shares.first()) {
+            (How::ByWindow { .. }, Some(given), _) if !changed => given,
+            (How::ByWindow { times, blind, .. }, given, Some((part, limit))) => {
+                *times += u32::from(given.is_some());
+                fill = !*blind;
+                tokens::once(if *blind { *part } else { part.saturating_sub(used) }, limit.window(now), *times)
+            }
+            _ => tokens::evenly(&shares),
+        };
+        let due = held.until.0 <= now.0.saturating_add(TIME_TO_LIVE / 2);
+        if held.given == Some(strategy) && !fill && !due {
+            return None;
+        }
+        held.given = Some(strategy);
+        held.until = UnixSecs(now.0.saturating_add(TIME_TO_LIVE));
+        Some(Order { stream: holder.0, bucket: holder.1.clone(), action: Action::Assign(strategy), fill })
+    }
+
+    /// Those who were given nothing of these limits get what is free now.
+    fn serve_the_waiting(&mut self, limits: &[CounterId], now: UnixSecs) -> Vec<Order> {
+        let free = |pool: &&Pool| pool.taken < pool.limit.requests_per_unit.into();
+        let pools = limits.iter().filter_map(|counter| self.pools.get(counter)).filter(free);
+        let waits = |other: &&Holder| self.held.get(*other).is_some_and(|held| held.given == Some(Strategy::DenyAll));
+        let waiting: BTreeSet<Holder> = pools.flat_map(|pool| &pool.holders).filter(waits).cloned().collect();
+        waiting.iter().filter_map(|other| self.settle(other, false, now)).collect()
+    }
+
+    /// Forgets `holder` and tells it so.
+    fn refuse(&mut self, holder: &Holder, now: UnixSecs) -> Vec<Order> {
+        let known = self.held.contains_key(holder);
+        let mut orders = self.forget(holder, now);
+        if known {
+            orders.push(Order { stream: holder.0, bucket: holder.1.clone(), action: Action::Abandon, fill: false });
+        }
         orders
     }
 
     fn forget(&mut self, holder: &Holder, now: UnixSecs) -> Vec<Order> {
         let Some(held) = self.held.remove(holder) else { return Vec::new() };
-        let touched = held.limits.iter().map(|(counter, _)| *counter).collect();
-        held.limits.iter().for_each(|(counter, _)| self.leave(*counter, holder));
-        self.divide(&touched, holder, now)
-    }
-
-    fn leave(&mut self, counter: CounterId, holder: &Holder) {
-        if let Some(pool) = self.pools.get_mut(&counter) {
-            pool.remove(holder);
-            if pool.is_empty() {
-                self.pools.remove(&counter);
+        let crowd = self.pools.len() > MOST_POOLS;
+        for (counter, part) in held.limits.iter().zip(&held.parts) {
+            let Some(pool) = self.pools.get_mut(counter) else { continue };
+            let used = if let How::ByWindow { used, .. } = held.how { used } else { 0 };
+            pool.holders.remove(holder);
+            pool.taken = pool.taken.saturating_sub(*part) + used;
+            if pool.holders.is_empty() && (crowd || pool.taken == 0) {
+                self.pools.remove(counter);
             }
         }
-    }
-
-    /// Tells all but `holder` whose part of the `touched` limits has changed.
-    fn divide(&mut self, touched: &BTreeSet<CounterId>, holder: &Holder, now: UnixSecs) -> Vec<Order> {
-        let pools = touched.iter().filter_map(|counter| self.pools.get(counter));
-        let others: BTreeSet<Holder> = pools.flatten().filter(|other| *other != holder).cloned().collect();
-        others.iter().filter_map(|other| self.give(other, now, false)).collect()
-    }
-
-    fn give(&mut self, holder: &Holder, now: UnixSecs, anyway: bool) -> Option<Order> {
-        let strategy = self.strategy(holder)?;
-        let held = self.held.get_mut(holder)?;
-        if held.given == Some(strategy) && !anyway {
-            return None;
-        }
-        held.given = Some(strategy);
-        held.until = UnixSecs(now.0.saturating_add(TIME_TO_LIVE));
-        Some(Order { stream: holder.0, bucket: holder.1.clone(), action: Action::Assign(strategy) })
-    }
-
-    /// An even part; what is left over goes to the first ones.
-    fn share(&self, holder: &Holder, counter: CounterId) -> u64 {
-        let (Some(pool), Some(held)) = (self.pools.get(&counter), self.held.get(holder)) else { return 0 };
-        let limit = held.limits.iter().find(|(id, _)| *id == counter).map_or(0, |(_, limit)| limit.requests_per_unit);
-        part(limit.into(), pool, holder)
-    }
-
-    fn strategy(&self, holder: &Holder) -> Option<Strategy> {
-        let held = self.held.get(holder)?;
-        let shares: Vec<Share> = (held.limits.iter())
-            .filter_map(|(counter, limit)| {
-                let pool = self.pools.get(counter)?;
-                let burst = match limit.algorithm() {
-                    Algorithm::TokenBucket { burst } => Some(part(burst.get().into(), pool, holder)),
-                    _ => None,
-                };
-                Some(Share { requests: self.share(holder, *counter), burst, limit: *limit })
-            })
-            .collect();
-        Some(keep_all(&shares))
+        self.serve_the_waiting(&held.limits, now)
     }
 }
 
-fn part(limit: u64, pool: &BTreeSet<Holder>, holder: &Holder) -> u64 {
-    let all = pool.len().max(1) as u64;
-    let before = pool.range(..holder.clone()).count() as u64;
-    limit / all + u64::from(before < limit % all)
-}
-
-/// A part of a limit.
-struct Share {
-    requests: u64,
-    burst: Option<u64>,
-    limit: Limit,
-}
-
-/// A strategy that keeps all limits: a single one's own, else the slowest rate with the smallest burst.
-fn keep_all(shares: &[Share]) -> Strategy {
-    let number = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
-    let Some(slowest) = shares.iter().min_by(|one, other| {
-        let rate = |share: &Share| share.requests as f64 / share.limit.length().as_secs_f64();
-        rate(one).total_cmp(&rate(other))
-    }) else {
-        return Strategy::AllowAll;
-    };
-    let unit = slowest.limit.unit();
-    let most = shares.iter().map(|share| share.burst.unwrap_or(share.requests)).min().unwrap_or(0);
-    if slowest.requests == 0 || most == 0 {
-        return Strategy::PerUnit(0, if unit == Unit::Week { Unit::Day } else { unit });
-    }
-    match shares {
-        // Envoy has no word for weeks, nor for several units.
-        [Share { requests, burst: None, limit }] if limit.units() == 1 && unit != Unit::Week => {
-            Strategy::PerUnit(number(*requests), unit)
-        }
-        [Share { requests, burst: None, limit }] => {
-            Strategy::Tokens { most: number(*requests), tokens: number(*requests), every: limit.length() }
-        }
-        _ => {
-            let one = slowest.limit.length().div_f64(slowest.requests as f64);
-            let at_once = (SHORTEST_FILL.as_secs_f64() / one.as_secs_f64()).ceil().max(1.0) as u64;
-            let tokens = at_once.min(most);
-            Strategy::Tokens { most: number(most), tokens: number(tokens), every: one.mul_f64(at_once as f64) }
-        }
-    }
+/// An even part; what is left over goes to the first ones.
+fn even(all: u64, holders: &BTreeSet<Holder>, holder: &Holder) -> u64 {
+    let sharers = holders.len().max(1) as u64;
+    let before = holders.range(..holder.clone()).count() as u64;
+    all / sharers + u64::from(before < all % sharers)
 }

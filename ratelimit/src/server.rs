@@ -78,7 +78,7 @@ pub fn build_with_clock(
         weights: settings.weights,
     };
     let configs = Configs::new(scope.clone());
-    let index = Arc::new(ArcSwap::from_pointee(Index::new(scope, Default::default())));
+    let index = Arc::new(ArcSwap::from_pointee(Index::not_loaded(scope)));
     let shutdown = tasks.shutdown().clone();
     let gate = readiness.gate("rate-limit configuration");
     tasks.spawn("ratelimit-config", follow(configs, snapshots, board, index.clone(), gate, shutdown));

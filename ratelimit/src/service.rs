@@ -42,6 +42,9 @@ pub enum Failure {
     /// It is governed by a RateLimitConfig that cannot be used.
     #[error("RateLimitConfig {0} cannot be used as it is written; see its status")]
     Broken(Box<str>),
+    /// Nobody knows yet what governs it.
+    #[error("no configuration has been read yet")]
+    NotLoaded,
 }
 
 impl<S: CounterStore, C: Clock> Service<S, C> {
@@ -62,6 +65,9 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
     pub async fn answer(&self, message: &pb::RateLimitRequest) -> Result<Response, Failure> {
         let request = Request::read(message)?;
         let index = self.index.load_full();
+        if !index.is_loaded() {
+            return Err(Failure::NotLoaded);
+        }
         let moment = self.clock.now();
         let now = moment.secs();
         let plan = plan(&index, &request, now);
@@ -109,7 +115,7 @@ impl<S: CounterStore, C: Clock> pb::rate_limit_service_server::RateLimitService 
                 tracing::debug!(%failure, "answered with an error");
                 meters::failed(match failure {
                     Failure::Store(_) => "redis_error",
-                    Failure::Malformed(_) | Failure::Broken(_) => "service_error",
+                    Failure::Malformed(_) | Failure::Broken(_) | Failure::NotLoaded => "service_error",
                 });
                 Err(to_status(&failure))
             }
@@ -124,6 +130,7 @@ fn to_status(failure: &Failure) -> GrpcStatus {
     match failure {
         Failure::Malformed(why) => GrpcStatus::invalid_argument(why.to_string()),
         Failure::Store(why) => GrpcStatus::unavailable(why.to_string()),
+        Failure::NotLoaded => GrpcStatus::unavailable(failure.to_string()),
         Failure::Broken(_) => GrpcStatus::failed_precondition(failure.to_string()),
     }
 }

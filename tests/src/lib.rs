@@ -5,6 +5,7 @@
 
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::print_stdout)]
 
+pub mod alone;
 pub mod curl;
 pub mod docker;
 pub mod parts;

@@ -3,34 +3,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::net::TcpListener;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use waykeeper_tests::parts::{Application, Process, binary};
+use waykeeper_tests::alone::{envoy, free, ready, start};
+use waykeeper_tests::parts::{Application, binary};
 use waykeeper_tests::raw::{grpc, proxy_header, send_raw};
-use waykeeper_tests::{Backends, Curl, Folder, eventually, turn};
-
-fn free() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
-}
-
-fn start(program: &Path, args: &[&str], log: &Path) -> Process {
-    let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(log).unwrap());
-    Process(command.spawn().unwrap_or_else(|e| panic!("starting {command:?}: {e}")))
-}
-
-fn ready(admin: &str, log: &Path) {
-    eventually(admin, Duration::from_secs(10), || {
-        let reply = Curl::to(&format!("http://{admin}/readyz")).send();
-        if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}\n{}", fs::read_to_string(log).unwrap())) }
-    });
-}
+use waykeeper_tests::{Backends, Folder, eventually, turn};
 
 /// One request through the waypoint to httpbin2, with a header of its own.
 fn ask(header: &str) -> String {
@@ -71,9 +53,8 @@ fn the_servers_alone_do_what_they_do_together() {
     assert!(bootstrap.status.success(), "{}", String::from_utf8_lossy(&bootstrap.stderr));
     let config = log("envoy.json");
     fs::write(&config, &bootstrap.stdout).unwrap();
-    let envoy = std::env::var_os("ENVOY").expect("ENVOY names the Envoy to run; `make test` sets it");
     let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
-    servers.push(start(Path::new(&envoy), &run, &log("envoy")));
+    servers.push(start(&envoy(), &run, &log("envoy")));
 
     eventually("401 through the whole chain", Duration::from_secs(10), || {
         let answer = std::net::TcpStream::connect("127.0.0.1:15088").map(|_| ask("")).unwrap_or_default();

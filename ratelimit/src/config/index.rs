@@ -30,6 +30,7 @@ pub enum WeightScope {
 pub struct Index {
     scope: Scope,
     configs: ByText<Entry>,
+    loaded: bool,
 }
 
 /// What is known under a config id.
@@ -55,7 +56,17 @@ pub struct Config {
 impl Index {
     /// An index of `configs` by id.
     pub fn new(scope: Scope, configs: ByText<Entry>) -> Self {
-        Self { scope, configs }
+        Self { scope, configs, loaded: true }
+    }
+
+    /// What is served before anything was read: nothing can be said of any request.
+    pub fn not_loaded(scope: Scope) -> Self {
+        Self { scope, configs: ByText::default(), loaded: false }
+    }
+
+    /// Whether what was written has been read, be it nothing.
+    pub fn is_loaded(&self) -> bool {
+        self.loaded
     }
 
     /// The number of `domain` among those served.

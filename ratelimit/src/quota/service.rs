@@ -16,7 +16,7 @@ use runtime::Shutdown;
 use tokio::sync::mpsc;
 use tonic::{Request as GrpcRequest, Response as GrpcResponse, Status as GrpcStatus};
 
-use super::{Action, Ledger, Order, Strategy, StreamId, TIME_TO_LIVE};
+use super::{Action, Ledger, Order, Strategy, StreamId, TIME_TO_LIVE, Usage};
 use crate::config::Index;
 use crate::limits;
 use crate::window::{Clock, UnixSecs};
@@ -108,8 +108,10 @@ impl<C: Clock + Clone> Quotas<C> {
                 break;
             }
             let mut orders = Vec::new();
-            for bucket in message.bucket_quota_usages.into_iter().filter_map(|usage| usage.bucket_id) {
-                orders.extend(desk.ledger.report(&index, stream, domain, bucket.bucket.into_iter().collect(), now));
+            for said in message.bucket_quota_usages {
+                let usage = usage(&said);
+                let Some(bucket) = said.bucket_id.map(|id| id.bucket.into_iter().collect()) else { continue };
+                orders.extend(desk.ledger.report(&index, stream, domain, bucket, usage, now));
             }
             desk.send(orders);
         }
@@ -125,7 +127,7 @@ impl Desk {
     fn send(&mut self, orders: Vec<Order>) {
         let mut messages: HashMap<StreamId, Vec<BucketAction>> = HashMap::new();
         for order in orders {
-            messages.entry(order.stream).or_default().push(to_wire(order));
+            messages.entry(order.stream).or_default().extend(to_wire(order));
         }
         for (stream, bucket_action) in messages {
             let sent = self
@@ -163,30 +165,34 @@ impl<C: Clock + Clone> pb::rate_limit_quota_service_server::RateLimitQuotaServic
     }
 }
 
-fn to_wire(order: Order) -> BucketAction {
-    let bucket = order.bucket.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-    let action = match order.action {
-        Action::Abandon => bucket_action::BucketAction::AbandonAction(bucket_action::AbandonAction {}),
-        Action::Assign(strategy) => {
-            bucket_action::BucketAction::QuotaAssignmentAction(bucket_action::QuotaAssignmentAction {
-                assignment_time_to_live: Some(duration(Duration::from_secs(TIME_TO_LIVE))),
-                rate_limit_strategy: Some(RateLimitStrategy { strategy: Some(strategy_to_wire(strategy)) }),
-            })
-        }
+/// Envoy speaks of all its buckets in every report, used or not; of a new one it speaks at once, after no time.
+fn usage(said: &pb::rate_limit_quota_usage_reports::BucketQuotaUsage) -> Usage {
+    let new = said.time_elapsed.is_none_or(|elapsed| elapsed.seconds == 0 && elapsed.nanos == 0);
+    Usage { allowed: said.num_requests_allowed, denied: said.num_requests_denied, new }
+}
+
+fn to_wire(order: Order) -> Vec<BucketAction> {
+    let bucket: HashMap<String, String> =
+        order.bucket.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    let said =
+        |action| BucketAction { bucket_id: Some(pb::BucketId { bucket: bucket.clone() }), bucket_action: Some(action) };
+    let assigned = |strategy| {
+        said(bucket_action::BucketAction::QuotaAssignmentAction(bucket_action::QuotaAssignmentAction {
+            assignment_time_to_live: Some(duration(Duration::from_secs(TIME_TO_LIVE))),
+            rate_limit_strategy: Some(RateLimitStrategy { strategy: Some(strategy_to_wire(strategy)) }),
+        }))
     };
-    BucketAction { bucket_id: Some(pb::BucketId { bucket }), bucket_action: Some(action) }
+    match order.action {
+        Action::Abandon => vec![said(bucket_action::BucketAction::AbandonAction(bucket_action::AbandonAction {}))],
+        Action::Assign(strategy) if order.fill => vec![assigned(Strategy::DenyAll), assigned(strategy)],
+        Action::Assign(strategy) => vec![assigned(strategy)],
+    }
 }
 
 fn strategy_to_wire(strategy: Strategy) -> pb_strategy::Strategy {
     match strategy {
         Strategy::AllowAll => pb_strategy::Strategy::BlanketRule(pb_strategy::BlanketRule::AllowAll as i32),
-        Strategy::PerUnit(0, _) => pb_strategy::Strategy::BlanketRule(pb_strategy::BlanketRule::DenyAll as i32),
-        Strategy::PerUnit(requests, unit) => {
-            pb_strategy::Strategy::RequestsPerTimeUnit(pb_strategy::RequestsPerTimeUnit {
-                requests_per_time_unit: requests.into(),
-                time_unit: unit.number(),
-            })
-        }
+        Strategy::DenyAll => pb_strategy::Strategy::BlanketRule(pb_strategy::BlanketRule::DenyAll as i32),
         Strategy::Tokens { most, tokens, every } => pb_strategy::Strategy::TokenBucket(TokenBucket {
             max_tokens: most,
             tokens_per_fill: Some(proto::google::protobuf::UInt32Value { value: tokens }),

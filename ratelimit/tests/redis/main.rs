@@ -4,6 +4,9 @@
 
 mod cluster;
 mod failures;
+mod faults;
+mod process;
+mod secured;
 mod sentinel;
 mod servers;
 mod single;

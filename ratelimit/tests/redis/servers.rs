@@ -3,7 +3,8 @@
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api::gloo::rate_limit_config::Unit;
@@ -148,4 +149,91 @@ pub async fn admitted(handles: &[Redis], tasks: usize, hits: usize, limit: u64) 
         });
     }
     clients.join_all().await.into_iter().sum()
+}
+
+/// How long this machine kept everybody waiting: what a thread that only wants to sleep for a moment lost.
+/// Where time is measured, that much more is granted; on a machine with time to spare it is nothing.
+pub struct Stalls {
+    lost: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Stalls {
+    const MOMENT: Duration = Duration::from_millis(5);
+    /// Less is no stall.
+    const SMALL: Duration = Duration::from_millis(20);
+
+    pub fn watch() -> Stalls {
+        let stalls = Stalls { lost: Arc::default(), stop: Arc::default() };
+        let (lost, stop) = (stalls.lost.clone(), stalls.stop.clone());
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                std::thread::sleep(Self::MOMENT);
+                let late = began.elapsed() - Self::MOMENT;
+                if late > Self::SMALL {
+                    lost.fetch_add(late.as_millis() as u64, Ordering::Relaxed);
+                }
+            }
+        });
+        stalls
+    }
+
+    /// Since it began to watch, or since this was last asked.
+    pub fn so_far(&self) -> Duration {
+        Duration::from_millis(self.lost.swap(0, Ordering::Relaxed))
+    }
+}
+
+impl Drop for Stalls {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Counts without pause, and notes when it was counted, until it is stopped.
+pub struct Counting {
+    counted: Arc<Mutex<Vec<Instant>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Counting {
+    pub fn start(redis: Redis, counter: u128) -> Counting {
+        let counted = Arc::new(Mutex::new(vec![Instant::now()]));
+        let task = tokio::spawn({
+            let counted = counted.clone();
+            async move {
+                loop {
+                    if count(&redis, counter).await.is_ok() {
+                        counted.lock().unwrap().push(Instant::now());
+                    }
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+            }
+        });
+        Counting { counted, task }
+    }
+
+    /// When it was first counted after that.
+    pub async fn first_after(&self, moment: Instant) -> Instant {
+        let mut found = None;
+        until("counted", async || {
+            found = self.counted.lock().unwrap().iter().copied().find(|at| *at > moment);
+            found.is_some()
+        })
+        .await;
+        found.unwrap()
+    }
+
+    /// The longest time in which nothing was counted.
+    pub fn longest_gap(&self) -> Duration {
+        let counted = self.counted.lock().unwrap();
+        counted.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }

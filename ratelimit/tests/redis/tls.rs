@@ -10,7 +10,7 @@ use runtime::Shutdown;
 use super::servers::*;
 
 /// An authority, and certificates signed by it, as files in `dir`.
-fn certificates(dir: &Path, names: &[&str]) -> PathBuf {
+pub(super) fn certificates(dir: &Path, names: &[&str]) -> PathBuf {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, "the authority");
@@ -27,6 +27,18 @@ fn certificates(dir: &Path, names: &[&str]) -> PathBuf {
     dir.join("ca.pem")
 }
 
+/// A server in `dir` that speaks TLS only, with the certificate `name` that is in `at`.
+pub(super) fn tls_server(dir: &Path, at: &Path, name: &str, args: &[&str]) -> Server {
+    let port = free_port();
+    let file = |name: &str| at.join(name).display().to_string();
+    let (cert, key, ca) = (file(&format!("{name}.pem")), file(&format!("{name}.key")), file("ca.pem"));
+    let text = port.to_string();
+    let own = ["--tls-port", &text, "--tls-cert-file", &cert, "--tls-key-file", &key, "--tls-ca-cert-file", &ca];
+    let mut server = Server::start(dir, 0, &[&own, args].concat());
+    server.port = port;
+    server
+}
+
 fn over_tls(port: u16, tls: Tls) -> RedisSettings {
     let plain = settings(&format!("rediss://127.0.0.1:{port}"));
     RedisSettings { url: plain.url.clone().with_tls(tls), ..plain }
@@ -36,24 +48,7 @@ fn over_tls(port: u16, tls: Tls) -> RedisSettings {
 async fn only_a_server_we_trust_is_used_and_it_sees_our_certificate() {
     let dir = tempfile::tempdir().unwrap();
     let ca = certificates(dir.path(), &["127.0.0.1", "elsewhere", "client"]);
-    let start = |name: &str| {
-        let port = free_port();
-        let (cert, key) = (format!("{name}.pem"), format!("{name}.key"));
-        let port_text = port.to_string();
-        let args = [
-            "--tls-port",
-            &port_text,
-            "--tls-cert-file",
-            &cert,
-            "--tls-key-file",
-            &key,
-            "--tls-ca-cert-file",
-            "ca.pem",
-        ];
-        let mut server = Server::start(dir.path(), 0, &args);
-        server.port = port;
-        server
-    };
+    let start = |name: &str| tls_server(dir.path(), dir.path(), name, &[]);
     let (server, elsewhere) = (start("127.0.0.1"), start("elsewhere"));
     let shutdown = Shutdown::new();
     let client = Some((dir.path().join("client.pem"), dir.path().join("client.key")));

@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::gloo::rate_limit_config::Unit;
 use proptest::prelude::*;
 use proto::envoy::service::rate_limit_quota::v3 as pb;
 use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_response::bucket_action::BucketAction;
 use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_client::RateLimitQuotaServiceClient;
-use proto::envoy::r#type::v3::rate_limit_strategy::Strategy as PbStrategy;
+use proto::envoy::r#type::v3::rate_limit_strategy::{BlanketRule, Strategy as PbStrategy};
 use ratelimit::config::{Configs, Index};
-use ratelimit::quota::{Action, Bucket, IDLE, Ledger, Order, Strategy, StreamId};
+use ratelimit::quota::{Action, Bucket, IDLE, Ledger, Order, Strategy, StreamId, Usage};
 use ratelimit::window::UnixSecs;
 use serde_json::{Value, json};
 
@@ -35,22 +34,73 @@ fn bucket(text: &str) -> Bucket {
 
 const ANN: &str = "config=ns.limits,user=ann";
 
-/// A ledger, and what each stream was last told about each bucket.
+const USED: Usage = Usage { allowed: 1, denied: 0, new: false };
+const UNUSED: Usage = Usage { allowed: 0, denied: 0, new: false };
+const FIRST: Usage = Usage { allowed: 0, denied: 1, new: true };
+
+/// Envoys as 1.40 was seen to be, and the ledger they report to.
 #[derive(Default)]
-struct Told {
+struct Envoys {
     ledger: Ledger,
-    last: BTreeMap<(StreamId, Arc<Bucket>), Action>,
+    /// Older ones: a bucket that takes another's place was full.
+    old: bool,
+    buckets: BTreeMap<(StreamId, Arc<Bucket>), Filled>,
 }
 
-impl Told {
+/// A bucket of an Envoy: what it was told, and what has happened since it last reported.
+#[derive(Default)]
+struct Filled {
+    told: Option<Strategy>,
+    left: u32,
+    usage: Usage,
+}
+
+impl Envoys {
     fn hear(&mut self, orders: Vec<Order>) {
         for order in orders {
-            self.last.insert((order.stream, order.bucket), order.action);
+            let filled = self.buckets.entry((order.stream, order.bucket)).or_default();
+            match order.action {
+                Action::Abandon => *filled = Filled::default(),
+                Action::Assign(strategy) => {
+                    // Filled anew when it is another one by what Envoy compares.
+                    let key = |strategy: Strategy| match strategy {
+                        Strategy::Tokens { most, tokens, every } => (most, tokens, every.subsec_nanos()),
+                        _ => (0, 0, 0),
+                    };
+                    let most = key(strategy).0;
+                    match filled.told.map(key) {
+                        Some(same) if same == key(strategy) && !order.fill => {}
+                        Some((before, ..)) if before > 0 && !order.fill && !self.old => {
+                            filled.left = most * filled.left / before;
+                        }
+                        _ => filled.left = most,
+                    }
+                    filled.told = Some(strategy);
+                }
+            }
         }
     }
 
+    /// So many requests come; how many pass.
+    fn requests(&mut self, index: &Index, stream: StreamId, text: &str, requests: u32, now: UnixSecs) -> u32 {
+        let key = (stream, Arc::new(bucket(text)));
+        let filled = self.buckets.entry(key).or_default();
+        let first = filled.told.is_none();
+        let pass = if filled.told == Some(Strategy::AllowAll) { requests } else { requests.min(filled.left) };
+        filled.left -= pass.min(filled.left);
+        filled.usage.allowed += u64::from(pass);
+        filled.usage.denied += u64::from(requests - pass);
+        if first && requests > 0 {
+            filled.usage.new = true;
+            self.report(index, stream, text, now);
+        }
+        pass
+    }
+
     fn report(&mut self, index: &Index, stream: StreamId, text: &str, now: UnixSecs) {
-        let orders = self.ledger.report(index, stream, &"solo.io".into(), bucket(text), now);
+        let key = (stream, Arc::new(bucket(text)));
+        let usage = std::mem::take(&mut self.buckets.entry(key).or_default().usage);
+        let orders = self.ledger.report(index, stream, &"solo.io".into(), bucket(text), usage, now);
         self.hear(orders);
     }
 
@@ -59,52 +109,124 @@ impl Told {
         self.hear(orders);
     }
 
-    fn all(&self) -> Vec<Action> {
-        self.last.values().copied().collect()
+    fn close(&mut self, stream: StreamId, now: UnixSecs) {
+        let orders = self.ledger.close(stream, now);
+        assert!(orders.iter().all(|order| order.stream != stream));
+        self.buckets.retain(|(of, _), _| *of != stream);
+        self.hear(orders);
+    }
+
+    fn left(&self) -> Vec<u32> {
+        self.buckets.values().map(|filled| filled.left).collect()
     }
 }
 
-fn per_minute(requests: &[u32]) -> Vec<Action> {
-    requests.iter().map(|requests| Action::Assign(Strategy::PerUnit(*requests, Unit::Minute))).collect()
-}
-
 #[test]
-fn a_limit_is_divided_evenly_and_anew_when_one_comes_or_goes() {
+fn a_window_is_divided_among_those_who_are_there_and_who_comes_later_gets_what_they_leave() {
     let index = minute(10);
-    let mut told = Told::default();
-    let [one, two, three] = [told.ledger.open(), told.ledger.open(), told.ledger.open()];
-    told.report(&index, one, ANN, NOW);
-    assert_eq!(told.all(), per_minute(&[10]));
-    told.report(&index, two, ANN, NOW);
-    assert_eq!(told.all(), per_minute(&[5, 5]), "the first one gives way at once");
+    let mut envoys = Envoys::default();
+    let [one, two, three] = [envoys.ledger.open(), envoys.ledger.open(), envoys.ledger.open()];
+    assert_eq!(envoys.requests(&index, one, ANN, 1, NOW), 0, "denied until there is an assignment");
+    assert_eq!(envoys.left(), [10]);
+    assert_eq!(envoys.requests(&index, one, ANN, 2, NOW), 2);
+    envoys.requests(&index, two, ANN, 1, NOW);
+    assert_eq!(envoys.left(), [8, 0], "nobody knows yet what the first one has left");
+    envoys.report(&index, one, ANN, NOW);
+    assert_eq!(envoys.left(), [3, 5]);
     // What a rule does not look at makes no difference.
-    told.report(&index, three, "config=ns.limits,user=ann,path=/x", NOW);
-    assert_eq!(told.all(), per_minute(&[4, 3, 3]));
-    told.report(&index, three, "config=ns.limits,user=bob", NOW);
-    assert!(told.all().contains(&per_minute(&[10])[0]), "each user has a limit");
+    let other = "config=ns.limits,user=ann,path=/x";
+    envoys.requests(&index, three, other, 1, NOW);
+    assert_eq!(envoys.left(), [3, 5, 0]);
+    envoys.report(&index, two, ANN, NOW);
+    assert_eq!(envoys.left(), [3, 3, 2]);
+    envoys.requests(&index, three, "config=ns.limits,user=bob", 1, NOW);
+    assert_eq!(envoys.left(), [3, 3, 2, 10], "each user has a limit");
 
-    let orders = told.ledger.close(three, NOW);
-    assert!(orders.iter().all(|order| order.stream != three));
-    told.hear(orders);
-    assert_eq!(told.all()[..2], per_minute(&[5, 5])[..]);
+    let next = UnixSecs(NOW.0 + 60);
+    envoys.tick(&index, next);
+    assert_eq!(envoys.left(), [4, 3, 3, 10], "a new minute");
+    assert_eq!(envoys.requests(&index, three, other, 3, next), 3);
+    envoys.tick(&index, NOW);
+    envoys.tick(&index, next);
+    assert_eq!(envoys.left(), [4, 3, 0, 10], "a clock that was put back makes no new window");
+    envoys.report(&index, three, other, next);
+    envoys.close(three, next);
+    envoys.report(&index, one, ANN, next);
+    envoys.report(&index, two, ANN, next);
+    assert_eq!(envoys.left(), [4, 3], "what one used who left is used");
 }
 
 #[test]
-fn assignments_are_renewed_and_a_bucket_nobody_uses_is_abandoned() {
+fn assignments_are_renewed_unchanged_and_a_bucket_nobody_uses_is_abandoned() {
+    let index = index(json!({"requestsPerUnit": 10, "unit": "DAY"}));
+    let mut ledger = Ledger::default();
+    let stream = ledger.open();
+    let mut report = |usage, now| ledger.report(&index, stream, &"solo.io".into(), bucket(ANN), usage, UnixSecs(now));
+    let first = report(FIRST, 0);
+    assert_eq!(first.len(), 1);
+    for now in 1..30 {
+        assert_eq!(report(USED, now), []);
+    }
+    let again = vec![Order { fill: false, ..first[0].clone() }];
+    assert_eq!(report(USED, 30), again, "the same one, which stays as it is");
+    assert_eq!(ledger.tick(&index, UnixSecs(59)), []);
+    assert_eq!(ledger.tick(&index, UnixSecs(60)), again, "before it runs out");
+    let mut abandoned = None;
+    for now in 61..=30 + IDLE + 30 {
+        // Envoy speaks of all its buckets, used or not.
+        let orders = ledger.report(&index, stream, &"solo.io".into(), bucket(ANN), UNUSED, UnixSecs(now));
+        let said = [orders, ledger.tick(&index, UnixSecs(now))].concat();
+        if said.iter().any(|order| order.action == Action::Abandon) {
+            abandoned = Some(now);
+            break;
+        }
+        assert!(said.iter().all(|order| *order == again[0]), "{said:?}");
+    }
+    assert!(abandoned.is_some_and(|now| now >= 30 + IDLE), "{abandoned:?}");
+    assert!(ledger.is_empty());
+}
+
+#[test]
+fn a_ledger_that_begins_in_the_midst_of_a_window_leaves_buckets_as_they_are_until_the_next() {
+    let index = minute(10);
+    let mut envoys = Envoys::default();
+    let [one, two] = [envoys.ledger.open(), envoys.ledger.open()];
+    envoys.requests(&index, one, ANN, 1, NOW);
+    assert_eq!(envoys.requests(&index, one, ANN, 4, NOW), 4);
+    envoys.report(&index, one, ANN, NOW);
+    assert_eq!(envoys.requests(&index, one, ANN, 3, NOW), 3);
+    envoys.ledger = Ledger::default();
+    let _ = [envoys.ledger.open(), envoys.ledger.open()];
+    let later = UnixSecs(NOW.0 + 10);
+    envoys.report(&index, one, ANN, later);
+    assert_eq!(envoys.left(), [3]);
+    envoys.requests(&index, two, ANN, 1, later);
+    envoys.report(&index, one, ANN, later);
+    assert_eq!(envoys.left(), [1, 5], "half of what it has, which may be less than it is due");
+    envoys.tick(&index, UnixSecs(NOW.0 + 60));
+    assert_eq!(envoys.left(), [5, 5]);
+}
+
+#[test]
+fn an_envoy_that_has_lost_its_bucket_gets_one_with_what_is_left() {
     let index = minute(10);
     let mut ledger = Ledger::default();
     let stream = ledger.open();
-    let report =
-        |ledger: &mut Ledger, now| ledger.report(&index, stream, &"solo.io".into(), bucket(ANN), UnixSecs(now));
-    assert_eq!(report(&mut ledger, 0).len(), 1);
-    assert!(ledger.tick(&index, UnixSecs(29)).is_empty());
-    assert_eq!(ledger.tick(&index, UnixSecs(30)).len(), 1, "before it runs out");
-    for now in (31..IDLE).step_by(29) {
-        ledger.tick(&index, UnixSecs(now));
+    let mut report = |usage| {
+        let orders = ledger.report(&index, stream, &"solo.io".into(), bucket(ANN), usage, NOW);
+        orders.into_iter().map(|order| most(order.action)).collect::<Vec<_>>()
+    };
+    assert_eq!(report(Usage { allowed: 1, ..FIRST }), [9], "one passed before anything was assigned");
+    assert!(report(Usage { allowed: 4, ..USED }).is_empty());
+    assert_eq!(report(FIRST), [5]);
+}
+
+fn most(action: Action) -> u32 {
+    match action {
+        Action::Assign(Strategy::Tokens { most, .. }) => most,
+        Action::Assign(Strategy::DenyAll) => 0,
+        other => panic!("{other:?}"),
     }
-    let last: Vec<_> = (IDLE..IDLE + 30).flat_map(|now| ledger.tick(&index, UnixSecs(now))).collect();
-    assert_eq!(last.last().map(|order| order.action), Some(Action::Abandon));
-    assert!(ledger.is_empty());
 }
 
 #[test]
@@ -113,7 +235,11 @@ fn what_no_rule_governs_passes_and_of_what_is_unknown_nothing_is_said() {
     let mut ledger = Ledger::default();
     let stream = ledger.open();
     let mut said = |domain: &str, text: &str| {
-        ledger.report(&index, stream, &domain.into(), bucket(text), NOW).iter().map(|o| o.action).collect::<Vec<_>>()
+        ledger
+            .report(&index, stream, &domain.into(), bucket(text), FIRST, NOW)
+            .iter()
+            .map(|o| o.action)
+            .collect::<Vec<_>>()
     };
     assert_eq!(said("solo.io", "config=ns.limits,group=a"), [Action::Assign(Strategy::AllowAll)]);
     assert_eq!(said("solo.io", "config=ns.other,user=ann"), []);
@@ -122,58 +248,118 @@ fn what_no_rule_governs_passes_and_of_what_is_unknown_nothing_is_said() {
 }
 
 #[test]
-fn what_envoy_has_no_word_for_becomes_a_bucket_of_tokens() {
-    let mut strategies = Vec::new();
-    for limit in [
-        json!({"requestsPerUnit": 7, "unit": "WEEK"}),
-        json!({"requestsPerUnit": 6, "unit": "MINUTE", "algorithm": "tokenBucket", "burst": 3}),
-        json!({"requestsPerUnit": 60000, "unit": "MINUTE", "algorithm": "tokenBucket", "burst": 3000}),
-        json!({"requestsPerUnit": 0, "unit": "MINUTE"}),
-    ] {
-        let mut ledger = Ledger::default();
-        let stream = ledger.open();
-        strategies.extend(
-            ledger.report(&index(limit), stream, &"solo.io".into(), bucket(ANN), NOW).into_iter().map(|o| o.action),
-        );
+fn every_limit_becomes_tokens_at_intervals_of_whole_seconds() {
+    let said = |limit: Value, sharers: usize| {
+        let (index, mut ledger) = (index(limit), Ledger::default());
+        let streams: Vec<StreamId> = (0..sharers).map(|_| ledger.open()).collect();
+        // All know of each other once each has reported.
+        let all = streams.iter().chain(&streams);
+        all.flat_map(|stream| ledger.report(&index, *stream, &"solo.io".into(), bucket(ANN), FIRST, NOW))
+            .filter(|order| order.stream == streams[0])
+            .last()
+            .map(|order| order.action)
+    };
+    let tokens = |most, tokens, seconds, nanos| {
+        Some(Action::Assign(Strategy::Tokens { most, tokens, every: Duration::new(seconds, nanos) }))
+    };
+    // As many as there are, and none comes back before Envoy is told of the next window.
+    let (year, window) = (365 * 86_400, |length: u64| ((NOW.0 / length % 15_625_000) * 64 + 1) as u32);
+    for (unit, length) in [("SECOND", 1), ("MINUTE", 60), ("WEEK", 604_800), ("YEAR", year)] {
+        let limit = json!({"requestsPerUnit": 7, "unit": unit});
+        assert_eq!(said(limit, 1), tokens(7, 1, year, window(length)));
     }
-    let tokens = |most, tokens, every| Action::Assign(Strategy::Tokens { most, tokens, every });
-    assert_eq!(
-        strategies,
-        [
-            tokens(7, 7, Duration::from_secs(604_800)),
-            tokens(3, 1, Duration::from_secs(10)),
-            tokens(3000, 50, Duration::from_millis(50)),
-            per_minute(&[0])[0],
-        ]
-    );
+    // Any hour: 50 at once and 51 more, the last of them after its end.
+    let sliding = json!({"requestsPerUnit": 100, "unit": "HOUR", "algorithm": "slidingWindow"});
+    assert_eq!(said(sliding, 1), tokens(50, 51, 3600, 7200));
+    let bucket = json!({"requestsPerUnit": 60000, "unit": "MINUTE", "algorithm": "tokenBucket", "burst": 3000});
+    assert_eq!(said(bucket.clone(), 1), tokens(3000, 60000, 60, 120));
+    assert_eq!(said(bucket, 2), tokens(1500, 30000, 60, 120));
+    let none = json!({"requestsPerUnit": 0, "unit": "MINUTE"});
+    assert_eq!(said(none, 1), Some(Action::Assign(Strategy::DenyAll)));
 }
 
 proptest! {
     #[test]
-    fn whatever_comes_and_goes_never_more_is_handed_out_than_there_is(
-        limits in (0u32..20, 0u32..20),
-        steps in prop::collection::vec((0usize..5, 0u8..4, 0u64..40), 1..60)
+    fn whatever_comes_and_goes_never_more_passes_in_a_window_than_its_limit(
+        limit in 0u32..20,
+        old in any::<bool>(),
+        steps in prop::collection::vec((0usize..4, 0u8..3, 0u8..8, 0u32..6), 1..80)
     ) {
-        let (before, after) = (minute(limits.0), minute(limits.1));
-        let mut told = Told::default();
-        let mut streams: Vec<StreamId> = (0..5).map(|_| told.ledger.open()).collect();
-        let mut now = NOW;
-        for (number, (stream, what, passes)) in steps.iter().enumerate() {
-            now = UnixSecs(now.0 + passes);
-            let (index, limit) = if number < 30 { (&before, limits.0) } else { (&after, limits.1) };
+        let index = minute(limit);
+        let mut envoys = Envoys { old, ..Envoys::default() };
+        let mut streams: Vec<StreamId> = (0..4).map(|_| envoys.ledger.open()).collect();
+        let (mut now, mut passed) = (NOW, 0);
+        // It was there when the window began.
+        envoys.requests(&index, streams[0], "config=ns.limits,user=bob", 1, now);
+        for (stream, path, what, requests) in steps {
+            let text = format!("{ANN},path={path}");
             match what {
                 0 => {
-                    let orders = told.ledger.close(streams[*stream], now);
-                    told.hear(orders);
-                    streams[*stream] = told.ledger.open();
+                    // It says what it used before it goes.
+                    for path in 0..3 {
+                        envoys.report(&index, streams[stream], &format!("{ANN},path={path}"), now);
+                    }
+                    envoys.close(streams[stream], now);
+                    streams[stream] = envoys.ledger.open();
                 }
-                1 => told.tick(index, now),
-                _ => told.report(index, streams[*stream], ANN, now),
+                1 => {
+                    let next = UnixSecs(now.0 + 25);
+                    if next.0 / 60 != now.0 / 60 {
+                        passed = 0;
+                    }
+                    now = next;
+                    envoys.tick(&index, now);
+                }
+                2 | 3 => envoys.report(&index, streams[stream], &text, now),
+                _ => passed += envoys.requests(&index, streams[stream], &text, requests, now),
             }
-            // A change of the rules is heard of with the next report or renewal.
-            let most = if number < 30 || *what > 1 { limit } else { limits.0.max(limits.1) };
-            let given: u64 = told.ledger.shares_of(&bucket(ANN)).into_iter().map(u64::from).sum();
-            prop_assert!(given <= u64::from(most), "{given} of {most}");
+            prop_assert!(passed <= limit, "{passed} of {limit}");
+            let given: u64 = (0..3).flat_map(|path| envoys.ledger.shares_of(&bucket(&format!("{ANN},path={path}")))).sum();
+            prop_assert!(given <= u64::from(limit), "{given} of {limit}");
+        }
+    }
+
+    #[test]
+    fn tokens_that_come_back_evenly_keep_all_limits_in_any_window(
+        limits in prop::collection::vec((1u32..50, 0usize..3, any::<bool>(), 1u32..30), 1..4),
+        gaps in prop::collection::vec(0u32..2000, 1..200)
+    ) {
+        let mut limits = limits;
+        limits.sort_by_key(|(_, unit, tokens, _)| (*unit, *tokens));
+        limits.dedup_by_key(|(_, unit, tokens, _)| (*unit, *tokens));
+        let units = [("SECOND", 1000), ("MINUTE", 60_000), ("HOUR", 3_600_000)];
+        let rules: Vec<Value> = limits.iter().map(|(requests, unit, tokens, burst)| match tokens {
+            true => json!({"requestsPerUnit": requests, "unit": units[*unit].0, "algorithm": "tokenBucket", "burst": burst}),
+            false => json!({"requestsPerUnit": requests, "unit": units[*unit].0, "algorithm": "slidingWindow"}),
+        }).collect();
+        let set = json!({"simpleDescriptors": [{"key": "user"}], "limits": rules});
+        let index = Configs::new(scope()).update(&of_raw(json!({"setDescriptors": [set]}))).index;
+        let mut ledger = Ledger::default();
+        let stream = ledger.open();
+        let orders = ledger.report(&index, stream, &"solo.io".into(), bucket(ANN), FIRST, NOW);
+        let (most, rate) = match orders.first().map(|order| order.action) {
+            Some(Action::Assign(Strategy::Tokens { most, tokens, every })) => {
+                (f64::from(most), f64::from(tokens) / (every.as_secs() * 1000) as f64)
+            }
+            other => panic!("{other:?}"),
+        };
+        // As Envoy takes them out.
+        let (mut at, mut level, mut passed) = (0u64, most, Vec::new());
+        for gap in gaps {
+            at += u64::from(gap);
+            level = (level + f64::from(gap) * rate).min(most);
+            while level >= 1.0 {
+                level -= 1.0;
+                passed.push(at);
+            }
+        }
+        for (requests, unit, tokens, burst) in limits {
+            let length = units[unit].1;
+            for (n, start) in passed.iter().enumerate() {
+                let within = passed[n..].iter().take_while(|at| **at < start + length).count();
+                let most = if tokens { burst + requests } else { requests };
+                prop_assert!(within <= most as usize, "{within} of {most} in {length} ms: {passed:?}");
+            }
         }
     }
 }
@@ -189,11 +375,12 @@ fn reports(domain: &str, texts: &[&str]) -> pb::RateLimitQuotaUsageReports {
 }
 
 fn requests_of(answer: &pb::RateLimitQuotaResponse) -> u64 {
-    match answer.bucket_action[0].bucket_action {
+    match answer.bucket_action.last().unwrap().bucket_action {
         Some(BucketAction::QuotaAssignmentAction(action)) => {
             assert_eq!(action.assignment_time_to_live.unwrap().seconds, 60);
             match action.rate_limit_strategy.unwrap().strategy {
-                Some(PbStrategy::RequestsPerTimeUnit(rate)) => rate.requests_per_time_unit,
+                Some(PbStrategy::TokenBucket(bucket)) => bucket.max_tokens.into(),
+                Some(PbStrategy::BlanketRule(rule)) if rule == BlanketRule::DenyAll as i32 => 0,
                 other => panic!("{other:?}"),
             }
         }
@@ -212,13 +399,13 @@ async fn two_envoys_share_a_limit_over_grpc() {
         let sent = futures_util::stream::poll_fn(move |context| receiver.poll_recv(context));
         (sender, client.stream_rate_limit_quotas(sent).await.unwrap().into_inner())
     };
-    let (_keep, mut one) = open(reports("solo.io", &[ANN])).await;
-    assert_eq!(requests_of(&one.message().await.unwrap().unwrap()), 10);
-    let (again, mut two) = open(reports("solo.io", &[ANN])).await;
-    assert_eq!(requests_of(&two.message().await.unwrap().unwrap()), 5);
-    assert_eq!(requests_of(&one.message().await.unwrap().unwrap()), 5, "told without asking");
-    again.send(reports("", &[ANN])).await.unwrap();
-    assert_eq!(requests_of(&two.message().await.unwrap().unwrap()), 5, "the first report named the domain");
+    let (first, mut one) = open(reports("solo.io", &[ANN])).await;
+    assert_eq!(requests_of(&one.message().await.unwrap().unwrap()), 9, "one has passed");
+    let (_keep, mut two) = open(reports("solo.io", &[ANN])).await;
+    assert_eq!(requests_of(&two.message().await.unwrap().unwrap()), 0);
+    first.send(reports("", &[ANN])).await.unwrap();
+    assert_eq!(requests_of(&one.message().await.unwrap().unwrap()), 3, "the first report named the domain");
+    assert_eq!(requests_of(&two.message().await.unwrap().unwrap()), 4, "told without asking");
     let (_keep, mut nameless) = open(reports("", &[ANN])).await;
     assert_eq!(nameless.message().await.unwrap_err().code(), tonic::Code::InvalidArgument);
     running.shutdown.begin();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::RateLimitOverride;
 use proto::envoy::service::ratelimit::v3::rate_limit_response::Code;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
@@ -9,12 +10,15 @@ use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use proto::google::protobuf::UInt64Value;
 use provider::StatusBoard;
 use ratelimit::Settings;
+use ratelimit::config::{Configs, Index};
+use ratelimit::service::{Failure, Service};
+use ratelimit::store::Memory;
 use runtime::{Listener, Readiness, Shutdown, Tasks};
 use serde_json::json;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-use crate::support::{HandClock, descriptor, of_raw, request};
+use crate::support::{HandClock, descriptor, of_raw, request, scope};
 
 pub struct Running {
     client: RateLimitServiceClient<Channel>,
@@ -54,6 +58,16 @@ impl Running {
     async fn ask(&mut self, request: RateLimitRequest) -> Result<RateLimitResponse, tonic::Status> {
         self.client.should_rate_limit(request).await.map(tonic::Response::into_inner)
     }
+}
+
+#[tokio::test]
+async fn until_something_was_read_nothing_is_said_of_any_request() {
+    let index = Arc::new(ArcSwap::from_pointee(Index::not_loaded(scope())));
+    let service = Service::new(index.clone(), Arc::new(Memory::new(10)), HandClock::at(1_000_000_020));
+    let asked = || request(vec![descriptor("ns.limits", false, "a=1")]);
+    assert!(matches!(service.answer(&asked()).await, Err(Failure::NotLoaded)));
+    index.store(Arc::new(Configs::new(scope()).update(&api::Snapshot::default()).index));
+    assert!(service.answer(&asked()).await.is_ok(), "there is nothing that governs it");
 }
 
 fn limits() -> api::Snapshot {

@@ -1,0 +1,61 @@
+//! Servers as processes of their own, and an Envoy with a configuration of the test's.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::curl::Curl;
+use crate::parts::{Process, binary};
+use crate::wait::eventually;
+
+/// A loopback address nobody listens on.
+pub fn free() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Starts `program`; what it logs is in the file `log`.
+pub fn start(program: &Path, args: &[&str], log: &Path) -> Process {
+    let mut command = Command::new(program);
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(log).unwrap());
+    Process(command.spawn().unwrap_or_else(|e| panic!("starting {command:?}: {e}")))
+}
+
+/// Waits until the server with this admin address is ready.
+pub fn ready(admin: &str, log: &Path) {
+    eventually(admin, Duration::from_secs(10), || {
+        let reply = Curl::to(&format!("http://{admin}/readyz")).send();
+        if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}\n{}", fs::read_to_string(log).unwrap())) }
+    });
+}
+
+/// The rate-limit service on `manifests`, ready; its log is `ratelimit` beside them or in `dir`.
+pub fn ratelimit(manifests: &Path, grpc: &str, args: &[&str], log: &Path) -> Process {
+    let admin = free();
+    let own = [manifests.to_str().unwrap(), "--grpc", grpc, "--admin", &admin];
+    let server = start(&binary("ratelimit"), &[&own, args].concat(), log);
+    ready(&admin, log);
+    server
+}
+
+/// The Envoy to run.
+pub fn envoy() -> PathBuf {
+    std::env::var_os("ENVOY").expect("ENVOY names the Envoy to run; `make test` sets it").into()
+}
+
+/// An Envoy that runs `bootstrap`, which a file in `dir` keeps, and listens on `listener`; its log is `envoy` there.
+pub fn envoy_with(bootstrap: &Value, listener: &str, dir: &Path) -> Process {
+    let port = listener.rsplit_once(':').unwrap().1;
+    let (config, log) = (dir.join(format!("envoy-{port}.json")), dir.join(format!("envoy-{port}")));
+    fs::write(&config, bootstrap.to_string()).unwrap();
+    let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
+    let process = start(&envoy(), &run, &log);
+    eventually(listener, Duration::from_secs(10), || {
+        let connected = std::net::TcpStream::connect(listener).map(drop);
+        connected.map_err(|e| format!("{e}\n{}", fs::read_to_string(&log).unwrap()))
+    });
+    process
+}
