@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use api::Redacted;
+use ratelimit::request::Change;
 use ratelimit::store::Redis;
 use ratelimit::store::redis::{Login, RedisSettings, RedisUrl, Tls};
 use runtime::Shutdown;
@@ -183,9 +184,10 @@ async fn sentinels_and_servers_are_reached_over_tls_each_by_a_user_of_its_own_an
     let asked = sentinels[0].cli(&[&texts(&asker)[..], &["SENTINEL", "FAILOVER", "main"]].concat());
     assert_eq!(asked, "OK");
     until("promoted", async || ask(&second, &["ROLE"]).starts_with("master")).await;
+    let of_77 = format!("*{}*", hit(77, Change::Add(1)).counter);
     until("followed", async || {
         let counted = count(&redis, 77).await.is_ok();
-        counted && ask(&second, &["--scan"]).contains("000000000000004d")
+        counted && !ask(&second, &["--scan", "--pattern", &of_77]).is_empty()
     })
     .await;
     assert_eq!(count(&redis, 1).await, Ok(2), "what was replicated counts");
