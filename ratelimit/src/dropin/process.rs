@@ -178,8 +178,9 @@ fn store_settings(backend: Backend) -> StoreSettings {
         Backend::Memory => return StoreSettings::Memory { counters: COUNTERS },
         Backend::Redis(redis, per_second, used) => (redis, per_second, used),
     };
-    let RedisUse { prefix, budget, on_failure } = used;
-    let settings = |url| RedisSettings { prefix: prefix.clone(), budget, on_failure, ..RedisSettings::new(url) };
+    let RedisUse { prefix, budget, on_failure, spread } = used;
+    let settings =
+        |url| RedisSettings { prefix: prefix.clone(), budget, on_failure, spread, ..RedisSettings::new(url) };
     let per_second = per_second.map(|url| Box::new(settings(*url)));
     StoreSettings::Redis(Box::new(RedisSettings { per_second, ..settings(*redis) }))
 }

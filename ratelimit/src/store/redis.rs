@@ -49,8 +49,8 @@ pub use url::RedisUrl;
 
 /// Counters outlive their window by so much, for servers whose clocks are behind.
 const GRACE: Duration = Duration::from_secs(10);
-/// And by up to so much more, so that not all of them end in the same instant.
-const SPREAD_MILLIS: u64 = 10_000;
+/// And by up to so much more unless told otherwise, so that not all of them end in the same instant.
+const SPREAD: Duration = Duration::from_secs(10);
 
 /// Bytes of a key beside prefix and config: braces, colons, a counter's id and the start of a window.
 const MOST_KEY: usize = 2 + 1 + 22 + 1 + 20;
@@ -68,6 +68,8 @@ pub struct RedisSettings {
     pub together: Together,
     /// What is answered while it fails. (Not by a [`Redis`], but by [`super::Resilient`] around it.)
     pub on_failure: OnStoreFailure,
+    /// By how much at most the ends of keys are spread.
+    pub spread: Duration,
     /// Another Redis for counters whose window is a second or less.
     pub per_second: Option<Box<RedisSettings>>,
 }
@@ -92,6 +94,7 @@ impl RedisSettings {
             budget,
             together: Together::default(),
             on_failure: OnStoreFailure::default(),
+            spread: SPREAD,
             per_second: None,
         }
     }
@@ -112,6 +115,7 @@ struct Pool {
     prefix: Arc<str>,
     budget: Duration,
     together: Together,
+    spread: Duration,
     scanner: Scanner,
 }
 
@@ -271,9 +275,10 @@ impl Pool {
                 (Route::Cluster(map.clone()), Task::Cluster(Box::new(router)), Masters::Cluster(map))
             }
         };
-        let scanner = Scanner { access: access.clone(), masters };
+        let spread = settings.spread;
+        let scanner = Scanner { access: access.clone(), masters, spread };
         let prefix = settings.prefix.as_str().into();
-        Ok((Pool { route, prefix, budget, together: settings.together, scanner }, task))
+        Ok((Pool { route, prefix, budget, together: settings.together, spread, scanner }, task))
     }
 
     fn is_up(&self) -> bool {
@@ -317,7 +322,7 @@ impl Pool {
         Op {
             key: self.key(hit),
             change: hit.change,
-            ttl: matters + GRACE + spread(hit.counter),
+            ttl: matters + GRACE + spread(hit.counter, self.spread),
             limit: hit.limit,
             policy: hit.policy,
             shadow: hit.shadow,
@@ -385,8 +390,9 @@ struct Part<'r> {
 }
 
 /// By how much a counter outlives its window, beside [`GRACE`].
-fn spread(counter: CounterId) -> Duration {
-    Duration::from_millis(counter.0 as u64 % SPREAD_MILLIS)
+fn spread(counter: CounterId, most: Duration) -> Duration {
+    let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1);
+    Duration::from_millis(counter.0 as u64 % millis)
 }
 
 impl CounterStore for Redis {

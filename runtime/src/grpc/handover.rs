@@ -68,3 +68,39 @@ fn to_raw(accepted: Accepted) -> io::Result<Raw> {
         Either::Right(unix) => Either::Right(unix.into_std()?),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio::net::TcpListener;
+    use tokio_stream::wrappers::TcpListenerStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn connections_go_where_the_fewest_are_open() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (first, at_first) = desk();
+        let (second, at_second) = desk();
+        let (mut at_first, mut at_second) = (at_first.boxed(), at_second.boxed());
+        let accepted = TcpListenerStream::new(listener).map(|stream| stream.map(Either::Left)).boxed();
+        let handing_over = tokio::spawn(async move { hand_over(accepted, &[first, second]).await });
+
+        let mut clients = Vec::new();
+        for _ in 0..4 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        let here = [at_first.next().await.unwrap().unwrap(), at_first.next().await.unwrap().unwrap()];
+        let _there = [at_second.next().await.unwrap().unwrap(), at_second.next().await.unwrap().unwrap()];
+        drop(here);
+        for _ in 0..2 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+            at_first.next().await.unwrap().unwrap();
+        }
+        drop((at_first, at_second));
+        clients.push(TcpStream::connect(address).await.unwrap());
+        handing_over.await.unwrap();
+    }
+}

@@ -26,6 +26,8 @@ pub struct RedisUse {
     pub budget: Duration,
     /// What is answered while Redis fails.
     pub on_failure: OnStoreFailure,
+    /// By how much at most the ends of keys are spread.
+    pub spread: Duration,
 }
 
 /// Reads where is counted.
@@ -35,6 +37,7 @@ pub fn read(env: &mut Reader<'_>) -> Backend {
         prefix: env.text("CACHE_KEY_PREFIX", "waykeeper:"),
         budget: Duration::from_millis(env.number("REDIS_BUDGET_MS", 50)),
         on_failure: OnStoreFailure::default(),
+        spread: Duration::from_secs(env.number("EXPIRATION_JITTER_MAX_SECONDS", 10)),
     };
     let shared = RedisParts {
         client_cert: env.path("REDIS_TLS_CLIENT_CERT"),

@@ -28,7 +28,6 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("REDIS_PERSECOND_PIPELINE_LIMIT", "what waits is sent together, without a limit"),
     ("REDIS_CLUSTER_PIPELINE_PARALLELISM", "all nodes are asked at once"),
     ("REDIS_PERSECOND_CLUSTER_PIPELINE_PARALLELISM", "all nodes are asked at once"),
-    ("EXPIRATION_JITTER_MAX_SECONDS", "keys end within 20 seconds of their windows, spread by name"),
     ("REDIS_TIMEOUT", "REDIS_BUDGET_MS bounds a request's wait"),
     ("REDIS_PERSECOND_TIMEOUT", "REDIS_BUDGET_MS bounds a request's wait"),
     ("REDIS_HEALTH_CHECK_ACTIVE_CONNECTION", "readiness waits for Redis in any case"),

@@ -31,6 +31,8 @@ pub(super) struct Scanner {
     pub(super) access: Access,
     /// Which they are.
     pub(super) masters: Masters,
+    /// By how much at most the ends of keys are spread.
+    pub(super) spread: Duration,
 }
 
 /// Who holds the counters.
@@ -60,7 +62,7 @@ impl Scanner {
             found.extend(
                 in_time(async {
                     let mut connection = self.connect(&place).await?;
-                    scan(&mut connection, prefix, begins, config, more).await
+                    scan(&mut connection, (prefix, begins, config), self.spread, more).await
                 })
                 .await?,
             );
@@ -127,9 +129,8 @@ async fn in_time<T>(work: impl Future<Output = RedisResult<T>>) -> Result<T, Sto
 
 async fn scan(
     connection: &mut impl ConnectionLike,
-    prefix: &str,
-    begins: &str,
-    config: &str,
+    (prefix, begins, config): (&str, &str, &str),
+    most_spread: Duration,
     most: usize,
 ) -> RedisResult<Vec<Found>> {
     let mut found = Vec::new();
@@ -154,7 +155,7 @@ async fn scan(
             for ((key, (config, counter, start)), (ttl, count)) in named.into_iter().zip(held) {
                 // A counter outlives what it says by what it was given on top.
                 let ttl = Duration::from_millis(u64::try_from(ttl).unwrap_or(0));
-                let left = ttl.saturating_sub(GRACE + spread(counter));
+                let left = ttl.saturating_sub(GRACE + spread(counter, most_spread));
                 let count = count.and_then(|count| count.parse().ok());
                 if !left.is_zero() && (start.is_none() || count.is_some_and(|count: u64| count > 0)) {
                     found.push(Found { config: config.into(), counter, start, count, left, key: key.clone() });
