@@ -1,6 +1,7 @@
 //! Metrics under the names of envoyproxy/ratelimit and of Gloo, with a bounded number of labels.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use metrics::{Counter, counter, histogram};
@@ -33,8 +34,18 @@ impl MeterSlots {
     }
 }
 
-/// The counters of one rule in one domain.
+/// What is counted of one rule in one domain. Every request of every thread comes by here, so
+/// each number is kept once, and put under its names when the metrics page is read.
 struct Meters {
+    total: AtomicU64,
+    over: AtomicU64,
+    near: AtomicU64,
+    shadow: AtomicU64,
+    shown: Shown,
+}
+
+/// The same by the names that others know.
+struct Shown {
     total_hits: [Counter; 2],
     over_limit: [Counter; 2],
     near_limit: [Counter; 2],
@@ -70,14 +81,33 @@ impl Meters {
     fn new([domain, key1, key2, descriptor]: [String; 4]) -> Meters {
         let envoy = |name: &'static str| counter!(name, "domain" => domain.clone(), "key1" => key1.clone(), "key2" => key2.clone());
         let gloo = |name: &'static str| counter!(name, "descriptor" => descriptor.clone());
-        Meters {
+        let shown = Shown {
             total_hits: [envoy("ratelimit_service_rate_limit_total_hits"), gloo("ratelimit_solo_io_total_hits")],
             over_limit: [envoy("ratelimit_service_rate_limit_over_limit"), gloo("ratelimit_solo_io_over_limit")],
             near_limit: [envoy("ratelimit_service_rate_limit_near_limit"), gloo("ratelimit_solo_io_near_limit")],
             within_limit: envoy("ratelimit_service_rate_limit_within_limit"),
             shadow_mode: envoy("ratelimit_service_rate_limit_shadow_mode"),
-        }
+        };
+        let [total, over, near, shadow] = Default::default();
+        Meters { total, over, near, shadow, shown }
     }
+
+    fn publish(&self) {
+        // What is over is read first, and counted last: so it is never more than all.
+        let [over, near, shadow, total] =
+            [&self.over, &self.near, &self.shadow, &self.total].map(|number| number.load(Ordering::Relaxed));
+        let Shown { total_hits, over_limit, near_limit, within_limit, shadow_mode } = &self.shown;
+        for (counters, number) in [(total_hits, total), (over_limit, over), (near_limit, near)] {
+            counters.iter().for_each(|counter| counter.absolute(number));
+        }
+        within_limit.absolute(total.saturating_sub(over));
+        shadow_mode.absolute(shadow);
+    }
+}
+
+/// Puts what rules counted so far under the names it is known by. To be called before the metrics page is made.
+pub fn publish() {
+    KNOWN.lock().values().for_each(|meters| meters.publish());
 }
 
 /// What Gloo's metrics call `rule`: its keys, and the values that stand in the configuration.
@@ -139,17 +169,14 @@ pub fn count(plan: &Plan<'_>, counts: &[u64], domain: &str) {
         let near_from = (limit as f64 * NEAR) as u64;
         let near = count.min(&limit).saturating_sub(near_from.max(count.saturating_sub(hits)));
         if counted.rule.shadow && would_be_over(counted, *count) {
-            meters.shadow_mode.increment(hits);
+            meters.shadow.fetch_add(hits, Ordering::Relaxed);
         }
-        meters.total_hits.iter().for_each(|counter| counter.increment(hits));
+        meters.total.fetch_add(hits, Ordering::Relaxed);
         if over > 0 {
-            meters.over_limit.iter().for_each(|counter| counter.increment(over));
+            meters.over.fetch_add(over, Ordering::Relaxed);
         }
         if near > 0 {
-            meters.near_limit.iter().for_each(|counter| counter.increment(near));
-        }
-        if hits > over {
-            meters.within_limit.increment(hits - over);
+            meters.near.fetch_add(near, Ordering::Relaxed);
         }
     }
 }

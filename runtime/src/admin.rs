@@ -49,7 +49,8 @@ impl Admin {
         Self { router: self.router.merge(router), ..self }
     }
 
-    /// Adds what `make` makes to the metrics page, in Prometheus' text format, each time it is read.
+    /// Adds what `make` makes to the metrics page, in Prometheus' text format, each time it is read;
+    /// before the rest of the page is made, so that it may set metrics, too.
     pub fn metrics<F>(mut self, make: impl Fn() -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Arc<str>> + Send + 'static,
@@ -97,10 +98,12 @@ async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
 }
 
 async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {
-    let mut page = shared.telemetry.render_metrics();
+    let mut added = String::new();
     for make in &shared.metrics {
-        page.push_str(&make().await);
+        added.push_str(&make().await);
     }
+    let mut page = shared.telemetry.render_metrics();
+    page.push_str(&added);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], page)
 }
 

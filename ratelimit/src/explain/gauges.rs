@@ -71,8 +71,9 @@ impl Gauges {
         Self { desk, settings, last: Arc::default() }
     }
 
-    /// [`Self::text`], for whom it may outlive.
+    /// What the metrics page needs of this server: sets the counters of rules, and gives [`Self::text`].
     pub async fn into_text(self) -> Arc<str> {
+        crate::meters::publish();
         self.text().await
     }
 
