@@ -146,3 +146,26 @@ fn clients_are_told_where_they_stand_and_silence_is_a_refusal_where_the_owner_sa
     redis.kill();
     assert_eq!(statuses(get, 2), [500, 500], "no answer is a refusal");
 }
+
+#[test]
+fn what_a_rule_counted_is_on_the_metrics_page_under_the_names_of_both_peers() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder =
+        folder(&[("limit.yaml", everything("all", 2)), (OPTION, options("rateLimitConfigs: {refs: [{name: all}]}"))]);
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    assert_eq!(statuses(get, 5), [200, 200, 429, 429, 429]);
+    let metrics = waykeeper.admin("/metrics").body;
+    let value = |name: &str| {
+        let of = |line: &&str| line.starts_with(&format!("{name}{{")) && line.contains("generic_key_all");
+        let line = metrics.lines().find(of).unwrap_or_else(|| panic!("no {name} in\n{metrics}"));
+        line.rsplit_once(' ').unwrap().1.to_owned()
+    };
+    for (what, number) in [("total_hits", "5"), ("over_limit", "3"), ("near_limit", "1")] {
+        assert_eq!(value(&format!("ratelimit_solo_io_{what}")), number, "{what}");
+        assert_eq!(value(&format!("ratelimit_service_rate_limit_{what}")), number, "{what}");
+    }
+    assert_eq!(value("ratelimit_service_rate_limit_within_limit"), "2");
+    assert_eq!(value("ratelimit_solo_io_limit"), "2");
+    assert_eq!(value("ratelimit_solo_io_remaining"), "0");
+}
