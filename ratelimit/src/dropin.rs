@@ -19,7 +19,6 @@ pub mod process;
 pub mod service;
 pub mod stats;
 pub mod statsd;
-pub mod tls;
 pub mod tree;
 pub mod wildcard;
 pub mod xds;

@@ -15,6 +15,7 @@ use ratelimit::explain::gauges::GaugeSettings;
 use ratelimit::settings::{COUNTERS, DOMAINS, Settings, StoreSettings};
 use ratelimit::store::redis::RedisArgs;
 use runtime::telemetry::TelemetryArgs;
+use runtime::tls::ServerTls;
 use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks, Workers};
 
 /// Many small pieces come and go with each request; this one finds them sooner than the system's.
@@ -55,7 +56,7 @@ const ADMIN: &str = "127.0.0.1:8080";
 
 #[derive(Debug, Args)]
 struct Serve {
-    /// Files with manifests, or folders of them; changes take effect at once.
+    /// Files with manifests, or folders of them, watched.
     #[arg(env = "RATELIMIT_PATHS", value_delimiter = ':')]
     paths: Vec<PathBuf>,
     /// Where to serve gRPC: an address, or unix:PATH.
@@ -64,7 +65,16 @@ struct Serve {
     /// Where to serve /livez, /readyz, /metrics, /logging, /rlconfig, /explain and /counters.
     #[arg(long, env = "RATELIMIT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
     admin: Addr,
-    /// Threads that answer [default: one for each processor, at most 4].
+    /// PEM files to serve TLS with, tls.crt and tls.key; may be replaced.
+    #[arg(long, env = "RATELIMIT_GRPC_TLS", value_name = "FOLDER")]
+    grpc_tls: Option<PathBuf>,
+    /// Let in only clients with a certificate of these authorities, PEM.
+    #[arg(long, env = "RATELIMIT_GRPC_CLIENT_CA", value_name = "FILE", requires = "grpc_tls")]
+    grpc_client_ca: Option<PathBuf>,
+    /// Seconds after which a connection is asked to end [default: never].
+    #[arg(long, env = "RATELIMIT_MAX_CONNECTION_AGE", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    max_connection_age: Option<u64>,
+    /// Threads that answer; by itself up to 4.
     #[arg(long, env = "RATELIMIT_THREADS", value_parser = threads, value_name = "N")]
     threads: Option<usize>,
     /// The most counters to keep in memory.
@@ -107,6 +117,8 @@ enum Weights {
 impl Serve {
     fn settings(&self, workers: Arc<Workers>) -> anyhow::Result<Settings> {
         Ok(Settings {
+            tls: self.grpc_tls.as_ref().map(|folder| ServerTls::in_folder(folder, self.grpc_client_ca.clone())),
+            max_connection_age: self.max_connection_age.map(Duration::from_secs),
             workers: Some(workers),
             domains: self.domains.clone(),
             weights: match self.weight_scope {

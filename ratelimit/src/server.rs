@@ -28,6 +28,9 @@ use crate::{debug, explain, meters};
 /// The schema of the service, for gRPC reflection; made by `proto/examples/generate_descriptors.rs`.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!("gen/ratelimit.bin");
 
+/// How long after its time a connection may finish its calls.
+const AGE_GRACE: Duration = Duration::from_secs(60);
+
 /// How often ended counters in memory are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
 
@@ -41,6 +44,7 @@ pub struct Server {
     pub admin: axum::Router,
     desk: Desk,
     gauges: Gauges,
+    options: GrpcOptions,
 }
 
 /// Builds the service and spawns what keeps it going on `tasks`.
@@ -94,7 +98,14 @@ pub fn build_with_clock(
         Routes::new(RateLimitServiceServer::new(service)).add_service(RateLimitQuotaServiceServer::new(quotas.clone()))
     };
     let routes = std::iter::once(store).chain(more.into_iter().map(Arc::new)).map(routes).collect();
-    Ok(Server { routes, workers: settings.workers, admin, desk, gauges })
+    let options = GrpcOptions {
+        health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned(), QUOTA_SERVICE_NAME.to_owned()],
+        descriptors: vec![DESCRIPTORS],
+        acceptor: settings.tls.map(|at| runtime::tls::acceptor(at, tasks)).transpose()?,
+        max_connection_age: settings.max_connection_age.map(|age| (age, AGE_GRACE)),
+        ..GrpcOptions::default()
+    };
+    Ok(Server { routes, workers: settings.workers, admin, desk, gauges, options })
 }
 
 /// The store that `settings` describe, kept going on `tasks`: the first worker's way to it, and
@@ -155,12 +166,7 @@ impl Server {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, listener: Listener, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
-        let options = GrpcOptions {
-            health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned(), QUOTA_SERVICE_NAME.to_owned()],
-            descriptors: vec![DESCRIPTORS],
-            ..GrpcOptions::default()
-        };
-        runtime::grpc::serve_on(self.workers, listener, self.routes, options, readiness, shutdown).await
+        runtime::grpc::serve_on(self.workers, listener, self.routes, self.options, readiness, shutdown).await
     }
 }
 

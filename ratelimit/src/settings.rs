@@ -1,8 +1,10 @@
 //! What the service can be told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use runtime::Workers;
+use runtime::tls::ServerTls;
 
 use crate::config::WeightScope;
 use crate::explain::gauges::GaugeSettings;
@@ -21,6 +23,10 @@ pub struct Settings {
     pub weights: WeightScope,
     /// Where hits are added up.
     pub store: StoreSettings,
+    /// TLS of the gRPC port; none, plaintext.
+    pub tls: Option<ServerTls>,
+    /// After how long a connection is asked to end, so that clients spread anew; none, never.
+    pub max_connection_age: Option<Duration>,
     /// The threads that answer; none, the one that serves.
     pub workers: Option<Arc<Workers>>,
     /// What the metrics page says of limits and of what is left.
@@ -48,6 +54,8 @@ impl Default for Settings {
             domains: DOMAINS.map(str::to_owned).to_vec(),
             weights: WeightScope::default(),
             store: StoreSettings::Memory { counters: COUNTERS },
+            tls: None,
+            max_connection_age: None,
             workers: None,
             gauges: GaugeSettings::default(),
         }

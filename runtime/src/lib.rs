@@ -15,6 +15,7 @@ pub mod readiness;
 pub mod shutdown;
 pub mod tasks;
 pub mod telemetry;
+pub mod tls;
 pub mod trace;
 pub mod workers;
 

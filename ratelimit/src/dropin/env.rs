@@ -8,6 +8,8 @@ pub mod source;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+use runtime::tls::ServerTls;
 use std::time::Duration;
 
 use runtime::otlp::OtlpProtocol;
@@ -71,19 +73,6 @@ pub enum Place {
     Tcp(String, u16),
     /// A Unix socket.
     Unix(PathBuf),
-}
-
-/// TLS of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerTls {
-    /// Certificates, PEM.
-    pub cert: PathBuf,
-    /// The key, PEM.
-    pub key: PathBuf,
-    /// Who signs clients' certificates; none are asked for without.
-    pub client_ca: Option<PathBuf>,
-    /// The name a client's certificate must have.
-    pub client_san: Option<String>,
 }
 
 /// Whether `vars` are meant for envoyproxy/ratelimit.

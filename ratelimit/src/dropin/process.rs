@@ -23,7 +23,7 @@ use super::mapping::{Mapping, file};
 use super::service::{Service, Shared};
 use super::stats::Stats;
 use super::statsd::Statsd;
-use super::{files, http, tls, xds};
+use super::{files, http, xds};
 use crate::meters;
 use crate::server::{DESCRIPTORS, stores};
 use crate::service::SERVICE_NAME;
@@ -73,7 +73,7 @@ async fn start(
     let grpc = listen(&settings.grpc).await?;
     let web = listen(&settings.http).await?;
     let pages_at = listen(&settings.debug).await?;
-    let acceptor = settings.tls.clone().map(|at| tls::acceptor(at, tasks)).transpose()?;
+    let acceptor = settings.tls.clone().map(|at| runtime::tls::acceptor(at, tasks)).transpose()?;
 
     let stats = Stats::new();
     let exhausted = Exhausted::new(settings.local_cache_bytes).map(Arc::new);

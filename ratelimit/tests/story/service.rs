@@ -13,10 +13,12 @@ use ratelimit::Settings;
 use ratelimit::config::{Configs, Index};
 use ratelimit::service::{Failure, Service};
 use ratelimit::store::Memory;
-use runtime::{Listener, Readiness, Shutdown, Tasks};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use runtime::tls::ServerTls;
+use runtime::{Listener, Readiness, Shutdown, Tasks, Workers};
 use serde_json::json;
 use tokio::sync::watch;
-use tonic::transport::Channel;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::support::{HandClock, descriptor, of_raw, request, scope};
 
@@ -29,19 +31,17 @@ pub struct Running {
 }
 
 pub async fn start(snapshot: api::Snapshot) -> Running {
+    start_with(snapshot, Settings::default(), None).await
+}
+
+/// The same with `settings`, and TLS for the client that asks.
+async fn start_with(snapshot: api::Snapshot, settings: Settings, tls: Option<ClientTlsConfig>) -> Running {
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
     let shutdown = Shutdown::new();
     let (readiness, board) = (Readiness::new(), StatusBoard::new());
     let mut tasks = Tasks::new(shutdown.clone());
     let clock = HandClock::at(1_000_000_020);
-    let built = ratelimit::server::build_with_clock(
-        Settings::default(),
-        clock,
-        receiver,
-        board.clone(),
-        &readiness,
-        &mut tasks,
-    );
+    let built = ratelimit::server::build_with_clock(settings, clock, receiver, board.clone(), &readiness, &mut tasks);
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     tasks.spawn("grpc", built.unwrap().serve(listener, readiness.clone(), shutdown.clone()));
@@ -49,8 +49,10 @@ pub async fn start(snapshot: api::Snapshot) -> Running {
     while !readiness.is_ready() {
         tokio::task::yield_now().await;
     }
-    let address = format!("http://{address}");
-    let client = RateLimitServiceClient::connect(address.clone()).await.unwrap();
+    let address = format!("{}://{address}", if tls.is_some() { "https" } else { "http" });
+    let endpoint = Endpoint::from_shared(address.clone()).unwrap();
+    let endpoint = if let Some(tls) = tls { endpoint.tls_config(tls).unwrap() } else { endpoint };
+    let client = RateLimitServiceClient::new(endpoint.connect_lazy());
     Running { client, address, board, snapshots, shutdown }
 }
 
@@ -177,5 +179,77 @@ async fn many_rules_are_compiled_while_requests_are_answered() {
         assert!(std::time::Instant::now() < deadline);
     }
     assert!(answered_meanwhile > 3, "{answered_meanwhile} requests were answered, the others had to wait");
+    running.shutdown.begin();
+}
+
+fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.distinguished_name.push(rcgen::DnType::CommonName, name);
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// A certificate and its key.
+fn signed(by: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
+    let key = KeyPair::generate().unwrap();
+    (CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, by).unwrap().pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn over_tls_clients_are_let_in_by_their_authority_on_whichever_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let (servers, clients, strangers) = (authority("servers"), authority("clients"), authority("strangers"));
+    let (cert, key) = signed(&servers, "ratelimit.test");
+    for (file, pem) in [("tls.crt", cert), ("tls.key", key), ("clients.pem", clients.pem())] {
+        std::fs::write(folder.path().join(file), pem).unwrap();
+    }
+    let settings = || Settings {
+        tls: Some(ServerTls::in_folder(folder.path(), Some(folder.path().join("clients.pem")))),
+        workers: Some(Workers::start(2).unwrap()),
+        ..Settings::default()
+    };
+    let trusting = || ClientTlsConfig::new().ca_certificate(Certificate::from_pem(servers.pem()));
+    let known_as = |(cert, key): (String, String)| Identity::from_pem(cert, key);
+    let told = trusting().domain_name("ratelimit.test");
+    let asked = || request(vec![descriptor("ns.limits", false, "a=v")]);
+
+    let mut known =
+        start_with(limits(), settings(), Some(told.clone().identity(known_as(signed(&clients, "x"))))).await;
+    for expected in [Code::Ok, Code::Ok, Code::OverLimit] {
+        assert_eq!(known.ask(asked()).await.unwrap().overall_code, expected as i32);
+    }
+    let stranger = told.clone().identity(known_as(signed(&strangers, "x")));
+    for refused in [told, stranger] {
+        let mut running = start_with(limits(), settings(), Some(refused)).await;
+        assert!(running.ask(asked()).await.is_err());
+        running.shutdown.begin();
+    }
+    known.shutdown.begin();
+}
+
+/// What each thread counts in memory is one count: of many connections no more than the limit passes.
+#[tokio::test(flavor = "multi_thread")]
+async fn however_many_threads_answer_a_limit_is_one_limit() {
+    let settings = Settings { workers: Some(Workers::start(3).unwrap()), ..Settings::default() };
+    let limits = of_raw(json!({"descriptors": [{"key": "a", "rateLimit": {"requestsPerUnit": 50, "unit": "DAY"}}]}));
+    let running = start_with(limits, settings, None).await;
+    let connections = (0..6).map(|_| {
+        let address = running.address.clone();
+        tokio::spawn(async move {
+            let mut client = RateLimitServiceClient::connect(address).await.unwrap();
+            let mut passed = 0;
+            for _ in 0..20 {
+                let asked = request(vec![descriptor("ns.limits", false, "a=v")]);
+                let answer = client.should_rate_limit(asked).await.unwrap().into_inner();
+                passed += usize::from(answer.overall_code == Code::Ok as i32);
+            }
+            passed
+        })
+    });
+    let mut passed = 0;
+    for connection in connections.collect::<Vec<_>>() {
+        passed += connection.await.unwrap();
+    }
+    assert_eq!(passed, 50);
     running.shutdown.begin();
 }

@@ -1,12 +1,11 @@
-//! TLS of the gRPC port, with certificates that may be replaced while it serves.
+//! TLS of a port, with certificates that may be replaced while it serves.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use arc_swap::ArcSwap;
-use runtime::{Shutdown, Tasks};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::client::verify_server_name;
@@ -20,7 +19,27 @@ use tokio_rustls::rustls::{
     DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
 };
 
-use super::env::ServerTls;
+use crate::{Shutdown, Tasks};
+
+/// The files of a server's TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerTls {
+    /// Certificates, PEM.
+    pub cert: PathBuf,
+    /// The key, PEM.
+    pub key: PathBuf,
+    /// Who signs clients' certificates; none are asked for without.
+    pub client_ca: Option<PathBuf>,
+    /// The name a client's certificate must have.
+    pub client_san: Option<String>,
+}
+
+impl ServerTls {
+    /// Of a folder like a mounted Secret of type `kubernetes.io/tls`.
+    pub fn in_folder(folder: &Path, client_ca: Option<PathBuf>) -> ServerTls {
+        ServerTls { cert: folder.join("tls.crt"), key: folder.join("tls.key"), client_ca, client_san: None }
+    }
+}
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -48,7 +67,8 @@ fn load(at: &ServerTls) -> anyhow::Result<Arc<Loaded>> {
     let provider = Arc::new(ring::default_provider());
     let chain = certificates(&at.cert)?;
     let key = PrivateKeyDer::from_pem_file(&at.key).with_context(|| format!("reading the key {}", at.key.display()))?;
-    let key = CertifiedKey::from_der(chain, key, &provider).context("GRPC_SERVER_TLS_CERT and GRPC_SERVER_TLS_KEY")?;
+    let key = CertifiedKey::from_der(chain, key, &provider)
+        .with_context(|| format!("{} and {}", at.cert.display(), at.key.display()))?;
     let clients: Arc<dyn ClientCertVerifier> = match &at.client_ca {
         None => WebPkiClientVerifier::no_client_auth(),
         Some(ca) => {
@@ -58,11 +78,11 @@ fn load(at: &ServerTls) -> anyhow::Result<Arc<Loaded>> {
             }
             let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .build()
-                .context("GRPC_CLIENT_TLS_CACERT")?;
+                .with_context(|| format!("the authorities in {}", ca.display()))?;
             match &at.client_san {
                 None => inner,
                 Some(san) => {
-                    let name = ServerName::try_from(san.clone()).context("GRPC_CLIENT_TLS_SAN is not a name")?;
+                    let name = ServerName::try_from(san.clone()).with_context(|| format!("{san} is not a name"))?;
                     Arc::new(Named { inner, name })
                 }
             }
