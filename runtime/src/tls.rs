@@ -61,6 +61,8 @@ pub fn acceptor(at: ServerTls, tasks: &mut Tasks) -> anyhow::Result<TlsAcceptor>
 struct Loaded {
     key: Arc<CertifiedKey>,
     clients: Arc<dyn ClientCertVerifier>,
+    /// The name a client's certificate must have.
+    client_name: Option<ServerName<'static>>,
 }
 
 fn load(at: &ServerTls) -> anyhow::Result<Arc<Loaded>> {
@@ -76,19 +78,14 @@ fn load(at: &ServerTls) -> anyhow::Result<Arc<Loaded>> {
             for certificate in certificates(ca)? {
                 roots.add(certificate).with_context(|| format!("an authority in {}", ca.display()))?;
             }
-            let inner = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
                 .build()
-                .with_context(|| format!("the authorities in {}", ca.display()))?;
-            match &at.client_san {
-                None => inner,
-                Some(san) => {
-                    let name = ServerName::try_from(san.clone()).with_context(|| format!("{san} is not a name"))?;
-                    Arc::new(Named { inner, name })
-                }
-            }
+                .with_context(|| format!("the authorities in {}", ca.display()))?
         }
     };
-    Ok(Arc::new(Loaded { key: Arc::new(key), clients }))
+    let named = |san: &String| ServerName::try_from(san.clone()).with_context(|| format!("{san} is not a name"));
+    let client_name = at.client_san.as_ref().map(named).transpose()?;
+    Ok(Arc::new(Loaded { key: Arc::new(key), clients, client_name }))
 }
 
 fn certificates(path: &Path) -> anyhow::Result<Vec<CertificateDer<'static>>> {
@@ -175,7 +172,12 @@ impl ClientCertVerifier for CurrentClients {
         between: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        self.0.load().clients.verify_client_cert(end, between, now)
+        let loaded = self.0.load();
+        let verified = loaded.clients.verify_client_cert(end, between, now)?;
+        if let Some(name) = &loaded.client_name {
+            verify_server_name(&ParsedCertificate::try_from(end)?, name)?;
+        }
+        Ok(verified)
     }
 
     fn verify_tls12_signature(
@@ -198,51 +200,5 @@ impl ClientCertVerifier for CurrentClients {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.load().clients.supported_verify_schemes()
-    }
-}
-
-/// Client certificates must have this name besides.
-#[derive(Debug)]
-struct Named {
-    inner: Arc<dyn ClientCertVerifier>,
-    name: ServerName<'static>,
-}
-
-impl ClientCertVerifier for Named {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        end: &CertificateDer<'_>,
-        between: &[CertificateDer<'_>],
-        now: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end, between, now)?;
-        verify_server_name(&ParsedCertificate::try_from(end)?, &self.name)?;
-        Ok(verified)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
     }
 }

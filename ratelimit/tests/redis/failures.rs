@@ -22,15 +22,16 @@ async fn a_redis_that_answers_pings_but_counts_nothing_gets_one_request_at_a_tim
     let wave = async || join_all((0..20).map(|_| count(&redis, 1))).await;
     let late =
         |answers: &[Result<u64, StoreError>]| answers.iter().filter(|one| **one == Err(StoreError::Late)).count();
-    // The first waves find out. While the connection is made anew nobody waits, which says nothing yet.
-    let mut failed = 0;
-    loop {
+    // The first waves find out. While the connection is made anew nobody waits, and one may have been
+    // alone with a connection that was given up: that says nothing yet.
+    let (mut failed, mut alone) = (0, 0);
+    while alone < 3 {
         match late(&wave().await) {
             0 => tokio::time::sleep(Duration::from_millis(1)).await,
-            1 => break,
-            _ => failed += 1,
+            1 => alone += 1,
+            _ => (failed, alone) = (failed + 1, 0),
         }
-        assert!(failed < 8, "everyone still waits");
+        assert!(failed < 12, "everyone still waits");
     }
     let (began, mut tried) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(1) {

@@ -17,77 +17,12 @@ use crate::algorithm::Algorithm;
 use crate::request::Change;
 use crate::store::{CountPolicy, Counts, StoreError};
 
-/// A key is created and given its end in one step: no counter is ever without one.
-///
-/// KEYS: one a command. ARGV: for each its change (`5`, `0`, `-3`) and the
-/// milliseconds its key is to live when this creates it.
-const SCRIPT: &str = r"
-local counts = {}
-for i = 1, #KEYS do
-  local key, change, ttl = KEYS[i], ARGV[2 * i - 1], ARGV[2 * i]
-  local count
-  if string.sub(change, 1, 1) == '-' then
-    count = redis.pcall('GET', key)
-    if type(count) ~= 'table' then
-      local held = tonumber(count or '0') or 0
-      local taken = math.min(held, tonumber(string.sub(change, 2)))
-      count = held - taken
-      if taken > 0 then
-        local after = redis.pcall('DECRBY', key, string.format('%.0f', taken))
-        if type(after) == 'table' then count = after end
-      end
-    end
-  elseif change == '0' then
-    count = redis.pcall('GET', key)
-    if type(count) ~= 'table' then count = tonumber(count or '0') end
-  else
-    count = redis.pcall('INCRBY', key, change)
-    if type(count) ~= 'table' and count == tonumber(change) then
-      redis.call('PEXPIRE', key, ttl)
-    end
-  end
-  if type(count) == 'table' then
-    local why = count.err or ''
-    if not (string.find(why, 'WRONGTYPE', 1, true) or string.find(why, 'not an integer', 1, true)) then
-      return count
-    end
-    count = -1
-  end
-  counts[i] = count or -1
-end
-return counts
-";
-
+/// Adds, looks and refunds, each hit's command in its place.
+const MERGED: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/merged.lua"));
 /// The same where every command adds, in runs that add as much: fewer texts to send and to read.
-///
-/// KEYS: one a command. ARGV: how many runs; of each run its change and the number of its
-/// last command; then for each command the milliseconds.
-const RUNS: &str = r"
-local runs, counts, i = tonumber(ARGV[1]), {}, 1
-local before = 1 + 2 * runs
-for run = 1, runs do
-  local change, last = ARGV[2 * run], tonumber(ARGV[2 * run + 1])
-  local first = tonumber(change)
-  while i <= last do
-    local count = redis.pcall('INCRBY', KEYS[i], change)
-    if count == first then
-      redis.call('PEXPIRE', KEYS[i], ARGV[before + i])
-    elseif type(count) == 'table' then
-      local why = count.err or ''
-      if not (string.find(why, 'WRONGTYPE', 1, true) or string.find(why, 'not an integer', 1, true)) then
-        return count
-      end
-      count = -1
-    end
-    counts[i] = count
-    i = i + 1
-  end
-end
-return counts
-";
-
+const RUNS: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/runs.lua"));
 /// What does everything else: other algorithms, and hits that count only if none of their request is over.
-const GENERAL: &str = include_str!("general.lua");
+const GENERAL: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/general.lua"));
 
 /// Scripts, known to Redis by their digests once loaded.
 struct Scripts {
@@ -97,7 +32,7 @@ struct Scripts {
 }
 
 static SCRIPTS: LazyLock<Scripts> =
-    LazyLock::new(|| Scripts { runs: Script::new(RUNS), merged: Script::new(SCRIPT), general: Script::new(GENERAL) });
+    LazyLock::new(|| Scripts { runs: Script::new(RUNS), merged: Script::new(MERGED), general: Script::new(GENERAL) });
 
 /// Loads the scripts that nearly all batches need, so that the first does not take two round trips.
 pub(super) async fn load(connection: &mut impl ConnectionLike) -> RedisResult<()> {

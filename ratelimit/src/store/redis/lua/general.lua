@@ -15,11 +15,6 @@ local clock = redis.call('TIME')
 local seconds, micros = tonumber(clock[1]), tonumber(clock[2])
 local now = seconds * 1000 + math.floor(micros / 1000)
 
-local function strange(reply)
-  return type(reply) == 'table' and reply.err and
-    (string.find(reply.err, 'WRONGTYPE', 1, true) or string.find(reply.err, 'not an integer', 1, true))
-end
-
 -- What a key holds, in the terms of its kind.
 local function load(kind, key, length)
   if kind == 'f' then
