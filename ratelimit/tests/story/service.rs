@@ -160,7 +160,7 @@ async fn every_config_is_told_whether_it_is_accepted_and_a_new_one_is_served() {
     running.shutdown.begin();
 }
 
-/// On one thread, as the binary runs by itself.
+/// On one thread: were they compiled there, nobody would be answered meanwhile.
 #[tokio::test]
 async fn many_rules_are_compiled_while_requests_are_answered() {
     let mut running = start(limits()).await;
