@@ -35,9 +35,9 @@ impl MeterSlots {
 }
 
 /// What is counted of one rule in one domain. Every request of every thread comes by here, so
-/// each number is kept once, and put under its names when the metrics page is read.
+/// each number is kept once, and added under its names when the metrics page is read.
 struct Meters {
-    total: AtomicU64,
+    within: AtomicU64,
     over: AtomicU64,
     near: AtomicU64,
     shadow: AtomicU64,
@@ -88,24 +88,24 @@ impl Meters {
             within_limit: envoy("ratelimit_service_rate_limit_within_limit"),
             shadow_mode: envoy("ratelimit_service_rate_limit_shadow_mode"),
         };
-        let [total, over, near, shadow] = Default::default();
-        Meters { total, over, near, shadow, shown }
+        let [within, over, near, shadow] = Default::default();
+        Meters { within, over, near, shadow, shown }
     }
 
     fn publish(&self) {
-        // What is over is read first, and counted last: so it is never more than all.
-        let [over, near, shadow, total] =
-            [&self.over, &self.near, &self.shadow, &self.total].map(|number| number.load(Ordering::Relaxed));
+        let [within, over, near, shadow] =
+            [&self.within, &self.over, &self.near, &self.shadow].map(|number| number.swap(0, Ordering::Relaxed));
         let Shown { total_hits, over_limit, near_limit, within_limit, shadow_mode } = &self.shown;
-        for (counters, number) in [(total_hits, total), (over_limit, over), (near_limit, near)] {
-            counters.iter().for_each(|counter| counter.absolute(number));
+        // Added, not set: several rules, and one rule in several domains, may go by the same name.
+        for (counters, number) in [(total_hits, within + over), (over_limit, over), (near_limit, near)] {
+            counters.iter().for_each(|counter| counter.increment(number));
         }
-        within_limit.absolute(total.saturating_sub(over));
-        shadow_mode.absolute(shadow);
+        within_limit.increment(within);
+        shadow_mode.increment(shadow);
     }
 }
 
-/// Puts what rules counted so far under the names it is known by. To be called before the metrics page is made.
+/// Adds what rules counted since the last time to the metrics it is known by. To be called before the metrics page is made.
 pub fn publish() {
     KNOWN.lock().values().for_each(|meters| meters.publish());
 }
@@ -171,7 +171,9 @@ pub fn count(plan: &Plan<'_>, counts: &[u64], domain: &str) {
         if counted.rule.shadow && would_be_over(counted, *count) {
             meters.shadow.fetch_add(hits, Ordering::Relaxed);
         }
-        meters.total.fetch_add(hits, Ordering::Relaxed);
+        if hits > over {
+            meters.within.fetch_add(hits - over, Ordering::Relaxed);
+        }
         if over > 0 {
             meters.over.fetch_add(over, Ordering::Relaxed);
         }
@@ -202,4 +204,38 @@ pub fn loaded(refused: usize) {
     let (success, error) =
         (counter!("ratelimit_service_config_load_success"), counter!("ratelimit_service_config_load_error"));
     if refused == 0 { success.increment(1) } else { error.increment(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn rules_that_go_by_the_same_name_add_up_however_often_the_page_is_read() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || {
+            let labels = |domain: &str, descriptor: &str| [domain, "one", "two", descriptor].map(str::to_owned);
+            // Envoy's names know two levels, Gloo's no domain.
+            let all = [labels("d", "one.two.a"), labels("d", "one.two.b"), labels("e", "one.two.a")].map(Meters::new);
+            for round in 0..2 {
+                for (meters, within) in all.iter().zip([1, 10, 100]) {
+                    meters.within.fetch_add(within, Ordering::Relaxed);
+                    meters.over.fetch_add(within * 2 * round, Ordering::Relaxed);
+                    meters.publish();
+                }
+            }
+        });
+        let page = recorder.handle().render();
+        for line in [
+            r#"ratelimit_service_rate_limit_total_hits{domain="d",key1="one",key2="two"} 44"#,
+            r#"ratelimit_service_rate_limit_within_limit{domain="d",key1="one",key2="two"} 22"#,
+            r#"ratelimit_service_rate_limit_over_limit{domain="d",key1="one",key2="two"} 22"#,
+            r#"ratelimit_solo_io_total_hits{descriptor="one.two.a"} 404"#,
+            r#"ratelimit_solo_io_over_limit{descriptor="one.two.b"} 20"#,
+        ] {
+            assert!(page.lines().any(|shown| shown == line), "no {line} in\n{page}");
+        }
+    }
 }
