@@ -30,6 +30,8 @@ struct Parts {
     board: StatusBoard,
     readiness: Readiness,
     run_dir: PathBuf,
+    /// Begins when the tunnel has passed on its last connection.
+    tunnel_done: Shutdown,
 }
 
 impl Parts {
@@ -56,8 +58,13 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
     let envoy = waypoint::envoy::find_envoy(args.envoy.clone()).await?;
     let board = StatusBoard::new();
     let provider = Provider::folder(args.paths.clone(), FolderSettings::default(), board.clone(), back.clone()).await?;
-    let parts =
-        Parts { snapshots: provider.watch(), board, readiness: Readiness::new(), run_dir: run_dir.path().to_owned() };
+    let parts = Parts {
+        snapshots: provider.watch(),
+        board,
+        readiness: Readiness::new(),
+        run_dir: run_dir.path().to_owned(),
+        tunnel_done: Shutdown::new(),
+    };
 
     start_extauth(&parts, &mut behind).await?;
     let (ratelimit_pages, gauges) = start_ratelimit(&args, &parts, &mut behind).await?;
@@ -179,6 +186,7 @@ fn start_envoys(args: &Up, parts: &Parts, envoy: PathBuf, handle: &Handle, tasks
         bootstrap: waypoint::envoy::Bootstrap::new(bootstrap),
         concurrency: args.envoy_concurrency,
         drain: args.drain(),
+        callers_gone: parts.tunnel_done.clone(),
     };
     Fleet::start(settings, handle.translation.clone(), tasks)
 }
@@ -192,8 +200,11 @@ fn start_tunnel(args: &Up, parts: &Parts, handle: &Handle, tasks: &mut Tasks) ->
     let gate = parts.readiness.gate("services to listen");
     let following = services.clone().follow(publish, args.trust_domain.clone(), gate, shutdown.clone());
     tasks.spawn("plans", following);
+    let done = parts.tunnel_done.clone();
     tasks.spawn("tunnel", async move {
-        let drained = tunnel.run(shutdown.begun()).await.context("the tunnel")?;
+        let drained = tunnel.run(shutdown.begun()).await;
+        done.begin();
+        let drained = drained.context("the tunnel")?;
         if drained.cut > 0 {
             tracing::warn!(connections = drained.cut, "cut at the drain deadline");
         }

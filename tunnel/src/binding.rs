@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpSocket};
+#[cfg(target_os = "linux")]
+use socket2::{SockFilter, SockRef};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -18,6 +21,12 @@ const BACKLOG: u32 = 4096;
 
 /// A pause after a failure to accept that a retry at once would only repeat.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long nobody may have come before a listener that stops is closed.
+const QUIET: Duration = Duration::from_millis(20);
+
+/// The longest that a listener takes to close, where newcomers cannot be turned away.
+const CLOSING: Duration = Duration::from_millis(500);
 
 /// Listens on `address`; the error says what to do about it.
 pub(crate) fn listen(address: SocketAddr) -> Result<TcpListener, String> {
@@ -60,34 +69,73 @@ pub(crate) struct Shared {
     pub cut: CancellationToken,
 }
 
-/// Accepts until `stop`.
+/// Accepts until `stop`, and then whoever had been let in.
 pub(crate) async fn accept(listener: TcpListener, binding: Arc<Binding>, shared: Shared, stop: CancellationToken) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.cancelled() => return,
+            () = stop.cancelled() => break,
         };
-        let (caller, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) if is_about_one_connection(&error) => continue,
+        match accepted {
+            Ok((caller, peer)) => serve(&binding, &shared, caller, peer),
+            Err(error) if is_about_one_connection(&error) => {}
             Err(error) => {
                 tracing::warn!(binding = %binding.address, %error, "cannot accept; is the limit of open files too low?");
                 tokio::time::sleep(PAUSE).await;
-                continue;
             }
-        };
-        match Arc::clone(&shared.permits).try_acquire_owned() {
-            Ok(permit) => {
-                let binding = Arc::clone(&binding);
-                let cut = shared.cut.clone();
-                shared.connections.spawn(async move {
-                    carry(&binding, caller, peer, cut).await;
-                    drop(permit);
-                });
-            }
-            Err(_) => refuse(&binding, &caller, Reason::Limit),
         }
     }
+    // The system resets whoever still waits in the queue of a socket that closes.
+    turn_away_newcomers(&listener);
+    let deadline = Instant::now() + CLOSING;
+    loop {
+        let quiet = (Instant::now() + QUIET).min(deadline);
+        match timeout_at(quiet, listener.accept()).await {
+            Ok(Ok((caller, peer))) => serve(&binding, &shared, caller, peer),
+            Ok(Err(error)) if is_about_one_connection(&error) => {}
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+}
+
+fn serve(binding: &Arc<Binding>, shared: &Shared, caller: TcpStream, peer: SocketAddr) {
+    match Arc::clone(&shared.permits).try_acquire_owned() {
+        Ok(permit) => {
+            let binding = Arc::clone(binding);
+            let cut = shared.cut.clone();
+            shared.connections.spawn(async move {
+                carry(&binding, caller, peer, cut).await;
+                drop(permit);
+            });
+        }
+        Err(_) => refuse(binding, &caller, Reason::Limit),
+    }
+}
+
+/// Has the system drop what would open a new connection; handshakes under way
+/// still finish. A caller turned away so asks again a second later, and is
+/// refused then. Where the system cannot do this, a caller who comes in the
+/// moment between the last accept and the close is reset.
+fn turn_away_newcomers(listener: &TcpListener) {
+    #[cfg(target_os = "linux")]
+    {
+        // Classic BPF over the segment, which begins with the TCP header.
+        const LOAD_BYTE: u16 = 0x30;
+        const JUMP_IF_ANY: u16 = 0x45;
+        const RETURN: u16 = 0x06;
+        const FLAGS: u32 = 13;
+        const SYN: u32 = 0x02;
+        let program = [
+            SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+            SockFilter::new(JUMP_IF_ANY, 0, 1, SYN),
+            SockFilter::new(RETURN, 0, 0, 0),
+            SockFilter::new(RETURN, 0, 0, u32::MAX),
+        ];
+        // An improvement, not a condition.
+        let _ = SockRef::from(listener).attach_filter(&program);
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = listener;
 }
 
 fn is_about_one_connection(error: &io::Error) -> bool {

@@ -112,7 +112,7 @@ impl Tunnel {
         let served = self.serve(&shared, &mut listeners, shutdown).await;
 
         self.bindings.lock().clear();
-        listeners.shutdown().await;
+        while listeners.join_next().await.is_some() {}
         served?;
         shared.connections.close();
         let finished = timeout(self.limits.drain, shared.connections.wait()).await.is_ok();

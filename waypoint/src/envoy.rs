@@ -41,6 +41,10 @@ pub struct FleetSettings {
     pub concurrency: u32,
     /// How long connections may take to finish when an Envoy is stopped.
     pub drain: std::time::Duration,
+    /// Begins when whoever passes connections on to these Envoys has passed on the
+    /// last. When all stop, an Envoy without connections waits for it: the next may
+    /// be about to come.
+    pub callers_gone: Shutdown,
 }
 
 /// Writes the bootstrap of a Gateway's Envoy, given where its admin socket is to be.
@@ -150,7 +154,7 @@ async fn follow(
             if !running.contains_key(&name) {
                 let stop = shutdown.child();
                 running.insert(name.clone(), stop.clone());
-                envoys.spawn(process::supervise(name, settings.clone(), states.clone(), stop));
+                envoys.spawn(process::supervise(name, settings.clone(), states.clone(), stop, shutdown.clone()));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Plans that change, endpoints taken in turn, and an orderly end.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::support::*;
@@ -141,6 +143,46 @@ async fn draining_stops_new_connections_and_lets_the_old_ones_finish() {
     echoes(&mut old, b"the rest of it").await;
     drop(old);
     assert_eq!(running.ended.await.unwrap().cut, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_got_in_before_the_end_is_served_and_who_came_after_is_refused_but_nobody_is_reset() {
+    use std::io::{ErrorKind, Read as _};
+    let a = echo_server(b"a").await;
+    let mut vips = Vec::new();
+    for _ in 0..16 {
+        vips.push(free(2).await);
+    }
+    let bindings = vips.iter().map(|vip| (*vip, direct(a)));
+    let running = Running::start(plan(bindings), Limits { drain: LONG, ..Limits::default() }).await;
+    let call = |vip: SocketAddr| {
+        let mut stream = std::net::TcpStream::connect_timeout(&vip, LONG)?;
+        let mut name = [0];
+        stream.read_exact(&mut name).map(|()| name)
+    };
+    let served = Arc::new(AtomicUsize::new(0));
+    let callers: Vec<_> = vips
+        .into_iter()
+        .map(|vip| {
+            let served = served.clone();
+            std::thread::spawn(move || {
+                loop {
+                    match call(vip) {
+                        Ok(name) => assert_eq!(&name, b"a"),
+                        Err(error) if error.kind() == ErrorKind::ConnectionRefused => break,
+                        Err(error) => panic!("neither served nor refused: {error}"),
+                    }
+                    served.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    eventually("calls under way", || served.load(Ordering::Relaxed) > 400).await;
+    running.stop.send(()).unwrap();
+    assert_eq!(running.ended.await.unwrap().cut, 0);
+    for caller in callers {
+        tokio::task::spawn_blocking(|| caller.join()).await.unwrap().expect("no caller is reset");
+    }
 }
 
 #[tokio::test]

@@ -23,9 +23,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const STEADY: Duration = Duration::from_secs(30);
 /// How long an Envoy that has drained may take to exit.
 const EXIT: Duration = Duration::from_secs(3);
+/// How long connections may still come to an Envoy whose Gateway is gone, from
+/// those who have not heard of it yet.
+const LATE_CALLERS: Duration = Duration::from_millis(250);
 
-/// Keeps one Envoy running until `stop` begins, then drains it.
-pub(super) async fn supervise(name: Name, settings: FleetSettings, states: Watch, stop: Shutdown) -> Name {
+/// Keeps one Envoy running until `stop` begins, by itself or with that of `all`, then drains it.
+pub(super) async fn supervise(
+    name: Name,
+    settings: FleetSettings,
+    states: Watch,
+    stop: Shutdown,
+    all: Shutdown,
+) -> Name {
     let mut pause = FIRST_PAUSE;
     let files = Files::of(&settings.run_dir, &name);
     states.update(&name, |state| state.admin = files.admin.clone());
@@ -37,7 +46,10 @@ pub(super) async fn supervise(name: Name, settings: FleetSettings, states: Watch
                 states.update(&name, |state| state.pid = child.id());
                 let ended = watch(&name, &mut child, &files, &states, &stop).await;
                 if !ended {
-                    drain(&name, child, &files, settings.drain).await;
+                    let callers_gone = async {
+                        if all.is_begun() { settings.callers_gone.begun().await } else { sleep(LATE_CALLERS).await }
+                    };
+                    drain(&name, child, &files, settings.drain, callers_gone).await;
                     break;
                 }
             }
@@ -152,12 +164,18 @@ async fn watch(name: &Name, child: &mut Child, files: &Files, states: &Watch, st
     }
 }
 
-/// New connections are turned away and idle ones closed; what is under way may
-/// finish until the deadline.
-async fn drain(name: &Name, mut child: Child, files: &Files, deadline: Duration) {
+/// Answers say that their connection ends; what is under way may finish until the deadline.
+async fn drain(
+    name: &Name,
+    mut child: Child,
+    files: &Files,
+    deadline: Duration,
+    callers_gone: impl Future<Output = ()>,
+) {
     let drained = async {
         admin::request(&files.admin, Method::POST, "/healthcheck/fail").await?;
         admin::request(&files.admin, Method::POST, "/drain_listeners?graceful&skip_exit").await?;
+        callers_gone.await;
         while connections(&files.admin).await? > 0 {
             sleep(Duration::from_millis(25)).await;
         }
