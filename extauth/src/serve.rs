@@ -11,7 +11,7 @@ use tracing::{error, info};
 
 use crate::compile::{Compiler, Index};
 use crate::report::report;
-use crate::service::{Authority, SERVICE, routes};
+use crate::service::{Authority, SERVICE, services};
 use crate::{AUTHOR, Settings};
 
 /// The schema of the service, for gRPC reflection; made by `proto/examples/generate_descriptors.rs`.
@@ -42,7 +42,7 @@ pub async fn serve(
     };
     let compiler = Arc::new(Compiler::new(&settings.user_id_header));
     let followed = follow(compiler, authority.clone(), snapshots, board, gate);
-    let served = serve_grpc(listener, routes(authority), options, readiness, shutdown);
+    let served = serve_grpc(listener, services(authority), options, readiness, shutdown);
     tokio::select! {
         served = served => served,
         never = followed => match never {},

@@ -131,9 +131,9 @@ impl Authorization for Authority {
 }
 
 /// The gRPC service of `authority`, sealed so that Envoy never sees a gRPC error.
-pub fn routes(authority: Arc<Authority>) -> tonic::service::Routes {
+pub fn services(authority: Arc<Authority>) -> runtime::grpc::Services {
     let server = AuthorizationServer::from_arc(authority.clone()).max_decoding_message_size(MOST_REQUEST_BYTES);
-    tonic::service::Routes::new(AlwaysAnswers::new(server, authority))
+    runtime::grpc::Services::hot(AlwaysAnswers::new(server, authority))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! `ratelimit`: the rate-limit service as a process of its own.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -92,6 +93,9 @@ struct Serve {
     /// Show counters there by name, with values clients sent: secrets may be among them.
     #[arg(long, env = "RATELIMIT_GAUGE_VALUES")]
     gauge_values: bool,
+    /// Servers that hand out quotas (RLQS): each its part of every limit.
+    #[arg(long, env = "RATELIMIT_QUOTA_REPLICAS", default_value_t = NonZeroU32::MIN, value_name = "N")]
+    quota_replicas: NonZeroU32,
     #[command(flatten)]
     telemetry: TelemetryArgs,
     // Last: its heading holds for whatever comes after.
@@ -130,6 +134,7 @@ impl Serve {
                 Some(settings) => StoreSettings::Redis(Box::new(settings)),
             },
             gauges: GaugeSettings { most: self.gauges.into(), values: self.gauge_values },
+            quota_replicas: self.quota_replicas,
         })
     }
 }

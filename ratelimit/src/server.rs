@@ -9,10 +9,9 @@ use arc_swap::ArcSwap;
 use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use provider::StatusBoard;
-use runtime::grpc::GrpcOptions;
+use runtime::grpc::{GrpcOptions, Services};
 use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
 use tokio::sync::watch;
-use tonic::service::Routes;
 
 use crate::config::{AUTHOR, Configs, Index, Outcome, Scope};
 use crate::explain::book::Book;
@@ -38,7 +37,7 @@ const SWEEP: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Server {
     /// The gRPC service; where there are workers, one for each.
-    routes: Vec<Routes>,
+    services: Vec<Services>,
     workers: Option<Arc<Workers>>,
     /// What it adds to any admin port; [`Server::pages`] knows more.
     pub admin: axum::Router,
@@ -91,13 +90,14 @@ pub fn build_with_clock(
     let (store, book) = (Arc::new(store), Arc::new(Book::default()));
     let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
     let gauges = Gauges::new(desk.clone(), settings.gauges);
-    let quotas = Quotas::new(index.clone(), clock.clone(), tasks.shutdown().clone());
+    let quotas = Quotas::new(index.clone(), settings.quota_replicas, clock.clone(), tasks.shutdown().clone());
     tasks.spawn("ratelimit-quotas", quotas.clone().run());
-    let routes = |store| {
+    let services = |store| {
         let service = Service::new(index.clone(), store, clock.clone()).noting(book.clone());
-        Routes::new(RateLimitServiceServer::new(service)).add_service(RateLimitQuotaServiceServer::new(quotas.clone()))
+        Services::hot(RateLimitServiceServer::new(service))
+            .add_service(RateLimitQuotaServiceServer::new(quotas.clone()))
     };
-    let routes = std::iter::once(store).chain(more.into_iter().map(Arc::new)).map(routes).collect();
+    let services = std::iter::once(store).chain(more.into_iter().map(Arc::new)).map(services).collect();
     let options = GrpcOptions {
         health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned(), QUOTA_SERVICE_NAME.to_owned()],
         descriptors: vec![DESCRIPTORS],
@@ -105,7 +105,7 @@ pub fn build_with_clock(
         max_connection_age: settings.max_connection_age.map(|age| (age, AGE_GRACE)),
         ..GrpcOptions::default()
     };
-    Ok(Server { routes, workers: settings.workers, admin, desk, gauges, options })
+    Ok(Server { services, workers: settings.workers, admin, desk, gauges, options })
 }
 
 /// The store that `settings` describe, kept going on `tasks`: the first worker's way to it, and
@@ -166,7 +166,7 @@ impl Server {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, listener: Listener, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
-        runtime::grpc::serve_on(self.workers, listener, self.routes, self.options, readiness, shutdown).await
+        runtime::grpc::serve_on(self.workers, listener, self.services, self.options, readiness, shutdown).await
     }
 }
 

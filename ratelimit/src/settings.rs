@@ -1,5 +1,6 @@
 //! What the service can be told.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct Settings {
     pub workers: Option<Arc<Workers>>,
     /// What the metrics page says of limits and of what is left.
     pub gauges: GaugeSettings,
+    /// Among how many servers each limit is divided before this one hands out quotas of it.
+    pub quota_replicas: NonZeroU32,
 }
 
 /// Where hits are added up.
@@ -58,6 +61,7 @@ impl Default for Settings {
             max_connection_age: None,
             workers: None,
             gauges: GaugeSettings::default(),
+            quota_replicas: NonZeroU32::MIN,
         }
     }
 }

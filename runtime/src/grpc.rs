@@ -2,6 +2,7 @@
 
 mod gathered;
 mod handover;
+mod services;
 
 use std::io;
 use std::path::PathBuf;
@@ -15,13 +16,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::either::Either;
-use tonic::service::Routes;
 use tonic::transport::server::Connected as _;
 use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::server::HealthReporter;
 
 use crate::{Listener, Readiness, Shutdown, Workers};
 use gathered::{Accepted, Gathered, Socket};
+
+pub use services::Services;
 
 /// How long after shutdown begins connections are still accepted, so that a
 /// client told NOT_SERVING has moved on before the socket closes.
@@ -63,18 +65,18 @@ impl std::fmt::Debug for GrpcOptions {
 /// When the server cannot be built or the listener fails.
 pub async fn serve(
     listener: Listener,
-    routes: Routes,
+    services: impl Into<Services>,
     options: GrpcOptions,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    serve_on(None, listener, vec![routes], options, readiness, shutdown).await
+    serve_on(None, listener, vec![services.into()], options, readiness, shutdown).await
 }
 
 /// Serves until shutdown begins and every call under way has ended.
 ///
-/// Each connection is answered on one of `workers`, by that worker's own `routes`, of which
-/// there are as many; without workers, on the thread this is called on, by the only `routes`.
+/// Each connection is answered on one of `workers`, by that worker's own `services`, of which
+/// there are as many; without workers, on the thread this is called on, by the only ones.
 /// Health follows `readiness` and turns to NOT_SERVING when shutdown begins.
 ///
 /// # Errors
@@ -82,22 +84,22 @@ pub async fn serve(
 pub async fn serve_on(
     workers: Option<Arc<Workers>>,
     listener: Listener,
-    routes: Vec<Routes>,
+    services: Vec<Services>,
     options: GrpcOptions,
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let (plan, mut routes) = Plan::new(routes, options)?;
+    let (plan, mut services) = Plan::new(services, options)?;
     let (sockets, left_over) = accept(listener);
     match workers {
         None => {
             let sockets = sockets.map(|accepted| accepted.map(Gathered::new));
-            let routes = routes.pop().context("nothing to serve")?;
-            let serving = answer(plan.server.clone(), routes, sockets, plan.acceptor.clone(), shutdown.clone());
+            let services = services.pop().context("nothing to serve")?;
+            let serving = answer(plan.server.clone(), services, sockets, plan.acceptor.clone(), shutdown.clone());
             plan.with_health(serving, readiness, &shutdown).await?;
         }
         Some(workers) => {
-            let serving = answer_on(&workers, sockets, routes, plan.server.clone(), plan.acceptor.clone(), &shutdown);
+            let serving = answer_on(&workers, sockets, services, plan.server.clone(), plan.acceptor.clone(), &shutdown);
             plan.with_health(serving, readiness, &shutdown).await?;
         }
     }
@@ -111,17 +113,17 @@ pub async fn serve_on(
 async fn answer_on(
     workers: &Workers,
     sockets: BoxStream<'static, io::Result<Accepted>>,
-    routes: Vec<Routes>,
+    services: Vec<Services>,
     server: Server,
     acceptor: Option<TlsAcceptor>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
     let mut desks = Vec::new();
     let mut answering = FuturesUnordered::new();
-    for (worker, routes) in routes.into_iter().enumerate() {
+    for (worker, services) in services.into_iter().enumerate() {
         let (desk, handed) = handover::desk();
         desks.push(desk);
-        let work = answer(server.clone(), routes, handed, acceptor.clone(), shutdown.clone());
+        let work = answer(server.clone(), services, handed, acceptor.clone(), shutdown.clone());
         answering.push(workers.run(worker, work));
     }
     let handing_over = async {
@@ -149,24 +151,24 @@ struct Plan {
 }
 
 impl Plan {
-    /// With `routes` completed by health and reflection.
-    fn new(routes: Vec<Routes>, options: GrpcOptions) -> anyhow::Result<(Plan, Vec<Routes>)> {
+    /// With `services` completed by health and reflection.
+    fn new(services: Vec<Services>, options: GrpcOptions) -> anyhow::Result<(Plan, Vec<Services>)> {
         let (reporter, health) = tonic_health::server::health_reporter();
         let mut names = options.health_services;
         names.push(String::new());
-        let routes = routes.into_iter().map(|routes| {
-            let routes = routes.add_service(health.clone());
+        let services = services.into_iter().map(|services| {
+            let services = services.add_service(health.clone());
             if options.descriptors.is_empty() {
-                return Ok(routes);
+                return Ok(services.prepared());
             }
             let mut builder = tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
             for descriptors in &options.descriptors {
                 builder = builder.register_encoded_file_descriptor_set(descriptors);
             }
-            Ok(routes.add_service(builder.build_v1().context("building gRPC reflection")?))
+            Ok(services.add_service(builder.build_v1().context("building gRPC reflection")?).prepared())
         });
-        let routes = routes.collect::<anyhow::Result<_>>()?;
+        let services = services.collect::<anyhow::Result<_>>()?;
         let mut server = Server::builder()
             .http2_keepalive_interval(Some(Duration::from_secs(30)))
             .http2_keepalive_timeout(Some(Duration::from_secs(10)))
@@ -177,7 +179,7 @@ impl Plan {
         if let Some((age, grace)) = options.max_connection_age {
             server = server.max_connection_age(age).max_connection_age_grace(grace);
         }
-        Ok((Plan { server, acceptor: options.acceptor, reporter, names }, routes))
+        Ok((Plan { server, acceptor: options.acceptor, reporter, names }, services))
     }
 
     /// Serves, with health that follows `readiness`.
@@ -197,17 +199,15 @@ impl Plan {
 /// Answers on these connections until shutdown begins, and then what is under way.
 async fn answer(
     server: Server,
-    routes: Routes,
+    services: Services,
     sockets: impl Stream<Item = io::Result<Socket>> + Send + 'static,
     acceptor: Option<TlsAcceptor>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let mut server = server;
-    let router = server.add_routes(routes);
     let drained = drained(&shutdown);
     match acceptor {
-        None => router.serve_with_incoming_shutdown(sockets, drained).await,
-        Some(acceptor) => router.serve_with_incoming_shutdown(secured(sockets, acceptor), drained).await,
+        None => server.serve_with_incoming_shutdown(services, sockets, drained).await,
+        Some(acceptor) => server.serve_with_incoming_shutdown(services, secured(sockets, acceptor), drained).await,
     }
     .context("serving gRPC")
 }

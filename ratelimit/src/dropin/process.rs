@@ -10,10 +10,9 @@ use arc_swap::ArcSwap;
 use axum::http::header;
 use axum::routing::get;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
-use runtime::grpc::GrpcOptions;
+use runtime::grpc::{GrpcOptions, Services};
 use runtime::telemetry::{LogFormat, Telemetry, TelemetryArgs};
 use runtime::{Addr, Admin, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
-use tonic::service::Routes;
 
 use super::domains::{Content, Domains, Outcome, Sources};
 use super::env::{Backend, EnvSettings, Place, RedisUse, Sink, Source};
@@ -99,8 +98,8 @@ async fn start(
         Shared(Arc::new(service))
     };
     let (service, more) = (service(first), more.into_iter().map(service));
-    let routes = std::iter::once(service.clone()).chain(more);
-    let routes = routes.map(|service| Routes::new(RateLimitServiceServer::new(service))).collect();
+    let services = std::iter::once(service.clone()).chain(more);
+    let services = services.map(|service| Services::hot(RateLimitServiceServer::new(service))).collect();
     tracing::warn!(grpc = %grpc.local_addr()?, http = %web.local_addr()?, debug = %pages_at.local_addr()?, "listening");
 
     let pages = Admin::new(readiness.clone(), telemetry.clone());
@@ -135,7 +134,7 @@ async fn start(
         max_connection_age: Some((settings.max_connection_age, settings.max_connection_age_grace)),
         ..GrpcOptions::default()
     };
-    let serving = runtime::grpc::serve_on(Some(workers), grpc, routes, options, readiness, shutdown.clone());
+    let serving = runtime::grpc::serve_on(Some(workers), grpc, services, options, readiness, shutdown.clone());
     tasks.spawn("grpc", serving);
     Ok(())
 }

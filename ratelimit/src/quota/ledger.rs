@@ -1,6 +1,7 @@
 //! Who was given what of which limit, and what to tell whom when somebody reports or time passes. Pure.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::rules::governing;
@@ -25,6 +26,8 @@ type Holder = (StreamId, Arc<Bucket>);
 #[derive(Debug, Default)]
 pub struct Ledger {
     last_stream: u64,
+    /// Among how many servers each limit is divided first; none, it is all ours.
+    replicas: Option<NonZeroU32>,
     /// What was given in windows that began before is not known.
     since: Option<UnixSecs>,
     pools: HashMap<CounterId, Pool>,
@@ -35,6 +38,8 @@ pub struct Ledger {
 #[derive(Debug)]
 struct Pool {
     limit: Limit,
+    /// How much of it is ours to divide, in requests in a window.
+    ours: u64,
     holders: BTreeSet<Holder>,
     /// In the window that begins then
     window: UnixSecs,
@@ -78,6 +83,11 @@ enum How {
 }
 
 impl Ledger {
+    /// One of so many, each of which divides its part of every limit, rounded down, as if it were the limit.
+    pub fn one_of(replicas: NonZeroU32) -> Ledger {
+        Ledger { replicas: Some(replicas), ..Ledger::default() }
+    }
+
     /// A stream begins.
     pub fn open(&mut self) -> StreamId {
         self.last_stream += 1;
@@ -208,9 +218,10 @@ impl Ledger {
         }
         for (counter, limit) in limits {
             let window = limit.window(now).start;
-            let new = || Pool { limit: *limit, holders: BTreeSet::new(), window, taken: 0 };
+            let ours = u64::from(limit.requests_per_unit / self.replicas.map_or(1, NonZeroU32::get));
+            let new = || Pool { limit: *limit, ours, holders: BTreeSet::new(), window, taken: 0 };
             let pool = self.pools.entry(*counter).or_insert_with(new);
-            pool.limit = *limit;
+            (pool.limit, pool.ours) = (*limit, ours);
             pool.holders.insert(holder.clone());
             if pool.is_over(now) {
                 orders.extend(self.begin_window(*counter, now));
@@ -253,7 +264,7 @@ impl Ledger {
         if report || held.given.is_none() || held.given == Some(Strategy::DenyAll) {
             for (part, counter) in parts.iter_mut().zip(&held.limits) {
                 let pool = self.pools.get_mut(counter)?;
-                let all = u64::from(pool.limit.requests_per_unit);
+                let all = pool.ours;
                 let others = pool.taken.saturating_sub(*part);
                 let new = even(all, &pool.holders, holder).min(all.saturating_sub(others)).max(used);
                 pool.taken = others + new;
@@ -286,7 +297,7 @@ impl Ledger {
 
     /// Those who were given nothing of these limits get what is free now.
     fn serve_the_waiting(&mut self, limits: &[CounterId], now: UnixSecs) -> Vec<Order> {
-        let free = |pool: &&Pool| pool.taken < pool.limit.requests_per_unit.into();
+        let free = |pool: &&Pool| pool.taken < pool.ours;
         let pools = limits.iter().filter_map(|counter| self.pools.get(counter)).filter(free);
         let waits = |other: &&Holder| self.held.get(*other).is_some_and(|held| held.given == Some(Strategy::DenyAll));
         let waiting: BTreeSet<Holder> = pools.flat_map(|pool| &pool.holders).filter(waits).cloned().collect();

@@ -1,6 +1,7 @@
 //! The gRPC edge of quotas: `envoy.service.rate_limit_quota.v3.RateLimitQuotaService`.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,16 +41,17 @@ pub struct Quotas<C> {
     shutdown: Shutdown,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Desk {
     ledger: Ledger,
     streams: HashMap<StreamId, mpsc::Sender<Answer>>,
 }
 
 impl<C: Clock + Clone> Quotas<C> {
-    /// Serves what `index` holds at any time; streams end when `shutdown` begins.
-    pub fn new(index: Arc<ArcSwap<Index>>, clock: C, shutdown: Shutdown) -> Self {
-        Self { index, desk: Arc::default(), clock, shutdown }
+    /// Serves what `index` holds at any time, as one of so many servers; streams end when `shutdown` begins.
+    pub fn new(index: Arc<ArcSwap<Index>>, replicas: NonZeroU32, clock: C, shutdown: Shutdown) -> Self {
+        let desk = Desk { ledger: Ledger::one_of(replicas), streams: HashMap::new() };
+        Self { index, desk: Arc::new(Mutex::new(desk)), clock, shutdown }
     }
 
     /// Renews, divides and abandons as time passes, until shutdown begins.

@@ -208,6 +208,33 @@ fn a_ledger_that_begins_in_the_midst_of_a_window_leaves_buckets_as_they_are_unti
 }
 
 #[test]
+fn servers_that_know_how_many_they_are_hand_out_no_more_than_the_limit_together() {
+    let index = minute(10);
+    let three = || Envoys { ledger: Ledger::one_of(3.try_into().unwrap()), ..Envoys::default() };
+    let mut servers = [three(), three(), three()];
+    for envoys in &mut servers {
+        let [one, two] = [envoys.ledger.open(), envoys.ledger.open()];
+        envoys.requests(&index, one, ANN, 1, NOW);
+        assert_eq!(envoys.left(), [3], "a third, rounded down");
+        envoys.requests(&index, two, ANN, 1, NOW);
+        envoys.report(&index, one, ANN, NOW);
+        assert_eq!(envoys.left(), [2, 1]);
+        envoys.close(one, NOW);
+        assert_eq!(envoys.left(), [1]);
+        envoys.report(&index, two, ANN, NOW);
+        assert_eq!(envoys.left(), [3]);
+    }
+    let burst = json!({"requestsPerUnit": 9, "unit": "SECOND", "algorithm": "tokenBucket", "burst": 30});
+    let mut ledger = Ledger::one_of(3.try_into().unwrap());
+    let stream = ledger.open();
+    let orders = ledger.report(&self::index(burst), stream, &"solo.io".into(), bucket(ANN), FIRST, NOW);
+    let Some(Action::Assign(Strategy::Tokens { most, tokens, every })) = orders.last().map(|order| order.action) else {
+        panic!("{orders:?}")
+    };
+    assert_eq!((most, tokens, every.as_secs()), (10, 3, 1), "of the burst a third, too");
+}
+
+#[test]
 fn an_envoy_that_has_lost_its_bucket_gets_one_with_what_is_left() {
     let index = minute(10);
     let mut ledger = Ledger::default();
