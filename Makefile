@@ -51,8 +51,8 @@ images: ## Build the images, waykeeper/<name>:dev (PROFILE=dev builds quicker on
 
 bench-ratelimit: ## The rate-limit service beside envoyproxy/ratelimit (QUICK=1: under two minutes)
 	@scripts/tools.sh redis ratelimit-peer
-	cargo build --release -p ratelimit -p waykeeper-bench
-	./target/release/bench-ratelimit
+	cargo build --profile dist -p ratelimit -p waykeeper-bench
+	./target/dist/bench-ratelimit
 
 tools: tools-envoy tools-test
 

@@ -63,7 +63,7 @@ struct Serve {
     /// Where to serve gRPC: an address, or unix:PATH.
     #[arg(long, env = "RATELIMIT_GRPC", default_value = "127.0.0.1:8081", value_name = "ADDR")]
     grpc: Addr,
-    /// Where to serve /livez, /readyz, /metrics, /logging, /rlconfig, /explain and /counters.
+    /// Where to serve /readyz, /metrics, /explain and more.
     #[arg(long, env = "RATELIMIT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
     admin: Addr,
     /// PEM files to serve TLS with, tls.crt and tls.key; may be replaced.

@@ -1,7 +1,6 @@
 //! Servers as processes of their own, and an Envoy with a configuration of the test's.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -10,11 +9,12 @@ use serde_json::Value;
 
 use crate::curl::Curl;
 use crate::parts::{Process, binary};
+use crate::ports::free_port;
 use crate::wait::eventually;
 
 /// A loopback address nobody listens on.
 pub fn free() -> String {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
+    format!("127.0.0.1:{}", free_port())
 }
 
 /// Starts `program`; what it logs is in the file `log`.

@@ -9,6 +9,7 @@ pub mod alone;
 pub mod curl;
 pub mod docker;
 pub mod parts;
+pub mod ports;
 pub mod raw;
 pub mod wait;
 pub mod walkthrough;
@@ -16,6 +17,7 @@ pub mod waykeeper;
 
 pub use curl::{Curl, Reply};
 pub use parts::{Backends, Redis};
+pub use ports::free_port;
 pub use wait::{eventually, fresh_minute};
 pub use waykeeper::{Folder, Waykeeper};
 

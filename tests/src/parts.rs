@@ -1,12 +1,13 @@
 //! Redis and the applications, as child processes that end with the test.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use crate::ports::free_port;
 use crate::wait::eventually;
 
 /// A child process that is ended when the test is.
@@ -113,7 +114,7 @@ pub struct Redis {
 impl Redis {
     /// Starts a server on a free loopback port.
     pub fn start() -> Redis {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let dir = TempDir::new().unwrap();
         Redis { process: Self::spawn(port, &dir), port, dir }.wait()
     }

@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 use crate::curl::{Curl, Reply};
 use crate::parts::binary;
+use crate::ports::free_port;
 use crate::wait::eventually;
 
 /// How long a change may take from the file to the first request under it.
@@ -122,8 +123,7 @@ impl Waykeeper {
     pub fn up(folder: &Folder, args: &[&str]) -> Waykeeper {
         let dir = TempDir::new().unwrap();
         let log = dir.path().join("log");
-        let admin =
-            format!("127.0.0.1:{}", std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port());
+        let admin = format!("127.0.0.1:{}", free_port());
         let start = Instant::now();
         let mut child = Command::new(binary("waykeeper"))
             .arg("up")

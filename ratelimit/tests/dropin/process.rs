@@ -1,6 +1,6 @@
 //! Our binary with their environment.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entr
 use proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitServiceClient;
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use tonic::transport::Channel;
+use waykeeper_tests::free_port;
 
 /// A process of ours, killed with its handle.
 pub struct Ours {
@@ -49,10 +50,6 @@ impl Ours {
     pub async fn channel(&self) -> Channel {
         Channel::from_shared(format!("http://127.0.0.1:{}", self.grpc)).unwrap().connect().await.unwrap()
     }
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 pub async fn until<T>(what: &str, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {

@@ -1,7 +1,7 @@
 //! The service with a real Envoy at the other end.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use proto::envoy::extensions::filters::network::http_connection_manager::v3 as h
 use proto::google::protobuf::{Any, Duration as PbDuration};
 use proto::{Resource, ResourceSet};
 use runtime::Shutdown;
+use waykeeper_tests::free_port;
 use xds::{AckState, Hub};
 
 use crate::grpc::serve;
@@ -202,7 +203,7 @@ async fn until(hub: &Hub, done: impl Fn(&AckState) -> bool) -> AckState {
 async fn envoy_acknowledges_takes_a_changed_route_and_keeps_its_listener_when_a_new_one_is_bad() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("xds.sock");
-    let at = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let at = ([127, 0, 0, 1], free_port()).into();
     let (hub, shutdown) = (Hub::new(), Shutdown::new());
     let _server = serve(&hub, &socket, &shutdown).await;
     hub.set(NODE, resources(at, "one", 1, true), 1);

@@ -19,7 +19,7 @@ pub struct RedisArgs {
     /// Another one for counters whose window is a second or less.
     #[arg(long, env = "REDIS_PERSECOND_URL", hide_env_values = true, value_name = "URL", requires = "redis")]
     pub redis_per_second: Option<RedisUrl>,
-    /// What all keys in Redis begin with.
+    /// What keys begin with.
     #[arg(long, env = "REDIS_PREFIX", default_value = "waykeeper:", value_name = "TEXT")]
     pub redis_prefix: String,
     /// Milliseconds a request may wait for Redis.
