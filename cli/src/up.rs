@@ -124,7 +124,7 @@ async fn start_extauth(parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
     let (snapshots, board, readiness) = (parts.snapshots.clone(), parts.board.clone(), parts.readiness.clone());
     let shutdown = tasks.shutdown().clone();
     tasks.spawn("extauth", async move {
-        extauth::serve(listener, &extauth::Settings::default(), snapshots, board, readiness, shutdown).await
+        extauth::serve(listener, None, &extauth::Settings::default(), snapshots, board, readiness, shutdown).await
     });
     Ok(())
 }

@@ -44,15 +44,19 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let admin = Listener::bind(&cli.admin).await?;
     tracing::info!(grpc = %grpc.local_addr()?, admin = %admin.local_addr()?, "listening");
 
-    let board = StatusBoard::new();
+    let (board, tls) = (StatusBoard::new(), cli.tls());
     let folder = FolderSettings { allocate_vips: false, ..FolderSettings::default() };
     let provider = Provider::folder(cli.paths, folder, board.clone(), shutdown.clone()).await?;
 
     let mut tasks = Tasks::new(shutdown.clone());
     let admin_server = Admin::new(readiness.clone(), telemetry.clone());
     tasks.spawn("admin", admin_server.serve(admin, shutdown.clone()));
+    let tls = tls.map(|at| runtime::tls::acceptor(at, &mut tasks)).transpose()?;
     let (settings, snapshots) = (cli.settings, provider.watch());
-    tasks.spawn("grpc", async move { extauth::serve(grpc, &settings, snapshots, board, readiness, shutdown).await });
+    tasks.spawn(
+        "grpc",
+        async move { extauth::serve(grpc, tls, &settings, snapshots, board, readiness, shutdown).await },
+    );
     let ended = tasks.join(DRAIN).await;
     telemetry.flush();
     ended

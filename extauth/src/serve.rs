@@ -5,6 +5,7 @@ use std::sync::Arc;
 use api::Snapshot;
 use provider::StatusBoard;
 use runtime::grpc::{GrpcOptions, serve as serve_grpc};
+use runtime::tls::TlsAcceptor;
 use runtime::{Gate, Listener, Readiness, Shutdown};
 use tokio::sync::watch;
 use tracing::{error, info};
@@ -20,12 +21,13 @@ const DESCRIPTORS: &[u8] = include_bytes!("gen/authorization.bin");
 /// Serves checks on `listener` until shutdown begins and the calls under way have ended.
 ///
 /// Follows `snapshots`, writes what it finds to `board`, and opens its gate of
-/// `readiness` once the first snapshot is in service. Until then it denies.
+/// `readiness` once the first snapshot is in service. Until then it denies. With `tls` it serves nothing else.
 ///
 /// # Errors
 /// When the gRPC server fails.
 pub async fn serve(
     listener: Listener,
+    tls: Option<TlsAcceptor>,
     settings: &Settings,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     board: StatusBoard,
@@ -37,7 +39,7 @@ pub async fn serve(
     let options = GrpcOptions {
         health_services: vec!["ext-auth".to_owned(), SERVICE.to_owned()],
         descriptors: vec![DESCRIPTORS],
-
+        acceptor: tls,
         ..GrpcOptions::default()
     };
     let compiler = Arc::new(Compiler::new(&settings.user_id_header));

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use api::gloo::auth_config::{HeaderUse, check_header_name};
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
+use runtime::tls::ServerTls;
 
 /// Where the admin port is unless told otherwise.
 const ADMIN: &str = "127.0.0.1:9091";
@@ -41,12 +42,25 @@ pub struct Cli {
     /// Where to serve health, metrics and log level
     #[arg(long, env = "EXTAUTH_ADMIN", default_value = ADMIN, value_name = "ADDR")]
     pub admin: Addr,
+    /// PEM files to serve TLS with, tls.crt and tls.key; may be replaced
+    #[arg(long, env = "EXTAUTH_GRPC_TLS", value_name = "FOLDER")]
+    pub grpc_tls: Option<PathBuf>,
+    /// Let in only clients with a certificate of these authorities, PEM
+    #[arg(long, env = "EXTAUTH_GRPC_CLIENT_CA", value_name = "FILE", requires = "grpc_tls")]
+    pub grpc_client_ca: Option<PathBuf>,
     /// Settings of the service itself
     #[command(flatten)]
     pub settings: Settings,
     /// Logs and traces
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
+}
+
+impl Cli {
+    /// TLS of the gRPC port, if it was asked for.
+    pub fn tls(&self) -> Option<ServerTls> {
+        self.grpc_tls.as_ref().map(|folder| ServerTls::in_folder(folder, self.grpc_client_ca.clone()))
+    }
 }
 
 /// What else the binary does.

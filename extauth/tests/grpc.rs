@@ -28,7 +28,7 @@ async fn start() -> Running {
     let (board, readiness, shutdown) = (StatusBoard::new(), Readiness::new(), Shutdown::new());
     let served = tokio::spawn({
         let (board, readiness, shutdown) = (board.clone(), readiness.clone(), shutdown.clone());
-        async move { extauth::serve(listener, &Settings::default(), snapshots, board, readiness, shutdown).await }
+        async move { extauth::serve(listener, None, &Settings::default(), snapshots, board, readiness, shutdown).await }
     });
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     Running { client: AuthorizationClient::new(channel), publish, board, readiness, shutdown, served }

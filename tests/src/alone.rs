@@ -59,3 +59,24 @@ pub fn envoy_with(bootstrap: &Value, listener: &str, dir: &Path) -> Process {
     });
     process
 }
+
+/// The waypoint on the manifests at `path` and the Envoy of the example's Gateway, asking these two
+/// servers; the waypoint is ready, Envoy may not listen yet. Their files are in `dir`.
+pub fn waypoint(path: &str, extauth: &str, ratelimit: &str, dir: &Path) -> [Process; 2] {
+    let (xds, admin, tls, log) = (free(), free(), dir.join("tls"), dir.join("waypoint"));
+    let tls = tls.to_str().unwrap();
+    let own = [path, "--grpc", &xds, "--admin", &admin, "--tls-dir", tls];
+    let servers = ["--extauth", extauth, "--ratelimit", ratelimit];
+    let control = start(&binary("waypoint"), &[&own[..], &servers].concat(), &log);
+    ready(&admin, &log);
+    let bootstrap = Command::new(binary("waypoint"))
+        .args(["bootstrap", "--gateway", "httpbin/gloo-waypoint", "--grpc", &xds, "--tls-dir", tls])
+        .args(["--envoy-admin", &free()])
+        .output()
+        .unwrap();
+    assert!(bootstrap.status.success(), "{}", String::from_utf8_lossy(&bootstrap.stderr));
+    let config = dir.join("envoy.json");
+    fs::write(&config, &bootstrap.stdout).unwrap();
+    let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
+    [control, start(&envoy(), &run, &dir.join("envoy"))]
+}

@@ -1,9 +1,7 @@
 //! A limit that authorization names, in dynamic metadata, through the real waypoint, Envoy and rate-limit service.
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
 use std::net::SocketAddr;
-use std::process::Command;
 use std::time::Duration;
 
 use proto::envoy::service::auth::v3 as pb;
@@ -12,8 +10,8 @@ use proto::envoy::service::auth::v3::check_response::HttpResponse;
 use proto::google::protobuf::{Struct, Value, value::Kind};
 use tempfile::TempDir;
 use tonic::{Request, Response, Status};
-use waykeeper_tests::alone::{envoy, free, ratelimit, ready, start};
-use waykeeper_tests::parts::{Application, Process, binary};
+use waykeeper_tests::alone::{free, ratelimit, waypoint};
+use waykeeper_tests::parts::Application;
 use waykeeper_tests::raw::{proxy_header, send_raw};
 use waykeeper_tests::{Backends, Folder, eventually, turn};
 
@@ -100,26 +98,6 @@ fn pass(user: &str, plan: &str) -> usize {
     (0..8).filter(|_| passes(ask(user, plan))).count()
 }
 
-/// The waypoint and its Envoy, with these services, listening.
-fn waypoint(path: &str, extauth: &str, ratelimit: &str, dir: &TempDir) -> [Process; 2] {
-    let (xds, admin, tls) = (free(), free(), dir.path().join("tls"));
-    let (log, tls) = (dir.path().join("waypoint"), tls.to_str().unwrap());
-    let servers = ["--extauth", extauth, "--ratelimit", ratelimit];
-    let own = [path, "--grpc", &xds, "--admin", &admin, "--tls-dir", tls];
-    let control = start(&binary("waypoint"), &[&own[..], &servers].concat(), &log);
-    ready(&admin, &log);
-    let bootstrap = Command::new(binary("waypoint"))
-        .args(["bootstrap", "--gateway", "httpbin/gloo-waypoint", "--grpc", &xds, "--tls-dir", tls])
-        .args(["--envoy-admin", &free()])
-        .output()
-        .unwrap();
-    assert!(bootstrap.status.success(), "{}", String::from_utf8_lossy(&bootstrap.stderr));
-    let config = dir.path().join("envoy.json");
-    fs::write(&config, &bootstrap.stdout).unwrap();
-    let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
-    [control, start(&envoy(), &run, &dir.path().join("envoy"))]
-}
-
 /// Waits until the rule that allows `own` is the one that governs.
 fn served(own: usize) {
     let mut user = 0;
@@ -145,7 +123,7 @@ fn a_limit_that_authorization_names_holds_instead_of_the_rules_and_one_that_is_n
     folder.apply("apikeys-02-routeoption-httpbin2.yaml", &options("tree"));
     let (auth, limits) = (plans(&runtime).to_string(), free());
     let _limits = ratelimit(folder.path(), &limits, &[], &dir.path().join("ratelimit"));
-    let _servers = waypoint(folder.path().to_str().unwrap(), &auth, &limits, &dir);
+    let _servers = waypoint(folder.path().to_str().unwrap(), &auth, &limits, dir.path());
 
     for (style, own) in [("tree", 2), ("set", 3)] {
         folder.apply("apikeys-02-routeoption-httpbin2.yaml", &options(style));

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -107,12 +107,18 @@ impl Envoy {
     }
 }
 
-#[test]
-fn envoy_keeps_what_it_is_given_and_two_of_them_never_pass_more_than_the_limit() {
+/// A folder with the rules, and room beside it.
+fn rules() -> (TempDir, PathBuf) {
     let dir = TempDir::new().unwrap();
     let manifests = dir.path().join("manifests");
     fs::create_dir(&manifests).unwrap();
     fs::write(manifests.join("quotas.yaml"), RULES).unwrap();
+    (dir, manifests)
+}
+
+#[test]
+fn envoy_keeps_what_it_is_given_and_two_of_them_never_pass_more_than_the_limit() {
+    let (dir, manifests) = rules();
     let (rlqs, log) = (free(), dir.path().join("ratelimit"));
     let server = ratelimit(&manifests, &rlqs, &[], &log);
     let one = Envoy::start(&rlqs, dir.path());
@@ -158,10 +164,7 @@ fn envoy_keeps_what_it_is_given_and_two_of_them_never_pass_more_than_the_limit()
 
 #[test]
 fn a_server_that_comes_back_fills_nothing_again_and_one_that_is_away_leaves_what_was_assigned() {
-    let dir = TempDir::new().unwrap();
-    let manifests = dir.path().join("manifests");
-    fs::create_dir(&manifests).unwrap();
-    fs::write(manifests.join("quotas.yaml"), RULES).unwrap();
+    let (dir, manifests) = rules();
     let (rlqs, log) = (free(), dir.path().join("ratelimit"));
     let server = ratelimit(&manifests, &rlqs, &[], &log);
     let one = Envoy::start(&rlqs, dir.path());
@@ -176,4 +179,19 @@ fn a_server_that_comes_back_fills_nothing_again_and_one_that_is_away_leaves_what
     assert_eq!(one.pass("day", "cid", 1), 1);
     assert_eq!((0..10).filter(|_| one.ask("day", "ann") == 200).count(), 2, "not one more");
     assert_eq!((0..3).filter(|_| one.ask("day", "bob") == 200).count(), 0);
+}
+
+#[test]
+fn servers_that_know_how_many_they_are_give_their_envoys_no_more_than_the_limit_together() {
+    let (dir, manifests) = rules();
+    let servers: Vec<_> = (0..2)
+        .map(|number| {
+            let (rlqs, log) = (free(), dir.path().join(format!("ratelimit-{number}")));
+            (ratelimit(&manifests, &rlqs, &["--quota-replicas", "2"], &log), rlqs)
+        })
+        .collect();
+    let envoys: Vec<Envoy> = servers.iter().map(|(_, rlqs)| Envoy::start(rlqs, dir.path())).collect();
+    for envoy in &envoys {
+        assert_eq!(envoy.pass("day", "ann", 10), 3, "half of six");
+    }
 }

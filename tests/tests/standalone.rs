@@ -2,14 +2,13 @@
 //! configured over mutual TLS: the shape of compose and of a cluster.
 #![allow(clippy::unwrap_used)]
 
-use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use waykeeper_tests::alone::{envoy, free, ready, start};
+use waykeeper_tests::alone::{free, ready, start, waypoint};
 use waykeeper_tests::parts::{Application, binary};
 use waykeeper_tests::raw::{grpc, proxy_header, send_raw};
 use waykeeper_tests::{Backends, Folder, eventually, turn};
@@ -28,33 +27,15 @@ fn the_servers_alone_do_what_they_do_together() {
     folder.apply_walkthrough("apikeys");
     let path = folder.path().to_str().unwrap();
     let log = |name: &str| dir.path().join(name);
-    let (auth, auth_admin, limit, limit_admin, xds, xds_admin) = (free(), free(), free(), free(), free(), free());
-    let tls = dir.path().join("tls");
-    let tls = tls.to_str().unwrap();
+    let (auth, auth_admin, limit, limit_admin) = (free(), free(), free(), free());
 
     let mut servers = vec![
         start(&binary("extauth"), &[path, "--grpc", &auth, "--admin", &auth_admin], &log("extauth")),
         start(&binary("ratelimit"), &[path, "--grpc", &limit, "--admin", &limit_admin], &log("ratelimit")),
-        start(
-            &binary("waypoint"),
-            &[path, "--grpc", &xds, "--admin", &xds_admin, "--tls-dir", tls, "--extauth", &auth, "--ratelimit", &limit],
-            &log("waypoint"),
-        ),
     ];
     ready(&auth_admin, &log("extauth"));
     ready(&limit_admin, &log("ratelimit"));
-    ready(&xds_admin, &log("waypoint"));
-
-    let bootstrap = Command::new(binary("waypoint"))
-        .args(["bootstrap", "--gateway", "httpbin/gloo-waypoint", "--grpc", &xds, "--tls-dir", tls])
-        .args(["--envoy-admin", &free()])
-        .output()
-        .unwrap();
-    assert!(bootstrap.status.success(), "{}", String::from_utf8_lossy(&bootstrap.stderr));
-    let config = log("envoy.json");
-    fs::write(&config, &bootstrap.stdout).unwrap();
-    let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
-    servers.push(start(&envoy(), &run, &log("envoy")));
+    servers.extend(waypoint(path, &auth, &limit, dir.path()));
 
     eventually("401 through the whole chain", Duration::from_secs(10), || {
         let answer = std::net::TcpStream::connect("127.0.0.1:15088").map(|_| ask("")).unwrap_or_default();

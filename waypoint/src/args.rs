@@ -1,6 +1,5 @@
 //! The command line of `waypoint`.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +9,7 @@ use waypoint::Listen;
 use waypoint::asking::AskingArgs;
 use waypoint::classes::ClassArgs;
 use waypoint::listen::TlsFiles;
+use waypoint::target::{host_and_port, target};
 use waypoint::tls::TlsDir;
 use waypoint_translate::GrpcTarget;
 
@@ -31,7 +31,7 @@ pub enum Command {
         #[arg(required = true)]
         paths: Vec<PathBuf>,
         #[command(flatten)]
-        translate: Translate,
+        translate: Box<Translate>,
     },
     /// Print the bootstrap with which to start a Gateway's Envoy
     Bootstrap(Box<BootstrapArgs>),
@@ -111,10 +111,11 @@ pub struct Translate {
     /// Which Gateways are waypoints of ours.
     #[command(flatten)]
     pub classes: ClassArgs,
-    /// The authorization service; without it, routes that need it are refused
+    /// The authorization service, as HOST:PORT, unix:PATH or tls://HOST:PORT?ca=FILE&cert=FILE&key=FILE;
+    /// without it, routes that need it are refused
     #[arg(long, env = "WAYPOINT_EXTAUTH", value_name = "ADDR", value_parser = target)]
     pub extauth: Option<GrpcTarget>,
-    /// The rate-limit service
+    /// The rate-limit service, in the same forms
     #[arg(long, env = "WAYPOINT_RATELIMIT", value_name = "ADDR", value_parser = target)]
     pub ratelimit: Option<GrpcTarget>,
     /// Where the Envoys' PROXY listeners bind. Whoever reaches one may claim any identity
@@ -185,25 +186,6 @@ fn gateway(text: &str) -> Result<api::Name, String> {
     }
 }
 
-/// Envoy resolves the name, so a host may be one.
-fn target(text: &str) -> Result<GrpcTarget, String> {
-    if let Some(path) = text.strip_prefix("unix:") {
-        return Ok(GrpcTarget::Unix(path.to_owned()));
-    }
-    if let Ok(addr) = text.parse::<SocketAddr>() {
-        return Ok(GrpcTarget::Tcp { host: addr.ip().to_string(), port: addr.port() });
-    }
-    let (host, port) = host_and_port(text).map_err(|why| format!("{why} or unix:PATH"))?;
-    Ok(GrpcTarget::Tcp { host, port })
-}
-
-fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let wrong = || format!("{text:?} is not an address; write host:port");
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    let port = port.parse().map_err(|_| wrong())?;
-    if host.is_empty() { Err(wrong()) } else { Ok((host.to_owned(), port)) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,8 +195,5 @@ mod tests {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
         assert!(gateway("shop/gateway").is_ok() && gateway("gateway").is_err());
-        let extauth = target("extauth.gloo-system:8083");
-        assert_eq!(extauth, Ok(GrpcTarget::Tcp { host: "extauth.gloo-system".to_owned(), port: 8083 }));
-        assert!(target("extauth").is_err() && target(":80").is_err());
     }
 }

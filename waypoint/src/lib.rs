@@ -11,6 +11,7 @@ pub mod envoy;
 pub mod listen;
 pub mod page;
 pub mod programmed;
+pub mod target;
 pub mod tls;
 
 pub use control::{ControlPlane, Handle, Settings};

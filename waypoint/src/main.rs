@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 use provider::{FolderSettings, Provider, StatusBoard};
 use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks, telemetry};
 use waypoint::ControlPlane;
-use waypoint_translate::{AdsServer, BootstrapSettings};
+use waypoint_translate::{AdsServer, BootstrapSettings, UpstreamTls};
 
 use crate::args::{BootstrapArgs, Cli, Command, Serve, Translate};
 
@@ -124,14 +124,12 @@ fn bootstrap(settings: &BootstrapArgs) -> anyhow::Result<ExitCode> {
             // A name is checked against the certificate as it is; for an address there is a name to go by.
             let named = settings.xds.is_some() && host.parse::<std::net::IpAddr>().is_err();
             let other = listen.tls_host.first().cloned().unwrap_or_else(|| "localhost".to_owned());
-            AdsServer::Tls {
+            let tls = UpstreamTls {
                 server_name: if named { host.clone() } else { other },
-                host,
-                port,
-                certificate: files.cert.display().to_string(),
-                key: files.key.display().to_string(),
                 ca: files.ca.display().to_string(),
-            }
+                client: Some((files.cert.display().to_string(), files.key.display().to_string())),
+            };
+            AdsServer::Tls { host, port, tls }
         }
         (Addr::Tcp(_), None) => {
             bail!("give --tls-dir DIR, the folder with this Gateway's certificate, or --grpc unix:PATH")

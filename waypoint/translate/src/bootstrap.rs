@@ -4,6 +4,9 @@ use serde_json::{Value, json};
 
 use api::Name;
 
+use crate::UpstreamTls;
+use crate::emit::tls;
+
 /// What [`bootstrap`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BootstrapSettings {
@@ -33,14 +36,8 @@ pub enum AdsServer {
         host: String,
         /// Port.
         port: u16,
-        /// The name its certificate must carry.
-        server_name: String,
-        /// Certificate of this Envoy, PEM.
-        certificate: String,
-        /// Its key, PEM.
-        key: String,
-        /// What signs the control plane's certificate, PEM.
-        ca: String,
+        /// Whom to trust there, and who Envoy is.
+        tls: UpstreamTls,
     },
 }
 
@@ -113,22 +110,8 @@ fn xds_cluster(ads: &AdsServer) -> Value {
             "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
         }},
     });
-    if let AdsServer::Tls { server_name, certificate, key, ca, .. } = ads {
-        cluster["transport_socket"] = json!({
-            "name": "envoy.transport_sockets.tls",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-                "sni": server_name,
-                "common_tls_context": {
-                    "alpn_protocols": ["h2"],
-                    "tls_certificates": [{"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}],
-                    "validation_context": {
-                        "trusted_ca": {"filename": ca},
-                        "match_typed_subject_alt_names": [{"san_type": "DNS", "matcher": {"exact": server_name}}],
-                    },
-                },
-            },
-        });
+    if let AdsServer::Tls { tls, .. } = ads {
+        cluster["transport_socket"] = tls::upstream(tls);
     }
     cluster
 }

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod listener;
 pub mod names;
 pub mod routes;
+pub mod tls;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -18,7 +18,7 @@ use api::{Name, ObjectRef, Snapshot};
 use proto::{ResourceSet, ResourceType};
 
 pub use bootstrap::{Admin, AdsServer, BootstrapSettings, bootstrap};
-pub use settings::{Bind, GrpcTarget, LimitSettings, Settings};
+pub use settings::{Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
 
 /// Everything that follows from one snapshot.
 #[derive(Debug, Clone, Default)]

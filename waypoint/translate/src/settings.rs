@@ -85,4 +85,24 @@ pub enum GrpcTarget {
         /// Port.
         port: u16,
     },
+    /// The same over TLS.
+    Tls {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// Whom to trust there, and who Envoy is.
+        tls: UpstreamTls,
+    },
+}
+
+/// TLS towards a server of ours. Files are PEM, and where Envoy sees them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// The name or address its certificate must be for.
+    pub server_name: String,
+    /// Who signs its certificate.
+    pub ca: String,
+    /// Envoy's own certificate and key, if it is to show one.
+    pub client: Option<(String, String)>,
 }

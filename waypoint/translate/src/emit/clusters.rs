@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::{ads, packed};
+use super::{ads, packed, tls};
 use crate::GrpcTarget;
 use crate::ir::{Cluster, Endpoints};
 
@@ -41,7 +41,7 @@ pub fn service(name: &str, target: &GrpcTarget) -> Value {
             fields["type"] = json!("STATIC");
             json!({"pipe": {"path": path}})
         }
-        GrpcTarget::Tcp { host, port } => {
+        GrpcTarget::Tcp { host, port } | GrpcTarget::Tls { host, port, .. } => {
             fields["type"] = json!("STRICT_DNS");
             // Many names have addresses of both families while their server listens on IPv4 only.
             fields["dns_lookup_family"] = json!("V4_PREFERRED");
@@ -49,6 +49,9 @@ pub fn service(name: &str, target: &GrpcTarget) -> Value {
         }
     };
     fields["load_assignment"] = assignment(name, vec![address]);
+    if let GrpcTarget::Tls { tls, .. } = target {
+        fields["transport_socket"] = tls::upstream(tls);
+    }
     fields
 }
 

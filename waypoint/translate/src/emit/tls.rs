@@ -1,0 +1,63 @@
+//! TLS towards the servers that serve Envoy itself.
+
+use std::net::IpAddr;
+
+use serde_json::{Value, json};
+
+use super::packed;
+use crate::UpstreamTls;
+
+/// A transport socket for gRPC that trusts nobody but whom `tls` says.
+pub fn upstream(tls: &UpstreamTls) -> Value {
+    let is_address = tls.server_name.parse::<IpAddr>().is_ok();
+    let kind = if is_address { "IP_ADDRESS" } else { "DNS" };
+    let mut common = json!({
+        "alpn_protocols": ["h2"],
+        "validation_context": {
+            "trusted_ca": {"filename": tls.ca},
+            "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": tls.server_name}}],
+        },
+    });
+    if let Some((certificate, key)) = &tls.client {
+        common["tls_certificates"] =
+            json!([{"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}]);
+    }
+    let mut context = json!({"common_tls_context": common});
+    if !is_address {
+        // The extension is for names only.
+        context["sni"] = json!(tls.server_name);
+    }
+    let context = packed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", context);
+    json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(server_name: &str, client: Option<(String, String)>) -> Value {
+        let tls = UpstreamTls { server_name: server_name.to_owned(), ca: "/ca.crt".to_owned(), client };
+        upstream(&tls)["typed_config"].clone()
+    }
+
+    #[test]
+    fn a_name_is_asked_for_and_an_address_only_checked() {
+        let names = |context: &Value| {
+            context["common_tls_context"]["validation_context"]["match_typed_subject_alt_names"].clone()
+        };
+        let (named, numbered) = (of("extauth.test", None), of("::1", None));
+        assert_eq!(named["sni"], "extauth.test");
+        assert_eq!(names(&named), json!([{"san_type": "DNS", "matcher": {"exact": "extauth.test"}}]));
+        assert_eq!(numbered.get("sni"), None);
+        assert_eq!(names(&numbered), json!([{"san_type": "IP_ADDRESS", "matcher": {"exact": "::1"}}]));
+    }
+
+    #[test]
+    fn envoy_shows_a_certificate_if_it_has_one() {
+        let certificates = |context: &Value| context["common_tls_context"].get("tls_certificates").cloned();
+        assert_eq!(certificates(&of("a", None)), None);
+        let shown = certificates(&of("a", Some(("/tls.crt".to_owned(), "/tls.key".to_owned()))));
+        let files = json!([{"certificate_chain": {"filename": "/tls.crt"}, "private_key": {"filename": "/tls.key"}}]);
+        assert_eq!(shown, Some(files));
+    }
+}
