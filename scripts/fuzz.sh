@@ -15,8 +15,9 @@ cargo build --quiet --manifest-path fuzz/Cargo.toml --bins
 for target in "${targets[@]}"; do
   corpus=$CARGO_TARGET_DIR/corpus/$target
   mkdir -p "$corpus" "$CARGO_TARGET_DIR/artifacts"
-  # Manifests grow from the test data; the rest from nothing.
+  # Manifests grow from the test data, what has a folder in fuzz/seeds from that; the rest from nothing.
   seeds=()
+  [ ! -d "fuzz/seeds/$target" ] || seeds=("fuzz/seeds/$target")
   case $target in manifest | admit | translate) seeds=(examples extauth/testdata ratelimit/testdata waypoint/translate/testdata) ;; esac
   echo "fuzz: $target, $seconds s"
   log=$CARGO_TARGET_DIR/artifacts/$target.log
