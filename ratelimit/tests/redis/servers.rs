@@ -1,9 +1,8 @@
 //! Redis processes of our own, each ended with its test, and what all tests do with them.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use ratelimit::store::redis::{RedisSettings, RedisUrl};
 use ratelimit::store::{CountPolicy, CounterStore as _, Hit, Redis, StoreError};
 use ratelimit::window::{Limit, Moment};
 use runtime::Shutdown;
+pub use waykeeper_tests::free_port;
 
 pub const NOW: Moment = Moment(1_000_000_020_000);
 
@@ -73,21 +73,6 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// A port that is free, as is the one 10,000 above it, which a Cluster's node uses;
-/// both below those that the system hands out by itself.
-pub fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let first = 11_000 + (std::process::id() % 80) as u16 * 100;
-    for _ in 0..9000 {
-        let port = 11_000 + (first - 11_000 + NEXT.fetch_add(1, Ordering::Relaxed)) % 9000;
-        let free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-        if free(port) && free(port + 10_000) {
-            return port;
-        }
-    }
-    panic!("no free port");
 }
 
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
