@@ -4,6 +4,7 @@
 //! does nothing as the ceiling. Everything on loopback, bounded in time, and ended.
 
 mod contestant;
+mod cores;
 mod endurance;
 mod histogram;
 mod load;
@@ -25,7 +26,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use contestant::{Contestant, Programs, RedisServer};
+use contestant::{Programs, RedisServer};
+use cores::Cores;
 use load::{Load, Stop};
 use measure::Lab;
 use message::Dialect;
@@ -65,6 +67,9 @@ struct Run {
     /// Whose rules ours reads when it counts in Redis.
     #[arg(long, env = "BENCH_RULES", value_enum, default_value_t = RulesOf::Gloo)]
     rules: RulesOf,
+    /// Whether Redis has a core to itself, as on another machine, or shares all with the servers.
+    #[arg(long, env = "BENCH_CORES", value_enum, default_value_t = Cores::Apart)]
+    cores: Cores,
     /// Seconds of load in a cell; each is measured twice.
     #[arg(long, env = "BENCH_SECONDS", value_parser = clap::value_parser!(u64).range(1..=60), value_name = "N")]
     seconds: Option<u64>,
@@ -77,11 +82,11 @@ struct Run {
     /// Seconds of random keys; 0 for none, fewer than 25 tell nothing.
     #[arg(long, env = "SOAK_SECONDS", default_value_t = 26, value_parser = clap::value_parser!(u64).range(0..=7200), value_name = "N")]
     soak_seconds: u64,
-    /// Connections.
-    #[arg(long, default_value_t = 4, value_name = "N")]
+    /// Connections: an Envoy has one for each of its threads.
+    #[arg(long, default_value_t = 8, value_name = "N")]
     connections: usize,
     /// Calls under way on each connection.
-    #[arg(long, default_value_t = 32, value_name = "N")]
+    #[arg(long, default_value_t = 16, value_name = "N")]
     streams: usize,
 }
 
@@ -140,6 +145,8 @@ fn compare(run: &Run) -> anyhow::Result<()> {
     }
     let work = tempfile::tempdir()?;
     let seconds = run.seconds.unwrap_or(if run.quick { 1 } else { 3 });
+    let start = || RedisServer::start(work.path()).context("is Redis installed? run scripts/tools.sh redis");
+    let (redis, arranged) = cores::arrange(run.cores, start)?;
     let setting = |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
     let lab = Lab {
         programs: Programs {
@@ -152,7 +159,7 @@ fn compare(run: &Run) -> anyhow::Result<()> {
             },
             peer_env: run.peer_env.iter().filter_map(setting).collect(),
         },
-        redis: RedisServer::start(work.path()).context("is Redis installed? run scripts/tools.sh redis")?,
+        redis,
         load: Load {
             connections: run.connections.max(1),
             streams: run.streams.max(1),
@@ -161,7 +168,7 @@ fn compare(run: &Run) -> anyhow::Result<()> {
     };
     say(&machine());
     say(&format!(
-        "{} connections x {} calls under way, {seconds} s a cell, the better of two; everything on this machine\n",
+        "{} connections x {} calls under way, {seconds} s a cell, the better of two; everything on this machine, {arranged}\n",
         run.connections, run.streams
     ));
     say(&report::head());
@@ -171,8 +178,7 @@ fn compare(run: &Run) -> anyhow::Result<()> {
             continue;
         }
         let files = rules::write(&work.path().join(mix.rules.to_string()), mix.rules)?;
-        let cell = |who| lab.better_of_two(who, &mix, &files, work.path());
-        let row = Row { mix, cells: Contestant::ALL.into_iter().map(cell).collect::<anyhow::Result<_>>()? };
+        let row = Row { mix, cells: lab.better_of_two(&mix, &files, work.path())? };
         say(row.lines().trim_end());
         rows.push(row);
     }

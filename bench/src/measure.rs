@@ -46,15 +46,20 @@ pub struct Lab {
 }
 
 impl Lab {
-    /// Measures `who` twice and keeps the better: others may be using the machine.
+    /// Measures all contestants, then all once more, and keeps the better of each: others may be using the
+    /// machine, and what slows it for a while must not meet one contestant alone.
     ///
     /// # Errors
-    /// When it cannot be measured or answers wrongly.
-    pub fn better_of_two(&self, who: Contestant, mix: &Mix, files: &Files, work: &Path) -> anyhow::Result<Cell> {
-        let once = || self.measure(who, mix, files, work).with_context(|| format!("{} under {mix}", who.name()));
-        let (one, two) = (once()?, once()?);
+    /// When one cannot be measured.
+    pub fn better_of_two(&self, mix: &Mix, files: &Files, work: &Path) -> anyhow::Result<Vec<Cell>> {
+        let once = |who: Contestant| {
+            self.measure(who, mix, files, work).with_context(|| format!("{} under {mix}", who.name()))
+        };
+        let round = || Contestant::ALL.into_iter().map(once).collect::<anyhow::Result<Vec<Cell>>>();
+        let (first, second) = (round()?, round()?);
         let worth = |cell: &Cell| (cell.wrong.is_none(), cell.answers.rate());
-        Ok(if worth(&one) >= worth(&two) { one } else { two })
+        let better = |(one, two)| if worth(&one) >= worth(&two) { one } else { two };
+        Ok(first.into_iter().zip(second).map(better).collect())
     }
 
     fn measure(&self, who: Contestant, mix: &Mix, files: &Files, work: &Path) -> anyhow::Result<Cell> {

@@ -5,6 +5,7 @@
 //! the rest is a set, otherwise it is a path in the tree.
 
 use std::ops::Deref;
+use std::ptr;
 
 use api::gloo::rate_limit_config::{SET_DESCRIPTOR_MARKER, SimpleDescriptor};
 use smallvec::SmallVec;
@@ -105,6 +106,7 @@ impl Plan<'_> {
 
 /// A tree rule that matched, before weights are compared.
 struct Matched<'i> {
+    /// That of the index: the same config is in the same place.
     config: &'i str,
     counted: Counted<'i>,
 }
@@ -112,8 +114,9 @@ struct Matched<'i> {
 /// Plans `request` at `now`.
 pub fn plan<'i>(index: &'i Index, request: &Request<'_>, now: UnixSecs) -> Plan<'i> {
     let domain = index.domain(request.domain);
-    let mut plan = Plan { domain, counted: SmallVec::new(), outcomes: SmallVec::new(), broken: SmallVec::new() };
-    let mut matched: SmallVec<[Matched<'i>; 4]> = SmallVec::new();
+    let (counted, outcomes) = (SmallVec::new(), SmallVec::with_capacity(request.descriptors.len()));
+    let mut plan = Plan { domain, counted, outcomes, broken: SmallVec::new() };
+    let mut matched: SmallVec<[Matched<'i>; 4]> = SmallVec::with_capacity(request.descriptors.len());
     for (number, descriptor) in request.descriptors.iter().enumerate() {
         let outcome = match domain.and(addressed(index, descriptor.entries)) {
             None => Outcome::Miss,
@@ -259,10 +262,12 @@ fn keep_heaviest<'i>(matched: SmallVec<[Matched<'i>; 4]>, scope: WeightScope, pl
     let heaviest: SmallVec<[u32; 4]> = matched
         .iter()
         .map(|one| {
-            let rivals = matched.iter().filter(|other| scope == WeightScope::Request || other.config == one.config);
+            let rivals =
+                matched.iter().filter(|other| scope == WeightScope::Request || ptr::eq(other.config, one.config));
             rivals.map(|other| other.counted.rule.weight).max().unwrap_or(0)
         })
         .collect();
+    plan.counted.reserve(matched.len());
     for (one, heaviest) in matched.into_iter().zip(heaviest) {
         if one.counted.rule.weight == heaviest || one.counted.rule.always_apply {
             plan.counted.push(one.counted);

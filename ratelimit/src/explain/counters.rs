@@ -21,6 +21,8 @@ use crate::window::{Limit, Moment, UnixSecs};
 pub const MOST_LISTED: usize = 1_000;
 /// Counters whose standing is asked for at a time.
 const MOST_LOOKED: usize = 10_000;
+/// How often a reset looks for more.
+const MOST_ROUNDS: usize = 200;
 /// Hits sent to the store at once.
 const AT_ONCE: usize = 256;
 
@@ -130,9 +132,18 @@ pub async fn list(
 /// # Errors
 /// When the store does not answer; some may be reset then.
 pub async fn reset(store: &Store, book: &Book, index: &Index, prefix: &str, now: Moment) -> Result<usize, StoreError> {
-    let InUse { known, found } = in_use(store, book, index, prefix, now).await?;
-    let hits: Vec<Hit<'_>> = known.iter().map(|one| one.look(now.secs())).collect();
-    Ok(store.forget(&hits).await? + store.forget_found(&found).await?)
+    let mut forgotten = 0;
+    // The store shows so many at a time; others may hit new ones meanwhile.
+    for _ in 0..MOST_ROUNDS {
+        let InUse { known, found } = in_use(store, book, index, prefix, now).await?;
+        let hits: Vec<Hit<'_>> = known.iter().map(|one| one.look(now.secs())).collect();
+        let now_forgotten = store.forget(&hits).await? + store.forget_found(&found).await?;
+        forgotten += now_forgotten;
+        if found.len() <= MOST_LISTED || now_forgotten == 0 {
+            break;
+        }
+    }
+    Ok(forgotten)
 }
 
 /// Where the counters noted in `book` stand, and those of rules that count no value, if they are in use.
@@ -190,7 +201,9 @@ async fn in_use(store: &Store, book: &Book, index: &Index, prefix: &str, now: Mo
         let named = known.get(&found.counter);
         named.is_none_or(|one| found.start.is_some_and(|start| start != one.limit.window(now.secs()).start))
     });
-    found.sort_by(|one, other| one.key.cmp(&other.key));
+    // Redis may show one twice while it moves them.
+    found.sort_by(|one, other| (&one.key, one.counter).cmp(&(&other.key, other.counter)));
+    found.dedup_by(|one, other| (&one.key, one.counter) == (&other.key, other.counter));
     let mut known: Vec<Known> = known.into_values().filter(|one| one.used > 0).collect();
     known.sort_by(|one, other| (&one.name, one.counter).cmp(&(&other.name, other.counter)));
     Ok(InUse { known, found })

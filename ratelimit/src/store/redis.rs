@@ -13,6 +13,7 @@ mod batch;
 mod cluster;
 mod driver;
 mod gate;
+mod naming;
 mod node;
 mod parts;
 mod scan;
@@ -32,11 +33,12 @@ use super::{CountPolicy, CounterStore, Counts, Found, Hit, OnStoreFailure, Store
 use crate::algorithm::Algorithm;
 use crate::config::rule::CounterId;
 use crate::request::Change;
-use crate::window::{Limit, Moment};
+use crate::window::{Limit, Moment, Window};
 
 use cluster::{Map, Router};
 use driver::Task;
 use gate::Gate;
+use naming::Naming;
 use node::{Node, Source};
 use scan::{Masters, Scanner};
 use url::Topology;
@@ -51,9 +53,6 @@ pub use url::RedisUrl;
 const GRACE: Duration = Duration::from_secs(10);
 /// And by up to so much more unless told otherwise, so that not all of them end in the same instant.
 const SPREAD: Duration = Duration::from_secs(10);
-
-/// Bytes of a key beside prefix and config: braces, colons, a counter's id and the start of a window.
-const MOST_KEY: usize = 2 + 1 + 22 + 1 + 20;
 
 /// How Redis is used.
 #[derive(Debug, Clone)]
@@ -112,10 +111,8 @@ pub struct Redis {
 #[derive(Debug, Clone)]
 struct Pool {
     route: Route,
-    prefix: Arc<str>,
+    naming: Naming,
     budget: Duration,
-    together: Together,
-    spread: Duration,
     scanner: Scanner,
 }
 
@@ -161,10 +158,13 @@ enum Way {
     Asking,
 }
 
-/// One change to one key.
+/// One change to one counter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Op {
+    /// Of a fixed window its page, otherwise the counter's own.
     key: String,
+    counter: CounterId,
+    window: Window,
     change: Change,
     /// How long the key lives from its creation.
     ttl: Duration,
@@ -217,7 +217,9 @@ impl Redis {
         let mut known = 0;
         for hit in hits {
             let (_, pool) = self.pool(hit);
-            known += pool.scanner.forget(&[pool.key(hit)]).await?;
+            let key = pool.naming.key(hit);
+            let in_page = hit.limit.algorithm() == Algorithm::FixedWindow;
+            known += pool.scanner.forget(&[(&key, in_page.then_some(hit.counter))]).await?;
         }
         Ok(known)
     }
@@ -227,7 +229,7 @@ impl Redis {
     /// # Errors
     /// When Redis does not answer; some may be forgotten then.
     pub async fn forget_found(&self, found: &[Found]) -> Result<usize, StoreError> {
-        let keys: Vec<String> = found.iter().map(|one| one.key.clone()).collect();
+        let keys: Vec<_> = found.iter().map(|one| (&*one.key, one.start.map(|_| one.counter))).collect();
         let mut known = 0;
         for pool in self.pools() {
             known += pool.scanner.forget(&keys).await?;
@@ -275,10 +277,10 @@ impl Pool {
                 (Route::Cluster(map.clone()), Task::Cluster(Box::new(router)), Masters::Cluster(map))
             }
         };
-        let spread = settings.spread;
-        let scanner = Scanner { access: access.clone(), masters, spread };
         let prefix = settings.prefix.as_str().into();
-        Ok((Pool { route, prefix, budget, together: settings.together, spread, scanner }, task))
+        let naming = Naming { prefix, together: settings.together, spread: settings.spread };
+        let scanner = Scanner { access: access.clone(), masters, naming: naming.clone() };
+        Ok((Pool { route, naming, budget, scanner }, task))
     }
 
     fn is_up(&self) -> bool {
@@ -289,28 +291,7 @@ impl Pool {
     }
 
     async fn found(&self, config: &str, most: usize) -> Result<Vec<Found>, StoreError> {
-        let begins = match self.together {
-            Together::Counter => self.prefix.to_string(),
-            Together::Config => format!("{}{{", self.prefix),
-        };
-        self.scanner.scan(&self.prefix, &begins, config, most).await
-    }
-
-    fn key(&self, hit: &Hit<'_>) -> String {
-        // The config is there for people; the counter's id alone tells them apart.
-        let mut key = String::with_capacity(self.prefix.len() + hit.config.len() + MOST_KEY);
-        key.push_str(&self.prefix);
-        match self.together {
-            Together::Counter => key.push_str(hit.config),
-            Together::Config => key.extend(["{", hit.config, "}"]),
-        }
-        key.push(':');
-        hit.counter.write(&mut key);
-        if hit.limit.algorithm() == Algorithm::FixedWindow {
-            key.push(':');
-            key.push_str(itoa::Buffer::new().format(hit.window.start.0));
-        }
-        key
+        self.scanner.scan(config, most).await
     }
 
     fn op(&self, hit: &Hit<'_>, now: Moment) -> Op {
@@ -320,9 +301,11 @@ impl Pool {
             Algorithm::TokenBucket { burst } => hit.limit.refill(burst.get().into()),
         };
         Op {
-            key: self.key(hit),
+            key: self.naming.key(hit),
+            counter: hit.counter,
+            window: hit.window,
             change: hit.change,
-            ttl: matters + GRACE + spread(hit.counter, self.spread),
+            ttl: matters + self.naming.beyond(hit),
             limit: hit.limit,
             policy: hit.policy,
             shadow: hit.shadow,
@@ -389,12 +372,6 @@ struct Part<'r> {
     places: SmallVec<[usize; 4]>,
 }
 
-/// By how much a counter outlives its window, beside [`GRACE`].
-fn spread(counter: CounterId, most: Duration) -> Duration {
-    let millis = u64::try_from(most.as_millis()).unwrap_or(u64::MAX).max(1);
-    Duration::from_millis(counter.0 as u64 % millis)
-}
-
 impl CounterStore for Redis {
     /// One atomic step for each slot of a Cluster and each pool. When a part
     /// fails the request fails; what other parts counted stays counted.
@@ -410,8 +387,9 @@ impl CounterStore for Redis {
                     part.places.push(n);
                 }
                 None => {
-                    let places = SmallVec::from_slice(&[n]);
-                    parts.push(Part { pool, is_per_second, slot, ops: vec![op], places });
+                    let mut ops = Vec::with_capacity(hits.len() - n);
+                    ops.push(op);
+                    parts.push(Part { pool, is_per_second, slot, ops, places: SmallVec::from_slice(&[n]) });
                 }
             }
         }

@@ -43,7 +43,7 @@ async fn a_redis_that_answers_pings_but_counts_nothing_gets_one_request_at_a_tim
     assert!(tried <= 9, "{tried} requests waited in a second");
     server.cli(&["CLIENT", "UNPAUSE"]);
     until("all requests again", async || wave().await.iter().all(Result::is_ok)).await;
-    server.keys_that_end();
+    server.counters_that_end();
     shutdown.begin();
 }
 

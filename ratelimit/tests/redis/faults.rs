@@ -90,7 +90,7 @@ async fn in_a_storm_of_changes_no_request_fails_and_no_counter_begins_anew() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::plain(dir.path()).await;
     storm(folder.path(), &["--redis", &format!("redis://127.0.0.1:{}", server.port)]).await;
-    assert!(!server.keys_that_end().is_empty());
+    assert!(!server.counters_that_end().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +116,7 @@ async fn a_server_that_is_killed_under_load_and_comes_back_admits_no_more_than_t
     // What failed may have been counted; what passed was.
     assert!(passed <= LIMIT && passed + failed >= LIMIT, "{passed} passed, {failed} failed");
     assert!(failed > 0);
-    assert_eq!(server.keys_that_end().len(), 1);
+    assert_eq!(server.counters_that_end().len(), 1);
     ours.kill();
 }
 
@@ -138,7 +138,7 @@ async fn a_redis_without_memory_refuses_to_count_and_nothing_passes_uncounted() 
         let refused = client.should_rate_limit(request("limits", user)).await.unwrap_err();
         assert_eq!(refused.code(), tonic::Code::Unavailable, "{refused:?}");
     }
-    assert_eq!(server.keys_that_end().len(), 1);
+    assert_eq!(server.counters_that_end().len(), 1);
     assert_eq!(server.cli(&["CONFIG", "SET", "maxmemory", "0"]), "OK");
     until("counted again", async || client.should_rate_limit(request("limits", "cid")).await.is_ok()).await;
 
@@ -156,5 +156,5 @@ async fn a_redis_without_memory_refuses_to_count_and_nothing_passes_uncounted() 
     let (passed, _, failed) = load.end().await;
     assert_eq!(passed, LIMIT, "{failed} failed");
     assert!(failed > 0);
-    assert_eq!(server.keys_that_end().len(), 3);
+    assert_eq!(server.counters_that_end().len(), 3);
 }

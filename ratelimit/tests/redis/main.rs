@@ -5,6 +5,7 @@
 mod cluster;
 mod failures;
 mod faults;
+mod pages;
 mod process;
 mod secured;
 mod sentinel;

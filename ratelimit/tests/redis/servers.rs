@@ -57,14 +57,9 @@ impl Server {
         assert!(sent.unwrap().success());
     }
 
-    /// The keys, each of which must end.
-    pub fn keys_that_end(&self) -> Vec<String> {
-        let keys: Vec<String> = self.cli(&["--scan"]).lines().map(str::to_owned).collect();
-        for key in &keys {
-            let left: i64 = self.cli(&["PTTL", key]).parse().unwrap();
-            assert!(left > 0 || left == -2, "{key}: {left}");
-        }
-        keys
+    /// The counters, each of which must end.
+    pub fn counters_that_end(&self) -> Vec<String> {
+        counters_that_end(|args| self.cli(args))
     }
 }
 
@@ -73,6 +68,34 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The counters of a server that is asked so: the key of each, and its field where that is a page.
+/// All must end.
+pub fn counters_that_end(ask: impl Fn(&[&str]) -> String) -> Vec<String> {
+    const ALL: &str = "
+        local all = {}
+        for _, key in ipairs(redis.call('KEYS', '*')) do
+          local left = redis.call('PTTL', key)
+          if left < 0 and left ~= -2 then return redis.error_reply('without an end: ' .. key) end
+          if string.match(key, ':[%w_-]:%d+:%d+$') then
+            for _, field in ipairs(redis.call('HKEYS', key)) do
+              if #field == 22 then all[#all + 1] = key .. ' ' .. field end
+            end
+          else
+            all[#all + 1] = key
+          end
+        end
+        return all";
+    let told = ask(&["EVAL", ALL, "0"]);
+    assert!(!told.contains("without an end") && !told.starts_with("ERR"), "{told}");
+    told.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect()
+}
+
+/// Whether one of `counters` is that of [`hit`]s on `counter`.
+pub fn has(counters: &[String], counter: u128) -> bool {
+    let digest = hit(counter, Change::Add(1)).counter.to_string();
+    counters.iter().any(|one| one.ends_with(&digest))
 }
 
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -107,8 +130,9 @@ pub fn hit(counter: u128, change: Change) -> Hit<'static> {
 
 pub fn hit_in(unit: Unit, counter: u128, change: Change) -> Hit<'static> {
     let limit = Limit::new(1, unit).unwrap();
-    // Spread over the digest's upper half too, as real ones are.
-    let (counter, window) = (CounterId(counter << 64 | counter), limit.window(NOW.secs()));
+    // Spread over all bits, as real digests are, and so over pages and slots.
+    let spread = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
+    let (counter, window) = (CounterId(spread), limit.window(NOW.secs()));
     Hit { config: "ns.name", counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
 }
 

@@ -3,9 +3,11 @@
 use std::time::{Duration, Instant};
 
 use api::gloo::rate_limit_config::Unit;
+use ratelimit::algorithm::Algorithm;
 use ratelimit::request::Change;
 use ratelimit::store::redis::{RedisParts, RedisSettings, RedisUrl};
-use ratelimit::store::{CounterStore as _, StoreError};
+use ratelimit::store::{CounterStore as _, Hit, StoreError};
+use ratelimit::window::Limit;
 use runtime::Shutdown;
 
 use super::servers::*;
@@ -24,7 +26,7 @@ async fn many_clients_of_two_replicas_are_admitted_exactly_and_every_key_ends() 
         replicas[0].hit(&[hit(1, Change::Refund(5000)), hit(1, Change::Add(2))], NOW).await.unwrap()[..],
         [0, 2]
     );
-    assert_eq!(server.keys_that_end().len(), 51);
+    assert_eq!(server.counters_that_end().len(), 51);
     shutdown.begin();
 }
 
@@ -75,7 +77,7 @@ async fn a_redis_that_hangs_costs_the_budget_once_and_then_nothing() {
 
     server.signal("CONT");
     until("back", async || count(&redis, 2).await.is_ok()).await;
-    server.keys_that_end();
+    server.counters_that_end();
     shutdown.begin();
 }
 
@@ -96,9 +98,11 @@ async fn a_server_that_was_made_a_replica_is_left_until_it_is_master_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_acl_user_on_a_unix_socket_needs_its_password_and_no_more_than_scripts() {
     let dir = tempfile::tempdir().unwrap();
-    let may = "on >se:cr@et ~rl:* +evalsha +script|load +ping +get +set +incrby +decrby +hmget +hset +pexpire +time";
+    let may = "on >se:cr@et ~rl:* +evalsha +script|load +ping +hget +hmget +hset +hincrby +hlen +pexpire +time";
+    let looks = format!("{may} +scan +pttl +hscan +hdel +unlink");
     let mut acl = vec!["--unixsocket", "redis.sock", "--user", "default", "off", "--user", "limiter"];
     acl.extend(may.split(' '));
+    acl.extend(["--user", "owner"].into_iter().chain(looks.split(' ')));
     let _server = Server::start(dir.path(), 0, &acl);
     let shutdown = Shutdown::new();
     let socket = dir.path().join("redis.sock");
@@ -117,6 +121,17 @@ async fn an_acl_user_on_a_unix_socket_needs_its_password_and_no_more_than_script
     let peer = opened(RedisSettings { prefix: "rl:".to_owned(), url, ..settings("unix:/-") }, &shutdown).await;
     assert_eq!(count(&peer, 1).await, Ok(2));
     assert!(!wrong.is_up());
+
+    // Who lists and resets counters needs a little more.
+    assert_eq!(redis.found("ns.", 10).await, Err(StoreError::Refused("NOPERM".to_owned())));
+    let url = format!("unix:{}?user=owner&pass=se%3Acr%40et", socket.display());
+    let owner = opened(RedisSettings { prefix: "rl:".to_owned(), ..settings(&url) }, &shutdown).await;
+    let bucket = Limit::new(5, Unit::Minute).unwrap().by(Algorithm::TokenBucket { burst: 5.try_into().unwrap() });
+    owner.hit(&[Hit { limit: bucket, ..hit(2, Change::Add(1)) }], NOW).await.unwrap();
+    let found = owner.found("ns.", 10).await.unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(owner.forget_found(&found).await, Ok(2));
+    assert_eq!(count(&redis, 1).await, Ok(1));
     shutdown.begin();
 }
 
@@ -135,7 +150,7 @@ async fn counters_of_a_second_live_in_a_redis_of_their_own() {
         hit_in(Unit::Minute, 2, Change::Add(1)),
     ];
     assert_eq!(redis.hit(&hits, NOW).await.unwrap()[..], [3, 5, 7, 6]);
-    assert_eq!((long.keys_that_end().len(), short.keys_that_end().len()), (1, 2));
+    assert_eq!((long.counters_that_end().len(), short.counters_that_end().len()), (1, 2));
 
     drop(short);
     until("noticed", async || !redis.is_up()).await;

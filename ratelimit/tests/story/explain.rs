@@ -337,6 +337,14 @@ async fn redis_is_searched_for_what_other_servers_counted() {
     assert_eq!(here.post("/counters/reset", json!({"prefix": "gloo-system.limits"})).await.1, json!({"reset": 2}));
     assert_eq!((here.counters("").await, there.counters("").await), (vec![], vec![]));
     assert_eq!(there.send(&ask(&["gloo-system.limits: type=b"])).await, Answer::Ok);
+
+    // More than are listed at once are reset all the same, whoever counted them.
+    for n in 0..50 {
+        let some: Vec<String> = (0..50).map(|m| format!("gloo-system.limits: type=x{n}-{m}")).collect();
+        there.send(&ask(&some.iter().map(String::as_str).collect::<Vec<_>>())).await;
+    }
+    assert_eq!(here.post("/counters/reset", json!({"prefix": "gloo-system.lim"})).await.1, json!({"reset": 2501}));
+    assert_eq!(here.counters("").await, []);
     shutdown.begin();
 }
 

@@ -12,31 +12,34 @@ use std::time::Duration;
 use redis::aio::ConnectionLike;
 use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind};
 
+use super::naming::page;
 use super::{Job, Op};
 use crate::algorithm::Algorithm;
+use crate::config::rule::CounterId;
 use crate::request::Change;
 use crate::store::{CountPolicy, Counts, StoreError};
+use crate::window::Window;
 
 /// Adds, looks and refunds, each hit's command in its place.
 const MERGED: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/merged.lua"));
-/// The same where every command adds, in runs that add as much: fewer texts to send and to read.
-const RUNS: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/runs.lua"));
+/// The same where every command adds, gathered by page.
+const PAGES: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/pages.lua"));
 /// What does everything else: other algorithms, and hits that count only if none of their request is over.
 const GENERAL: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/general.lua"));
 
 /// Scripts, known to Redis by their digests once loaded.
 struct Scripts {
-    runs: Script,
+    pages: Script,
     merged: Script,
     general: Script,
 }
 
 static SCRIPTS: LazyLock<Scripts> =
-    LazyLock::new(|| Scripts { runs: Script::new(RUNS), merged: Script::new(MERGED), general: Script::new(GENERAL) });
+    LazyLock::new(|| Scripts { pages: Script::new(PAGES), merged: Script::new(MERGED), general: Script::new(GENERAL) });
 
 /// Loads the scripts that nearly all batches need, so that the first does not take two round trips.
 pub(super) async fn load(connection: &mut impl ConnectionLike) -> RedisResult<()> {
-    SCRIPTS.runs.load_async(connection).await?;
+    SCRIPTS.pages.load_async(connection).await?;
     SCRIPTS.merged.load_async(connection).await?;
     Ok(())
 }
@@ -52,14 +55,23 @@ async fn invoke(script: &Script, call: &Cmd, connection: &mut impl ConnectionLik
     }
 }
 
+/// The field of the page that `op` is about, written into `text`.
+fn field_of<'t>(op: &Op, text: &'t mut String) -> &'t str {
+    text.clear();
+    op.counter.write(text);
+    text
+}
+
 /// What to send for some jobs, and how to read the answer.
 #[derive(Debug, Default)]
 pub(super) struct Batch<'j> {
     commands: Vec<&'j Op>,
     /// The hits each command adds.
     totals: Vec<u64>,
-    /// For each job, for each of its hits: which command, and the part of it that comes after this hit.
-    shares: Vec<Vec<Share>>,
+    /// For each hit, job after job: which command, and the part of it that comes after this hit.
+    shares: Vec<Share>,
+    /// How many hits each job has.
+    lengths: Vec<usize>,
     /// The number of the job of each command, where they are not merged.
     general: Option<Vec<usize>>,
 }
@@ -74,8 +86,8 @@ struct Share {
 /// A time Redis can still add to its own.
 const MOST_MILLIS: u64 = 1 << 50;
 
-/// Lua's numbers are exact up to 2^53; beyond this a new command begins.
-const MOST_IN_ONE: u64 = 1 << 40;
+/// Fields of a page asked for at once: of what Lua can hand on as arguments, a part.
+const MOST_FIELDS: usize = 500;
 
 /// A time to live, no longer than Redis can add to its own time.
 fn millis(ttl: Duration) -> u64 {
@@ -93,58 +105,59 @@ impl<'j> Batch<'j> {
         let mut batch = Batch::default();
         let mut general = Vec::new();
         for (number, job) in jobs.iter().enumerate() {
-            let mut shares = Vec::with_capacity(job.ops.len());
             for op in &job.ops {
-                shares.push(Share { command: batch.commands.len(), upto: 0 });
+                batch.shares.push(Share { command: batch.commands.len(), upto: 0 });
                 batch.commands.push(op);
                 batch.totals.push(0);
                 general.push(number);
             }
-            batch.shares.push(shares);
+            batch.lengths.push(job.ops.len());
         }
         batch.general = Some(general);
         batch
     }
 
     fn merged(jobs: &'j [Job]) -> Batch<'j> {
-        let mut batch = Batch::default();
-        let mut totals: Vec<u64> = Vec::new();
-        let mut last: HashMap<&str, usize, ahash::RandomState> = HashMap::default();
+        let hits = jobs.iter().map(|job| job.ops.len()).sum();
+        let (commands, shares) = (Vec::with_capacity(hits), Vec::with_capacity(hits));
+        let mut batch = Batch { commands, shares, ..Batch::default() };
+        let mut totals: Vec<u64> = Vec::with_capacity(hits);
+        let mut last: HashMap<(CounterId, Window), usize, _> =
+            HashMap::with_capacity_and_hasher(hits, ahash::RandomState::default());
         for job in jobs {
-            let mut shares = Vec::with_capacity(job.ops.len());
             for op in &job.ops {
-                let open = last.get(op.key.as_str()).copied().filter(|command| {
+                let open = last.get(&(op.counter, op.window)).copied().filter(|command| {
                     let adds = |change| matches!(change, Change::Add(_));
                     batch.commands.get(*command).is_some_and(|c| adds(c.change)) && adds(op.change)
                 });
-                let open = open.filter(|command| totals.get(*command).is_some_and(|total| *total < MOST_IN_ONE));
+                // 256 requests of 64 descriptors with fewer than 2^32 hits: Lua's numbers are exact up to 2^53.
                 let command = open.unwrap_or_else(|| {
                     batch.commands.push(op);
                     totals.push(0);
-                    last.insert(&op.key, batch.commands.len() - 1);
+                    last.insert((op.counter, op.window), batch.commands.len() - 1);
                     batch.commands.len() - 1
                 });
                 if let Some(total) = totals.get_mut(command) {
                     *total += u64::from(op.change.added());
-                    shares.push(Share { command, upto: *total });
+                    batch.shares.push(Share { command, upto: *total });
                 }
             }
-            batch.shares.push(shares);
+            batch.lengths.push(job.ops.len());
         }
         batch.totals = totals;
         if batch.only_adds() {
-            batch.put_in_runs();
+            batch.gather();
         }
         batch
     }
 
-    /// Sorts the commands by how much they add: of what is done in one step the order is free.
-    fn put_in_runs(&mut self) {
-        if self.totals.is_sorted() {
-            return;
-        }
+    /// Sorts the commands by page: of what is done in one step the order is free.
+    fn gather(&mut self) {
         let mut order: Vec<usize> = (0..self.commands.len()).collect();
-        order.sort_by_key(|command| self.totals.get(*command));
+        order.sort_unstable_by_key(|at| {
+            let command = self.commands.get(*at);
+            command.map(|op| (page(op.counter), op.window.start, &*op.key))
+        });
         let mut places = vec![0; order.len()];
         for (place, command) in order.iter().enumerate() {
             if let Some(of) = places.get_mut(*command) {
@@ -153,7 +166,7 @@ impl<'j> Batch<'j> {
         }
         self.commands = order.iter().filter_map(|command| self.commands.get(*command).copied()).collect();
         self.totals = order.iter().filter_map(|command| self.totals.get(*command).copied()).collect();
-        for share in self.shares.iter_mut().flatten() {
+        for share in &mut self.shares {
             share.command = places.get(share.command).copied().unwrap_or(usize::MAX);
         }
     }
@@ -162,7 +175,7 @@ impl<'j> Batch<'j> {
     pub(super) async fn call(&self, connection: &mut impl ConnectionLike) -> RedisResult<Vec<i64>> {
         let (script, call) = match &self.general {
             Some(requests) => (&SCRIPTS.general, self.in_general(requests)),
-            None if self.only_adds() => (&SCRIPTS.runs, self.in_runs()),
+            None if self.only_adds() => (&SCRIPTS.pages, self.in_pages()),
             None => (&SCRIPTS.merged, self.in_merged()),
         };
         invoke(script, &call, connection).await
@@ -185,25 +198,46 @@ impl<'j> Batch<'j> {
         call
     }
 
-    /// The commands must be in runs, see [`Self::put_in_runs`].
-    fn in_runs(&self) -> Cmd {
-        let mut call = self.opened(&SCRIPTS.runs, 1);
-        let runs = self.totals.chunk_by(|one, next| one == next);
-        call.arg(runs.clone().count());
-        let mut last = 0;
-        for run in runs {
-            last += run.len();
-            call.arg(run.first()).arg(last);
+    /// The commands must be in order, see [`Self::gather`].
+    fn in_pages(&self) -> Cmd {
+        let all: Vec<(&Op, u64)> = self.commands.iter().copied().zip(self.totals.iter().copied()).collect();
+        let same = |one: &(&Op, u64), next: &(&Op, u64)| one.0.key == next.0.key;
+        let pages: Vec<_> = all.chunk_by(same).flat_map(|page| page.chunks(MOST_FIELDS)).collect();
+        let firsts = || pages.iter().filter_map(|page| page.first());
+        let keys: usize = firsts().map(|(op, _)| op.key.len()).sum();
+        let each_adds = all.first().map(|(_, total)| *total).filter(|total| self.totals.iter().all(|t| t == total));
+        let texts = 4 + 3 * pages.len() + 2 * all.len();
+        let mut call = Cmd::with_capacity(texts, 64 + keys + 8 * pages.len() + 24 * all.len());
+        call.arg("EVALSHA").arg(SCRIPTS.pages.get_hash()).arg(pages.len());
+        for (op, _) in firsts() {
+            call.arg(&op.key);
         }
-        for command in &self.commands {
-            call.arg(millis(command.ttl));
+        for (page, (op, _)) in pages.iter().zip(firsts()) {
+            call.arg(page.len()).arg(millis(op.ttl));
+        }
+        match each_adds {
+            Some(total) => call.arg(total),
+            None => call.arg(""),
+        };
+        let mut field = String::with_capacity(22);
+        for page in pages {
+            for (op, _) in page {
+                call.arg(field_of(op, &mut field));
+            }
+            if each_adds.is_none() {
+                for (_, total) in page {
+                    call.arg(*total);
+                }
+            }
         }
         call
     }
 
     fn in_merged(&self) -> Cmd {
-        let mut call = self.opened(&SCRIPTS.merged, 2);
+        let mut call = self.opened(&SCRIPTS.merged, 3);
+        let mut field = String::new();
         for (command, total) in self.commands.iter().zip(&self.totals) {
+            call.arg(field_of(command, &mut field));
             match command.change {
                 Change::Add(_) => call.arg(*total),
                 Change::Refund(hits) => call.arg(format!("-{hits}")),
@@ -214,7 +248,8 @@ impl<'j> Batch<'j> {
     }
 
     fn in_general(&self, requests: &[usize]) -> Cmd {
-        let mut call = self.opened(&SCRIPTS.general, 8);
+        let mut call = self.opened(&SCRIPTS.general, 9);
+        let mut field = String::new();
         for (command, request) in self.commands.iter().zip(requests) {
             call.arg(match command.limit.algorithm() {
                 Algorithm::FixedWindow => "f",
@@ -234,6 +269,10 @@ impl<'j> Batch<'j> {
             });
             call.arg(command.limit.amount()).arg(command.limit.length().as_secs());
             call.arg(command.limit.requests_per_unit);
+            call.arg(match command.limit.algorithm() {
+                Algorithm::FixedWindow => field_of(command, &mut field),
+                _ => "",
+            });
         }
         call
     }
@@ -246,7 +285,13 @@ impl<'j> Batch<'j> {
             let total = self.totals.get(share.command).copied().unwrap_or_default();
             Ok(after.saturating_sub(total).saturating_add(share.upto))
         };
-        self.shares.iter().map(|shares| shares.iter().map(count).collect()).collect()
+        let mut rest = self.shares.as_slice();
+        let job = |hits: &usize| {
+            let (own, others) = rest.split_at_checked(*hits).unwrap_or((rest, &[]));
+            rest = others;
+            own.iter().map(count).collect()
+        };
+        self.lengths.iter().map(job).collect()
     }
 }
 
@@ -262,11 +307,14 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::window::Limit;
+    use crate::window::{Limit, UnixSecs};
 
     fn job(ops: &[(u8, Change)]) -> Job {
         let op = |(key, change): &(u8, Change)| Op {
-            key: key.to_string(),
+            // Some are on one page, some are not.
+            key: (key % 3).to_string(),
+            counter: CounterId(u128::from(*key) | u128::from(key % 3) << 122),
+            window: Limit::new(1, Unit::Minute).unwrap().window(UnixSecs(60)),
             change: *change,
             ttl: Duration::from_secs(1),
             limit: Limit::new(1, Unit::Minute).unwrap(),
@@ -276,8 +324,8 @@ mod tests {
         Job { ops: ops.iter().map(op).collect(), reply: oneshot::channel().0, until: Instant::now() }
     }
 
-    fn apply(counters: &mut HashMap<String, u64>, key: &str, change: Change, hits: u64) -> u64 {
-        let count = counters.entry(key.to_owned()).or_default();
+    fn apply(counters: &mut HashMap<CounterId, u64>, counter: CounterId, change: Change, hits: u64) -> u64 {
+        let count = counters.entry(counter).or_default();
         *count = match change {
             Change::Add(_) => *count + hits,
             Change::Refund(hits) => count.saturating_sub(hits.into()),
@@ -303,7 +351,7 @@ mod tests {
             let expected: Vec<SmallVec<[u64; 4]>> = jobs
                 .iter()
                 .map(|job| {
-                    let one = |op: &Op| apply(&mut plain, &op.key, op.change, op.change.added().into());
+                    let one = |op: &Op| apply(&mut plain, op.counter, op.change, op.change.added().into());
                     job.ops.iter().map(one).collect()
                 })
                 .collect();
@@ -313,11 +361,23 @@ mod tests {
                 .commands
                 .iter()
                 .zip(&batch.totals)
-                .map(|(command, total)| apply(&mut merged, &command.key, command.change, *total) as i64)
+                .map(|(command, total)| apply(&mut merged, command.counter, command.change, *total) as i64)
                 .collect();
             let got: Vec<_> = batch.split(&after).into_iter().map(Result::unwrap).collect();
             prop_assert_eq!(got, expected);
         }
+    }
+
+    #[test]
+    fn what_is_strange_fails_those_who_hit_it_and_nobody_else() {
+        let one = |key| (key, Change::Add(1));
+        let jobs = [job(&[one(1)]), job(&[one(2), one(1), one(3)]), job(&[one(1), one(3)])];
+        let batch = Batch::of(&jobs);
+        let after: Vec<i64> = batch.commands.iter().map(|op| if op.counter.0 as u8 == 2 { -1 } else { 7 }).collect();
+        let told = batch.split(&after);
+        assert_eq!(told[0].as_ref().unwrap()[..], [5]);
+        assert!(told[1].is_err());
+        assert_eq!(told[2].as_ref().unwrap()[..], [7, 7]);
     }
 
     #[test]

@@ -11,15 +11,15 @@ use redis::aio::{ConnectionLike, MultiplexedConnection};
 
 use super::access::{Access, Place};
 use super::cluster::Map;
+use super::naming::{Holds, Named, Naming};
 use super::sentinel::Sentinels;
-use super::{GRACE, slots, spread};
+use super::slots;
 use crate::config::rule::CounterId;
 use crate::store::{Found, StoreError};
-use crate::window::UnixSecs;
 
 /// How long looking may take.
 const MOST_TIME: Duration = Duration::from_secs(2);
-/// Keys looked at in one step.
+/// Keys, or fields of one, looked at in one step.
 const STEP: usize = 500;
 /// Steps at most: what lies beyond is not listed.
 const MOST_STEPS: usize = 400;
@@ -31,8 +31,8 @@ pub(super) struct Scanner {
     pub(super) access: Access,
     /// Which they are.
     pub(super) masters: Masters,
-    /// By how much at most the ends of keys are spread.
-    pub(super) spread: Duration,
+    /// How keys are read.
+    pub(super) naming: Naming,
 }
 
 /// Who holds the counters.
@@ -48,21 +48,14 @@ pub(super) enum Masters {
 
 impl Scanner {
     /// Up to `most` counters that are in use, of configs whose ids begin with `config`.
-    /// `begins` is what keys of such configs begin with, up to the id.
-    pub(super) async fn scan(
-        &self,
-        prefix: &str,
-        begins: &str,
-        config: &str,
-        most: usize,
-    ) -> Result<Vec<Found>, StoreError> {
+    pub(super) async fn scan(&self, config: &str, most: usize) -> Result<Vec<Found>, StoreError> {
         let mut found = Vec::new();
         for place in self.places().await? {
             let more = most.saturating_sub(found.len());
             found.extend(
                 in_time(async {
                     let mut connection = self.connect(&place).await?;
-                    scan(&mut connection, (prefix, begins, config), self.spread, more).await
+                    scan(&mut connection, &self.naming, config, more).await
                 })
                 .await?,
             );
@@ -70,26 +63,29 @@ impl Scanner {
         Ok(found)
     }
 
-    /// Deletes `keys`; how many there were.
-    pub(super) async fn forget(&self, keys: &[String]) -> Result<usize, StoreError> {
+    /// Deletes counters, each given by its key or by its page and name; how many there were.
+    pub(super) async fn forget(&self, counters: &[(&str, Option<CounterId>)]) -> Result<usize, StoreError> {
         let mut known = 0;
-        let mut by_place: BTreeMap<Place, Vec<&String>> = BTreeMap::new();
+        let mut by_place: BTreeMap<Place, Vec<(&str, Option<CounterId>)>> = BTreeMap::new();
         let places = self.places().await?;
-        for key in keys {
+        for (key, field) in counters {
             let owner = match &self.masters {
                 Masters::Cluster(map) => map.load().place(slots::slot(key)).cloned(),
                 _ => places.first().cloned(),
             };
-            by_place.entry(owner.ok_or(StoreError::Down)?).or_default().push(key);
+            by_place.entry(owner.ok_or(StoreError::Down)?).or_default().push((key, *field));
         }
-        for (place, keys) in by_place {
+        for (place, counters) in by_place {
             known += in_time(async {
                 let mut connection = self.connect(&place).await?;
                 let mut known = 0;
-                for some in keys.chunks(STEP) {
+                for some in counters.chunks(STEP) {
                     let mut pipe = redis::pipe();
-                    for key in some {
-                        pipe.cmd("UNLINK").arg(key);
+                    for (key, field) in some {
+                        match field {
+                            Some(field) => pipe.cmd("HDEL").arg(key).arg(field.to_string()),
+                            None => pipe.cmd("UNLINK").arg(key),
+                        };
                     }
                     known += pipe.query_async::<Vec<usize>>(&mut connection).await?.into_iter().sum::<usize>();
                 }
@@ -127,43 +123,65 @@ async fn in_time<T>(work: impl Future<Output = RedisResult<T>>) -> Result<T, Sto
     }
 }
 
+/// The next cursor, and what was found on the way.
+type Step<T> = (u64, Vec<T>);
+/// A counter's digest and its count, as texts.
+type Field = (String, String);
+
 async fn scan(
     connection: &mut impl ConnectionLike,
-    (prefix, begins, config): (&str, &str, &str),
-    most_spread: Duration,
+    naming: &Naming,
+    config: &str,
     most: usize,
 ) -> RedisResult<Vec<Found>> {
     let mut found = Vec::new();
-    let mut cursor = 0u64;
-    let pattern = format!("{}{}*", plain(begins), plain(config));
-    for _ in 0..MOST_STEPS {
+    let (mut cursor, mut steps) = (0u64, 0);
+    let pattern = format!("{}*", plain(&naming.begin(config)));
+    while steps < MOST_STEPS && found.len() < most {
+        steps += 1;
         let mut step = redis::cmd("SCAN");
         step.arg(cursor).arg("MATCH").arg(&pattern).arg("COUNT").arg(STEP);
-        let (next, keys): (u64, Vec<String>) = step.query_async(connection).await?;
-        let named: Vec<_> = keys.iter().filter_map(|key| Some((key, read(key.strip_prefix(prefix)?)?))).collect();
-        if !named.is_empty() {
-            let mut pipe = redis::pipe();
-            for (key, (.., start)) in &named {
-                pipe.cmd("PTTL").arg(key);
-                // What is kept over windows is no number.
-                match start {
-                    Some(_) => pipe.cmd("GET").arg(key),
-                    None => pipe.cmd("ECHO").arg(""),
-                };
+        let (next, keys): Step<String> = step.query_async(connection).await?;
+        let named: Vec<_> = keys.iter().filter_map(|key| Some((key, naming.read(key)?))).collect();
+        for ((key, named), (ttl, first)) in named.iter().zip(begun(connection, &named).await?) {
+            // A counter outlives what it says by what it was given on top.
+            let ttl = Duration::from_millis(u64::try_from(ttl).unwrap_or(0));
+            let left = ttl.saturating_sub(naming.beyond_what(named));
+            if left.is_zero() {
+                continue;
             }
-            let held: Vec<(i64, Option<String>)> = pairs(pipe.query_async(connection).await?)?;
-            for ((key, (config, counter, start)), (ttl, count)) in named.into_iter().zip(held) {
-                // A counter outlives what it says by what it was given on top.
-                let ttl = Duration::from_millis(u64::try_from(ttl).unwrap_or(0));
-                let left = ttl.saturating_sub(GRACE + spread(counter, most_spread));
-                let count = count.and_then(|count| count.parse().ok());
-                if !left.is_zero() && (start.is_none() || count.is_some_and(|count: u64| count > 0)) {
-                    found.push(Found { config: config.into(), counter, start, count, left, key: key.clone() });
+            let Named { config, holds } = *named;
+            let one = |counter, start, count| Found {
+                config: config.into(),
+                counter,
+                start,
+                count,
+                left,
+                key: key.as_str().into(),
+            };
+            let window = match holds {
+                Holds::Kept(counter) => {
+                    // What it holds is no number.
+                    found.push(one(counter, None, None));
+                    continue;
                 }
+                Holds::Page(_, window) => window,
+            };
+            let (mut next, mut fields) = first;
+            loop {
+                found.extend(fields.iter().filter_map(|(digest, count)| {
+                    let count = count.parse().ok().filter(|count| *count > 0)?;
+                    Some(one(CounterId::read(digest)?, Some(window.start), Some(count)))
+                }));
+                if next == 0 || found.len() >= most || steps >= MOST_STEPS {
+                    break;
+                }
+                steps += 1;
+                (next, fields) = page(key, next).query_async(connection).await?;
             }
         }
         cursor = next;
-        if cursor == 0 || found.len() >= most {
+        if cursor == 0 {
             break;
         }
     }
@@ -171,24 +189,35 @@ async fn scan(
     Ok(found)
 }
 
-fn pairs(held: Vec<redis::Value>) -> RedisResult<Vec<(i64, Option<String>)>> {
-    held.chunks(2).map(|pair| Ok(redis::from_redis_value(redis::Value::Array(pair.to_vec()))?)).collect()
-}
-
-/// `<config>:<counter>:<start of the window>`, or without a start what is kept over windows.
-/// Braces may stand around the config.
-fn read(key: &str) -> Option<(&str, CounterId, Option<UnixSecs>)> {
-    let (rest, last) = key.rsplit_once(':')?;
-    if let Some(counter) = CounterId::read(last) {
-        return Some((named(rest), counter, None));
+/// For each key how many milliseconds it has left, and of pages the first fields.
+async fn begun(
+    connection: &mut impl ConnectionLike,
+    named: &[(&String, Named<'_>)],
+) -> RedisResult<Vec<(i64, Step<Field>)>> {
+    let mut ends = redis::pipe();
+    let mut pages = redis::pipe();
+    for (key, named) in named {
+        ends.cmd("PTTL").arg(key);
+        if let Holds::Page(..) = named.holds {
+            pages.add_command(page(key, 0));
+        }
     }
-    let (config, counter) = rest.rsplit_once(':')?;
-    Some((named(config), CounterId::read(counter)?, Some(UnixSecs(last.parse().ok()?))))
+    // A pipeline of nothing is an error.
+    let ends: Vec<i64> = if named.is_empty() { Vec::new() } else { ends.query_async(connection).await? };
+    let pages: Vec<Step<Field>> = if pages.is_empty() { Vec::new() } else { pages.query_async(connection).await? };
+    let mut pages = pages.into_iter();
+    let held = named.iter().map(|(_, named)| match named.holds {
+        Holds::Page(..) => pages.next().unwrap_or_default(),
+        Holds::Kept(_) => Step::default(),
+    });
+    Ok(ends.into_iter().zip(held).collect())
 }
 
-/// A config's id without the braces around it, if there are any.
-fn named(config: &str) -> &str {
-    config.strip_prefix('{').and_then(|config| config.strip_suffix('}')).unwrap_or(config)
+/// Asks for the next fields of the page `key`.
+fn page(key: &str, cursor: u64) -> redis::Cmd {
+    let mut step = redis::cmd("HSCAN");
+    step.arg(key).arg(cursor).arg("COUNT").arg(STEP);
+    step
 }
 
 /// A text that stands for itself in a pattern.
@@ -208,16 +237,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_are_read_as_they_are_written() {
-        let key = format!("shop.limits:{}:1000000020", CounterId(7));
-        assert_eq!(key, "shop.limits:AAAAAAAAAAAAAAAAAAAABw:1000000020");
-        assert_eq!(read(&key), Some(("shop.limits", CounterId(7), Some(UnixSecs(1_000_000_020)))));
-        assert_eq!(read(&format!("{{shop.limits}}:{}:1000000020", CounterId(7))), read(&key));
-        let kept = format!("shop.limits:{}", CounterId(u128::MAX));
-        assert_eq!(read(&kept), Some(("shop.limits", CounterId(u128::MAX), None)));
-        for other in ["", "shop.limits", "shop.limits:7:60", "shop.limits:zz:60", "a:b:c"] {
-            assert_eq!(read(other), None, "{other}");
-        }
+    fn a_prefix_stands_for_itself() {
         assert_eq!(plain("a*b[c]?\\"), "a\\*b\\[c\\]\\?\\\\");
     }
 }

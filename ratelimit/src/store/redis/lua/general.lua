@@ -1,6 +1,6 @@
 -- Hits of several requests, one request after the other, in one step.
 --
--- KEYS: one a hit. ARGV: for each hit eight texts:
+-- KEYS: one a hit. ARGV: for each hit nine texts:
 --   1 f (fixed window), s (sliding window) or b (token bucket)
 --   2 what changes: 5, 0, -3
 --   3 milliseconds the key is to live
@@ -9,18 +9,21 @@
 --     a capital where the limit is only tried out, and stops no other
 --   6 the most that is not over
 --   7, 8 of a sliding window its seconds and nothing; of a bucket, tokens and the seconds they come back in
+--   9 of a fixed window its field: its key is a page of many
 -- Answer: for each hit how much of its limit is used, or would be; -1 where a key holds something else.
-local FIELDS = 8
+local FIELDS = 9
 local clock = redis.call('TIME')
 local seconds, micros = tonumber(clock[1]), tonumber(clock[2])
 local now = seconds * 1000 + math.floor(micros / 1000)
 
 -- What a key holds, in the terms of its kind.
-local function load(kind, key, length)
+local function load(kind, key, field, length)
   if kind == 'f' then
-    local held = redis.pcall('GET', key)
+    local held = redis.pcall('HGET', key, field)
     if type(held) == 'table' and held.err then return nil, held end
-    return {count = tonumber(held or '0') or 0, new = not held}
+    local count = tonumber(held or '0')
+    if not count then return nil, {err = 'not an integer'} end
+    return {count = count, new = not held}
   end
   local held = redis.pcall('HMGET', key, 'a', 'b', 'c')
   if held.err then return nil, held end
@@ -53,12 +56,11 @@ local function step(kind, state, change, tokens, length)
   return whole(used), whole(after), {at = math.max(state.at, now), used = after}
 end
 
-local function keep(kind, key, state, ttl)
+local function keep(kind, key, field, state, ttl)
   if kind == 'f' then
-    if state.new and state.count > 0 then
-      redis.call('SET', key, string.format('%.0f', state.count), 'PX', ttl)
-    elseif not state.new and state.delta ~= 0 then
-      redis.call('INCRBY', key, string.format('%.0f', state.delta))
+    if state.delta ~= 0 then
+      redis.call('HINCRBY', key, field, string.format('%.0f', state.delta))
+      if state.new then grown(key, 1, ttl) end
     end
   elseif kind == 's' then
     redis.call('HSET', key, 'a', state.start, 'b', state.this, 'c', state.last)
@@ -78,20 +80,21 @@ local function try(first, last, waiting)
     local at = (i - 1) * FIELDS
     local kind, change, policy = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at + 5]
     local most, length, tokens = tonumber(ARGV[at + 6]), tonumber(ARGV[at + 7]), tonumber(ARGV[at + 8])
-    local state, problem = states[KEYS[i]], nil
-    if not state then state, problem = load(kind, KEYS[i], length) end
+    local name = KEYS[i] .. ' ' .. ARGV[at + 9]
+    local state, problem = states[name], nil
+    if not state then state, problem = load(kind, KEYS[i], ARGV[at + 9], length) end
     if problem then
       if not strange(problem) then return nil, problem end
       counts[i] = -1
     else
       local before, after, changed = step(kind, state, change, tokens, length)
       local refused = change >= 0 and string.sub(ARGV[at + 2], 1, 1) ~= '-' and after > most
-      if refused and policy == string.lower(policy) then refusals[KEYS[i]] = true end
+      if refused and policy == string.lower(policy) then refusals[name] = true end
       local counted
       if string.lower(policy) == 'w' then counted = waiting and not refused else counted = kind == 'f' or not refused end
       if counted then
-        if not states[KEYS[i]] then order[#order + 1] = {kind, KEYS[i], ARGV[at + 3]} end
-        states[KEYS[i]] = changed
+        if not states[name] then order[#order + 1] = {name, kind, KEYS[i], ARGV[at + 9], ARGV[at + 3]} end
+        states[name] = changed
       end
       counts[i] = (counted or refused) and after or before
     end
@@ -110,10 +113,12 @@ while first <= #KEYS do
     for i = first, last do before[i] = counts[i] end
     tried, problem = try(first, last, false)
     -- What was over stays over: hits on one key may be over only together, and then none is counted.
-    for i = first, last do if refusals[KEYS[i]] then counts[i] = before[i] end end
+    for i = first, last do if refusals[KEYS[i] .. ' ' .. ARGV[i * FIELDS]] then counts[i] = before[i] end end
   end
   if not tried then return problem end
-  for _, entry in ipairs(tried.order) do keep(entry[1], entry[2], tried.states[entry[2]], entry[3]) end
+  for _, entry in ipairs(tried.order) do
+    keep(entry[2], entry[3], entry[4], tried.states[entry[1]], entry[5])
+  end
   first = last + 1
 end
 return counts
