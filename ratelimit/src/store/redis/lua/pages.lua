@@ -5,6 +5,8 @@
 -- fields, and if need be what is added to each, of one page after the other. A field comes once.
 -- Answer: the count after each; -1 where a page or a field holds something else.
 local MOST = 9007199254740991
+-- What Lua calls it from 5.2 on, as servers that speak as Redis does may have it.
+local unpack = table.unpack or unpack
 local counts, texts, n, at = {}, {}, 0, 2 * #KEYS + 1
 local all = ARGV[at]
 local add = tonumber(all)
