@@ -200,6 +200,21 @@ mod tests {
 
     proptest! {
         #[test]
+        fn whatever_a_config_is_called_its_keys_say_so_and_no_text_is_too_strange(
+            config in "[a-z:{}0-9*.]{0,30}", counter in any::<u128>(), sliding in any::<bool>(), text in ".{0,60}"
+        ) {
+            let naming = naming(Together::Counter);
+            let minute = Limit::new(1, Unit::Minute).unwrap();
+            let limit = if sliding { minute.by(Algorithm::SlidingWindow) } else { minute };
+            let hit = Hit { config: &config, ..hit(CounterId(counter), limit) };
+            let key = naming.key(&hit);
+            let named = naming.read(&key).unwrap();
+            prop_assert_eq!(named.config, bare(&config));
+            prop_assert_eq!(matches!(named.holds, Holds::Kept(CounterId(id)) if id == counter), sliding);
+            naming.read(&format!("waykeeper:{text}"));
+        }
+
+        #[test]
         fn a_page_is_named_by_the_first_letter_of_its_counters(counter in any::<u128>()) {
             let counter = CounterId(counter);
             prop_assert!(counter.to_string().starts_with(char::from(letter(counter))));
