@@ -49,7 +49,7 @@ images: ## Build the images, waykeeper/<name>:dev (PROFILE=dev builds quicker on
 	    --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
 	done
 
-bench-ratelimit: ## The rate-limit service beside envoyproxy/ratelimit (QUICK=1: under two minutes)
+bench-ratelimit: ## The rate-limit service beside envoyproxy/ratelimit (QUICK=1: about two minutes)
 	@scripts/tools.sh redis ratelimit-peer
 	cargo build --profile dist -p ratelimit -p waykeeper-bench
 	./target/dist/bench-ratelimit

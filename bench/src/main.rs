@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use contestant::{Programs, RedisServer};
+use contestant::{Contestant, Programs, RedisServer};
 use cores::Cores;
 use load::{Load, Stop};
 use measure::Lab;
@@ -73,7 +73,7 @@ struct Run {
     /// Seconds of load in a cell; each is measured twice.
     #[arg(long, env = "BENCH_SECONDS", value_parser = clap::value_parser!(u64).range(1..=60), value_name = "N")]
     seconds: Option<u64>,
-    /// Only the mixes that tell most, a second each: under two minutes.
+    /// Only the mixes that tell most, a second each: about two minutes.
     #[arg(long, env = "QUICK", value_parser = clap::builder::FalseyValueParser::new())]
     quick: bool,
     /// Only mixes whose name has this in it.
@@ -182,6 +182,12 @@ fn compare(run: &Run) -> anyhow::Result<()> {
         say(row.lines().trim_end());
         rows.push(row);
     }
+    let mut of_rules = Vec::new();
+    if rows.iter().any(|row| row.mix == mix::MANY_RULES) {
+        for who in [Contestant::Redis, Contestant::Memory] {
+            of_rules.push((who, lab.cost_of_rules(who, work.path()).context("measuring rules")?));
+        }
+    }
     let files = rules::write(&work.path().join("few"), 10)?;
     let per_key = endurance::per_key(&lab, &files, work.path()).context("filling memory")?;
     let growth = match run.soak_seconds {
@@ -189,7 +195,7 @@ fn compare(run: &Run) -> anyhow::Result<()> {
         time => Some(endurance::soak(&lab, &files, work.path(), Duration::from_secs(time)).context("soaking")?),
     };
     say("");
-    for verdict in report::verdicts(&rows, Some(&per_key), growth.as_ref()) {
+    for verdict in report::verdicts(&rows, &of_rules, Some(&per_key), growth.as_ref()) {
         let met = if verdict.met { "met" } else { "MISSED" };
         say(&format!("{met:6}  {}: {}", verdict.target, verdict.seen));
     }

@@ -8,10 +8,12 @@ use anyhow::Context as _;
 use crate::contestant::{Contestant, Programs, RedisServer, Server};
 use crate::load::{self, Answers, Load, Stop};
 use crate::message::Messages;
-use crate::mix::Mix;
+use crate::mix::{self, Mix};
 use crate::process;
-use crate::rules::Files;
+use crate::rules::{self, Files};
 
+/// How often few and many rules are measured in turn.
+const TURNS: usize = 3;
 /// Load before the measured one, for connections to open and code to warm.
 const WARM_UP: Duration = Duration::from_millis(200);
 
@@ -60,6 +62,24 @@ impl Lab {
         let worth = |cell: &Cell| (cell.wrong.is_none(), cell.answers.rate());
         let better = |(one, two)| if worth(&one) >= worth(&two) { one } else { two };
         Ok(first.into_iter().zip(second).map(better).collect())
+    }
+
+    /// Processor time of a request of `who` with many rules, in units of that with few: the least of
+    /// several turns each, so that what slows the machine for a while is in neither.
+    ///
+    /// # Errors
+    /// When it cannot be measured.
+    pub fn cost_of_rules(&self, who: Contestant, work: &Path) -> anyhow::Result<f64> {
+        let few = (mix::PLAIN, rules::write(&work.join("few-rules"), mix::PLAIN.rules)?);
+        let many = (mix::MANY_RULES, rules::write(&work.join("many-rules"), mix::MANY_RULES.rules)?);
+        let mut least = [Duration::MAX; 2];
+        for _ in 0..TURNS {
+            for (least, (mix, files)) in least.iter_mut().zip([&few, &many]) {
+                *least = self.measure(who, mix, files, work)?.cpu.min(*least);
+            }
+        }
+        let [few, many] = least.map(|time| time.as_secs_f64());
+        Ok(many / few.max(1e-9))
     }
 
     fn measure(&self, who: Contestant, mix: &Mix, files: &Files, work: &Path) -> anyhow::Result<Cell> {

@@ -32,6 +32,7 @@ impl Mix {
                 PLAIN,
                 Mix { descriptors: 8, ..PLAIN },
                 Mix { keys, refused_in_ten: 9, ..PLAIN },
+                Mix { descriptors: 8, keys, ..PLAIN },
                 MANY_RULES,
             ];
         }
