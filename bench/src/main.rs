@@ -26,7 +26,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use contestant::{Contestant, Programs, RedisServer};
+use contestant::{Programs, RedisServer};
 use cores::Cores;
 use load::{Load, Stop};
 use measure::Lab;
@@ -182,12 +182,10 @@ fn compare(run: &Run) -> anyhow::Result<()> {
         say(row.lines().trim_end());
         rows.push(row);
     }
-    let mut of_rules = Vec::new();
-    if rows.iter().any(|row| row.mix == mix::MANY_RULES) {
-        for who in [Contestant::Redis, Contestant::Memory] {
-            of_rules.push((who, lab.cost_of_rules(who, work.path()).context("measuring rules")?));
-        }
-    }
+    let of_rules = match rows.iter().any(|row| row.mix == mix::MANY_RULES) {
+        true => lab.cost_of_rules(work.path()).context("measuring rules")?,
+        false => Vec::new(),
+    };
     let files = rules::write(&work.path().join("few"), 10)?;
     let per_key = endurance::per_key(&lab, &files, work.path()).context("filling memory")?;
     let growth = match run.soak_seconds {

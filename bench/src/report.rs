@@ -121,7 +121,7 @@ pub struct Verdict {
 
 /// Holds the table against the targets.
 ///
-/// `rules` is what [`crate::measure::Lab::cost_of_rules`] came to, of whom it was measured.
+/// `rules` is what [`crate::measure::Lab::cost_of_rules`] came to.
 pub fn verdicts(
     rows: &[Row],
     rules: &[(Contestant, f64)],

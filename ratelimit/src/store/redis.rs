@@ -2,7 +2,8 @@
 //!
 //! Requests leave their hits with a [`node`], which sends all that have gathered
 //! as one script call; see [`batch`]. One server and a Sentinel's master have one
-//! node, a Cluster has one for each master ([`cluster`]). While there is no
+//! node, a Cluster has one for each master ([`cluster`]). What counters are called there,
+//! and which of them share a key, is [`naming`]'s; what a call does, that of the scripts in `lua`. While there is no
 //! working connection requests fail at once, so that a dead Redis costs nobody
 //! any time: Envoy then lets pass or not, as its owner told it.
 

@@ -1,7 +1,7 @@
 //! Fixed windows are counted on pages, many counters in one hash: whatever its size, each counts as if alone.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use api::gloo::rate_limit_config::Unit;
 use proptest::prelude::*;
@@ -33,10 +33,8 @@ fn change() -> impl Strategy<Value = Change> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counters_of_a_page_count_as_in_memory_whatever_a_call_asks_of_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::plain(dir.path()).await;
-    let shutdown = Shutdown::new();
-    let redis = opened(settings(&format!("127.0.0.1:{}", server.port)), &shutdown).await;
+    let (dir, shutdown) = (tempfile::tempdir().unwrap(), Shutdown::new());
+    let (server, redis) = alone(dir.path(), &shutdown).await;
     // Some requests only add, as nearly all do; they take another script.
     let adds = prop::collection::vec((0u8..90, (1u32..3).prop_map(Change::Add)), 1..80);
     let anything = prop::collection::vec((0u8..90, change()), 1..80);
@@ -47,7 +45,7 @@ async fn counters_of_a_page_count_as_in_memory_whatever_a_call_asks_of_it() {
             .run(&requests, |requests| {
                 round.set(round.get() + 1);
                 let (config, memory) = (format!("ns.round-{}", round.get()), Memory::new(10_000));
-                let mut hit_once = BTreeSet::new();
+                let mut stand = BTreeMap::new();
                 for request in &requests {
                     let hits: Vec<_> = request.iter().map(|(n, change)| on_page(&config, *n, *change)).collect();
                     let now = SystemClock.now();
@@ -55,11 +53,12 @@ async fn counters_of_a_page_count_as_in_memory_whatever_a_call_asks_of_it() {
                         handle.block_on(async { (memory.hit(&hits, now).await, redis.hit(&hits, now).await) });
                     let counts = expected.unwrap();
                     prop_assert_eq!(&counts, &got.unwrap(), "{:?}", request);
-                    hit_once.extend(hits.iter().zip(&counts).filter(|(_, n)| **n > 0).map(|(hit, _)| hit.counter));
+                    stand.extend(hits.iter().map(|hit| hit.counter).zip(counts));
                 }
-                let found = handle.block_on(redis.found(&config, 1000)).unwrap();
-                let found: Vec<_> = found.iter().map(|one| one.counter).collect();
-                prop_assert!(found.iter().all(|one| hit_once.contains(one)), "only counters are found");
+                stand.retain(|_, count| *count > 0);
+                let found = handle.block_on(redis.found(&format!("{config}:"), 1000)).unwrap();
+                let found: BTreeMap<_, _> = found.iter().map(|one| (one.counter, one.count.unwrap())).collect();
+                prop_assert_eq!(found, stand, "what is found is what counts");
                 Ok(())
             })
             .unwrap();
@@ -70,10 +69,8 @@ async fn counters_of_a_page_count_as_in_memory_whatever_a_call_asks_of_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_page_that_grows_is_looked_up_by_digest_and_can_be_emptied() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::plain(dir.path()).await;
-    let shutdown = Shutdown::new();
-    let redis = opened(settings(&format!("127.0.0.1:{}", server.port)), &shutdown).await;
+    let (dir, shutdown) = (tempfile::tempdir().unwrap(), Shutdown::new());
+    let (server, redis) = alone(dir.path(), &shutdown).await;
     let counters = |many: u8| (0..many).map(|n| on_page("ns.name", 2 * n, Change::Add(1)));
     let encoding = || server.cli(&["OBJECT", "ENCODING", server.cli(&["--scan"]).trim()]);
     for many in 1..=32 {
@@ -109,10 +106,8 @@ async fn a_page_that_grows_is_looked_up_by_digest_and_can_be_emptied() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_counter_fails_the_requests_that_hit_it_and_no_others() {
-    let dir = tempfile::tempdir().unwrap();
-    let server = Server::plain(dir.path()).await;
-    let shutdown = Shutdown::new();
-    let redis = opened(settings(&format!("127.0.0.1:{}", server.port)), &shutdown).await;
+    let (dir, shutdown) = (tempfile::tempdir().unwrap(), Shutdown::new());
+    let (server, redis) = alone(dir.path(), &shutdown).await;
     let now = SystemClock.now();
     let hits: Vec<_> = (0..12).map(|n| on_page("ns.name", n, Change::Add(1))).collect();
     redis.hit(&hits, now).await.unwrap();

@@ -136,6 +136,13 @@ pub fn hit_in(unit: Unit, counter: u128, change: Change) -> Hit<'static> {
     Hit { config: "ns.name", counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
 }
 
+/// A plain server, and a handle on it.
+pub async fn alone(dir: &Path, shutdown: &Shutdown) -> (Server, Redis) {
+    let server = Server::plain(dir).await;
+    let redis = opened(settings(&format!("127.0.0.1:{}", server.port)), shutdown).await;
+    (server, redis)
+}
+
 pub async fn count(redis: &Redis, counter: u128) -> Result<u64, StoreError> {
     redis.hit(&[hit(counter, Change::Add(1))], NOW).await.map(|counts| counts[0])
 }

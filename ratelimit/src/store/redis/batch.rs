@@ -156,6 +156,7 @@ impl<'j> Batch<'j> {
         let mut order: Vec<usize> = (0..self.commands.len()).collect();
         order.sort_unstable_by_key(|at| {
             let command = self.commands.get(*at);
+            // The key alone would do; numbers are compared sooner.
             command.map(|op| (page(op.counter), op.window.start, &*op.key))
         });
         let mut places = vec![0; order.len()];
