@@ -1,27 +1,75 @@
-//! What is decided: the value between [`crate::resolve`] and [`crate::emit`].
+//! What is decided: the value between `resolve`, which makes it of what people declare,
+//! and `emit`, which writes it in Envoy's words.
 //!
-//! Nothing here knows Kubernetes' or Envoy's types; a value that exists is valid.
+//! Of Kubernetes only names are known here, of Envoy nothing; a value that exists is valid.
+
+pub mod limits;
+pub mod policy;
+pub mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use api::gloo::rate_limit_config::RateLimitActions;
-use api::gloo::route_option::{Cors, Faults, Retries};
-use api::{Name, ObjectRef};
+pub use api::Name;
+pub use limits::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, MetadataSource, Stage};
+pub use policy::{Abort, Cors, Delay, Faults, HeaderChanges, HeaderPut, Origin, Pauses, Policy, Retries};
+pub use settings::{Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
 
-/// One waypoint.
+/// The objects from which something came: whom to tell what became of it.
+pub type Origins = BTreeSet<api::ObjectRef>;
+
+/// The header by which an application, and a limit for each user, learn who calls.
+pub const USER_ID: &str = "x-user-id";
+
+/// What the Envoy of one Gateway does.
 #[derive(Debug, Clone)]
-pub struct Waypoint {
+pub struct Proxy {
     /// Its Gateway.
     pub gateway: Name,
-    /// Where it listens.
+    /// Where it listens, and for what.
+    pub listeners: Vec<Listener>,
+    /// Where it forwards to.
+    pub clusters: BTreeMap<Destination, Cluster>,
+    /// The objects it comes from as a whole.
+    pub origins: Origins,
+}
+
+/// One socket.
+#[derive(Debug, Clone)]
+pub struct Listener {
+    /// Where it binds.
     pub address: SocketAddr,
+    /// How connections say who calls and whom.
+    pub front: Front,
     /// What it serves, one chain per Service and port.
     pub chains: BTreeMap<PortRef, Chain>,
-    /// Where it forwards to.
-    pub clusters: BTreeMap<PortRef, Cluster>,
+    /// The objects it comes from.
+    pub origins: Origins,
+}
+
+/// How connections to a listener say who calls and whom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Front {
+    /// By a PROXY v2 header that a tunnel of the mesh writes.
+    Proxy,
+    /// By the mesh's own tunnel: HTTP/2 CONNECT over mutual TLS.
+    Hbone,
+    /// By TLS' server name.
+    Tls,
+    /// Not at all: by the address they come to.
+    Plain,
+}
+
+/// Whether a Service is served by a waypoint of ours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Enrolment {
+    /// It is not: connections go straight to its endpoints.
+    None,
+    /// By the one of this Gateway. When the Gateway is ours but broken it has no
+    /// output, and connections must be refused rather than sent around it.
+    Waypoint(Name),
 }
 
 /// A Service's port: the identity of chains, route tables, clusters and endpoints.
@@ -47,7 +95,7 @@ pub struct Chain {
     /// How its bytes are read.
     pub traffic: Traffic,
     /// The objects it comes from.
-    pub origins: BTreeSet<ObjectRef>,
+    pub origins: Origins,
 }
 
 /// How a chain reads bytes.
@@ -55,8 +103,8 @@ pub struct Chain {
 pub enum Traffic {
     /// As HTTP, with these routes; the first match wins, none answers 404.
     Http(Vec<Route>),
-    /// Not at all: they go to the Service's endpoints.
-    Tcp,
+    /// Not at all: they go there.
+    Tcp(Destination),
 }
 
 /// One route.
@@ -71,7 +119,7 @@ pub struct Route {
     /// What else happens to them.
     pub policy: Policy,
     /// The objects it comes from.
-    pub origins: BTreeSet<ObjectRef>,
+    pub origins: Origins,
 }
 
 /// Which requests; all parts must hold.
@@ -171,11 +219,26 @@ pub enum PathRewrite {
     Prefix(String),
 }
 
-/// One place to forward to.
+/// A place to forward to: the identity of clusters and endpoints.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Destination {
+    /// The endpoints of a Service's port.
+    Service(PortRef),
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Service(port) => port.fmt(f),
+        }
+    }
+}
+
+/// One of the places among which requests are shared.
 #[derive(Debug, Clone)]
 pub struct Backend {
     /// Where; none answers 500 for its share.
-    pub target: Option<PortRef>,
+    pub target: Option<Destination>,
     /// Its share.
     pub weight: u32,
     /// Changes to the request's headers.
@@ -199,77 +262,7 @@ pub struct Redirect {
     pub status: u32,
 }
 
-/// Changes to headers: what is removed goes first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HeaderChanges {
-    /// Names to remove.
-    pub remove: Vec<String>,
-    /// Headers to set or add, in order.
-    pub put: Vec<HeaderPut>,
-}
-
-/// One header to set or add.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderPut {
-    /// Its name.
-    pub name: String,
-    /// Its value as an Envoy format string: a literal `%` is doubled.
-    pub format: String,
-    /// Whether values it already has stay.
-    pub append: bool,
-}
-
-/// What else happens to a request.
-#[derive(Debug, Clone, Default)]
-pub struct Policy {
-    /// Changes to the request's headers.
-    pub request: HeaderChanges,
-    /// Changes to the response's headers.
-    pub response: HeaderChanges,
-    /// The AuthConfig that must pass it.
-    pub auth: Option<Name>,
-    /// The RateLimitConfigs that count it.
-    pub limits: Vec<Limit>,
-    /// What counts it by who calls.
-    pub basic: Option<BasicLimit>,
-    /// Cross-origin policy.
-    pub cors: Option<Cors>,
-    /// Mistakes on purpose.
-    pub faults: Option<Faults>,
-}
-
-/// When limits are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
-    /// Before it is known who calls.
-    Early,
-    /// After.
-    Regular,
-}
-
-/// A RouteOption's `ratelimitBasic`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BasicLimit {
-    /// The RouteOption's id, the first entry of each descriptor.
-    pub id: String,
-    /// Whether users are counted.
-    pub authorized: bool,
-    /// Whether addresses are counted.
-    pub anonymous: bool,
-}
-
-/// A RateLimitConfig's part in describing a request.
-#[derive(Debug, Clone)]
-pub struct Limit {
-    /// When it is asked for.
-    pub stage: Stage,
-    /// Its id, the first entry of each descriptor.
-    pub config_id: String,
-    /// What each descriptor is made of.
-    pub actions: Vec<RateLimitActions>,
-}
-
-/// Where a Service port's requests are sent.
+/// How a destination is reached.
 #[derive(Debug, Clone)]
 pub struct Cluster {
     /// Whether the application speaks HTTP/2 only.
@@ -277,7 +270,7 @@ pub struct Cluster {
     /// Where it runs.
     pub endpoints: Endpoints,
     /// The objects it comes from.
-    pub origins: BTreeSet<ObjectRef>,
+    pub origins: Origins,
 }
 
 /// Where an application runs.

@@ -1,30 +1,30 @@
 //! Decides: which Gateways are ours, which Services they serve, what each route does.
 
-pub mod backends;
-pub mod enrolment;
-pub mod filters;
-pub mod gateways;
-pub mod matches;
-pub mod options;
-pub mod parents;
-pub mod refused;
-pub mod routes;
-pub mod services;
+mod backends;
+mod describe;
+mod enrolment;
+mod filters;
+mod gateways;
+mod gloo;
+mod matches;
+mod options;
+mod parents;
+mod refused;
+mod routes;
+mod services;
 pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::status::Report;
 use api::{Kind, Name, ObjectRef, Snapshot};
-
-use crate::ir::{Action, Chain, PortRef, Traffic, Waypoint};
-use crate::{Enrolment, Settings};
+use ir::{Action, Chain, Destination, Enrolment, Front, Listener, PortRef, Proxy, Settings, Traffic};
 
 /// The outcome of resolving a snapshot.
 #[derive(Debug, Default)]
 pub struct Resolved {
     /// Each accepted Gateway.
-    pub waypoints: BTreeMap<Name, Waypoint>,
+    pub proxies: BTreeMap<Name, Proxy>,
     /// Which waypoint serves each Service.
     pub services: BTreeMap<Name, Enrolment>,
     /// What became of each object.
@@ -39,17 +39,21 @@ pub fn resolve(snapshot: &Snapshot, settings: &Settings) -> Resolved {
     let policies = options::attach(snapshot);
     let mut statuses = status::Statuses::default();
 
-    let mut waypoints = BTreeMap::new();
+    let mut proxies = BTreeMap::new();
     for (name, gateway) in &gateways {
         if let Some(address) = gateway.address {
             let chains = chains(snapshot, settings, name, &services, &attached, &policies, &mut statuses, &mut report);
             let clusters = backends::clusters(snapshot, &chains);
-            waypoints.insert(name.clone(), Waypoint { gateway: name.clone(), address, chains, clusters });
+            let origins = BTreeSet::from([ObjectRef { kind: Kind::Gateway, name: name.clone() }]);
+            let of_listener = chains.keys().map(|id| ObjectRef { kind: Kind::Service, name: id.service.clone() });
+            let of_listener = origins.iter().cloned().chain(of_listener).collect();
+            let listener = Listener { address, front: Front::Proxy, chains, origins: of_listener };
+            proxies.insert(name.clone(), Proxy { gateway: name.clone(), listeners: vec![listener], clusters, origins });
         }
     }
     report.extend(gateways::report(&gateways, &attached));
     statuses.finish(snapshot, &attached, &policies, &mut report);
-    Resolved { waypoints, services, report }
+    Resolved { proxies, services, report }
 }
 
 /// One chain per port of each Service that `gateway` serves.
@@ -88,7 +92,7 @@ fn chains(
                 origins.extend(routes.iter().flat_map(|r| r.origins.iter().cloned()));
                 Traffic::Http(routes)
             } else {
-                Traffic::Tcp
+                Traffic::Tcp(Destination::Service(id.clone()))
             };
             chains.insert(id, Chain { addresses: addresses.clone(), traffic, origins });
         }
@@ -96,12 +100,12 @@ fn chains(
     chains
 }
 
-/// The Service ports that `chains` forward to.
-pub fn targets(chains: &BTreeMap<PortRef, Chain>) -> BTreeSet<PortRef> {
+/// Where `chains` forward to.
+fn destinations(chains: &BTreeMap<PortRef, Chain>) -> BTreeSet<Destination> {
     let mut targets = BTreeSet::new();
-    for (id, chain) in chains {
+    for chain in chains.values() {
         match &chain.traffic {
-            Traffic::Tcp => drop(targets.insert(id.clone())),
+            Traffic::Tcp(to) => drop(targets.insert(to.clone())),
             Traffic::Http(routes) => {
                 for route in routes {
                     if let Action::Forward(forward) = &route.action {

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
+use ir::UpstreamTls;
 use serde_json::{Value, json};
 
-use super::packed;
-use crate::UpstreamTls;
+use crate::packed;
 
 /// A transport socket for gRPC that trusts nobody but whom `tls` says.
 pub fn upstream(tls: &UpstreamTls) -> Value {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use api::ObjectRef;
 use api::gateway::HttpRoute;
+use ir::{Action, Match, Policy, Refusal, Route};
 
 use super::matches;
-use crate::ir::{Action, Match, Policy, Refusal, Route};
 
 /// A route that answers `status` to `matches`.
 pub fn route(name: String, matches: Match, status: u32, why: String, origins: BTreeSet<ObjectRef>) -> Route {

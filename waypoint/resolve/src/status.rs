@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::gloo::ResourceRef;
 use api::status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, RESOLVED_REFS, Report};
 use api::{Kind, Name, ObjectRef, Problem, Snapshot};
+use ir::PortRef;
 
 use super::options::{Effective, Policies};
 use super::parents::Attached;
-use crate::ir::PortRef;
 
 /// What was found out about one HTTPRoute.
 #[derive(Debug, Default)]

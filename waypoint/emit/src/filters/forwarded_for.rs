@@ -7,9 +7,11 @@
 //! does not trust, as proxies do.
 
 use ipnet::IpNet;
+use ir::Settings;
 use serde_json::{Value, json};
 
-use super::packed;
+use super::{HttpFilter, InChain};
+use crate::packed;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const ASIDE: &str = "x-waykeeper-forwarded-for";
@@ -20,10 +22,21 @@ pub fn set_aside() -> Vec<Value> {
 }
 
 /// The filter that puts the header back.
-pub fn put_back(name: &str) -> Value {
-    let message = "envoy.extensions.filters.http.header_mutation.v3.HeaderMutation";
-    let mutations = json!({"request_mutations": [moved(FORWARDED_FOR, ASIDE), {"remove": ASIDE}]});
-    json!({"name": name, "typed_config": packed(message, json!({"mutations": mutations}))})
+#[derive(Debug)]
+pub struct ForwardedFor;
+
+impl HttpFilter for ForwardedFor {
+    fn name(&self) -> &'static str {
+        "envoy.filters.http.header_mutation"
+    }
+
+    fn chain(&self, settings: &Settings) -> Option<InChain> {
+        if !settings.trusted_proxies.is_empty() {
+            return None;
+        }
+        let mutations = json!({"request_mutations": [moved(FORWARDED_FOR, ASIDE), {"remove": ASIDE}]});
+        InChain::on("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", json!({"mutations": mutations}))
+    }
 }
 
 /// Leaves no header where there was none.

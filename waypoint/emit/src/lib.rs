@@ -1,45 +1,50 @@
-//! Writes a decided waypoint in Envoy's words, in the JSON form its documentation
+//! Writes a decided proxy in Envoy's words, in the JSON form its documentation
 //! uses; `proto::schema` checks every field against Envoy's own schema.
 //!
 //! What changes often stays out of the listener: routes go over RDS, endpoints
 //! over EDS, and every chain has the same filters, so that a change of policy
 //! drains no connection.
 
-pub mod clusters;
+pub mod bootstrap;
+mod clusters;
 pub mod filters;
-pub mod forwarded_for;
-pub mod limits;
-pub mod listener;
-pub mod names;
-pub mod routes;
-pub mod tls;
+mod listener;
+mod names;
+mod routes;
+mod tls;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use api::{Kind, ObjectRef};
-use proto::ResourceType;
+use ir::{Endpoints, Origins, Proxy, Settings, Traffic};
 use proto::schema::resource_json;
+use proto::{ResourceSet, ResourceType};
 use serde_json::{Value, json};
 
-use crate::ir::{Endpoints, Traffic, Waypoint};
-use crate::{GatewayOutput, Settings};
+pub use bootstrap::{Admin, AdsServer, BootstrapSettings, bootstrap};
 
-/// The resources of `waypoint`, and what could not be written.
+/// What the Envoy of one Gateway is told.
+#[derive(Debug, Clone, Default)]
+pub struct GatewayOutput {
+    /// The resources.
+    pub resources: ResourceSet,
+    /// The objects from which each resource came: whom to tell when Envoy refuses it.
+    pub origins: BTreeMap<(ResourceType, String), Origins>,
+    /// Where its PROXY listener binds.
+    pub address: Option<SocketAddr>,
+}
+
+/// The resources of `proxy`, and what could not be written.
 ///
-/// Nothing that resolve lets through should fail here; if it does, the other
+/// Nothing that was decided should fail here; if it does, the other
 /// resources are served and a route table is replaced by one that refuses.
-pub fn emit(waypoint: &Waypoint, settings: &Settings) -> (GatewayOutput, Vec<String>) {
+pub fn emit(proxy: &Proxy, settings: &Settings) -> (GatewayOutput, Vec<String>) {
     let mut writer = Writer { output: GatewayOutput::default(), failures: Vec::new() };
-    writer.output.address = Some(waypoint.address);
-    let gateway = BTreeSet::from([ObjectRef { kind: Kind::Gateway, name: waypoint.gateway.clone() }]);
-
-    for (name, target) in [(names::EXTAUTH, &settings.extauth), (names::RATELIMIT, &settings.ratelimit)] {
-        if let Some(target) = target {
-            writer.put(ResourceType::Cluster, name, clusters::service(name, target), gateway.clone());
-        }
+    for (name, cluster) in filters::clusters(settings) {
+        writer.put(ResourceType::Cluster, name, cluster, proxy.origins.clone());
     }
-    for (id, cluster) in &waypoint.clusters {
+    for (id, cluster) in &proxy.clusters {
         let name = id.to_string();
         writer.put(ResourceType::Cluster, &name, clusters::cluster(&name, cluster), cluster.origins.clone());
         if let Endpoints::Addresses(addresses) = &cluster.endpoints {
@@ -47,17 +52,24 @@ pub fn emit(waypoint: &Waypoint, settings: &Settings) -> (GatewayOutput, Vec<Str
             writer.put(ResourceType::Endpoint, &name, endpoints, cluster.origins.clone());
         }
     }
-    let mut of_listener = gateway;
-    for (id, chain) in &waypoint.chains {
-        of_listener.insert(ObjectRef { kind: Kind::Service, name: id.service.clone() });
-        if let Traffic::Http(routes) = &chain.traffic {
-            let name = id.to_string();
-            if !writer.put(ResourceType::Route, &name, routes::table(&name, routes), chain.origins.clone()) {
-                writer.put(ResourceType::Route, &name, routes::refusing(&name), chain.origins.clone());
+    for listener in &proxy.listeners {
+        let name = names::listener(listener.front);
+        let Some(written) = listener::listener(listener, settings) else {
+            writer.failures.push(format!("listener {name}: cannot be written yet"));
+            continue;
+        };
+        for (id, chain) in &listener.chains {
+            if let Traffic::Http(routes) = &chain.traffic {
+                let name = id.to_string();
+                if !writer.put(ResourceType::Route, &name, routes::table(&name, routes), chain.origins.clone()) {
+                    writer.put(ResourceType::Route, &name, routes::refusing(&name), chain.origins.clone());
+                }
             }
         }
+        if writer.put(ResourceType::Listener, name, written, listener.origins.clone()) {
+            writer.output.address.get_or_insert(listener.address);
+        }
     }
-    writer.put(ResourceType::Listener, names::LISTENER, listener::listener(waypoint, settings), of_listener);
     (writer.output, writer.failures)
 }
 
@@ -68,7 +80,7 @@ struct Writer {
 
 impl Writer {
     /// Adds a resource; whether it could be written.
-    fn put(&mut self, kind: ResourceType, name: &str, value: Value, origins: BTreeSet<ObjectRef>) -> bool {
+    fn put(&mut self, kind: ResourceType, name: &str, value: Value, origins: Origins) -> bool {
         match resource_json(kind, name, value) {
             Ok(resource) => {
                 self.output.resources.entry(kind).or_default().insert(name.to_owned(), Arc::new(resource));

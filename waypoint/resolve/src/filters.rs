@@ -9,8 +9,7 @@ use api::gateway::httproutes::{
     HttpRouteRulesFiltersUrlRewrite as UrlRewrite, HttpRouteRulesFiltersUrlRewritePathType as RewritePath,
 };
 use api::{Name, header};
-
-use crate::ir::{HeaderChanges, HeaderPut, PathRewrite, Redirect};
+use ir::{HeaderChanges, HeaderPut, PathRewrite, Redirect};
 
 /// What the filters of a rule or backend ask for.
 #[derive(Debug, Default)]

@@ -6,9 +6,9 @@ use api::core::{USE_WAYPOINT, USE_WAYPOINT_NAMESPACE};
 use api::object::Meta;
 use api::status::{Condition, ObjectStatus, Report};
 use api::{Kind, Name, Object, ObjectRef, Snapshot};
+use ir::Enrolment;
 
 use super::gateways::{Ours, allows};
-use crate::Enrolment;
 
 /// The condition on a Service that asks for a waypoint, as istiod writes it.
 const BOUND: &str = "istio.io/WaypointBound";

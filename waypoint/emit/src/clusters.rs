@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
+use ir::{Cluster, Endpoints, GrpcTarget};
 use serde_json::{Value, json};
 
-use super::{ads, packed, tls};
-use crate::GrpcTarget;
-use crate::ir::{Cluster, Endpoints};
+use crate::{ads, packed, tls};
 
-/// The cluster `name` of a Service port.
+/// The cluster `name`.
 pub fn cluster(name: &str, cluster: &Cluster) -> Value {
     let mut fields = base(name, "5s", cluster.http2);
     match &cluster.endpoints {

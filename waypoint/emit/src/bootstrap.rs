@@ -1,11 +1,9 @@
 //! What an Envoy is started with: who it is, and where its configuration comes from.
 
+use ir::{Name, UpstreamTls};
 use serde_json::{Value, json};
 
-use api::Name;
-
-use crate::UpstreamTls;
-use crate::emit::tls;
+use crate::tls;
 
 /// What [`bootstrap`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]

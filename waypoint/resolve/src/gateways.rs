@@ -8,9 +8,9 @@ use api::gateway::gateways::{GatewayListeners, GatewayListenersAllowedRoutesName
 use api::loopback::{Range, candidate};
 use api::status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, RESOLVED_REFS, Report};
 use api::{Kind, Name, Object, ObjectRef, Snapshot};
+use ir::{Bind, Settings};
 
 use super::parents::Attached;
-use crate::{Bind, Settings};
 
 /// The protocol of a waypoint that a ztunnel feeds.
 pub const PROXY: &str = "istio.io/PROXY";

@@ -8,8 +8,7 @@ use api::gateway::httproutes::{
     HttpRouteRulesMatches, HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesPathType as PathType,
     HttpRouteRulesMatchesQueryParamsType as QueryType,
 };
-
-use crate::ir::{KeyMatch, Match, PathMatch, ValueMatch};
+use ir::{KeyMatch, Match, PathMatch, ValueMatch};
 
 /// Where a route stands among those of its Service: smaller is tried first.
 ///

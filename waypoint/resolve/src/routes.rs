@@ -6,23 +6,21 @@ use std::time::Duration;
 use api::gateway::HttpRoute;
 use api::gateway::httproutes::{HttpRouteRules as Rule, HttpRouteRulesFilters, HttpRouteRulesMatches};
 use api::gloo::rate_limit_config::config_id;
-use api::gloo::route_option::{HeaderAppend, HeaderManipulation, RouteOptions, basic_id};
+use api::gloo::route_option::{RouteOptions, basic_id};
 use api::object::Meta;
 use api::proto_json::ProtoDuration;
 use api::{Broken, Kind, Name, Object, ObjectRef, Problem, Snapshot};
+use ir::{
+    Action, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Route, Settings, Stage,
+    USER_ID,
+};
 
 use super::filters::{Filters, filters};
 use super::matches::{Precedence, age, matches, precedence};
 use super::options::Effective;
 use super::parents::Bound;
 use super::status::Statuses;
-use super::{options, refused};
-use crate::Settings;
-use crate::emit::names::USER_ID;
-use crate::ir::{
-    Action, Backend, BasicLimit, Forward, HeaderChanges, HeaderPut, Limit, Match, PathRewrite, Policy, PortRef, Route,
-    Stage,
-};
+use super::{describe, gloo, options, refused};
 
 /// Gloo's default, which the application sees as `x-envoy-expected-rq-timeout-ms`.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -108,7 +106,12 @@ fn forward() -> Forward {
 }
 
 fn to(target: PortRef) -> Backend {
-    Backend { target: Some(target), weight: 1, request: HeaderChanges::default(), response: HeaderChanges::default() }
+    Backend {
+        target: Some(Destination::Service(target)),
+        weight: 1,
+        request: HeaderChanges::default(),
+        response: HeaderChanges::default(),
+    }
 }
 
 /// Resolves the rules of one HTTPRoute.
@@ -160,7 +163,7 @@ impl Resolver<'_> {
 
     /// `ReplacePrefixMatch` needs a prefix to replace.
     fn fit_rewrite(&mut self, matches: &Match, action: &mut Action, rule: usize) {
-        use crate::ir::PathMatch;
+        use ir::PathMatch;
         let path = match action {
             Action::Forward(forward) => &forward.path,
             Action::Redirect(redirect) => &redirect.path,
@@ -210,7 +213,7 @@ impl Resolver<'_> {
         }
 
         let policy = self.policy(&written, &effective, &mut origins);
-        if written.redirect.is_some() && !(policy.limits.is_empty() && policy.basic.is_none()) {
+        if written.redirect.is_some() && !policy.limits.is_empty() {
             self.warn(&field, "redirects are not limited: Envoy asks for limits only where it forwards");
         }
         if policy.auth.is_some() && self.settings.extauth.is_none() {
@@ -244,7 +247,7 @@ impl Resolver<'_> {
         let mut policy =
             Policy { request: written.request.clone(), response: written.response.clone(), ..Policy::default() };
         if let Some(headers) = &options.header_manipulation {
-            manipulate(headers, &mut policy);
+            gloo::manipulate(headers, &mut policy);
         }
         if let Some(extauth) = options.extauth.as_ref().filter(|extauth| extauth.disable != Some(true))
             && let Some(reference) = &extauth.config_ref
@@ -263,19 +266,18 @@ impl Resolver<'_> {
                 for reference in configs.iter().flat_map(|configs| &configs.refs) {
                     let name = reference.resolve(&self.reference.name.namespace);
                     if let Some(config) = self.snapshot.rate_limit_configs.get(&name) {
-                        let actions = config.spec.raw.rate_limits.clone();
-                        policy.limits.push(Limit { stage, config_id: config_id(&name), actions });
+                        let written = &config.spec.raw.rate_limits;
+                        policy.limits.extend(describe::configured(stage, &config_id(&name), written));
                     }
                     origins.insert(ObjectRef { kind: Kind::RateLimitConfig, name });
                 }
             }
-            policy.basic = options.ratelimit_basic.as_ref().zip(effective.basic.as_ref()).map(|(basic, option)| {
-                let (authorized, anonymous) = (basic.authorized_limits.is_some(), basic.anonymous_limits.is_some());
-                BasicLimit { id: basic_id(option), authorized, anonymous }
-            });
+            if let (Some(basic), Some(option)) = (&options.ratelimit_basic, &effective.basic) {
+                policy.limits.extend(describe::by_caller(&basic_id(option), basic, policy.auth.is_some()));
+            }
         }
-        policy.cors = options.cors.clone().filter(|cors| !cors.disable_for_route);
-        policy.faults.clone_from(&options.faults);
+        policy.cors = options.cors.as_ref().and_then(gloo::cors);
+        policy.faults = options.faults.as_ref().map(gloo::faults);
         policy
     }
 
@@ -319,8 +321,8 @@ impl Resolver<'_> {
         Action::Forward(Forward {
             backends,
             timeout: request.or(options.timeout.map(|timeout| timeout.0)).unwrap_or(TIMEOUT),
-            try_timeout,
-            retries: options.retries.clone(),
+            try_timeout: try_timeout.or(options.retries.as_ref().and_then(|r| r.per_try_timeout).map(|t| t.0)),
+            retries: options.retries.as_ref().map(gloo::retries),
             host: written.host.or_else(|| options.host_rewrite.clone()),
             path,
         })
@@ -331,7 +333,7 @@ impl Resolver<'_> {
         &mut self,
         reference: &api::gateway::httproutes::HttpRouteRulesBackendRefs,
         field: &str,
-    ) -> Option<PortRef> {
+    ) -> Option<Destination> {
         let home = self.reference.name.namespace.clone();
         let name = Name::new(reference.namespace.as_deref().unwrap_or(&home), reference.name.as_str());
         let status = self.statuses.route(&self.reference.name);
@@ -354,7 +356,7 @@ impl Resolver<'_> {
         let port = reference.port.and_then(|port| u16::try_from(port).ok());
         let ports = super::services::ports(service);
         match port.filter(|port| ports.iter().any(|p| p.number == *port)) {
-            Some(port) => Some(PortRef { service: name, port }),
+            Some(port) => Some(Destination::Service(PortRef { service: name, port })),
             None => {
                 let have: Vec<String> = ports.iter().map(|p| p.number.to_string()).collect();
                 let message = format!("Service {name} has no such TCP port; it has {}", have.join(", "));
@@ -366,7 +368,7 @@ impl Resolver<'_> {
 }
 
 fn refuse(status: u32, why: String) -> Action {
-    Action::Refuse(crate::ir::Refusal { status, why })
+    Action::Refuse(ir::Refusal { status, why })
 }
 
 /// Whether a ReferenceGrant beside `to` lets HTTPRoutes of `from` refer to it.
@@ -384,15 +386,4 @@ fn granted(snapshot: &Snapshot, from: &str, to: &Name) -> bool {
         });
         from_ok && to_ok
     })
-}
-
-fn manipulate(headers: &HeaderManipulation, policy: &mut Policy) {
-    let put = |entry: &HeaderAppend| {
-        let header = entry.header.as_ref()?;
-        Some(HeaderPut { name: header.key.clone(), format: header.value.clone(), append: entry.append.unwrap_or(true) })
-    };
-    policy.request.remove.extend(headers.request_headers_to_remove.iter().cloned());
-    policy.request.put.extend(headers.request_headers_to_add.iter().filter_map(put));
-    policy.response.remove.extend(headers.response_headers_to_remove.iter().cloned());
-    policy.response.put.extend(headers.response_headers_to_add.iter().filter_map(put));
 }

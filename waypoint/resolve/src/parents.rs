@@ -7,10 +7,9 @@ use api::gateway::httproutes::HttpRouteParentRefs;
 use api::object::Meta;
 use api::status::{ACCEPTED, Condition};
 use api::{Kind, Name, Object, Snapshot};
+use ir::{Enrolment, PortRef};
 
 use super::gateways::{Ours, allows};
-use crate::Enrolment;
-use crate::ir::PortRef;
 
 /// One parentRef of a route, judged.
 #[derive(Debug, Clone)]

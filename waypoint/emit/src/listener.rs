@@ -1,5 +1,5 @@
-//! The PROXY listener: who calls and whom comes from the header ztunnel writes,
-//! and the chain is found by that address and port, never by Host.
+//! A listener. Behind a PROXY front, who calls and whom comes from the header that ztunnel
+//! writes, and the chain is found by that address and port, never by Host.
 //!
 //! Everything but the chains and the matcher is the same from version to
 //! version, so that Envoy updates it in place and leaves other chains' connections alone.
@@ -7,28 +7,36 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use ir::{Chain, Front, Listener, PortRef, Refusal, Settings, Traffic};
 use serde_json::{Map, Value, json};
 
-use super::{ads, filters, forwarded_for, names, packed, routes};
-use crate::Settings;
-use crate::ir::{Chain, PortRef, Refusal, Traffic, Waypoint};
+use crate::filters::{self, forwarded_for};
+use crate::{ads, names, packed, routes};
 
 /// The TLV in which ztunnel puts the caller's SPIFFE id.
 const PRINCIPAL_TLV: u32 = 0xD0;
 const PROXY_PROTOCOL: &str = "envoy.filters.listener.proxy_protocol";
 const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
-/// The listener of `waypoint`.
-pub fn listener(waypoint: &Waypoint, settings: &Settings) -> Value {
-    let address = waypoint.address;
+/// `listener` in Envoy's words; none for a front that is not written yet.
+pub fn listener(listener: &Listener, settings: &Settings) -> Option<Value> {
+    match listener.front {
+        Front::Proxy => Some(behind_proxy(listener, settings)),
+        Front::Hbone | Front::Tls | Front::Plain => None,
+    }
+}
+
+fn behind_proxy(listener: &Listener, settings: &Settings) -> Value {
+    let address = listener.address;
+    let name = names::listener(listener.front);
     let mut socket = json!({"address": address.ip().to_string(), "port_value": address.port()});
     if address.ip().is_ipv6() {
         socket["ipv4_compat"] = json!(true);
     }
-    let chains: Vec<Value> = waypoint.chains.iter().map(|(id, chain)| filter_chain(id, chain, settings)).collect();
+    let chains: Vec<Value> = listener.chains.iter().map(|(id, chain)| filter_chain(id, chain, settings)).collect();
     let mut fields = json!({
-        "name": names::LISTENER,
-        "stat_prefix": names::LISTENER,
+        "name": name,
+        "stat_prefix": name,
         "address": {"socket_address": socket},
         // Two Envoys sharing a port would let one with old policies answer some of the connections.
         "enable_reuse_port": false,
@@ -45,16 +53,16 @@ pub fn listener(waypoint: &Waypoint, settings: &Settings) -> Value {
         "filter_chains": chains,
         "default_filter_chain": unknown_address(settings),
     });
-    if !waypoint.chains.is_empty() {
-        fields["filter_chain_matcher"] = matcher(waypoint);
+    if !listener.chains.is_empty() {
+        fields["filter_chain_matcher"] = matcher(listener);
     }
     fields
 }
 
 /// Destination address, then port, to the name of a chain.
-fn matcher(waypoint: &Waypoint) -> Value {
+fn matcher(listener: &Listener) -> Value {
     let mut by_address: BTreeMap<IpAddr, Map<String, Value>> = BTreeMap::new();
-    for (id, chain) in &waypoint.chains {
+    for (id, chain) in &listener.chains {
         let name = packed("google.protobuf.StringValue", json!({"value": id.to_string()}));
         let action = json!({"action": {"name": "chain", "typed_config": name}});
         for address in &chain.addresses {
@@ -86,11 +94,11 @@ fn filter_chain(id: &PortRef, chain: &Chain, settings: &Settings) -> Value {
             let rds = json!({"rds": {"config_source": ads(), "route_config_name": name}});
             connection_manager(&name, rds, filters::chain(settings), settings)
         }
-        Traffic::Tcp => json!({
+        Traffic::Tcp(to) => json!({
             "name": "envoy.filters.network.tcp_proxy",
             "typed_config": packed(
                 "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-                json!({"stat_prefix": name, "cluster": name}),
+                json!({"stat_prefix": name, "cluster": to.to_string()}),
             ),
         }),
     };
@@ -162,7 +170,6 @@ fn unknown_address(settings: &Settings) -> Value {
             {"match": {"prefix": "/"}, "direct_response": answer},
         ]}],
     }});
-    let router = packed("envoy.extensions.filters.http.router.v3.Router", json!({}));
-    let filters = vec![json!({"name": "envoy.filters.http.router", "typed_config": router})];
-    json!({"name": "unknown-address", "filters": [connection_manager("unknown-address", table, filters, settings)]})
+    let manager = connection_manager("unknown-address", table, filters::router_only(), settings);
+    json!({"name": "unknown-address", "filters": [manager]})
 }

@@ -1,13 +1,15 @@
 //! A route table: one virtual host for whatever Host header, routes in order.
 
-use api::gloo::route_option::Retries;
+use std::time::Duration;
+
+use ir::{
+    Action, Backend, Forward, HeaderChanges, KeyMatch, Match, PathMatch, PathRewrite, Redirect, Refusal, Retries,
+    Route, ValueMatch,
+};
 use serde_json::{Map, Value, json};
 
-use super::{duration, filters, limits, names};
-use crate::ir::{
-    Action, Backend, Forward, HeaderChanges, KeyMatch, Match, PathMatch, PathRewrite, Redirect, Refusal, Route,
-    ValueMatch,
-};
+use crate::filters::{self, rate_limit};
+use crate::{duration, names};
 
 /// The route table `name`. No match answers 404, as Envoy does by itself.
 pub fn table(name: &str, routes: &[Route]) -> Value {
@@ -35,7 +37,7 @@ fn route(route: &Route) -> Value {
     match &route.action {
         Action::Forward(to) => {
             let mut action = forward(to, &route.matches);
-            let limits = limits::rate_limits(&route.policy);
+            let limits = rate_limit::rate_limits(&route.policy);
             if !limits.is_empty() {
                 action["rate_limits"] = json!(limits);
             }
@@ -179,25 +181,24 @@ fn rewrite(path: &PathRewrite, matches: &Match, fields: &mut Value) {
     }
 }
 
-fn retries(retries: Option<&Retries>, try_timeout: Option<std::time::Duration>) -> Value {
+fn retries(retries: Option<&Retries>, try_timeout: Option<Duration>) -> Value {
     let mut fields = json!({});
     if let Some(retries) = retries {
-        fields["retry_on"] = json!(retries.retry_on.split(',').map(str::trim).collect::<Vec<_>>().join(","));
-        fields["num_retries"] = json!(if retries.num_retries == 0 { 1 } else { retries.num_retries });
-        if !retries.retriable_status_codes.is_empty() {
-            fields["retriable_status_codes"] = json!(retries.retriable_status_codes);
+        fields["retry_on"] = json!(retries.on.join(","));
+        fields["num_retries"] = json!(retries.times);
+        if !retries.statuses.is_empty() {
+            fields["retriable_status_codes"] = json!(retries.statuses);
         }
-        if let Some(back_off) = &retries.retry_back_off {
-            let mut pauses = json!({"base_interval": duration(back_off.base_interval.unwrap_or_default().0)});
-            if let Some(longest) = back_off.max_interval {
-                pauses["max_interval"] = duration(longest.0);
+        if let Some(pauses) = &retries.pauses {
+            let mut written = json!({"base_interval": duration(pauses.first)});
+            if let Some(longest) = pauses.longest {
+                written["max_interval"] = duration(longest);
             }
-            fields["retry_back_off"] = pauses;
+            fields["retry_back_off"] = written;
         }
     }
-    let per_try = try_timeout.or(retries.and_then(|retries| retries.per_try_timeout).map(|timeout| timeout.0));
-    if let Some(per_try) = per_try {
-        fields["per_try_timeout"] = duration(per_try);
+    if let Some(timeout) = try_timeout {
+        fields["per_try_timeout"] = duration(timeout);
     }
     fields
 }

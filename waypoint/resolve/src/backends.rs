@@ -6,17 +6,18 @@ use std::net::SocketAddr;
 use api::core::SERVICE_NAME;
 use api::object::Meta;
 use api::{Kind, Name, ObjectRef, Snapshot};
+use ir::{Chain, Cluster, Destination, Endpoints, PortRef};
 
+use super::destinations;
 use super::services::{self, Protocol};
-use super::targets;
-use crate::ir::{Chain, Cluster, Endpoints, PortRef};
 
-/// A cluster for each Service port that `chains` forward to.
-pub fn clusters(snapshot: &Snapshot, chains: &BTreeMap<PortRef, Chain>) -> BTreeMap<PortRef, Cluster> {
+/// A cluster for each place that `chains` forward to.
+pub fn clusters(snapshot: &Snapshot, chains: &BTreeMap<PortRef, Chain>) -> BTreeMap<Destination, Cluster> {
     let slices = slices(snapshot);
-    targets(chains)
+    destinations(chains)
         .into_iter()
-        .filter_map(|id| {
+        .filter_map(|destination| {
+            let Destination::Service(id) = &destination;
             let service = snapshot.services.get(&id.service)?;
             let port = services::ports(service).into_iter().find(|port| port.number == id.port)?;
             let mut origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
@@ -53,7 +54,7 @@ pub fn clusters(snapshot: &Snapshot, chains: &BTreeMap<PortRef, Chain>) -> BTree
                 hosts.extend(addresses.into_iter().map(|a| (a.ip().to_string(), a.port())));
                 Endpoints::Hosts(hosts)
             };
-            Some((id, Cluster { http2: port.protocol == Protocol::Http2, endpoints, origins }))
+            Some((destination, Cluster { http2: port.protocol == Protocol::Http2, endpoints, origins }))
         })
         .collect()
 }

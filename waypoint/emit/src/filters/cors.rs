@@ -1,0 +1,45 @@
+//! Lets other origins' scripts read responses.
+
+use ir::{Origin, Policy, Settings};
+use serde_json::{Value, json};
+
+use super::{HttpFilter, InChain};
+use crate::packed;
+
+/// Cross-origin resource sharing.
+#[derive(Debug)]
+pub struct Cors;
+
+impl HttpFilter for Cors {
+    fn name(&self) -> &'static str {
+        "envoy.filters.http.cors"
+    }
+
+    fn chain(&self, _settings: &Settings) -> Option<InChain> {
+        InChain::on("envoy.extensions.filters.http.cors.v3.Cors", json!({}))
+    }
+
+    fn route(&self, policy: &Policy) -> Option<Value> {
+        let cors = policy.cors.as_ref()?;
+        let origins = cors.origins.iter().map(|origin| match origin {
+            Origin::Any => json!({"safe_regex": {"regex": ".*"}}),
+            Origin::Exact(origin) => json!({"exact": origin}),
+            Origin::Regex(regex) => json!({"safe_regex": {"regex": regex}}),
+        });
+        let mut fields = json!({"allow_origin_string_match": origins.collect::<Vec<_>>()});
+        for (name, list) in
+            [("allow_methods", &cors.methods), ("allow_headers", &cors.headers), ("expose_headers", &cors.exposed)]
+        {
+            if !list.is_empty() {
+                fields[name] = json!(list.join(","));
+            }
+        }
+        if let Some(seconds) = cors.max_age {
+            fields["max_age"] = json!(seconds.to_string());
+        }
+        if cors.credentials {
+            fields["allow_credentials"] = json!(true);
+        }
+        Some(packed("envoy.extensions.filters.http.cors.v3.CorsPolicy", fields))
+    }
+}

@@ -1,0 +1,49 @@
+//! Asks the authorization service whether a request may pass.
+
+use ir::{Policy, Settings};
+use serde_json::{Value, json};
+
+use super::{HttpFilter, InChain};
+use crate::{clusters, packed};
+
+/// The cluster of the authorization service.
+const CLUSTER: &str = "extauth";
+
+/// External authorization.
+#[derive(Debug)]
+pub struct ExtAuthz;
+
+impl HttpFilter for ExtAuthz {
+    fn name(&self) -> &'static str {
+        "envoy.filters.http.ext_authz"
+    }
+
+    fn chain(&self, settings: &Settings) -> Option<InChain> {
+        settings.extauth.as_ref()?;
+        InChain::off(
+            "envoy.extensions.filters.http.ext_authz.v3.ExtAuthz",
+            json!({
+                "transport_api_version": "V3",
+                "grpc_service": {"envoy_grpc": {"cluster_name": CLUSTER}, "timeout": "0.200s"},
+                // Fails closed: no answer is a refusal.
+                "failure_mode_allow": false,
+                "status_on_error": {"code": "Forbidden"},
+                "metadata_context_namespaces": ["envoy.filters.http.jwt_authn"],
+            }),
+        )
+    }
+
+    fn route(&self, policy: &Policy) -> Option<Value> {
+        let auth = policy.auth.as_ref()?;
+        let config_id = format!("{}.{}", auth.namespace, auth.name);
+        let extensions = json!({"config_id": config_id, "source_type": "route", "source_name": ""});
+        Some(packed(
+            "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
+            json!({"check_settings": {"context_extensions": extensions}}),
+        ))
+    }
+
+    fn clusters(&self, settings: &Settings) -> Vec<(&'static str, Value)> {
+        settings.extauth.iter().map(|target| (CLUSTER, clusters::service(CLUSTER, target))).collect()
+    }
+}

@@ -1,0 +1,121 @@
+//! What happens to a request besides being routed.
+
+use std::time::Duration;
+
+use api::Name;
+
+use crate::Descriptor;
+
+/// What happens to the requests of a route besides being routed.
+#[derive(Debug, Clone, Default)]
+pub struct Policy {
+    /// Changes to the request's headers.
+    pub request: HeaderChanges,
+    /// Changes to the response's headers.
+    pub response: HeaderChanges,
+    /// The AuthConfig that must pass it.
+    pub auth: Option<Name>,
+    /// How it is described to the rate-limit service.
+    pub limits: Vec<Descriptor>,
+    /// Cross-origin policy.
+    pub cors: Option<Cors>,
+    /// Mistakes on purpose.
+    pub faults: Option<Faults>,
+}
+
+/// Changes to headers: what is removed goes first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HeaderChanges {
+    /// Names to remove.
+    pub remove: Vec<String>,
+    /// Headers to set or add, in order.
+    pub put: Vec<HeaderPut>,
+}
+
+/// One header to set or add.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderPut {
+    /// Its name.
+    pub name: String,
+    /// Its value as an Envoy format string: a literal `%` is doubled.
+    pub format: String,
+    /// Whether values it already has stay.
+    pub append: bool,
+}
+
+/// Which origins' scripts may read responses, and what else they may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cors {
+    /// The origins.
+    pub origins: Vec<Origin>,
+    /// Methods.
+    pub methods: Vec<String>,
+    /// Request headers.
+    pub headers: Vec<String>,
+    /// Response headers that scripts may read.
+    pub exposed: Vec<String>,
+    /// Seconds a preflight's answer may be kept.
+    pub max_age: Option<u64>,
+    /// Whether cookies and credentials may be sent.
+    pub credentials: bool,
+}
+
+/// Which origins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// All of them.
+    Any,
+    /// This one.
+    Exact(String),
+    /// Those that match this expression as a whole.
+    Regex(String),
+}
+
+/// Mistakes made on purpose.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults {
+    /// Some requests are answered with an error.
+    pub abort: Option<Abort>,
+    /// Some requests are held back.
+    pub delay: Option<Delay>,
+}
+
+/// Answers some requests with an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abort {
+    /// Of a million requests, how many.
+    pub millionths: u32,
+    /// The status.
+    pub status: u32,
+}
+
+/// Holds some requests back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delay {
+    /// Of a million requests, how many.
+    pub millionths: u32,
+    /// For how long.
+    pub time: Duration,
+}
+
+/// When to try again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Retries {
+    /// Envoy's names of what went wrong.
+    pub on: Vec<String>,
+    /// How often.
+    pub times: u32,
+    /// Which statuses are worth another try.
+    pub statuses: Vec<u32>,
+    /// Pauses between tries.
+    pub pauses: Option<Pauses>,
+}
+
+/// Pauses between tries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pauses {
+    /// The first.
+    pub first: Duration,
+    /// The longest.
+    pub longest: Option<Duration>,
+}

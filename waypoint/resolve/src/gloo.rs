@@ -1,0 +1,63 @@
+//! Gloo's options as values of ours.
+
+use api::gloo::route_option::{
+    Cors as WrittenCors, Faults as WrittenFaults, HeaderAppend, HeaderManipulation, Retries as WrittenRetries,
+};
+use ir::{Abort, Cors, Delay, Faults, HeaderPut, Origin, Pauses, Policy, Retries};
+
+/// `cors`; none where it is turned off.
+pub fn cors(written: &WrittenCors) -> Option<Cors> {
+    let exact = written.allow_origin.iter().map(|origin| match origin.as_str() {
+        "*" => Origin::Any,
+        origin => Origin::Exact(origin.to_owned()),
+    });
+    let regex = written.allow_origin_regex.iter().cloned().map(Origin::Regex);
+    (!written.disable_for_route).then(|| Cors {
+        origins: exact.chain(regex).collect(),
+        methods: written.allow_methods.clone(),
+        headers: written.allow_headers.clone(),
+        exposed: written.expose_headers.clone(),
+        max_age: written.max_age.parse().ok(),
+        credentials: written.allow_credentials,
+    })
+}
+
+/// `faults`.
+pub fn faults(written: &WrittenFaults) -> Faults {
+    let millionths = |percentage: f64| (percentage * 10_000.0).round().clamp(0.0, 1_000_000.0) as u32;
+    Faults {
+        abort: written
+            .abort
+            .as_ref()
+            .map(|abort| Abort { millionths: millionths(abort.percentage), status: abort.http_status }),
+        delay: written.delay.as_ref().map(|delay| Delay {
+            millionths: millionths(delay.percentage),
+            time: delay.fixed_delay.unwrap_or_default().0,
+        }),
+    }
+}
+
+/// `retries`, but for `perTryTimeout`, which is the route's.
+pub fn retries(written: &WrittenRetries) -> Retries {
+    Retries {
+        on: written.retry_on.split(',').map(|on| on.trim().to_owned()).collect(),
+        times: if written.num_retries == 0 { 1 } else { written.num_retries },
+        statuses: written.retriable_status_codes.clone(),
+        pauses: written.retry_back_off.as_ref().map(|back_off| Pauses {
+            first: back_off.base_interval.unwrap_or_default().0,
+            longest: back_off.max_interval.map(|longest| longest.0),
+        }),
+    }
+}
+
+/// `headerManipulation`, added to what `policy` does already.
+pub fn manipulate(headers: &HeaderManipulation, policy: &mut Policy) {
+    let put = |entry: &HeaderAppend| {
+        let header = entry.header.as_ref()?;
+        Some(HeaderPut { name: header.key.clone(), format: header.value.clone(), append: entry.append.unwrap_or(true) })
+    };
+    policy.request.remove.extend(headers.request_headers_to_remove.iter().cloned());
+    policy.request.put.extend(headers.request_headers_to_add.iter().filter_map(put));
+    policy.response.remove.extend(headers.response_headers_to_remove.iter().cloned());
+    policy.response.put.extend(headers.response_headers_to_add.iter().filter_map(put));
+}
