@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use provider::StatusBoard;
-use runtime::grpc::{GrpcOptions, Services};
+use runtime::grpc::{Age, GrpcOptions, Services};
 use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
 use tokio::sync::watch;
 
@@ -102,7 +102,7 @@ pub fn build_with_clock(
         health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned(), QUOTA_SERVICE_NAME.to_owned()],
         descriptors: vec![DESCRIPTORS],
         acceptor: settings.tls.map(|at| runtime::tls::acceptor(at, tasks)).transpose()?,
-        max_connection_age: settings.max_connection_age.map(|age| (age, AGE_GRACE)),
+        max_connection_age: settings.max_connection_age.map(|most| Age { most, grace: AGE_GRACE }),
         ..GrpcOptions::default()
     };
     Ok(Server { services, workers: settings.workers, admin, desk, gauges, options })

@@ -1,5 +1,6 @@
 //! A gRPC server with health, reflection and drain, over TCP or a Unix socket.
 
+mod connection;
 mod gathered;
 mod handover;
 mod services;
@@ -12,17 +13,19 @@ use std::time::Duration;
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, FuturesUnordered, Stream};
+use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tokio_util::either::Either;
 use tonic::transport::server::Connected as _;
-use tonic::transport::{Server, ServerTlsConfig};
 use tonic_health::server::HealthReporter;
 
 use crate::{Listener, Readiness, Shutdown, Workers};
+use connection::{Client, Terms};
 use gathered::{Accepted, Gathered, Socket};
 
+pub use connection::Age;
 pub use services::Services;
 
 /// How long after shutdown begins connections are still accepted, so that a
@@ -41,17 +44,15 @@ pub struct GrpcOptions {
     pub health_services: Vec<String>,
     /// Encoded file descriptor sets for reflection; none, no reflection.
     pub descriptors: Vec<&'static [u8]>,
-    /// TLS; none, plaintext.
-    pub tls: Option<ServerTlsConfig>,
-    /// TLS whose certificates may change while serving; TCP only, and instead of `tls`.
+    /// TLS; none, plaintext. See [`crate::tls`].
     pub acceptor: Option<TlsAcceptor>,
-    /// After how long a connection is asked to end, and after how much longer it is ended.
-    pub max_connection_age: Option<(Duration, Duration)>,
+    /// How old connections may become; none, as old as they like.
+    pub max_connection_age: Option<Age>,
 }
 
 impl std::fmt::Debug for GrpcOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let tls = self.tls.is_some() || self.acceptor.is_some();
+        let tls = self.acceptor.is_some();
         f.debug_struct("GrpcOptions")
             .field("health_services", &self.health_services)
             .field("tls", &tls)
@@ -93,13 +94,13 @@ pub async fn serve_on(
     let (sockets, left_over) = accept(listener);
     match workers {
         None => {
-            let sockets = sockets.map(|accepted| accepted.map(Gathered::new));
+            let sockets = sockets.map(|accepted| Ok(Gathered::of(accepted)));
             let services = services.pop().context("nothing to serve")?;
-            let serving = answer(plan.server.clone(), services, sockets, plan.acceptor.clone(), shutdown.clone());
+            let serving = answer(plan.terms.clone(), services, sockets, plan.acceptor.clone(), shutdown.clone());
             plan.with_health(serving, readiness, &shutdown).await?;
         }
         Some(workers) => {
-            let serving = answer_on(&workers, sockets, services, plan.server.clone(), plan.acceptor.clone(), &shutdown);
+            let serving = answer_on(&workers, sockets, services, plan.terms.clone(), plan.acceptor.clone(), &shutdown);
             plan.with_health(serving, readiness, &shutdown).await?;
         }
     }
@@ -112,9 +113,9 @@ pub async fn serve_on(
 /// [`answer`] on all of `workers`.
 async fn answer_on(
     workers: &Workers,
-    sockets: BoxStream<'static, io::Result<Accepted>>,
+    sockets: BoxStream<'static, Accepted>,
     services: Vec<Services>,
-    server: Server,
+    terms: Terms,
     acceptor: Option<TlsAcceptor>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
@@ -123,7 +124,7 @@ async fn answer_on(
     for (worker, services) in services.into_iter().enumerate() {
         let (desk, handed) = handover::desk();
         desks.push(desk);
-        let work = answer(server.clone(), services, handed, acceptor.clone(), shutdown.clone());
+        let work = answer(terms.clone(), services, handed, acceptor.clone(), shutdown.clone());
         answering.push(workers.run(worker, work));
     }
     let handing_over = async {
@@ -144,7 +145,7 @@ async fn answer_on(
 
 /// What all that answer have in common.
 struct Plan {
-    server: Server,
+    terms: Terms,
     acceptor: Option<TlsAcceptor>,
     reporter: HealthReporter,
     names: Vec<String>,
@@ -169,17 +170,8 @@ impl Plan {
             Ok(services.add_service(builder.build_v1().context("building gRPC reflection")?).prepared())
         });
         let services = services.collect::<anyhow::Result<_>>()?;
-        let mut server = Server::builder()
-            .http2_keepalive_interval(Some(Duration::from_secs(30)))
-            .http2_keepalive_timeout(Some(Duration::from_secs(10)))
-            .max_concurrent_streams(Some(4096));
-        if let Some(tls) = options.tls {
-            server = server.tls_config(tls).context("TLS of the gRPC server")?;
-        }
-        if let Some((age, grace)) = options.max_connection_age {
-            server = server.max_connection_age(age).max_connection_age_grace(grace);
-        }
-        Ok((Plan { server, acceptor: options.acceptor, reporter, names }, services))
+        let terms = Terms::new(options.max_connection_age);
+        Ok((Plan { terms, acceptor: options.acceptor, reporter, names }, services))
     }
 
     /// Serves, with health that follows `readiness`.
@@ -198,18 +190,35 @@ impl Plan {
 
 /// Answers on these connections until shutdown begins, and then what is under way.
 async fn answer(
-    server: Server,
+    terms: Terms,
     services: Services,
     sockets: impl Stream<Item = io::Result<Socket>> + Send + 'static,
     acceptor: Option<TlsAcceptor>,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let drained = drained(&shutdown);
-    match acceptor {
-        None => server.serve_with_incoming_shutdown(services, sockets, drained).await,
-        Some(acceptor) => server.serve_with_incoming_shutdown(services, secured(sockets, acceptor), drained).await,
+    // Ends with this, and all connections with it.
+    let mut open = JoinSet::new();
+    let mut sockets = match acceptor {
+        None => sockets.map(|socket| Ok((Either::Left(socket?), None))).boxed(),
+        Some(acceptor) => secured(sockets, acceptor).boxed(),
+    };
+    let mut drained = std::pin::pin!(drained(&shutdown));
+    loop {
+        tokio::select! {
+            () = &mut drained => break,
+            _ = open.join_next(), if !open.is_empty() => {}
+            socket = sockets.next() => match socket {
+                None => break,
+                Some(Ok((io, client))) => {
+                    drop(open.spawn(terms.clone().serve(io, client, services.clone(), shutdown.clone())));
+                }
+                Some(Err(error)) => tracing::debug!(%error, "a connection that could not be served"),
+            },
+        }
     }
-    .context("serving gRPC")
+    drop(sockets);
+    while open.join_next().await.is_some() {}
+    Ok(())
 }
 
 async fn drained(shutdown: &Shutdown) {
@@ -217,13 +226,15 @@ async fn drained(shutdown: &Shutdown) {
     tokio::time::sleep(LAME_DUCK).await;
 }
 
+/// How long nothing is accepted after the system refused, as when there are no more file descriptors.
+const AFTER_REFUSAL: Duration = Duration::from_millis(50);
+
 /// The connections that come in, and what is to be removed when none is to come in any more.
-fn accept(listener: Listener) -> (BoxStream<'static, io::Result<Accepted>>, Option<PathBuf>) {
-    match listener {
+fn accept(listener: Listener) -> (BoxStream<'static, Accepted>, Option<PathBuf>) {
+    let (accepted, left_over) = match listener {
         Listener::Tcp(tcp) => {
             let accepted = TcpListenerStream::new(tcp).map(|stream| {
                 let stream = stream?;
-                // With a listener of our own, tonic leaves the sockets' options to us.
                 stream.set_nodelay(true)?;
                 Ok(Either::Left(stream))
             });
@@ -232,33 +243,38 @@ fn accept(listener: Listener) -> (BoxStream<'static, io::Result<Accepted>>, Opti
         Listener::Unix(unix, path) => {
             (UnixListenerStream::new(unix).map(|stream| stream.map(Either::Right)).boxed(), Some(path))
         }
-    }
+    };
+    let accepted = accepted.filter_map(|accepted: io::Result<Accepted>| async move {
+        match accepted {
+            Ok(accepted) => Some(accepted),
+            Err(error) => {
+                tracing::debug!(%error, "a connection was not accepted");
+                tokio::time::sleep(AFTER_REFUSAL).await;
+                None
+            }
+        }
+    });
+    (accepted.boxed(), left_over)
 }
+
+/// A connection to be answered on, and what its handshake said about the client.
+type Ready = (Either<Socket, Gathered<TlsStream<Socket>>>, Option<Client>);
 
 /// Connections after their handshake. Many shake hands at once; one that fails
 /// or dawdles is dropped and holds up no other.
 fn secured(
     incoming: impl Stream<Item = io::Result<Socket>> + Send + 'static,
     acceptor: TlsAcceptor,
-) -> impl Stream<Item = io::Result<Gathered<TlsStream<Socket>>>> + Send {
+) -> impl Stream<Item = io::Result<Ready>> + Send {
     let shake = move |socket: io::Result<Socket>| {
         let acceptor = acceptor.clone();
         async move {
-            let socket = socket?;
-            let info = socket.connect_info();
-            let secure = tokio::time::timeout(MOST_HANDSHAKE, acceptor.accept(socket)).await??;
-            Ok::<_, io::Error>(Gathered::of(secure, info))
+            let secure = tokio::time::timeout(MOST_HANDSHAKE, acceptor.accept(socket?)).await??;
+            let client = secure.connect_info();
+            Ok::<_, io::Error>((Either::Right(Gathered::of(secure)), Some(client)))
         }
     };
-    incoming.map(shake).buffer_unordered(MOST_HANDSHAKES).filter_map(|shaken| async move {
-        match shaken {
-            Ok(stream) => Some(Ok(stream)),
-            Err(error) => {
-                tracing::debug!(%error, "a connection that did not become secure");
-                None
-            }
-        }
-    })
+    incoming.map(shake).buffer_unordered(MOST_HANDSHAKES)
 }
 
 async fn follow_readiness(

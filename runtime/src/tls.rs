@@ -50,9 +50,22 @@ const LOOK: Duration = Duration::from_secs(1);
 /// When the files cannot be used as they are.
 pub fn acceptor(at: ServerTls, tasks: &mut Tasks) -> anyhow::Result<TlsAcceptor> {
     let current = Arc::new(ArcSwap::from(load(&at)?));
-    let follow = follow(at, current.clone(), tasks.shutdown().clone());
+    let accepting = accepting(current.clone())?;
+    let follow = follow(at, current, tasks.shutdown().clone());
     tasks.spawn("certificates", follow);
-    // The whole configuration is chosen anew for each connection, clients' authorities included.
+    Ok(accepting)
+}
+
+/// An acceptor that keeps the certificates it begins with.
+///
+/// # Errors
+/// When the files cannot be used.
+pub fn fixed(at: &ServerTls) -> anyhow::Result<TlsAcceptor> {
+    accepting(Arc::new(ArcSwap::from(load(at)?)))
+}
+
+/// Certificate and clients' authorities are looked up in `current` for each connection.
+fn accepting(current: Arc<ArcSwap<Loaded>>) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config(Arc::new(Current(current.clone())), Arc::new(CurrentClients(current)))?)))
 }
 

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use runtime::grpc::{self, GrpcOptions};
+use runtime::tls::{self, ServerTls};
 use runtime::{Addr, Listener, Readiness, Shutdown};
 use tonic::service::Routes;
-use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use xds::{Authorizer, Hub, Options, Service};
 
 /// The files with which the server proves itself and checks its clients.
@@ -57,27 +57,26 @@ impl Listen {
         readiness: Readiness,
         shutdown: Shutdown,
     ) -> anyhow::Result<(Addr, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
-        let (addr, authorizer, tls) = match self {
+        let (addr, authorizer, acceptor) = match self {
             Listen::Unix(path) => {
                 private_parent(path)?;
                 (Addr::Unix(path.clone()), Authorizer::local(), None)
             }
-            Listen::Tcp(addr, files) => (Addr::Tcp(*addr), Authorizer::by_certificate(), Some(config(files)?)),
+            Listen::Tcp(addr, files) => (Addr::Tcp(*addr), Authorizer::by_certificate(), Some(tls::fixed(&of(files))?)),
         };
         let listener = Listener::bind(&addr).await?;
         let bound = listener.local_addr().context("the xDS address")?;
         let service = Service::new(hub, authorizer, Options::default(), shutdown.clone());
         let routes = Routes::new(service.into_server());
         let health_services = vec!["envoy.service.discovery.v3.AggregatedDiscoveryService".to_owned()];
-        let options = GrpcOptions { health_services, tls, ..GrpcOptions::default() };
+        let options = GrpcOptions { health_services, acceptor, ..GrpcOptions::default() };
         Ok((bound, grpc::serve(listener, routes, options, readiness, shutdown)))
     }
 }
 
-fn config(files: &TlsFiles) -> anyhow::Result<ServerTlsConfig> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("reading {}", path.display()));
-    let identity = Identity::from_pem(read(&files.cert)?, read(&files.key)?);
-    Ok(ServerTlsConfig::new().identity(identity).client_ca_root(Certificate::from_pem(read(&files.client_ca)?)))
+fn of(files: &TlsFiles) -> ServerTls {
+    let TlsFiles { cert, key, client_ca } = files.clone();
+    ServerTls { cert, key, client_ca: Some(client_ca), client_san: None }
 }
 
 /// Creates the socket's folder for its owner only. One that exists is the operator's choice,

@@ -17,33 +17,20 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 /// A connection as it came in.
 pub(super) type Accepted = Either<TcpStream, UnixStream>;
 
-/// The same, to be served.
+/// A connection on the way to being served.
 pub(super) type Socket = Gathered<Accepted>;
 
-/// See above.
+/// A connection that is written to without vectored writes.
 #[derive(Debug)]
 pub(super) struct Gathered<T> {
     io: T,
-    /// Who is connected; of a Unix socket nothing is known.
-    info: TcpConnectInfo,
-    /// Held as long as it is open.
+    /// Held as long as the connection is open: how many hold it is how many are open.
     pub(super) open: Option<Arc<()>>,
 }
 
-impl Gathered<Accepted> {
-    pub(super) fn new(io: Accepted) -> Socket {
-        let info = match &io {
-            Either::Left(tcp) => tcp.connect_info(),
-            Either::Right(_) => TcpConnectInfo { local_addr: None, remote_addr: None },
-        };
-        Gathered::of(io, info)
-    }
-}
-
 impl<T> Gathered<T> {
-    /// `io`, over a connection as `info` says.
-    pub(super) fn of(io: T, info: TcpConnectInfo) -> Gathered<T> {
-        Gathered { io, info, open: None }
+    pub(super) fn of(io: T) -> Gathered<T> {
+        Gathered { io, open: None }
     }
 }
 
@@ -53,7 +40,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Gathered<T> {
     }
 }
 
-/// Without vectored writes, which is what a writer is unless it says otherwise.
+/// `is_write_vectored` is left at its default, which is no.
 impl<T: AsyncWrite + Unpin> AsyncWrite for Gathered<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
@@ -68,10 +55,14 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathered<T> {
     }
 }
 
-impl<T> Connected for Gathered<T> {
+/// Wanted by TLS, which adds the client's certificate to it. Of a Unix socket nothing is known.
+impl Connected for Socket {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        self.info.clone()
+        match &self.io {
+            Either::Left(tcp) => tcp.connect_info(),
+            Either::Right(_) => TcpConnectInfo { local_addr: None, remote_addr: None },
+        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, Stream};
@@ -15,8 +14,6 @@ use super::gathered::{Accepted, Gathered, Socket};
 
 /// Connections that may lie on a desk until its worker has time for them.
 const MOST_WAITING: usize = 64;
-/// How long nothing is accepted after the system refused, as when there are no more file descriptors.
-const AFTER_REFUSAL: Duration = Duration::from_millis(50);
 
 /// A connection that belongs to no thread yet.
 type Raw = Either<std::net::TcpStream, std::os::unix::net::UnixStream>;
@@ -37,7 +34,7 @@ pub(super) fn desk() -> (Desk, impl Stream<Item = io::Result<Socket>> + Send + '
             Either::Left(tcp) => Either::Left(TcpStream::from_std(tcp)?),
             Either::Right(unix) => Either::Right(UnixStream::from_std(unix)?),
         };
-        let mut socket = Gathered::new(io);
+        let mut socket = Gathered::of(io);
         socket.open = Some(open);
         Ok(socket)
     });
@@ -45,13 +42,12 @@ pub(super) fn desk() -> (Desk, impl Stream<Item = io::Result<Socket>> + Send + '
 }
 
 /// Leaves each connection where the fewest are open, until nobody takes them any more.
-pub(super) async fn hand_over(mut sockets: BoxStream<'static, io::Result<Accepted>>, desks: &[Desk]) {
+pub(super) async fn hand_over(mut sockets: BoxStream<'static, Accepted>, desks: &[Desk]) {
     while let Some(accepted) = sockets.next().await {
-        let raw = match accepted.and_then(to_raw) {
+        let raw = match to_raw(accepted) {
             Ok(raw) => raw,
             Err(error) => {
-                tracing::debug!(%error, "a connection was not accepted");
-                tokio::time::sleep(AFTER_REFUSAL).await;
+                tracing::debug!(%error, "a connection could not be handed over");
                 continue;
             }
         };
@@ -85,7 +81,7 @@ mod tests {
         let (first, at_first) = desk();
         let (second, at_second) = desk();
         let (mut at_first, mut at_second) = (at_first.boxed(), at_second.boxed());
-        let accepted = TcpListenerStream::new(listener).map(|stream| stream.map(Either::Left)).boxed();
+        let accepted = TcpListenerStream::new(listener).map(|stream| Either::Left(stream.unwrap())).boxed();
         let handing_over = tokio::spawn(async move { hand_over(accepted, &[first, second]).await });
 
         let mut clients = Vec::new();

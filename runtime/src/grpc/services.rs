@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -73,21 +72,13 @@ impl Hot {
     }
 }
 
-impl Service<Request<Body>> for Services {
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Answering;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // So are routes.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Answering {
+impl Services {
+    /// The answer of whichever service `request` is for.
+    pub(super) fn answer(&self, request: Request<Body>) -> Answering {
         match &self.hot {
             Some(hot) if hot.is_meant(request.uri().path()) => (hot.answer)(request),
             _ => {
-                let answered = self.others.call(request);
+                let answered = self.others.clone().call(request);
                 async move { Ok(answered.await.unwrap_or_else(|never| match never {})) }.boxed()
             }
         }
