@@ -160,6 +160,9 @@ pub struct Admin {
     /// The admin address
     #[arg(long, env = "WAYKEEPER_ADMIN", default_value = "127.0.0.1:15000", value_name = "ADDR")]
     pub admin: Addr,
+    /// Whether to wait for it
+    #[command(flatten)]
+    pub wait: runtime::health::Wait,
 }
 
 /// Commands that ask a running `waykeeper up`.

@@ -39,7 +39,7 @@ fn main() -> ExitCode {
         Command::Up(up) => runtime.block_on(up::run(*up)).map(|()| ExitCode::SUCCESS),
         Command::Tunnel(tunnel) => runtime.block_on(carry::run(*tunnel)).map(|()| ExitCode::SUCCESS),
         Command::Certificate(certificate) => certificate::run(&certificate).map(|()| ExitCode::SUCCESS),
-        Command::Health(Admin { admin }) => Ok(runtime::health::ask(&admin)),
+        Command::Health(Admin { admin, wait }) => Ok(runtime::health::ask(&admin, wait)),
         Command::Become { .. } => unreachable!("handled above"),
         Command::Validate { paths } => Ok(validate::run(&paths)),
         Command::Ratelimit(command) => runtime.block_on(crate::ratelimit::run(command)),

@@ -19,7 +19,7 @@ fn main() -> ExitCode {
     };
     match &cli.command {
         Some(Command::Validate { paths }) => return extauth::validate::validate(paths, &mut std::io::stdout()),
-        Some(Command::Health { admin }) => return runtime::health::ask(admin),
+        Some(Command::Health { admin, wait }) => return runtime::health::ask(admin, *wait),
         None => {}
     }
     let done = tokio::runtime::Builder::new_multi_thread()

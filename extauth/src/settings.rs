@@ -77,6 +77,9 @@ pub enum Command {
         /// Its admin address
         #[arg(long, env = "EXTAUTH_ADMIN", default_value = ADMIN, value_name = "ADDR")]
         admin: Addr,
+        /// Whether to wait for it
+        #[command(flatten)]
+        wait: runtime::health::Wait,
     },
 }
 

@@ -49,6 +49,9 @@ enum Command {
         /// Its admin address.
         #[arg(long, env = "RATELIMIT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
         admin: Addr,
+        /// Whether to wait for it.
+        #[command(flatten)]
+        wait: runtime::health::Wait,
     },
 }
 
@@ -151,7 +154,7 @@ fn main() -> ExitCode {
     };
     match cli.command {
         Some(Command::Validate { paths }) => validate(&paths),
-        Some(Command::Health { admin }) => runtime::health::ask(&admin),
+        Some(Command::Health { admin, wait }) => runtime::health::ask(&admin, wait),
         None if cli.serve.paths.is_empty() => {
             complain("no manifests to read: name at least one file or folder; see --help");
             complain(

@@ -6,7 +6,9 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use clap::Args;
 
 use crate::Addr;
 
@@ -15,10 +17,28 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// More than this nobody writes at `/readyz`.
 const LONGEST: u64 = 64 * 1024;
 
+/// Between two looks at a server that is waited for.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// How long to wait for a server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Args)]
+pub struct Wait {
+    /// Wait until it is ready, at most so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60")]
+    pub wait: Option<u32>,
+}
+
 /// GETs `/readyz` at `admin`, prints one line, and succeeds when the server is ready.
 #[allow(clippy::print_stdout, reason = "printing is what this is for")]
-pub fn ask(admin: &Addr) -> ExitCode {
-    match look(admin) {
+pub fn ask(admin: &Addr, wait: Wait) -> ExitCode {
+    let began = Instant::now();
+    let most = Duration::from_secs(wait.wait.unwrap_or(0).into());
+    let mut found = look(admin);
+    while found.is_err() && began.elapsed() < most {
+        std::thread::sleep(PAUSE);
+        found = look(admin);
+    }
+    match found {
         Ok(ready) => {
             println!("{ready}");
             ExitCode::SUCCESS
@@ -96,6 +116,24 @@ mod tests {
         for other in ["", "SSH-2.0\r\n", "HTTP/1.1 404 Not Found\r\n\r\nno"] {
             assert!(verdict(other).is_err_and(|why| why.contains("admin address")), "{other}");
         }
+    }
+
+    #[test]
+    fn a_server_that_is_about_to_be_ready_is_waited_for() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("admin.sock");
+        let admin = Addr::Unix(path.clone());
+        assert_eq!(ask(&admin, Wait::default()), ExitCode::FAILURE);
+        let server = std::thread::spawn(move || {
+            let listener = std::os::unix::net::UnixListener::bind(path).expect("a socket");
+            for answer in ["HTTP/1.1 503 x\r\n\r\nwaiting for: x\n", "HTTP/1.1 200 OK\r\n\r\nready\n"] {
+                let (mut stream, _) = listener.accept().expect("a connection");
+                let _ = stream.read(&mut [0; 256]).expect("a question");
+                stream.write_all(answer.as_bytes()).expect("an answer");
+            }
+        });
+        assert_eq!(ask(&admin, Wait { wait: Some(30) }), ExitCode::SUCCESS);
+        server.join().expect("two questions");
     }
 
     #[test]

@@ -1,12 +1,14 @@
 //! Where a server listens: a TCP address or a Unix socket.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use tokio::net::{TcpListener, UnixListener};
+use anyhow::Context as _;
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 
 /// An address to listen on or to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,22 +56,19 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// Binds `addr`. A left-over Unix socket nobody listens on is replaced.
+    /// Binds `addr`. A left-over Unix socket nobody listens on is replaced, and nothing else.
     ///
     /// # Errors
-    /// Those of the operating system, with the address in the message.
+    /// Those of the operating system, with the address in the message; and when another process
+    /// listens there, or what is there is no socket.
     pub async fn bind(addr: &Addr) -> anyhow::Result<Listener> {
-        use anyhow::Context as _;
         match addr {
             Addr::Tcp(tcp) => {
                 let listener = TcpListener::bind(tcp).await.with_context(|| format!("listening on {addr}"))?;
                 Ok(Listener::Tcp(listener))
             }
             Addr::Unix(path) => {
-                if path.exists() && tokio::net::UnixStream::connect(path).await.is_err() {
-                    std::fs::remove_file(path)
-                        .with_context(|| format!("removing the stale socket {}", path.display()))?;
-                }
+                make_room(path).await.with_context(|| format!("listening on {addr}"))?;
                 let listener = UnixListener::bind(path).with_context(|| format!("listening on {addr}"))?;
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
                     .with_context(|| format!("protecting {addr}"))?;
@@ -90,9 +89,54 @@ impl Listener {
     }
 }
 
+/// Removes the socket at `path` if a process that is gone has left it there.
+async fn make_room(path: &Path) -> anyhow::Result<()> {
+    let found = match std::fs::symlink_metadata(path) {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    anyhow::ensure!(found.is_socket(), "there is something there that is no socket; remove it or choose another path");
+    match UnixStream::connect(path).await {
+        Ok(_) => anyhow::bail!("another process listens there; stop it or choose another path"),
+        // Nobody has it open any more.
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).context("removing the socket that a process left there")
+        }
+        Err(error) => Err(error).context("finding out whether another process listens there"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
+
+    #[tokio::test]
+    async fn only_a_socket_that_nobody_listens_on_is_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let bind = |name: &str| {
+            let addr = Addr::Unix(at(name));
+            async move { Listener::bind(&addr).await.map_err(|error| format!("{error:#}")) }
+        };
+
+        std::fs::write(at("file"), "precious").unwrap();
+        std::os::unix::fs::symlink(at("file"), at("link")).unwrap();
+        std::fs::create_dir(at("folder")).unwrap();
+        for name in ["file", "link", "folder"] {
+            let why = bind(name).await.unwrap_err();
+            assert!(why.contains(name) && why.contains("no socket"), "{why}");
+        }
+        assert_eq!(std::fs::read_to_string(at("link")).unwrap(), "precious");
+
+        let first = bind("socket").await.unwrap();
+        let why = bind("socket").await.unwrap_err();
+        assert!(why.contains("another process listens there"), "{why}");
+        drop(first);
+        bind("socket").await.unwrap();
+    }
 
     #[test]
     fn both_forms_parse_and_print() {

@@ -1,6 +1,7 @@
 //! Logs, metrics and traces of a process.
 
 use std::fmt;
+use std::io::IsTerminal as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -81,7 +82,7 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<Telem
     let filter = parse_filter(&args.log_level).map_err(|why| anyhow::anyhow!(why))?;
     let (filter, handle) = reload::Layer::new(filter);
     let lines = match args.log_format {
-        LogFormat::Text => tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed(),
+        LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(colours()).with_writer(std::io::stderr).boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
     };
     // Spans are for whoever collects them, lines for whoever reads them: each is filtered by itself.
@@ -101,6 +102,11 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<Telem
     let initial: Arc<str> = args.log_level.as_str().into();
     let current = Arc::new(Mutex::new(args.log_level.clone()));
     Ok(Telemetry { prometheus, filter: Some(handle), initial, current, traces })
+}
+
+/// Whether log lines are coloured: for a person at a terminal who has not set NO_COLOR.
+fn colours() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
 /// How often what histograms were told is put into their buckets.

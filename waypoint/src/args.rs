@@ -40,6 +40,9 @@ pub enum Command {
         /// Its admin address
         #[arg(long, env = "WAYPOINT_ADMIN", default_value = ADMIN, value_name = "ADDR")]
         admin: Addr,
+        /// Whether to wait for it
+        #[command(flatten)]
+        wait: runtime::health::Wait,
     },
 }
 

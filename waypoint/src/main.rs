@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Validate { paths, translate }) => Ok(validate(&paths, &translate)),
         Some(Command::Bootstrap(settings)) => bootstrap(&settings),
-        Some(Command::Health { admin }) => Ok(runtime::health::ask(&admin)),
+        Some(Command::Health { admin, wait }) => Ok(runtime::health::ask(&admin, wait)),
         None if cli.serve.paths.is_empty() => {
             eprintln!("waypoint: name at least one file or folder of manifests; see waypoint --help");
             return ExitCode::from(runtime::EXIT_USAGE);

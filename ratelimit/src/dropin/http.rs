@@ -114,7 +114,6 @@ fn whole(value: &mut serde_json::Value) {
 pub fn debug(domains: Arc<ArcSwap<Domains>>, stats: Arc<Stats>, exhausted: Option<Arc<Exhausted>>) -> Router {
     const INDEX: &str = "/debug/pprof/: not there: profiles are taken with perf\n\
         /livez: whether the process runs\n\
-        /logging: what is logged; POST ?level=debug changes it\n\
         /metrics: print out stats in Prometheus' format\n\
         /readyz: whether it is ready, or what it waits for\n\
         /rlconfig: print out the currently loaded configuration for debugging\n\

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use axum::http::header;
 use axum::routing::get;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
-use runtime::grpc::{GrpcOptions, Services};
+use runtime::grpc::{Age, GrpcOptions, Services};
 use runtime::telemetry::{LogFormat, Telemetry, TelemetryArgs};
 use runtime::{Addr, Admin, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
 
@@ -102,7 +102,8 @@ async fn start(
     let services = services.map(|service| Services::hot(RateLimitServiceServer::new(service))).collect();
     tracing::warn!(grpc = %grpc.local_addr()?, http = %web.local_addr()?, debug = %pages_at.local_addr()?, "listening");
 
-    let pages = Admin::new(readiness.clone(), telemetry.clone());
+    // That server listens for its operators and everybody else on one address, and lets nobody set a log level there.
+    let pages = Admin::new(readiness.clone(), telemetry.clone()).without_log_level();
     let pages = pages.merge(http::debug(domains, stats.clone(), exhausted.clone()));
     tasks.spawn("debug", pages.serve(pages_at, shutdown.clone()));
     tasks.spawn("http", serve(web, http::routes(service, readiness.clone()), shutdown.clone()));
@@ -131,7 +132,7 @@ async fn start(
         health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned()],
         descriptors: vec![DESCRIPTORS],
         acceptor,
-        max_connection_age: Some((settings.max_connection_age, settings.max_connection_age_grace)),
+        max_connection_age: Some(Age { most: settings.max_connection_age, grace: settings.max_connection_age_grace }),
         ..GrpcOptions::default()
     };
     let serving = runtime::grpc::serve_on(Some(workers), grpc, services, options, readiness, shutdown.clone());
