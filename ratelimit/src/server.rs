@@ -103,7 +103,6 @@ pub fn build_with_clock(
         descriptors: vec![DESCRIPTORS],
         acceptor: settings.tls.map(|at| runtime::tls::acceptor(at, tasks)).transpose()?,
         max_connection_age: settings.max_connection_age.map(|most| Age { most, grace: AGE_GRACE }),
-        ..GrpcOptions::default()
     };
     Ok(Server { services, workers: settings.workers, admin, desk, gauges, options })
 }

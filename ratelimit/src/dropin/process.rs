@@ -133,7 +133,6 @@ async fn start(
         descriptors: vec![DESCRIPTORS],
         acceptor,
         max_connection_age: Some(Age { most: settings.max_connection_age, grace: settings.max_connection_age_grace }),
-        ..GrpcOptions::default()
     };
     let serving = runtime::grpc::serve_on(Some(workers), grpc, services, options, readiness, shutdown.clone());
     tasks.spawn("grpc", serving);
