@@ -4,8 +4,8 @@
 //! that value into an [`Object`] the way an API server would (defaults, name
 //! rules, unknown fields), collecting every mistake as a [`Problem`]. Admitted
 //! objects live in a [`Snapshot`], the immutable value that `extauth`,
-//! `ratelimit` and `waypoint` compile. What they find wrong goes back as
-//! [`status::Report`]s.
+//! `ratelimit` and `waypoint` compile. What they find wrong goes back as reports
+//! of the crate `status`.
 //!
 //! This crate does no IO and knows nothing of Envoy.
 
@@ -21,7 +21,6 @@ pub mod problem;
 pub mod proto_json;
 pub mod secret;
 pub mod snapshot;
-pub mod status;
 
 pub use admit::{Admission, admit};
 pub use object::{Kind, Meta, Name, Object, ObjectRef, Resource};

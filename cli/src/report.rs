@@ -1,10 +1,10 @@
 //! `/status` and the commands that read it.
 
 use api::ObjectRef;
-use api::status::{ACCEPTED, ObjectStatus, PROGRAMMED, RESOLVED_REFS};
 use provider::StatusBoard;
 use serde::Serialize;
 use serde_json::{Value, json};
+use status::{ACCEPTED, ObjectStatus, PROGRAMMED, RESOLVED_REFS};
 
 use crate::client::table;
 
@@ -37,7 +37,7 @@ pub fn status(board: &StatusBoard, services: &[ServiceRow], waiting_for: &[Strin
 fn one(object: &ObjectRef, statuses: &[(String, ObjectStatus)]) -> Value {
     let statuses: Vec<Value> = statuses
         .iter()
-        .map(|(author, status)| json!({"author": author, "ancestor": status.ancestor, "conditions": status.conditions}))
+        .map(|(author, status)| json!({"author": author, "ancestor": status.place, "conditions": status.conditions}))
         .collect();
     json!({"kind": object.kind, "namespace": object.name.namespace, "name": object.name.name, "statuses": statuses})
 }

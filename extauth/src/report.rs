@@ -1,7 +1,7 @@
 //! What the authors of AuthConfigs are told: accepted or not, and how many keys were found.
 
-use api::status::{ACCEPTED, Condition, ObjectStatus, Report};
 use api::{Kind, ObjectRef, Problem};
+use status::{ACCEPTED, Condition, ObjectStatus, Report};
 
 use crate::compile::{Compiled, Index};
 
@@ -12,7 +12,7 @@ pub fn report(index: &Index) -> Report {
         .into_iter()
         .map(|(name, compiled)| {
             let reference = ObjectRef { kind: Kind::AuthConfig, name: name.clone() };
-            (reference, vec![ObjectStatus { ancestor: String::new(), conditions: vec![accepted(compiled)] }])
+            (reference, vec![ObjectStatus::new(vec![accepted(compiled)])])
         })
         .collect()
 }

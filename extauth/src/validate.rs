@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use api::Kind;
-use api::status::Report;
+use status::Report;
 
 use crate::compile::{Compiler, Index};
 use crate::report::report;

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::ObjectRef;
-use api::status::{ObjectStatus, Report};
 use parking_lot::RwLock;
 use serde::Serialize;
+use status::board::Author;
+use status::{Board, Diff, ObjectStatus, Report};
 use tokio::sync::watch;
 
 /// A file that was read, and what is wrong with it as a file.
@@ -60,14 +61,14 @@ pub struct StatusBoard(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    reports: RwLock<BTreeMap<&'static str, Report>>,
+    said: RwLock<Board>,
     files: RwLock<Vec<FileStatus>>,
     changes: watch::Sender<u64>,
 }
 
 impl Default for StatusBoard {
     fn default() -> Self {
-        Self(Arc::new(Inner { reports: RwLock::default(), files: RwLock::default(), changes: watch::Sender::new(0) }))
+        Self(Arc::new(Inner { said: RwLock::default(), files: RwLock::default(), changes: watch::Sender::new(0) }))
     }
 }
 
@@ -78,28 +79,26 @@ impl StatusBoard {
     }
 
     /// Replaces all that `author` has said.
-    pub fn publish(&self, author: &'static str, report: Report) {
-        let changed = {
-            let mut reports = self.0.reports.write();
-            let changed = reports.get(author) != Some(&report);
-            reports.insert(author, report);
-            changed
-        };
-        if changed {
+    pub fn publish(&self, author: Author, report: Report) {
+        let differs = !self.0.said.write().publish(author, report).is_empty();
+        self.changed(differs);
+    }
+
+    /// Takes over what `author` says differently from before; other objects are not looked at.
+    pub fn apply(&self, author: Author, diff: Diff) {
+        let differs = self.0.said.write().apply(author, diff);
+        self.changed(differs);
+    }
+
+    fn changed(&self, differs: bool) {
+        if differs {
             self.0.changes.send_modify(|count| *count += 1);
         }
     }
 
     /// Everything said about each object, with who said it, authors in alphabetical order.
     pub fn merged(&self) -> BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> {
-        let mut merged: BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> = BTreeMap::new();
-        for (author, report) in self.0.reports.read().iter() {
-            for (object, statuses) in report {
-                let said = merged.entry(object.clone()).or_default();
-                said.extend(statuses.iter().map(|status| ((*author).to_owned(), status.clone())));
-            }
-        }
-        merged
+        self.0.said.read().merged()
     }
 
     /// Counts up with every change of what the board holds.
@@ -120,9 +119,7 @@ impl StatusBoard {
             *held = files;
             changed
         };
-        if changed {
-            self.0.changes.send_modify(|count| *count += 1);
-        }
+        self.changed(changed);
     }
 }
 
@@ -130,32 +127,25 @@ impl StatusBoard {
 mod tests {
     use super::*;
     use api::Kind;
-    use api::status::Condition;
+    use status::Condition;
 
-    fn report(name: &str, message: &str) -> Report {
-        let status = ObjectStatus {
-            ancestor: String::new(),
-            conditions: vec![Condition::holds("Accepted", "Accepted", message)],
-        };
-        Report::from([(ObjectRef::new(Kind::Service, "shop", name), vec![status])])
+    fn report(message: &str) -> Report {
+        let status = ObjectStatus::new(vec![Condition::holds("Accepted", "Accepted", message)]);
+        Report::from([(ObjectRef::new(Kind::Service, "shop", "cart"), vec![status])])
     }
 
     #[test]
-    fn an_author_replaces_only_what_it_said_itself() {
+    fn only_what_differs_wakes_those_who_watch() {
         let board = StatusBoard::new();
         let mut changes = board.subscribe();
-        board.publish("waypoint", report("cart", "programmed"));
-        board.publish("extauth", report("cart", "compiled"));
-        board.publish("extauth", report("cart", "compiled again"));
+        board.publish("extauth", report("compiled"));
         assert!(changes.has_changed().is_ok_and(|changed| changed));
-        let merged = board.merged();
-        let said: Vec<_> =
-            merged.values().flatten().map(|(a, s)| (a.as_str(), s.conditions[0].message.as_str())).collect();
-        assert_eq!(said, [("extauth", "compiled again"), ("waypoint", "programmed")]);
         changes.mark_unchanged();
-        board.publish("extauth", report("cart", "compiled again"));
+        board.publish("extauth", report("compiled"));
+        board.apply("extauth", status::diff(&Report::new(), &report("compiled")));
         assert!(changes.has_changed().is_ok_and(|changed| !changed), "the same words are no change");
-        board.publish("extauth", Report::new());
-        assert_eq!(board.merged().values().map(Vec::len).sum::<usize>(), 1);
+        board.apply("extauth", status::diff(&report("compiled"), &Report::new()));
+        assert!(changes.has_changed().is_ok_and(|changed| changed));
+        assert!(board.merged().is_empty());
     }
 }

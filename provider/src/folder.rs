@@ -20,8 +20,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::Snapshot;
-use api::status::Report;
 use parking_lot::Mutex;
+use status::Report;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::error;

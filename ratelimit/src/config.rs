@@ -14,8 +14,8 @@ use std::sync::Arc;
 
 use api::gloo::rate_limit_config::{config_id, validate};
 use api::gloo::{RateLimitConfig, RouteOption};
-use api::status::{Condition, ObjectStatus, Report};
 use api::{Kind, Name, ObjectRef, Problem, Snapshot};
+use status::{Condition, ObjectStatus, Report};
 
 pub use compile::compile;
 pub use index::{Config, Entry, Index, WeightScope};
@@ -72,7 +72,7 @@ impl Configs {
         let mut good = BTreeMap::new();
         let mut refused = 0;
         let mut say = |name: &Name, problems: Vec<Problem>| {
-            let status = ObjectStatus { ancestor: String::new(), conditions: vec![Condition::accepted(problems)] };
+            let status = ObjectStatus::new(vec![Condition::accepted(problems)]);
             report.insert(ObjectRef { kind: Kind::RateLimitConfig, name: name.clone() }, vec![status]);
         };
         for (name, object) in &snapshot.rate_limit_configs {

@@ -8,26 +8,28 @@ use std::path::{Path, PathBuf};
 use waykeeper_tests::waykeeper::root;
 
 /// Who may depend on whom, of ours.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("api", &[]),
+    ("status", &["api"]),
     ("proto", &[]),
     ("runtime", &[]),
-    ("provider", &["api", "runtime"]),
+    ("provider", &["api", "status", "runtime"]),
     ("xds", &["proto", "runtime"]),
-    ("extauth", &["api", "proto", "runtime", "provider"]),
-    ("ratelimit", &["api", "proto", "runtime", "provider", "xds"]),
+    ("extauth", &["api", "status", "proto", "runtime", "provider"]),
+    ("ratelimit", &["api", "status", "proto", "runtime", "provider", "xds"]),
     ("waypoint/ir", &["api"]),
-    ("waypoint/resolve", &["ir", "api"]),
+    ("waypoint/resolve", &["ir", "api", "status"]),
     ("waypoint/emit", &["ir", "proto"]),
-    ("waypoint/translate", &["resolve", "emit", "ir", "api"]),
-    ("waypoint", &["waypoint-translate", "api", "proto", "runtime", "provider", "xds"]),
+    ("waypoint/translate", &["resolve", "emit", "ir", "api", "status"]),
+    ("waypoint", &["waypoint-translate", "api", "status", "proto", "runtime", "provider", "xds"]),
     ("tunnel", &["runtime"]),
     ("tests", &[]),
     ("bench", &["proto"]),
 ];
 
-const OURS: [&str; 15] = [
+const OURS: [&str; 16] = [
     "api",
+    "status",
     "proto",
     "runtime",
     "provider",

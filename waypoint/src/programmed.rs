@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::status::{Condition, ObjectStatus, PROGRAMMED, Report};
 use api::{Name, ObjectRef};
 use proto::{ResourceSet, ResourceType};
+use status::{Condition, ObjectStatus, PROGRAMMED, Report};
 use xds::AckState;
 
 /// From which objects each resource came.
@@ -35,7 +35,7 @@ pub fn complete(report: &Report, served: &BTreeMap<Name, Served>, acks: &BTreeMa
     for (object, condition) in conditions(served, acks) {
         let statuses = report.entry(object).or_default();
         if statuses.is_empty() {
-            statuses.push(ObjectStatus { ancestor: String::new(), conditions: Vec::new() });
+            statuses.push(ObjectStatus::new(Vec::new()));
         }
         for status in statuses {
             set(&mut status.conditions, condition.clone());
@@ -106,6 +106,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use api::Kind;
+    use status::Place;
     use xds::Nack;
 
     fn route(name: &str) -> ObjectRef {
@@ -157,10 +158,8 @@ mod tests {
 
     #[test]
     fn what_translation_refused_is_not_called_programmed() {
-        let status = ObjectStatus {
-            ancestor: "Service shop/web".to_owned(),
-            conditions: vec![Condition::fails(PROGRAMMED, "Invalid", "no backend")],
-        };
+        let place = Place::Ancestor(ObjectRef::new(Kind::Service, "shop", "web"));
+        let status = ObjectStatus::at(place, vec![Condition::fails(PROGRAMMED, "Invalid", "no backend")]);
         let report = Report::from([(route("good"), vec![status])]);
         let there = acks(AckState { sessions: 1, generation: 3, nacks: vec![] });
         assert_eq!(programmed(&complete(&report, &served(), &there), &route("good")).1, "Invalid");

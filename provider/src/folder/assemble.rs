@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::core::{Namespace, ObjectMeta, Time};
-use api::status::{Condition, ObjectStatus, Report};
 use api::{Broken, Kind, Name, Object, ObjectRef, Problem, Snapshot};
 use blake3::Hash;
 use serde_json::Value;
+use status::{Condition, ObjectStatus, Report};
 use tracing::info;
 
 use super::addresses::{Addresses, Wish, replaced, with_address};
@@ -298,7 +298,7 @@ impl Decision<'_> {
             "" => place,
             message => format!("{message} [{place}]"),
         };
-        ObjectStatus { ancestor: String::new(), conditions: vec![condition] }
+        ObjectStatus::new(vec![condition])
     }
 }
 

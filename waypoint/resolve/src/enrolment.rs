@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use api::core::{USE_WAYPOINT, USE_WAYPOINT_NAMESPACE};
 use api::object::Meta;
-use api::status::{Condition, ObjectStatus, Report};
 use api::{Kind, Name, Object, ObjectRef, Snapshot};
 use ir::Enrolment;
+use status::{Condition, ObjectStatus, Report};
 
 use super::gateways::{Ours, allows};
 
@@ -24,7 +24,7 @@ pub fn enrolments(snapshot: &Snapshot, gateways: &BTreeMap<Name, Ours>) -> (BTre
         };
         services.insert(name.clone(), enrolment);
         if let Some(condition) = condition {
-            let status = ObjectStatus { ancestor: String::new(), conditions: vec![condition] };
+            let status = ObjectStatus::new(vec![condition]);
             report.insert(ObjectRef { kind: Kind::Service, name: name.clone() }, vec![status]);
         }
     }

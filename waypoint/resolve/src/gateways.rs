@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use api::gateway::Gateway;
 use api::gateway::gateways::{GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom as From};
 use api::loopback::{Range, candidate};
-use api::status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, RESOLVED_REFS, Report};
 use api::{Kind, Name, Object, ObjectRef, Snapshot};
 use ir::{Bind, Settings};
+use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS, Report};
 
 use super::parents::Attached;
 
@@ -90,7 +90,7 @@ fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTre
             conditions.push(Condition::holds(RESOLVED_REFS, "ResolvedRefs", ""));
             conditions.push(Condition::pending(PROGRAMMED, "Pending", "waiting for Envoy"));
         }
-        statuses.push(ObjectStatus { ancestor: format!("listener {}", listener.name), conditions });
+        statuses.push(ObjectStatus::at(Place::Listener(listener.name.clone()), conditions));
     }
     let address = served.and_then(|listener| {
         let port = u16::try_from(listener.port).ok()?;
@@ -122,7 +122,7 @@ fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTre
             Condition::fails(PROGRAMMED, "Invalid", "not accepted"),
         ]
     };
-    statuses.insert(0, ObjectStatus { ancestor: String::new(), conditions: accepted });
+    statuses.insert(0, ObjectStatus::new(accepted));
     Ours { address, listener: served.cloned(), broken: false, statuses }
 }
 

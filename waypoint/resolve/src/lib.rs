@@ -16,7 +16,7 @@ pub mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::status::Report;
+use ::status::Report;
 use api::{Kind, Name, ObjectRef, Snapshot};
 use ir::{Action, Chain, Destination, Enrolment, Front, Listener, PortRef, Proxy, Settings, Traffic};
 
@@ -35,7 +35,7 @@ pub struct Resolved {
 pub fn resolve(snapshot: &Snapshot, settings: &Settings) -> Resolved {
     let gateways = gateways::gateways(snapshot, settings);
     let (services, mut report) = enrolment::enrolments(snapshot, &gateways);
-    let attached = parents::attach(snapshot, &gateways, &services);
+    let attached = parents::attach(snapshot, &gateways, &services, &settings.controller_name);
     let policies = options::attach(snapshot);
     let mut statuses = status::Statuses::default();
 
@@ -70,12 +70,13 @@ fn chains(
 ) -> BTreeMap<PortRef, Chain> {
     let mut chains = BTreeMap::new();
     let mut taken = BTreeMap::new();
+    let waypoint = ObjectRef { kind: Kind::Gateway, name: gateway.clone() };
     for (name, enrolment) in enrolled {
         if *enrolment != Enrolment::Waypoint(gateway.clone()) {
             continue;
         }
         let Some(service) = snapshot.services.get(name) else { continue };
-        let addresses = services::addresses(service, name, &mut taken, report);
+        let addresses = services::addresses(service, name, &waypoint, &mut taken, report);
         if addresses.is_empty() {
             continue;
         }

@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use api::gateway::HttpRoute;
 use api::gateway::httproutes::HttpRouteParentRefs;
 use api::object::Meta;
-use api::status::{ACCEPTED, Condition};
-use api::{Kind, Name, Object, Snapshot};
+use api::{Kind, Name, Object, ObjectRef, Snapshot};
 use ir::{Enrolment, PortRef};
+use status::{ACCEPTED, Condition, Place};
 
 use super::gateways::{Ours, allows};
 
 /// One parentRef of a route, judged.
 #[derive(Debug, Clone)]
 pub struct Parent {
-    /// `Service ns/name` or `Gateway ns/name`.
-    pub ancestor: String,
+    /// Where in the route's status it is judged.
+    pub place: Place,
     /// `Accepted`.
     pub accepted: Condition,
     target: Option<Target>,
@@ -77,11 +77,16 @@ impl Attached {
 }
 
 /// Judges every parentRef of every route.
-pub fn attach(snapshot: &Snapshot, gateways: &BTreeMap<Name, Ours>, services: &BTreeMap<Name, Enrolment>) -> Attached {
+pub fn attach(
+    snapshot: &Snapshot,
+    gateways: &BTreeMap<Name, Ours>,
+    services: &BTreeMap<Name, Enrolment>,
+    controller: &str,
+) -> Attached {
     let judge = |route: &HttpRoute| -> Vec<Parent> {
         let namespace = route.name_of().namespace;
         let references = route.spec.parent_refs.iter().flatten();
-        references.filter_map(|r| parent(snapshot, gateways, services, &namespace, r)).collect()
+        references.filter_map(|r| parent(snapshot, gateways, services, controller, &namespace, r)).collect()
     };
     let mut attached = Attached::default();
     for (name, route) in &snapshot.http_routes {
@@ -103,25 +108,32 @@ fn parent(
     snapshot: &Snapshot,
     gateways: &BTreeMap<Name, Ours>,
     services: &BTreeMap<Name, Enrolment>,
+    controller: &str,
     namespace: &str,
     reference: &HttpRouteParentRefs,
 ) -> Option<Parent> {
     let group = reference.group.as_deref().unwrap_or("gateway.networking.k8s.io");
-    let kind = reference.kind.as_deref().unwrap_or("Gateway");
+    let kind = match (group, reference.kind.as_deref().unwrap_or("Gateway")) {
+        ("", "Service") => Kind::Service,
+        ("gateway.networking.k8s.io", "Gateway") => Kind::Gateway,
+        // Some other controller's parent.
+        _ => return None,
+    };
     let name = Name::new(reference.namespace.as_deref().unwrap_or(namespace), reference.name.as_str());
-    let ancestor = format!("{kind} {name}");
+    let object = ObjectRef { kind, name: name.clone() };
+    let place = Place::Parent(status::Parent { object, controller: controller.to_owned() });
     let no = |reason: &str, message: String| {
-        Some(Parent { ancestor: ancestor.clone(), accepted: Condition::fails(ACCEPTED, reason, message), target: None })
+        Some(Parent { place: place.clone(), accepted: Condition::fails(ACCEPTED, reason, message), target: None })
     };
     let yes = |target: Target| {
         Some(Parent {
-            ancestor: ancestor.clone(),
+            place: place.clone(),
             accepted: Condition::holds(ACCEPTED, "Accepted", ""),
             target: Some(target),
         })
     };
-    match (group, kind) {
-        ("", "Service") => {
+    match kind {
+        Kind::Service => {
             let Some(service) = snapshot.services.get(&name) else {
                 return no("NoMatchingParent", format!("Service {name} does not exist"));
             };
@@ -155,7 +167,7 @@ fn parent(
             };
             yes(Target::Service { name, port, section })
         }
-        ("gateway.networking.k8s.io", "Gateway") => {
+        _ => {
             let gateway = gateways.get(&name)?;
             let Some(listener) = &gateway.listener else {
                 return no("NoMatchingParent", format!("Gateway {name} cannot be served, see there"));
@@ -178,7 +190,5 @@ fn parent(
             }
             yes(Target::Gateway(name))
         }
-        // Some other controller's parent.
-        _ => None,
     }
 }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use api::core::{Service, ServicePort};
-use api::status::{ACCEPTED, Condition, ObjectStatus, Report};
 use api::{Kind, Name, ObjectRef};
+use status::{ACCEPTED, Condition, ObjectStatus, Place, Report};
 
 /// What an application speaks on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,11 +76,12 @@ fn named(name: &str) -> Option<Protocol> {
     }
 }
 
-/// The addresses that mean `service` at its waypoint. Two Services with one address cannot
+/// The addresses that mean `service` at `waypoint`. Two Services with one address cannot
 /// both be reached there; the first by name is.
 pub fn addresses(
     service: &Service,
     name: &Name,
+    waypoint: &ObjectRef,
     taken: &mut BTreeMap<IpAddr, Name>,
     report: &mut Report,
 ) -> BTreeSet<IpAddr> {
@@ -89,7 +90,7 @@ pub fn addresses(
     let mut addresses: BTreeSet<IpAddr> = declared.filter_map(|ip| ip.parse().ok()).collect();
     let mut say = |condition: Condition| {
         let status = report.entry(ObjectRef { kind: Kind::Service, name: name.clone() }).or_default();
-        status.push(ObjectStatus { ancestor: "waypoint".into(), conditions: vec![condition] });
+        status.push(ObjectStatus::at(Place::Ancestor(waypoint.clone()), vec![condition]));
     };
     if addresses.is_empty() {
         say(Condition::fails(

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::gloo::ResourceRef;
-use api::status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, RESOLVED_REFS, Report};
 use api::{Kind, Name, ObjectRef, Problem, Snapshot};
 use ir::PortRef;
+use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, RESOLVED_REFS, Report};
 
 use super::options::{Effective, Policies};
 use super::parents::Attached;
@@ -72,21 +72,19 @@ impl Statuses {
             let notes = self.routes.remove(name).unwrap_or_default();
             let mut statuses: Vec<ObjectStatus> = Vec::new();
             for parent in parents {
-                // parentRefs that differ in the port only share an ancestor; say the worse.
+                // parentRefs that differ in the port only share a place; say the worse.
                 let mut accepted = parent.accepted.clone();
                 if accepted.status == Some(true) {
                     accepted = notes.accepted();
                 }
-                if let Some(known) = statuses.iter_mut().find(|status| status.ancestor == parent.ancestor) {
+                if let Some(known) = statuses.iter_mut().find(|status| status.place == parent.place) {
                     if accepted.status == Some(false) {
                         known.conditions[0] = accepted;
                     }
                     continue;
                 }
-                statuses.push(ObjectStatus {
-                    ancestor: parent.ancestor.clone(),
-                    conditions: vec![accepted, notes.resolved_refs()],
-                });
+                let conditions = vec![accepted, notes.resolved_refs()];
+                statuses.push(ObjectStatus::at(parent.place.clone(), conditions));
             }
             report.insert(ObjectRef { kind: Kind::HttpRoute, name: name.clone() }, statuses);
         }
@@ -135,7 +133,7 @@ impl Statuses {
                 let message = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 Condition::fails(RESOLVED_REFS, "ConfigNotFound", message).with(missing)
             };
-            let status = ObjectStatus { ancestor: String::new(), conditions: vec![accepted, resolved] };
+            let status = ObjectStatus::new(vec![accepted, resolved]);
             report.insert(ObjectRef { kind: Kind::RouteOption, name: name.clone() }, vec![status]);
         }
     }
@@ -213,6 +211,6 @@ pub fn not_emitted(report: &mut Report, gateway: &Name, failures: Vec<String>) {
             status.conditions.retain(|known| known.kind != PROGRAMMED);
             status.conditions.push(condition);
         }
-        None => statuses.push(ObjectStatus { ancestor: String::new(), conditions: vec![condition] }),
+        None => statuses.push(ObjectStatus::new(vec![condition])),
     }
 }

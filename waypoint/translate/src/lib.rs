@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
-use api::status::Report;
 use api::{Name, Snapshot};
+use status::Report;
 
 pub use emit::bootstrap;
 pub use emit::{Admin, AdsServer, BootstrapSettings, GatewayOutput};

@@ -1,11 +1,7 @@
-//! What became of each object: conditions in the form of Gateway API.
+//! One statement about an object, in the form of Gateway API's conditions.
 
-use std::collections::BTreeMap;
-
+use api::Problem;
 use serde::Serialize;
-
-use crate::object::ObjectRef;
-use crate::problem::Problem;
 
 /// `Accepted`: the object is valid and will be used.
 pub const ACCEPTED: &str = "Accepted";
@@ -65,7 +61,7 @@ impl Condition {
     /// `Accepted` as the outcome of examining an object: false with all
     /// problems if one of them is an error, else true, with warnings if any.
     pub fn accepted(problems: Vec<Problem>) -> Self {
-        if crate::problem::has_errors(&problems) {
+        if api::problem::has_errors(&problems) {
             let message =
                 problems.iter().filter(|p| p.is_error()).map(ToString::to_string).collect::<Vec<_>>().join("; ");
             Self::fails(ACCEPTED, "Invalid", message).with(problems)
@@ -77,20 +73,3 @@ impl Condition {
         }
     }
 }
-
-/// The conditions of one object, as one author sees them.
-///
-/// `ancestor` tells apart statements about the same object under different
-/// parents (a route under two Gateways); empty when there is but one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ObjectStatus {
-    /// What the statements are relative to, e.g. `Service httpbin/httpbin2`; empty if nothing.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub ancestor: String,
-    /// The statements.
-    pub conditions: Vec<Condition>,
-}
-
-/// What one author (the provider, a server, the control plane) has to say about all objects.
-/// An object may carry several statuses, one per ancestor.
-pub type Report = BTreeMap<ObjectRef, Vec<ObjectStatus>>;

@@ -1,0 +1,89 @@
+//! What one author has to say.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use api::ObjectRef;
+use serde::Serialize;
+
+use crate::condition::Condition;
+use crate::place::Place;
+
+/// The conditions of one object in one place, as one author sees them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectStatus {
+    /// Where in the object's status the conditions stand.
+    #[serde(rename = "ancestor", skip_serializing_if = "Place::is_object")]
+    pub place: Place,
+    /// The `metadata.generation` of the object that was judged, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// How many routes are attached; on a listener of a Gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attached_routes: Option<usize>,
+    /// Where it can be reached; on a Gateway.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// The statements.
+    pub conditions: Vec<Condition>,
+}
+
+impl ObjectStatus {
+    /// Statements about the object itself.
+    pub fn new(conditions: Vec<Condition>) -> Self {
+        Self::at(Place::Object, conditions)
+    }
+
+    /// Statements in one place of the object's status.
+    pub fn at(place: Place, conditions: Vec<Condition>) -> Self {
+        Self { place, conditions, ..Self::default() }
+    }
+
+    /// The condition of this type, if it is stated.
+    pub fn condition(&self, kind: &str) -> Option<&Condition> {
+        self.conditions.iter().find(|condition| condition.kind == kind)
+    }
+
+    /// States `condition`, in place of the one of its type if there is one.
+    pub fn set(&mut self, condition: Condition) {
+        match self.conditions.iter_mut().find(|known| known.kind == condition.kind) {
+            Some(known) => *known = condition,
+            None => self.conditions.push(condition),
+        }
+    }
+}
+
+/// What one author (the provider, a server, the control plane) has to say about all objects.
+/// An object may carry several statuses, one for each place.
+pub type Report = BTreeMap<ObjectRef, Vec<ObjectStatus>>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::place::Parent;
+    use api::Kind;
+    use serde_json::json;
+
+    #[test]
+    fn a_status_shows_its_place_as_text_and_only_what_it_has() {
+        let conditions = vec![Condition::holds("Accepted", "Accepted", "")];
+        let accepted = json!([{"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""}]);
+        let shown = |status: &ObjectStatus| serde_json::to_value(status).expect("JSON");
+        assert_eq!(shown(&ObjectStatus::new(conditions.clone())), json!({"conditions": accepted}));
+        let object = ObjectRef::new(Kind::Service, "shop", "cart");
+        let parent = Place::Parent(Parent { object, controller: "waykeeper.dev/gateway-controller".to_owned() });
+        assert_eq!(
+            shown(&ObjectStatus::at(parent, conditions.clone())),
+            json!({"ancestor": "Service shop/cart", "conditions": accepted})
+        );
+        let listener = ObjectStatus {
+            observed_generation: Some(3),
+            attached_routes: Some(2),
+            ..ObjectStatus::at(Place::Listener("proxy".to_owned()), conditions)
+        };
+        let expected =
+            json!({"ancestor": "listener proxy", "observedGeneration": 3, "attachedRoutes": 2, "conditions": accepted});
+        assert_eq!(shown(&listener), expected);
+    }
+}
