@@ -1,14 +1,14 @@
 //! Decides: which Gateways are ours, which Services they serve, what each route does.
 
 mod backends;
+mod declared;
 mod describe;
 mod enrolment;
-mod filters;
 mod gateways;
 mod gloo;
-mod matches;
 mod options;
 mod parents;
+mod precedence;
 mod refused;
 mod routes;
 mod services;

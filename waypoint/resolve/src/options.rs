@@ -10,7 +10,7 @@ use api::gloo::route_option::{RouteOption, RouteOptions, TargetRef};
 use api::object::Meta;
 use api::{Broken, Kind, Name, Object, ObjectRef, Snapshot};
 
-use super::matches::age;
+use super::declared::age;
 
 /// RouteOptions by the routes they name.
 #[derive(Debug, Default)]

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use api::gateway::HttpRoute;
-use api::gateway::httproutes::HttpRouteParentRefs;
-use api::object::Meta;
 use api::{Kind, Name, Object, ObjectRef, Snapshot};
 use ir::{Enrolment, PortRef};
 use status::{ACCEPTED, Condition, Place};
 
+use super::declared::{Declared, ParentRef, http_route};
 use super::gateways::{Ours, allows};
 
 /// One parentRef of a route, judged.
@@ -28,51 +26,68 @@ enum Target {
 }
 
 /// A route that governs a Service port.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
+#[derive(Debug, Clone, Copy)]
+pub struct Bound<'a> {
     /// The route.
-    pub route: Name,
+    pub route: &'a Declared,
     /// Whether it was never admitted: what it would have governed is refused.
     pub broken: bool,
+    /// Whether it names the Service, not only its Gateway.
+    pub by_service: bool,
     /// Whether it names the port, which makes the port HTTP.
     pub names_port: bool,
+}
+
+/// A route and what became of its parentRefs.
+#[derive(Debug)]
+struct Judged {
+    route: Declared,
+    parents: Vec<Parent>,
+    broken: bool,
 }
 
 /// All routes with their parents.
 #[derive(Debug, Default)]
 pub struct Attached {
-    /// Parents of admitted routes that are any concern of ours.
-    pub parents: BTreeMap<Name, Vec<Parent>>,
-    broken: BTreeMap<Name, Vec<Parent>>,
+    routes: Vec<Judged>,
 }
 
 impl Attached {
     /// The routes that govern `id`, served by `gateway`.
-    pub fn of(&self, gateway: &Name, id: &PortRef, port_name: Option<&str>) -> Vec<Bound> {
-        let mut bound = Vec::new();
-        for (routes, broken) in [(&self.parents, false), (&self.broken, true)] {
-            for (route, parents) in routes {
-                let mut matching = parents.iter().filter_map(|parent| match parent.target.as_ref()? {
-                    Target::Gateway(name) => (name == gateway).then_some(false),
-                    Target::Service { name, port, section } => {
-                        let named = section.as_deref().is_none_or(|section| Some(section) == port_name);
-                        (*name == id.service && port.is_none_or(|port| port == id.port) && named)
-                            .then_some(port.is_some() || section.is_some())
+    pub fn of(&self, gateway: &Name, id: &PortRef, port_name: Option<&str>) -> Vec<Bound<'_>> {
+        let mut found = Vec::new();
+        for Judged { route, parents, broken } in &self.routes {
+            let mut bound: Option<Bound<'_>> = None;
+            for target in parents.iter().filter_map(|parent| parent.target.as_ref()) {
+                let (by_service, names_port) = match target {
+                    Target::Gateway(name) if name == gateway => (false, false),
+                    Target::Service { name, port, section }
+                        if *name == id.service
+                            && port.is_none_or(|port| port == id.port)
+                            && section.as_deref().is_none_or(|section| Some(section) == port_name) =>
+                    {
+                        (true, port.is_some() || section.is_some())
                     }
-                });
-                if let Some(first) = matching.next() {
-                    let names_port = first || matching.any(|names| names);
-                    bound.push(Bound { route: route.clone(), broken, names_port });
-                }
+                    _ => continue,
+                };
+                let bound = bound.get_or_insert(Bound { route, broken: *broken, by_service: false, names_port: false });
+                bound.by_service |= by_service;
+                bound.names_port |= names_port;
             }
+            found.extend(bound);
         }
-        bound
+        found
+    }
+
+    /// Admitted routes with parents that are any concern of ours.
+    pub fn admitted(&self) -> impl Iterator<Item = (&Declared, &[Parent])> {
+        self.routes.iter().filter(|judged| !judged.broken).map(|judged| (&judged.route, judged.parents.as_slice()))
     }
 
     /// How many routes name `gateway` as parent.
     pub fn routes_on(&self, gateway: &Name) -> usize {
         let on = |parent: &Parent| parent.target == Some(Target::Gateway(gateway.clone()));
-        self.parents.values().filter(|parents| parents.iter().any(on)).count()
+        self.admitted().filter(|(_, parents)| parents.iter().any(on)).count()
     }
 }
 
@@ -83,24 +98,19 @@ pub fn attach(
     services: &BTreeMap<Name, Enrolment>,
     controller: &str,
 ) -> Attached {
-    let judge = |route: &HttpRoute| -> Vec<Parent> {
-        let namespace = route.name_of().namespace;
-        let references = route.spec.parent_refs.iter().flatten();
-        references.filter_map(|r| parent(snapshot, gateways, services, controller, &namespace, r)).collect()
+    let judge = |route: Declared, broken: bool| {
+        let namespace = &route.reference.name.namespace;
+        let judged =
+            route.parents.iter().filter_map(|r| parent(snapshot, gateways, services, controller, namespace, r));
+        let parents: Vec<Parent> = judged.collect();
+        (!parents.is_empty()).then_some(Judged { parents, route, broken })
     };
-    let mut attached = Attached::default();
-    for (name, route) in &snapshot.http_routes {
-        let parents = judge(route);
-        if !parents.is_empty() {
-            attached.parents.insert(name.clone(), parents);
-        }
-    }
-    for (reference, broken) in &snapshot.broken {
-        if let (Kind::HttpRoute, Some(Object::HttpRoute(partial))) = (reference.kind, &broken.partial) {
-            attached.broken.insert(reference.name.clone(), judge(partial));
-        }
-    }
-    attached
+    let admitted = snapshot.http_routes.values().filter_map(|route| judge(http_route::declared(route), false));
+    let broken = snapshot.broken.values().filter_map(|broken| match &broken.partial {
+        Some(Object::HttpRoute(partial)) => judge(http_route::declared(partial), true),
+        _ => None,
+    });
+    Attached { routes: admitted.chain(broken).collect() }
 }
 
 /// Judges one parentRef; none if it is another controller's.
@@ -110,16 +120,15 @@ fn parent(
     services: &BTreeMap<Name, Enrolment>,
     controller: &str,
     namespace: &str,
-    reference: &HttpRouteParentRefs,
+    reference: &ParentRef,
 ) -> Option<Parent> {
-    let group = reference.group.as_deref().unwrap_or("gateway.networking.k8s.io");
-    let kind = match (group, reference.kind.as_deref().unwrap_or("Gateway")) {
+    let kind = match (reference.group.as_str(), reference.kind.as_str()) {
         ("", "Service") => Kind::Service,
         ("gateway.networking.k8s.io", "Gateway") => Kind::Gateway,
         // Some other controller's parent.
         _ => return None,
     };
-    let name = Name::new(reference.namespace.as_deref().unwrap_or(namespace), reference.name.as_str());
+    let name = reference.name.clone();
     let object = ObjectRef { kind, name: name.clone() };
     let place = Place::Parent(status::Parent { object, controller: controller.to_owned() });
     let no = |reason: &str, message: String| {
@@ -148,7 +157,7 @@ fn parent(
             }
             let ports = super::services::ports(service);
             let port = reference.port.and_then(|port| u16::try_from(port).ok());
-            let section = reference.section_name.clone();
+            let section = reference.section.clone();
             if let Some(port) = reference.port
                 && !ports.iter().any(|p| i32::from(p.number) == port)
             {
@@ -172,7 +181,7 @@ fn parent(
             let Some(listener) = &gateway.listener else {
                 return no("NoMatchingParent", format!("Gateway {name} cannot be served, see there"));
             };
-            let wrong_section = reference.section_name.as_ref().is_some_and(|section| *section != listener.name);
+            let wrong_section = reference.section.as_ref().is_some_and(|section| *section != listener.name);
             if wrong_section || reference.port.is_some_and(|port| port != listener.port) {
                 return no(
                     "NoMatchingParent",

@@ -3,22 +3,19 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use api::gateway::HttpRoute;
-use api::gateway::httproutes::{HttpRouteRules as Rule, HttpRouteRulesFilters, HttpRouteRulesMatches};
 use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
-use api::object::Meta;
-use api::proto_json::ProtoDuration;
-use api::{Broken, Kind, Name, Object, ObjectRef, Problem, Snapshot};
+use api::{Broken, Kind, Name, ObjectRef, Problem, Snapshot};
 use ir::{
     Action, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Route, Settings, Stage,
     USER_ID,
 };
 
-use super::filters::{Filters, filters};
-use super::matches::{Precedence, age, matches, precedence};
+use super::declared::filters::Filters;
+use super::declared::{BackendRef, Declared, Rule};
 use super::options::Effective;
 use super::parents::Bound;
+use super::precedence::{Precedence, precedence};
 use super::status::Statuses;
 use super::{describe, gloo, options, refused};
 
@@ -30,7 +27,7 @@ pub fn routes(
     snapshot: &Snapshot,
     settings: &Settings,
     id: &PortRef,
-    bound: &[Bound],
+    bound: &[Bound<'_>],
     policies: &options::Policies<'_>,
     statuses: &mut Statuses,
 ) -> Vec<Route> {
@@ -49,27 +46,25 @@ pub fn routes(
     let mut last = None;
     let mut first = None;
     for bound in bound {
-        let reference = ObjectRef { kind: Kind::HttpRoute, name: bound.route.clone() };
+        let route = bound.route;
         if bound.broken {
-            let Some(broken) = snapshot.broken.get(&reference) else { continue };
-            let Some(Object::HttpRoute(partial)) = &broken.partial else { continue };
-            let (refusals, why) = refused::broken(&reference, partial);
-            let origins = BTreeSet::from([reference.clone()]);
-            for (matches, rule, index) in refusals {
-                let order = precedence(&matches, &age(partial.meta()), &reference, rule, index);
-                let name = format!("{reference} rule {rule} match {index}");
-                all.push((order, refused::route(name, matches, 500, why.clone(), origins.clone())));
+            let Some(broken) = snapshot.broken.get(&route.reference) else { continue };
+            let why = format!("{} is not valid; see its status", route.reference);
+            let origins = BTreeSet::from([route.reference.clone()]);
+            for (order, matches, name) in in_order(route) {
+                all.push((order, refused::route(name, matches.clone(), 500, why.clone(), origins.clone())));
             }
-            let everything = refused::route(format!("{reference} invalid"), Match::everything(), 500, why, origins);
+            let name = format!("{} invalid", route.reference);
+            let everything = refused::route(name, Match::everything(), 500, why, origins);
             // Where we cannot tell what it would have matched, nothing else may answer in its place.
             if matches_unreadable(broken) {
                 first.get_or_insert(everything)
             } else {
                 last.get_or_insert(everything)
             };
-        } else if let Some(route) = snapshot.http_routes.get(&bound.route) {
-            let mut resolver = Resolver { snapshot, settings, policies, statuses, reference, route };
-            all.extend(resolver.route(id));
+        } else {
+            let mut resolver = Resolver { snapshot, settings, policies, statuses, route };
+            all.extend(resolver.route(id, bound.by_service));
         }
     }
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
@@ -114,55 +109,58 @@ fn to(target: PortRef) -> Backend {
     }
 }
 
-/// Resolves the rules of one HTTPRoute.
+/// The matches of `route`, each with its place among others and its name.
+fn in_order(route: &Declared) -> impl Iterator<Item = (Precedence, &Match, String)> {
+    route.rules.iter().enumerate().flat_map(move |(rule, written)| {
+        written.matches.iter().enumerate().map(move |(index, matches)| {
+            let order = precedence(matches, &route.age, &route.reference, rule, index);
+            (order, matches, format!("{} rule {rule} match {index}", route.reference))
+        })
+    })
+}
+
+/// Resolves the rules of one route.
 struct Resolver<'a> {
     snapshot: &'a Snapshot,
     settings: &'a Settings,
     policies: &'a options::Policies<'a>,
     statuses: &'a mut Statuses,
-    reference: ObjectRef,
-    route: &'a HttpRoute,
+    route: &'a Declared,
 }
 
 impl Resolver<'_> {
-    fn route(&mut self, id: &PortRef) -> Vec<(Precedence, Route)> {
-        let hosts = self.hosts();
-        let age = age(self.route.meta());
-        let everything = [HttpRouteRulesMatches::default()];
+    fn route(&mut self, id: &PortRef, by_service: bool) -> Vec<(Precedence, Route)> {
+        let route = self.route;
+        let hosts = self.hosts(by_service);
+        let mut decided = Vec::new();
+        for rule in &route.rules {
+            let outcome = self.rule(id, rule);
+            decided.extend(rule.matches.iter().map(|_| (rule, outcome.clone())));
+        }
         let mut routes = Vec::new();
-        let rules = self.route.spec.rules.as_deref().unwrap_or_default();
-        for (rule_index, rule) in rules.iter().enumerate() {
-            let (action, policy, origins) = self.rule(id, rule_index, rule);
-            let written = rule.matches.as_deref().filter(|matches| !matches.is_empty()).unwrap_or(&everything);
-            for (index, written) in written.iter().enumerate() {
-                let matches = matches(written, &hosts);
-                let order = precedence(&matches, &age, &self.reference, rule_index, index);
-                let name = format!("{} rule {rule_index} match {index}", self.reference);
-                let (mut action, policy) = (action.clone(), policy.clone());
-                self.fit_rewrite(&matches, &mut action, rule_index);
-                routes.push((order, Route { name, matches, action, policy, origins: origins.clone() }));
-            }
+        for ((order, matches, name), (rule, (mut action, policy, origins))) in in_order(route).zip(decided) {
+            let matches = Match { hosts: hosts.clone(), ..matches.clone() };
+            self.fit_rewrite(&matches, &mut action, rule);
+            routes.push((order, Route { name, matches, action, policy, origins }));
         }
         routes
     }
 
     /// Host names mean something only under a Gateway; a Service's callers are told apart by address.
-    fn hosts(&mut self) -> Vec<String> {
-        let hosts = self.route.spec.hostnames.clone().unwrap_or_default();
-        let only_gateways = self.route.spec.parent_refs.iter().flatten().all(|p| p.kind.as_deref() != Some("Service"));
-        if hosts.is_empty() || only_gateways {
-            return hosts;
+    fn hosts(&mut self, by_service: bool) -> Vec<String> {
+        if !by_service || self.route.hosts.is_empty() {
+            return self.route.hosts.clone();
         }
         self.warn("spec.hostnames", "ignored: a route of a Service applies whatever the Host header says");
         Vec::new()
     }
 
     fn warn(&mut self, field: &str, message: &str) {
-        self.statuses.route(&self.reference.name).warn(Problem::warning(field, message));
+        self.statuses.route(&self.route.reference.name).warn(Problem::warning(field, message));
     }
 
     /// `ReplacePrefixMatch` needs a prefix to replace.
-    fn fit_rewrite(&mut self, matches: &Match, action: &mut Action, rule: usize) {
+    fn fit_rewrite(&mut self, matches: &Match, action: &mut Action, rule: &Rule) {
         use ir::PathMatch;
         let path = match action {
             Action::Forward(forward) => &forward.path,
@@ -170,41 +168,27 @@ impl Resolver<'_> {
             Action::Refuse(_) => return,
         };
         if matches!(path, Some(PathRewrite::Prefix(_))) && !matches!(matches.path, PathMatch::Prefix(_)) {
-            let field = format!("spec.rules[{rule}]");
+            let field = rule.field.clone();
             let why = "a prefix is replaced, but the match is not of type PathPrefix";
-            self.statuses.route(&self.reference.name).unsupported(Problem::error(field, why));
-            *action = refuse(500, format!("{}: {why}", self.reference));
+            self.statuses.route(&self.route.reference.name).unsupported(Problem::error(field, why));
+            *action = refuse(500, format!("{}: {why}", self.route.reference));
         }
     }
 
-    fn rule(&mut self, id: &PortRef, index: usize, rule: &Rule) -> (Action, Policy, BTreeSet<ObjectRef>) {
-        let field = format!("spec.rules[{index}]");
-        let mut origins = BTreeSet::from([self.reference.clone()]);
-        let namespace = self.reference.name.namespace.clone();
-        let written = filters(rule.filters.as_deref().unwrap_or_default(), &format!("{field}.filters"), &namespace);
-        let effective =
-            self.policies.effective(self.snapshot, &self.reference.name, rule.name.as_deref(), &written.options);
+    fn rule(&mut self, id: &PortRef, rule: &Rule) -> (Action, Policy, BTreeSet<ObjectRef>) {
+        let reference = &self.route.reference;
+        let mut origins = BTreeSet::from([reference.clone()]);
+        let written = &rule.filters;
+        let effective = self.policies.effective(self.snapshot, &reference.name, rule.name.as_deref(), &written.options);
         for name in &effective.sources {
             origins.insert(ObjectRef { kind: Kind::RouteOption, name: name.clone() });
         }
-        self.statuses.policies(&self.reference, &effective, id);
+        self.statuses.policies(reference, &effective, id);
 
-        let mut problems = written.problems.clone();
-        for (name, present) in
-            [("retry", rule.retry.is_some()), ("sessionPersistence", rule.session_persistence.is_some())]
-        {
-            if present {
-                problems.push(Problem::error(
-                    format!("{field}.{name}"),
-                    format!("{name} is not supported yet; requests of this rule are answered 500"),
-                ));
-            }
-        }
-        let timeouts = self.timeouts(rule, &field, &mut problems);
-        if let Some(problem) = problems.first() {
-            let why = format!("{}: {problem}", self.reference);
-            for problem in problems {
-                self.statuses.route(&self.reference.name).unsupported(problem);
+        if let Some(problem) = rule.problems.first() {
+            let why = format!("{reference}: {problem}");
+            for problem in &rule.problems {
+                self.statuses.route(&reference.name).unsupported(problem.clone());
             }
             return (refuse(500, why), Policy::default(), origins);
         }
@@ -212,9 +196,9 @@ impl Resolver<'_> {
             return (refuse(500, why.clone()), Policy::default(), origins);
         }
 
-        let policy = self.policy(&written, &effective, &mut origins);
+        let policy = self.policy(written, &effective, &mut origins);
         if written.redirect.is_some() && !policy.limits.is_empty() {
-            self.warn(&field, "redirects are not limited: Envoy asks for limits only where it forwards");
+            self.warn(&rule.field, "redirects are not limited: Envoy asks for limits only where it forwards");
         }
         if policy.auth.is_some() && self.settings.extauth.is_none() {
             let why = "this route needs authorization, and no authorization service is configured".to_owned();
@@ -222,24 +206,9 @@ impl Resolver<'_> {
         }
         let action = match &written.redirect {
             Some(redirect) => Action::Redirect(redirect.clone()),
-            None => self.forward(rule, &field, written, &effective.options, timeouts),
+            None => self.forward(rule, &effective.options),
         };
         (action, policy, origins)
-    }
-
-    fn timeouts(&self, rule: &Rule, field: &str, problems: &mut Vec<Problem>) -> [Option<Duration>; 2] {
-        let written = rule.timeouts.as_ref();
-        let mut read = |name: &str, text: Option<&String>| {
-            let parsed = text?.parse::<ProtoDuration>();
-            parsed
-                .map_err(|why| problems.push(Problem::error(format!("{field}.timeouts.{name}"), why)))
-                .ok()
-                .map(|d| d.0)
-        };
-        [
-            read("request", written.and_then(|t| t.request.as_ref())),
-            read("backendRequest", written.and_then(|t| t.backend_request.as_ref())),
-        ]
     }
 
     fn policy(&mut self, written: &Filters, effective: &Effective, origins: &mut BTreeSet<ObjectRef>) -> Policy {
@@ -252,7 +221,7 @@ impl Resolver<'_> {
         if let Some(extauth) = options.extauth.as_ref().filter(|extauth| extauth.disable != Some(true))
             && let Some(reference) = &extauth.config_ref
         {
-            let name = reference.resolve(&self.reference.name.namespace);
+            let name = reference.resolve(&self.route.reference.name.namespace);
             origins.insert(ObjectRef { kind: Kind::AuthConfig, name: name.clone() });
             policy.auth = Some(name);
         }
@@ -264,7 +233,7 @@ impl Resolver<'_> {
                 (Stage::Regular, &options.rate_limit_regular_configs),
             ] {
                 for reference in configs.iter().flat_map(|configs| &configs.refs) {
-                    let name = reference.resolve(&self.reference.name.namespace);
+                    let name = reference.resolve(&self.route.reference.name.namespace);
                     if let Some(config) = self.snapshot.rate_limit_configs.get(&name) {
                         let written = &config.spec.raw.rate_limits;
                         policy.limits.extend(describe::configured(stage, &config_id(&name), written));
@@ -281,76 +250,63 @@ impl Resolver<'_> {
         policy
     }
 
-    fn forward(
-        &mut self,
-        rule: &Rule,
-        field: &str,
-        written: Filters,
-        options: &RouteOptions,
-        [request, try_timeout]: [Option<Duration>; 2],
-    ) -> Action {
+    fn forward(&mut self, rule: &Rule, options: &RouteOptions) -> Action {
         let mut backends = Vec::new();
-        for (index, reference) in rule.backend_refs.iter().flatten().enumerate() {
-            let field = format!("{field}.backendRefs[{index}]");
-            let weight = reference.weight.and_then(|w| u32::try_from(w).ok()).unwrap_or(1);
-            // Filters of backends have types of their own with the same fields.
-            let own: Vec<HttpRouteRulesFilters> =
-                serde_json::to_value(reference.filters.as_deref().unwrap_or_default())
-                    .and_then(serde_json::from_value)
-                    .unwrap_or_default();
-            let own = filters(&own, &format!("{field}.filters"), &self.reference.name.namespace);
+        for reference in &rule.backends {
+            let own = &reference.filters;
             let beyond = own.redirect.is_some() || own.host.is_some() || own.path.is_some() || !own.options.is_empty();
-            let mut target = self.backend(reference, &field);
+            let mut target = self.backend(reference);
             if beyond || !own.problems.is_empty() {
                 let problem = own.problems.first().cloned().unwrap_or_else(|| {
                     Problem::error(
-                        format!("{field}.filters"),
+                        format!("{}.filters", reference.field),
                         "a backend's filters may change headers only; requests to it are answered 500",
                     )
                 });
-                self.statuses.route(&self.reference.name).unsupported(problem);
+                self.statuses.route(&self.route.reference.name).unsupported(problem);
                 target = None;
             }
-            backends.push(Backend { target, weight, request: own.request, response: own.response });
+            let (request, response) = (own.request.clone(), own.response.clone());
+            backends.push(Backend { target, weight: reference.weight, request, response });
         }
         backends.retain(|backend| backend.weight > 0);
         if backends.iter().all(|backend| backend.target.is_none()) {
-            return refuse(500, format!("{} {field} has no backend that exists", self.reference));
+            return refuse(500, format!("{} {} has no backend that exists", self.route.reference, rule.field));
         }
-        let path = written.path.or_else(|| options.prefix_rewrite.clone().map(PathRewrite::Prefix));
+        let written = &rule.filters;
+        let path = written.path.clone().or_else(|| options.prefix_rewrite.clone().map(PathRewrite::Prefix));
         Action::Forward(Forward {
             backends,
-            timeout: request.or(options.timeout.map(|timeout| timeout.0)).unwrap_or(TIMEOUT),
-            try_timeout: try_timeout.or(options.retries.as_ref().and_then(|r| r.per_try_timeout).map(|t| t.0)),
+            timeout: rule.timeout.or(options.timeout.map(|timeout| timeout.0)).unwrap_or(TIMEOUT),
+            try_timeout: rule.try_timeout.or(options.retries.as_ref().and_then(|r| r.per_try_timeout).map(|t| t.0)),
             retries: options.retries.as_ref().map(gloo::retries),
-            host: written.host.or_else(|| options.host_rewrite.clone()),
+            host: written.host.clone().or_else(|| options.host_rewrite.clone()),
             path,
         })
     }
 
     /// The Service port a backendRef means; none, and a word in the status, if it cannot be used.
-    fn backend(
-        &mut self,
-        reference: &api::gateway::httproutes::HttpRouteRulesBackendRefs,
-        field: &str,
-    ) -> Option<Destination> {
-        let home = self.reference.name.namespace.clone();
-        let name = Name::new(reference.namespace.as_deref().unwrap_or(&home), reference.name.as_str());
-        let status = self.statuses.route(&self.reference.name);
-        let (group, kind) = (reference.group.as_deref().unwrap_or(""), reference.kind.as_deref().unwrap_or("Service"));
-        if (group, kind) != ("", "Service") {
+    fn backend(&mut self, reference: &BackendRef) -> Option<Destination> {
+        let home = &self.route.reference.name.namespace;
+        let BackendRef { field, group, kind, name, .. } = reference;
+        let name = name.clone();
+        let status = self.statuses.route(&self.route.reference.name);
+        if (group.as_str(), kind.as_str()) != ("", "Service") {
             let message = format!("{kind} of {group:?} is not a backend we know; write a Service");
             status.unresolved("InvalidKind", Problem::error(format!("{field}.kind"), message));
             return None;
         }
-        if name.namespace != home && !granted(self.snapshot, &home, &name) {
+        if name.namespace != *home && !granted(self.snapshot, home, &name) {
             let message =
                 format!("no ReferenceGrant in {} lets HTTPRoutes of {home} refer to Service {name}", name.namespace);
-            status.unresolved("RefNotPermitted", Problem::error(field, message));
+            status.unresolved("RefNotPermitted", Problem::error(field.as_str(), message));
             return None;
         }
         let Some(service) = self.snapshot.services.get(&name) else {
-            status.unresolved("BackendNotFound", Problem::error(field, format!("Service {name} does not exist")));
+            status.unresolved(
+                "BackendNotFound",
+                Problem::error(field.as_str(), format!("Service {name} does not exist")),
+            );
             return None;
         };
         let port = reference.port.and_then(|port| u16::try_from(port).ok());

@@ -68,7 +68,8 @@ impl Statuses {
 
     /// Writes everything into `report`.
     pub fn finish(mut self, snapshot: &Snapshot, attached: &Attached, policies: &Policies<'_>, report: &mut Report) {
-        for (name, parents) in &attached.parents {
+        for (route, parents) in attached.admitted() {
+            let name = &route.reference.name;
             let notes = self.routes.remove(name).unwrap_or_default();
             let mut statuses: Vec<ObjectStatus> = Vec::new();
             for parent in parents {
@@ -86,7 +87,7 @@ impl Statuses {
                 let conditions = vec![accepted, notes.resolved_refs()];
                 statuses.push(ObjectStatus::at(parent.place.clone(), conditions));
             }
-            report.insert(ObjectRef { kind: Kind::HttpRoute, name: name.clone() }, statuses);
+            report.insert(route.reference.clone(), statuses);
         }
         for (name, option) in &snapshot.route_options {
             let governed = self.governed.remove(name).unwrap_or_default();

@@ -1,0 +1,91 @@
+//! A route as somebody declared it, whatever kind it was written as: kinds stop at
+//! their door ([`http_route`]), and the rest of this crate reads these nouns.
+
+pub mod filters;
+pub mod http_route;
+
+use std::time::Duration;
+
+use api::core::{ObjectMeta, Time};
+use api::{Name, ObjectRef, Problem};
+use ir::Match;
+
+use filters::Filters;
+
+/// One route.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    /// Which.
+    pub reference: ObjectRef,
+    /// When it was made.
+    pub age: Age,
+    /// What it says it belongs to.
+    pub parents: Vec<ParentRef>,
+    /// Its host names.
+    pub hosts: Vec<String>,
+    /// Its rules.
+    pub rules: Vec<Rule>,
+}
+
+/// When an object was made; one without a time counts as newest.
+pub type Age = (bool, Option<Time>);
+
+/// See [`Age`].
+pub fn age(meta: &ObjectMeta) -> Age {
+    (meta.creation_timestamp.is_none(), meta.creation_timestamp.clone())
+}
+
+/// What a route says it belongs to.
+#[derive(Debug, Clone)]
+pub struct ParentRef {
+    /// API group, empty for core.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Name, in the route's namespace unless it says another.
+    pub name: Name,
+    /// A port, if it names one.
+    pub port: Option<i32>,
+    /// A listener or the name of a port, if it names one.
+    pub section: Option<String>,
+}
+
+/// What one rule says.
+#[derive(Debug, Clone)]
+pub struct Rule {
+    /// Where it stands: `spec.rules[0]`.
+    pub field: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// Which requests, hosts aside; at least one.
+    pub matches: Vec<Match>,
+    /// What its filters ask for.
+    pub filters: Filters,
+    /// Where it forwards to.
+    pub backends: Vec<BackendRef>,
+    /// For how long, if it says so.
+    pub timeout: Option<Duration>,
+    /// For how long each try, if it says so.
+    pub try_timeout: Option<Duration>,
+    /// What cannot be done; the rule must be refused.
+    pub problems: Vec<Problem>,
+}
+
+/// A place that a rule forwards to.
+#[derive(Debug, Clone)]
+pub struct BackendRef {
+    /// Where it stands: `spec.rules[0].backendRefs[0]`.
+    pub field: String,
+    /// API group, empty for core.
+    pub group: String,
+    /// Kind.
+    pub kind: String,
+    /// Name, in the route's namespace unless it says another.
+    pub name: Name,
+    /// Port.
+    pub port: Option<i32>,
+    /// Its share.
+    pub weight: u32,
+    /// What its own filters ask for.
+    pub filters: Filters,
+}

@@ -1,0 +1,216 @@
+//! HTTPRoute filters, those of rules and those of backends.
+
+use api::gateway::httproutes as written;
+use api::{Name, Problem, header};
+use ir::{HeaderChanges, HeaderPut, PathRewrite, Redirect};
+
+/// What the filters of a rule or backend ask for.
+#[derive(Debug, Clone, Default)]
+pub struct Filters {
+    /// Changes to the request's headers.
+    pub request: HeaderChanges,
+    /// Changes to the response's headers.
+    pub response: HeaderChanges,
+    /// A redirection instead of forwarding.
+    pub redirect: Option<Redirect>,
+    /// What replaces the host.
+    pub host: Option<String>,
+    /// What replaces the path.
+    pub path: Option<PathRewrite>,
+    /// RouteOptions by `ExtensionRef`.
+    pub options: Vec<Name>,
+    /// What cannot be done; a filter must never be skipped.
+    pub problems: Vec<Problem>,
+}
+
+/// One filter, read.
+enum Filter {
+    RequestHeaders(Modifier),
+    ResponseHeaders(Modifier),
+    Redirect(Redirect),
+    Rewrite { host: Option<String>, path: Option<PathRewrite> },
+    Extension { group: String, kind: String, name: String },
+    Unsupported(&'static str),
+}
+
+struct Modifier {
+    remove: Vec<String>,
+    set: Vec<(String, String)>,
+    add: Vec<(String, String)>,
+}
+
+/// Reads the filters of a rule, written at `field` of a route in `namespace`.
+pub fn of_rule(filters: &[written::HttpRouteRulesFilters], field: &str, namespace: &str) -> Filters {
+    gather(filters.iter().map(rule_filter), field, namespace)
+}
+
+/// Reads the filters of a backend.
+pub fn of_backend(filters: &[written::HttpRouteRulesBackendRefsFilters], field: &str, namespace: &str) -> Filters {
+    gather(filters.iter().map(backend_filter), field, namespace)
+}
+
+/// The filters of rules and those of backends have the same fields and types of their own.
+/// What is missing, though the filter's type asks for it, is the error.
+macro_rules! read {
+    ($read:ident, $Filter:ident, $Type:ident, $RedirectPath:ident, $Scheme:ident, $RewritePath:ident) => {
+        fn $read(filter: &written::$Filter) -> Result<Filter, &'static str> {
+            use written::{$RedirectPath as RedirectPath, $RewritePath as RewritePath, $Scheme as Scheme};
+            macro_rules! modifier {
+                ($modifier:expr) => {
+                    Modifier {
+                        remove: $modifier.remove.clone().unwrap_or_default(),
+                        set: $modifier.set.iter().flatten().map(|h| (h.name.clone(), h.value.clone())).collect(),
+                        add: $modifier.add.iter().flatten().map(|h| (h.name.clone(), h.value.clone())).collect(),
+                    }
+                };
+            }
+            Ok(match filter.r#type {
+                written::$Type::RequestHeaderModifier => {
+                    let modifier = filter.request_header_modifier.as_ref().ok_or("requestHeaderModifier")?;
+                    Filter::RequestHeaders(modifier!(modifier))
+                }
+                written::$Type::ResponseHeaderModifier => {
+                    let modifier = filter.response_header_modifier.as_ref().ok_or("responseHeaderModifier")?;
+                    Filter::ResponseHeaders(modifier!(modifier))
+                }
+                written::$Type::RequestRedirect => {
+                    let redirect = filter.request_redirect.as_ref().ok_or("requestRedirect")?;
+                    Filter::Redirect(Redirect {
+                        scheme: redirect.scheme.as_ref().map(|scheme| match scheme {
+                            Scheme::Http => "http".to_owned(),
+                            Scheme::Https => "https".to_owned(),
+                        }),
+                        host: redirect.hostname.clone(),
+                        port: redirect.port.and_then(|port| u16::try_from(port).ok()),
+                        path: redirect.path.as_ref().and_then(|path| match path.r#type {
+                            RedirectPath::ReplaceFullPath => path.replace_full_path.clone().map(PathRewrite::Full),
+                            RedirectPath::ReplacePrefixMatch => {
+                                path.replace_prefix_match.clone().map(PathRewrite::Prefix)
+                            }
+                        }),
+                        status: redirect.status_code.and_then(|status| u32::try_from(status).ok()).unwrap_or(302),
+                    })
+                }
+                written::$Type::UrlRewrite => {
+                    let rewrite = filter.url_rewrite.as_ref().ok_or("urlRewrite")?;
+                    Filter::Rewrite {
+                        host: rewrite.hostname.clone(),
+                        path: rewrite.path.as_ref().and_then(|path| match path.r#type {
+                            RewritePath::ReplaceFullPath => path.replace_full_path.clone().map(PathRewrite::Full),
+                            RewritePath::ReplacePrefixMatch => {
+                                path.replace_prefix_match.clone().map(PathRewrite::Prefix)
+                            }
+                        }),
+                    }
+                }
+                written::$Type::ExtensionRef => {
+                    let extension = filter.extension_ref.as_ref().ok_or("extensionRef")?;
+                    Filter::Extension {
+                        group: extension.group.clone(),
+                        kind: extension.kind.clone(),
+                        name: extension.name.clone(),
+                    }
+                }
+                written::$Type::RequestMirror => Filter::Unsupported("RequestMirror"),
+                written::$Type::Cors => Filter::Unsupported("CORS"),
+                written::$Type::ExternalAuth => Filter::Unsupported("ExternalAuth"),
+            })
+        }
+    };
+}
+
+read! {
+    rule_filter, HttpRouteRulesFilters, HttpRouteRulesFiltersType, HttpRouteRulesFiltersRequestRedirectPathType,
+    HttpRouteRulesFiltersRequestRedirectScheme, HttpRouteRulesFiltersUrlRewritePathType
+}
+read! {
+    backend_filter, HttpRouteRulesBackendRefsFilters, HttpRouteRulesBackendRefsFiltersType,
+    HttpRouteRulesBackendRefsFiltersRequestRedirectPathType, HttpRouteRulesBackendRefsFiltersRequestRedirectScheme,
+    HttpRouteRulesBackendRefsFiltersUrlRewritePathType
+}
+
+fn gather(filters: impl Iterator<Item = Result<Filter, &'static str>>, field: &str, namespace: &str) -> Filters {
+    let mut out = Filters::default();
+    for (index, filter) in filters.enumerate() {
+        let field = format!("{field}[{index}]");
+        let added = match filter {
+            Ok(filter) => add(filter, &field, namespace, &mut out),
+            Err(name) => {
+                Err(Problem::error(format!("{field}.{name}"), "missing, though the filter's type asks for it"))
+            }
+        };
+        if let Err(problem) = added {
+            out.problems.push(problem);
+        }
+    }
+    out
+}
+
+fn add(filter: Filter, field: &str, namespace: &str, out: &mut Filters) -> Result<(), Problem> {
+    match filter {
+        Filter::RequestHeaders(modifier) => {
+            change(&modifier, &format!("{field}.requestHeaderModifier"), &mut out.request)?;
+        }
+        Filter::ResponseHeaders(modifier) => {
+            change(&modifier, &format!("{field}.responseHeaderModifier"), &mut out.response)?;
+        }
+        Filter::Redirect(redirect) => out.redirect = Some(redirect),
+        Filter::Rewrite { host, path } => {
+            if host.is_some() {
+                out.host = host;
+            }
+            if path.is_some() {
+                out.path = path;
+            }
+        }
+        Filter::Extension { group, kind, name } if group == "gateway.solo.io" && kind == "RouteOption" => {
+            out.options.push(Name::new(namespace, name));
+        }
+        Filter::Extension { group, kind, .. } => {
+            return Err(Problem::error(
+                format!("{field}.extensionRef"),
+                format!("{kind} of {group:?} is not a filter we know; write kind: RouteOption, group: gateway.solo.io"),
+            ));
+        }
+        Filter::Unsupported(name) => return Err(unsupported(field, name)),
+    }
+    Ok(())
+}
+
+fn unsupported(field: &str, name: &str) -> Problem {
+    Problem::error(
+        format!("{field}.type"),
+        format!("{name} is not supported yet; requests of this rule are answered 500"),
+    )
+}
+
+/// `%` is a character here, not the beginning of a command operator.
+fn literal(value: &str) -> String {
+    value.replace('%', "%%")
+}
+
+fn put(name: &str, value: &str, append: bool, field: &str) -> Result<HeaderPut, Problem> {
+    header::changeable(name).map_err(|why| Problem::error(field, format!("{name}: {why}")))?;
+    if !header::is_value(value) {
+        return Err(Problem::error(field, format!("the value of {name} holds control characters")));
+    }
+    Ok(HeaderPut { name: name.to_owned(), format: literal(value), append })
+}
+
+fn remove(name: &str, field: &str) -> Result<String, Problem> {
+    header::changeable(name).map_err(|why| Problem::error(field, format!("{name}: {why}")))?;
+    Ok(name.to_owned())
+}
+
+fn change(modifier: &Modifier, field: &str, out: &mut HeaderChanges) -> Result<(), Problem> {
+    for name in &modifier.remove {
+        out.remove.push(remove(name, field)?);
+    }
+    for (name, value) in &modifier.set {
+        out.put.push(put(name, value, false, field)?);
+    }
+    for (name, value) in &modifier.add {
+        out.put.push(put(name, value, true, field)?);
+    }
+    Ok(())
+}

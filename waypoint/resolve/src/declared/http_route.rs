@@ -1,0 +1,147 @@
+//! The door of HTTPRoutes.
+
+use std::time::Duration;
+
+use api::gateway::HttpRoute;
+use api::gateway::httproutes::{
+    HttpRouteParentRefs, HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches,
+    HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesMethod as Method,
+    HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
+};
+use api::object::Meta;
+use api::proto_json::ProtoDuration;
+use api::{Kind, Name, ObjectRef, Problem};
+use ir::{KeyMatch, Match, PathMatch, ValueMatch};
+
+use super::filters::{of_backend, of_rule};
+use super::{BackendRef, Declared, ParentRef, Rule, age};
+
+/// `route` in nouns of ours.
+pub fn declared(route: &HttpRoute) -> Declared {
+    let reference = ObjectRef { kind: Kind::HttpRoute, name: route.name_of() };
+    let namespace = reference.name.namespace.as_str();
+    Declared {
+        age: age(route.meta()),
+        parents: route.spec.parent_refs.iter().flatten().map(|written| parent(written, namespace)).collect(),
+        hosts: route.spec.hostnames.clone().unwrap_or_default(),
+        rules: route
+            .spec
+            .rules
+            .iter()
+            .flatten()
+            .enumerate()
+            .map(|(index, written)| rule(written, format!("spec.rules[{index}]"), namespace))
+            .collect(),
+        reference,
+    }
+}
+
+fn parent(written: &HttpRouteParentRefs, namespace: &str) -> ParentRef {
+    ParentRef {
+        group: written.group.clone().unwrap_or_else(|| "gateway.networking.k8s.io".to_owned()),
+        kind: written.kind.clone().unwrap_or_else(|| "Gateway".to_owned()),
+        name: Name::new(written.namespace.as_deref().unwrap_or(namespace), written.name.as_str()),
+        port: written.port,
+        section: written.section_name.clone(),
+    }
+}
+
+fn rule(written: &HttpRouteRules, field: String, namespace: &str) -> Rule {
+    let mut problems = Vec::new();
+    let filters = of_rule(written.filters.as_deref().unwrap_or_default(), &format!("{field}.filters"), namespace);
+    problems.extend(filters.problems.iter().cloned());
+    for (name, present) in
+        [("retry", written.retry.is_some()), ("sessionPersistence", written.session_persistence.is_some())]
+    {
+        if present {
+            problems.push(Problem::error(
+                format!("{field}.{name}"),
+                format!("{name} is not supported yet; requests of this rule are answered 500"),
+            ));
+        }
+    }
+    let mut timeout = |name: &str, text: Option<&String>| -> Option<Duration> {
+        let parsed = text?.parse::<ProtoDuration>();
+        parsed.map_err(|why| problems.push(Problem::error(format!("{field}.timeouts.{name}"), why))).ok().map(|d| d.0)
+    };
+    let timeouts = written.timeouts.as_ref();
+    let request = timeout("request", timeouts.and_then(|t| t.request.as_ref()));
+    let backend_request = timeout("backendRequest", timeouts.and_then(|t| t.backend_request.as_ref()));
+    let backends = written.backend_refs.iter().flatten().enumerate();
+    let mut matches: Vec<Match> = written.matches.iter().flatten().map(matched).collect();
+    if matches.is_empty() {
+        matches.push(Match::everything());
+    }
+    Rule {
+        name: written.name.clone(),
+        matches,
+        filters,
+        backends: backends.map(|(i, b)| backend(b, format!("{field}.backendRefs[{i}]"), namespace)).collect(),
+        timeout: request,
+        try_timeout: backend_request,
+        problems,
+        field,
+    }
+}
+
+fn backend(written: &HttpRouteRulesBackendRefs, field: String, namespace: &str) -> BackendRef {
+    let filters = written.filters.as_deref().unwrap_or_default();
+    BackendRef {
+        group: written.group.clone().unwrap_or_default(),
+        kind: written.kind.clone().unwrap_or_else(|| "Service".to_owned()),
+        name: Name::new(written.namespace.as_deref().unwrap_or(namespace), written.name.as_str()),
+        port: written.port,
+        weight: written.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+        filters: of_backend(filters, &format!("{field}.filters"), namespace),
+        field,
+    }
+}
+
+/// One `match` of a rule; of several conditions on one name the first counts.
+fn matched(written: &HttpRouteRulesMatches) -> Match {
+    let path = written.path.as_ref();
+    let value = path.and_then(|path| path.value.clone()).unwrap_or_else(|| "/".to_owned());
+    let path = match path.and_then(|path| path.r#type.as_ref()) {
+        Some(PathType::Exact) => PathMatch::Exact(value),
+        Some(PathType::RegularExpression) => PathMatch::Regex(value),
+        None | Some(PathType::PathPrefix) => {
+            let trimmed = value.trim_end_matches('/');
+            PathMatch::Prefix(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
+        }
+    };
+    let mut headers: Vec<KeyMatch> = Vec::new();
+    for header in written.headers.iter().flatten() {
+        let value = match header.r#type {
+            Some(HeaderType::RegularExpression) => ValueMatch::Regex(header.value.clone()),
+            _ => ValueMatch::Exact(header.value.clone()),
+        };
+        if !headers.iter().any(|known| known.name.eq_ignore_ascii_case(&header.name)) {
+            headers.push(KeyMatch { name: header.name.clone(), value });
+        }
+    }
+    let mut query: Vec<KeyMatch> = Vec::new();
+    for parameter in written.query_params.iter().flatten() {
+        let value = match parameter.r#type {
+            Some(QueryType::RegularExpression) => ValueMatch::Regex(parameter.value.clone()),
+            _ => ValueMatch::Exact(parameter.value.clone()),
+        };
+        if !query.iter().any(|known| known.name == parameter.name) {
+            query.push(KeyMatch { name: parameter.name.clone(), value });
+        }
+    }
+    let method = written.method.as_ref().map(|method| {
+        let name = match method {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Delete => "DELETE",
+            Method::Connect => "CONNECT",
+            Method::Options => "OPTIONS",
+            Method::Trace => "TRACE",
+            Method::Patch => "PATCH",
+        };
+        name.to_owned()
+    });
+    Match { path, method, headers, query, hosts: Vec::new() }
+}
