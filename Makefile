@@ -9,7 +9,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 export RATELIMIT_PEER ?= $(TOOLS)/bin/ratelimit-peer
 
-.PHONY: help up test lint unit journeys golden fuzz bench bench-ratelimit images tools tools-envoy tools-test clean
+.PHONY: help up test lint unit journeys golden fuzz bench bench-control bench-ratelimit images tools tools-envoy tools-test clean
 
 help: ## What there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -42,6 +42,10 @@ fuzz: ## Run every fuzz target for 20 seconds (scripts/fuzz.sh SECONDS TARGET fo
 bench: tools-envoy tools-test ## Requests per second and latency through the waypoint beside a bare Envoy
 	cargo build --release -p waykeeper
 	scripts/bench.sh
+
+bench-control: tools-envoy ## The control plane over 1,000 and 10,000 Services (BENCH_SERVICES=100,1000 for others)
+	cargo build --release -p waykeeper -p waykeeper-bench --bin waykeeper --bin bench-control
+	./target/release/bench-control --write docs/control-plane.md
 
 images: ## Build the images, waykeeper/<name>:dev (PROFILE=dev builds quicker ones)
 	for name in extauth ratelimit waypoint waykeeper; do \

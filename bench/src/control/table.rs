@@ -1,0 +1,158 @@
+//! The figures beside their targets, as a table for people.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context as _;
+
+use crate::process::Memory;
+
+/// Where the table begins and ends in a page.
+const BEGIN: &str = "<!-- bench-control begins -->";
+const END: &str = "<!-- bench-control ends -->";
+
+/// One edit.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// From the file's last write to the first answer under it.
+    pub whole: Duration,
+    /// The part of it after the provider had read the folder.
+    pub after_reading: Option<Duration>,
+}
+
+/// What one size came to.
+#[derive(Debug)]
+pub struct Figures {
+    /// How many Services.
+    pub services: usize,
+    /// From starting the program to services from all over answering.
+    pub start: Duration,
+    /// Routes edited.
+    pub routes: Vec<Sample>,
+    /// Services added.
+    pub added: Vec<Sample>,
+    /// Processor time of the control plane for one route edited.
+    pub control_cpu: Duration,
+    /// Envoy's.
+    pub envoy_cpu: Duration,
+    /// At the end.
+    pub memory: Memory,
+}
+
+impl Figures {
+    /// All of it in a line.
+    pub fn line(&self) -> String {
+        format!(
+            "{} Services: start {}, route {} (after reading {}), Service {} (after reading {}), {} of control and {} of Envoy's CPU an edit, control {} (peak {}), Envoy {}",
+            self.services,
+            millis(self.start),
+            millis(median(whole(&self.routes))),
+            millis(median(after(&self.routes))),
+            millis(median(whole(&self.added))),
+            millis(median(after(&self.added))),
+            millis(self.control_cpu),
+            millis(self.envoy_cpu),
+            megabytes(self.memory.control),
+            megabytes(self.memory.control_peak),
+            megabytes(self.memory.envoy),
+        )
+    }
+}
+
+fn whole(samples: &[Sample]) -> Vec<Duration> {
+    samples.iter().map(|sample| sample.whole).collect()
+}
+
+fn after(samples: &[Sample]) -> Vec<Duration> {
+    samples.iter().filter_map(|sample| sample.after_reading).collect()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times.get(times.len() / 2).copied().unwrap_or_default()
+}
+
+fn longest(times: Vec<Duration>) -> Duration {
+    times.into_iter().max().unwrap_or_default()
+}
+
+fn millis(time: Duration) -> String {
+    if time >= Duration::from_secs(1) {
+        format!("{:.2} s", time.as_secs_f64())
+    } else {
+        format!("{} ms", time.as_millis())
+    }
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", bytes >> 20)
+}
+
+/// The table in Markdown.
+pub fn markdown(figures: &[Figures], edits: u32) -> String {
+    let mut out = String::from("| |");
+    let row = |name: &str, value: &dyn Fn(&Figures) -> String| {
+        let cells: Vec<String> = figures.iter().map(value).collect();
+        format!("| {name} | {} |\n", cells.join(" | "))
+    };
+    let heads: Vec<String> = figures.iter().map(|f| format!(" {} Services |", f.services)).collect();
+    out.push_str(&heads.concat());
+    out.push_str("\n|---|");
+    out.push_str(&"---|".repeat(figures.len()));
+    out.push('\n');
+    out += &row("start to services from all over answering", &|f| millis(f.start));
+    out += &row(&format!("one route edited, until it is in force: median of {edits}"), &|f| {
+        millis(median(whole(&f.routes)))
+    });
+    out += &row("of which after the provider had read the folder: median, longest", &|f| {
+        format!("{}, {}", millis(median(after(&f.routes))), millis(longest(after(&f.routes))))
+    });
+    out += &row("one more Service, until it answers: median", &|f| millis(median(whole(&f.added))));
+    out += &row("of which after the provider had read the folder: median", &|f| millis(median(after(&f.added))));
+    out += &row("CPU for one edited route: control plane, Envoy", &|f| {
+        format!("{}, {}", millis(f.control_cpu), millis(f.envoy_cpu))
+    });
+    out += &row("control plane resident: at the end, peak", &|f| {
+        format!("{}, {}", megabytes(f.memory.control), megabytes(f.memory.control_peak))
+    });
+    out += &row("Envoy resident", &|f| megabytes(f.memory.envoy));
+    out
+}
+
+/// Puts `table` between the two marks in `file`.
+///
+/// # Errors
+/// When the file cannot be read or written, or has no such marks.
+pub fn replace(file: &Path, table: &str) -> anyhow::Result<()> {
+    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+    let marks = || format!("{} needs the lines {BEGIN} and {END}", file.display());
+    let (before, rest) = text.split_once(BEGIN).with_context(marks)?;
+    let (_, after) = rest.split_once(END).with_context(marks)?;
+    std::fs::write(file, format!("{before}{BEGIN}\n{table}{END}{after}"))
+        .with_context(|| format!("writing {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_table_takes_the_place_of_the_one_before_and_of_nothing_else() {
+        let page = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(page.path(), format!("above\n{BEGIN}\nformer\n{END}\nbelow\n")).unwrap();
+        let figures = Figures {
+            services: 10,
+            start: Duration::from_millis(1500),
+            routes: vec![Sample { whole: Duration::from_millis(90), after_reading: Some(Duration::from_millis(20)) }],
+            added: vec![],
+            control_cpu: Duration::from_millis(3),
+            envoy_cpu: Duration::ZERO,
+            memory: Memory { control: 5 << 20, control_peak: 6 << 20, envoy: 7 << 20 },
+        };
+        replace(page.path(), &markdown(&[figures], 1)).unwrap();
+        let text = std::fs::read_to_string(page.path()).unwrap();
+        assert!(text.starts_with("above\n") && text.ends_with("\nbelow\n") && !text.contains("former"), "{text}");
+        assert!(text.contains("| 1.50 s |") && text.contains("20 ms, 20 ms") && text.contains("5 MB, 6 MB"), "{text}");
+    }
+}
