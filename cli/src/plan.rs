@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use api::core::{EndpointSlice, SERVICE_NAME, Service, ServicePort, USE_WAYPOINT};
+use api::core::{EndpointSlice, SERVICE_NAME, Service, ServicePort};
 use api::{Meta as _, Name, Snapshot};
 use tunnel::{Endpoint, Plan, Target};
 use waypoint_translate::{Enrolment, Translation};
@@ -17,7 +17,7 @@ pub fn plan(snapshot: &Snapshot, translation: &Translation, trust_domain: &str) 
         for port in spec.ports.iter().flatten() {
             let Some(number) = tcp_port(port) else { continue };
             for address in addresses(service) {
-                bindings.insert(SocketAddr::new(address, number), target(snapshot, translation, name, service, port));
+                bindings.insert(SocketAddr::new(address, number), target(snapshot, translation, name, port));
             }
         }
     }
@@ -36,31 +36,18 @@ fn tcp_port(port: &ServicePort) -> Option<u16> {
     if port.protocol.as_deref().unwrap_or("TCP") == "TCP" { u16::try_from(port.port).ok() } else { None }
 }
 
-fn target(
-    snapshot: &Snapshot,
-    translation: &Translation,
-    name: &Name,
-    service: &Service,
-    port: &ServicePort,
-) -> Target {
+/// Which waypoint a Service has is what the translation says; nothing is decided here.
+fn target(snapshot: &Snapshot, translation: &Translation, name: &Name, port: &ServicePort) -> Target {
     match translation.services.get(name) {
         Some(Enrolment::Waypoint(gateway)) => match translation.gateways.get(gateway).and_then(|g| g.address) {
             Some(address) => Target::Waypoint(address.into()),
             None => Target::Refuse(format!("its waypoint {gateway} has no PROXY listener")),
         },
-        // Meant for a waypoint that is not there. Going around it would skip every policy.
-        _ if wants_waypoint(snapshot, name, service) => {
-            Target::Refuse("the waypoint it is to use is missing or not accepted; see `waykeeper status`".to_owned())
-        }
-        _ => Target::Direct(endpoints(snapshot, name, port)),
+        Some(Enrolment::Refused(why)) => Target::Refuse(why.clone()),
+        Some(Enrolment::None) => Target::Direct(endpoints(snapshot, name, port)),
+        // The translation is of another snapshot; the one of this follows.
+        None => Target::Refuse("not known yet".to_owned()),
     }
-}
-
-/// Whether a label on the Service, or else on its Namespace, asks for a waypoint.
-fn wants_waypoint(snapshot: &Snapshot, name: &Name, service: &Service) -> bool {
-    let namespace = || snapshot.namespaces.get(&Name::new("", &name.namespace));
-    let label = service.label(USE_WAYPOINT).or_else(|| namespace()?.label(USE_WAYPOINT));
-    label.is_some_and(|value| !value.is_empty() && value != "none")
 }
 
 fn endpoints(snapshot: &Snapshot, name: &Name, port: &ServicePort) -> Vec<Endpoint> {
@@ -128,6 +115,11 @@ mod tests {
         snapshot
     }
 
+    fn planned(snapshot: &Snapshot, trust_domain: &str) -> Plan {
+        let translation = waypoint_translate::translate(snapshot, &crate::up::translate_settings(trust_domain));
+        plan(snapshot, &translation, trust_domain)
+    }
+
     fn service(labels: serde_json::Value) -> serde_json::Value {
         json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a", "namespace": "x", "labels": labels},
             "spec": {"clusterIP": "127.0.20.2", "ports": [{"port": 80, "name": "http"}]}})
@@ -142,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_service_without_a_waypoint_goes_straight_to_its_ready_endpoints() {
-        let plan = plan(&snapshot(&[service(json!({})), slice()]), &Translation::default(), "cluster.local");
+        let plan = planned(&snapshot(&[service(json!({})), slice()]), "cluster.local");
         let at = "127.0.20.2:80".parse().unwrap();
         assert_eq!(plan.bindings[&at], Target::Direct(vec![Endpoint { host: "127.0.10.2".into(), port: 8080 }]));
     }
@@ -150,7 +142,13 @@ mod tests {
     #[test]
     fn a_service_whose_waypoint_is_missing_is_refused_not_opened() {
         let labelled = snapshot(&[service(json!({"istio.io/use-waypoint": "gone"})), slice()]);
-        let plan = plan(&labelled, &Translation::default(), "cluster.local");
+        let plan = planned(&labelled, "cluster.local");
+        assert!(matches!(plan.bindings.values().next(), Some(Target::Refuse(_))), "{plan:?}");
+    }
+
+    #[test]
+    fn a_service_of_which_the_translation_says_nothing_is_refused() {
+        let plan = plan(&snapshot(&[service(json!({})), slice()]), &Translation::default(), "cluster.local");
         assert!(matches!(plan.bindings.values().next(), Some(Target::Refuse(_))), "{plan:?}");
     }
 
@@ -159,7 +157,7 @@ mod tests {
         let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "c", "namespace": "x"},
             "spec": {"serviceAccountName": "client", "containers": []}, "status": {"podIP": "127.0.10.4"}});
         let snapshot = snapshot(&[service(json!({"istio.io/use-waypoint": "none"})), slice(), pod]);
-        let plan = plan(&snapshot, &Translation::default(), "td");
+        let plan = planned(&snapshot, "td");
         assert!(matches!(plan.bindings.values().next(), Some(Target::Direct(_))), "{plan:?}");
         assert_eq!(plan.identities[&"127.0.10.4".parse::<IpAddr>().unwrap()], "spiffe://td/ns/x/sa/client");
     }

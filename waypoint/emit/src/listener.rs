@@ -94,15 +94,21 @@ fn filter_chain(id: &PortRef, chain: &Chain, settings: &Settings) -> Value {
             let rds = json!({"rds": {"config_source": ads(), "route_config_name": name}});
             connection_manager(&name, rds, filters::chain(settings), settings)
         }
-        Traffic::Tcp(to) => json!({
-            "name": "envoy.filters.network.tcp_proxy",
-            "typed_config": packed(
-                "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-                json!({"stat_prefix": name, "cluster": to.to_string()}),
-            ),
-        }),
+        Traffic::Tcp(to) => tcp_proxy(&name, &to.to_string()),
+        // Where no cluster is, Envoy closes the connection.
+        Traffic::Refuse(_) => tcp_proxy(&name, names::NO_BACKEND),
     };
     json!({"name": name, "filters": [peer_principal(), last]})
+}
+
+fn tcp_proxy(name: &str, cluster: &str) -> Value {
+    json!({
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": packed(
+            "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+            json!({"stat_prefix": name, "cluster": cluster}),
+        ),
+    })
 }
 
 /// The caller's SPIFFE id as Istio's policies read it. Without a TLV there is no such

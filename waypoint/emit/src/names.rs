@@ -3,7 +3,8 @@
 
 use ir::Front;
 
-/// A cluster that never exists: the share of a backend that cannot be used answers 500.
+/// A cluster that never exists: the share of a backend that cannot be used answers 500,
+/// and connections that are refused are closed.
 pub const NO_BACKEND: &str = "no-such-backend";
 /// The filter-state object that holds the caller's SPIFFE id, when there is one.
 pub const PEER_PRINCIPAL: &str = "io.istio.peer_principal";

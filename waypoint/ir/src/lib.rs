@@ -65,11 +65,13 @@ pub enum Front {
 /// Whether a Service is served by a waypoint of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Enrolment {
-    /// It is not: connections go straight to its endpoints.
+    /// It asks for none: connections go straight to its endpoints.
     None,
-    /// By the one of this Gateway. When the Gateway is ours but broken it has no
-    /// output, and connections must be refused rather than sent around it.
+    /// By the one of this Gateway.
     Waypoint(Name),
+    /// It asks for one that does not serve it, or for one that cannot be told, for this reason:
+    /// connections are refused rather than sent around what was asked for.
+    Refused(String),
 }
 
 /// A Service's port: the identity of chains, route tables, clusters and endpoints.
@@ -105,6 +107,8 @@ pub enum Traffic {
     Http(Vec<Route>),
     /// Not at all: they go there.
     Tcp(Destination),
+    /// Not at all: connections are closed, for this reason.
+    Refuse(String),
 }
 
 /// One route.

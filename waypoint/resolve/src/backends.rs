@@ -54,7 +54,7 @@ pub fn clusters(snapshot: &Snapshot, chains: &BTreeMap<PortRef, Chain>) -> BTree
                 hosts.extend(addresses.into_iter().map(|a| (a.ip().to_string(), a.port())));
                 Endpoints::Hosts(hosts)
             };
-            Some((destination, Cluster { http2: port.protocol == Protocol::Http2, endpoints, origins }))
+            Some((destination, Cluster { http2: port.protocol(true) == Protocol::Http2, endpoints, origins }))
         })
         .collect()
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use api::core::{USE_WAYPOINT, USE_WAYPOINT_NAMESPACE};
 use api::object::Meta;
-use api::{Kind, Name, Object, ObjectRef, Snapshot};
+use api::{Kind, Name, ObjectRef, Snapshot};
 use ir::Enrolment;
 use status::{Condition, ObjectStatus, Report};
 
 use super::gateways::{Ours, allows};
+use super::reach::{self, Reach};
 
 /// The condition on a Service that asks for a waypoint, as istiod writes it.
 const BOUND: &str = "istio.io/WaypointBound";
@@ -19,8 +20,9 @@ pub fn enrolments(snapshot: &Snapshot, gateways: &BTreeMap<Name, Ours>) -> (BTre
     let mut report = Report::new();
     for (name, service) in &snapshot.services {
         let (enrolment, condition) = match wanted(snapshot, name, service.as_ref()) {
-            None => (Enrolment::None, None),
-            Some(waypoint) => bind(snapshot, gateways, name, waypoint),
+            Ok(None) => (Enrolment::None, None),
+            Ok(Some(waypoint)) => bind(snapshot, gateways, name, waypoint),
+            Err(why) => refused("WaypointUnknown", why),
         };
         services.insert(name.clone(), enrolment);
         if let Some(condition) = condition {
@@ -31,24 +33,37 @@ pub fn enrolments(snapshot: &Snapshot, gateways: &BTreeMap<Name, Ours>) -> (BTre
     (services, report)
 }
 
-/// The Gateway that the labels ask for: the Service's own, else its Namespace's; `none` opts out.
-fn wanted(snapshot: &Snapshot, name: &Name, service: &dyn Meta) -> Option<Name> {
+/// The Gateway that the labels of `object` ask for, which is in `namespace` unless they say otherwise;
+/// none if they opt out or say nothing.
+pub fn asked(object: &dyn Meta, namespace: &str) -> Option<Name> {
+    let waypoint = object.label(USE_WAYPOINT).filter(|waypoint| !waypoint.is_empty() && *waypoint != "none")?;
+    Some(Name::new(object.label(USE_WAYPOINT_NAMESPACE).unwrap_or(namespace), waypoint))
+}
+
+/// The Gateway that a Service is to use: what its own labels say, else those of its Namespace.
+/// A Namespace that was not admitted still says what its author wants; if that cannot be
+/// read, the reason is the error.
+fn wanted(snapshot: &Snapshot, name: &Name, service: &dyn Meta) -> Result<Option<Name>, String> {
+    if service.label(USE_WAYPOINT).is_some() {
+        return Ok(asked(service, &name.namespace));
+    }
     let namespace = Name::new("", name.namespace.as_str());
-    // A Namespace that was not admitted still says what its author wants: without
-    // its label, requests would go around the waypoint.
-    let broken = snapshot.broken.get(&ObjectRef { kind: Kind::Namespace, name: namespace.clone() });
-    let partial = match broken.and_then(|b| b.partial.as_ref()) {
-        Some(Object::Namespace(partial)) => Some(partial.as_ref()),
-        _ => None,
-    };
-    let namespace = snapshot.namespaces.get(&namespace).map(AsRef::as_ref).or(partial);
-    let of = |object: &dyn Meta| {
-        object.label(USE_WAYPOINT).map(|waypoint| {
-            let elsewhere = object.label(USE_WAYPOINT_NAMESPACE);
-            Name::new(elsewhere.unwrap_or(name.namespace.as_str()), waypoint)
-        })
-    };
-    of(service).or_else(|| of(namespace?)).filter(|waypoint| !waypoint.name.is_empty() && waypoint.name != "none")
+    if let Some(namespace) = snapshot.namespaces.get(&namespace) {
+        return Ok(asked(namespace.as_ref(), &name.namespace));
+    }
+    let reference = ObjectRef { kind: Kind::Namespace, name: namespace };
+    match snapshot.broken.get(&reference).map(|broken| reach::of(&reference, broken)) {
+        None => Ok(None),
+        Some(Reach::Known(targets)) => Ok(targets.into_iter().next().map(|target| target.name)),
+        Some(Reach::Unknown) => {
+            Err(format!("{reference} is not valid, and which waypoint it asks for cannot be read; see its status"))
+        }
+    }
+}
+
+fn refused(reason: &str, why: String) -> (Enrolment, Option<Condition>) {
+    let message = format!("{why}; until that is mended, connections to this Service are refused");
+    (Enrolment::Refused(why), Some(Condition::fails(BOUND, reason, message)))
 }
 
 fn bind(
@@ -57,26 +72,25 @@ fn bind(
     service: &Name,
     waypoint: Name,
 ) -> (Enrolment, Option<Condition>) {
-    let not = |reason: &str, message: String| (Enrolment::None, Some(Condition::fails(BOUND, reason, message)));
     let Some(gateway) = gateways.get(&waypoint) else {
-        return if snapshot.gateways.contains_key(&waypoint) {
-            // Another controller's: not for us to judge.
-            (Enrolment::None, None)
-        } else {
-            not(
-                "WaypointNotFound",
-                format!("Gateway {waypoint} does not exist; until it does, requests go straight to the Service"),
-            )
+        let reference = ObjectRef { kind: Kind::Gateway, name: waypoint.clone() };
+        return match snapshot.gateways.get(&waypoint) {
+            // Another controller's, which says on the Service what it does for it.
+            Some(other) => {
+                let class = &other.spec.gateway_class_name;
+                (Enrolment::Refused(format!("{reference} is of class {class}, which is not served here")), None)
+            }
+            None if snapshot.broken.contains_key(&reference) => {
+                refused("WaypointInvalid", format!("{reference} is not valid; see its status"))
+            }
+            None => refused("WaypointNotFound", format!("{reference} does not exist")),
         };
     };
     let Some(listener) = &gateway.listener else {
-        // The author wants a waypoint and wrote one that cannot work: nothing passes around it.
-        let message =
-            format!("Gateway {waypoint} cannot be served, see there; connections to this Service are refused");
-        return (Enrolment::Waypoint(waypoint), Some(Condition::fails(BOUND, "WaypointInvalid", message)));
+        return refused("WaypointInvalid", format!("Gateway {waypoint} cannot be served, see there"));
     };
     if !allows(snapshot, listener, &waypoint.namespace, &service.namespace) {
-        return not(
+        return refused(
             "AttachmentDenied",
             format!(
                 "Gateway {waypoint} does not admit namespace {}; set allowedRoutes.namespaces on its listener {}",

@@ -38,10 +38,13 @@ pub fn gateways(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<Name, Ours
             found.insert(name.clone(), examine(name, gateway, settings, &mut taken));
         }
     }
-    for (reference, broken) in &snapshot.broken {
-        if let Some(Object::Gateway(partial)) = &broken.partial
-            && ours(snapshot, settings, partial)
-        {
+    for (reference, broken) in snapshot.broken.iter().filter(|(reference, _)| reference.kind == Kind::Gateway) {
+        let readable = match &broken.partial {
+            Some(Object::Gateway(partial)) if !partial.spec.gateway_class_name.is_empty() => Some(partial),
+            _ => None,
+        };
+        // One whose class cannot be read may be ours.
+        if readable.is_none_or(|partial| ours(snapshot, settings, partial)) {
             found
                 .insert(reference.name.clone(), Ours { address: None, listener: None, broken: true, statuses: vec![] });
         }
@@ -156,9 +159,20 @@ pub fn allows(snapshot: &Snapshot, listener: &GatewayListeners, home: &str, name
     }
 }
 
-/// What became of each Gateway of ours.
-pub fn report(gateways: &BTreeMap<Name, Ours>, attached: &Attached) -> Report {
+/// What is to be said about `gateway`, called `called`, which other controllers may serve.
+pub fn not_ours(called: &str, gateway: &Gateway) -> Condition {
+    let class = &gateway.spec.gateway_class_name;
+    let message = format!("{called} is of class {class}, which is not served here: that is for another controller");
+    Condition::pending(ACCEPTED, "OtherController", message)
+}
+
+/// What became of each Gateway.
+pub fn report(snapshot: &Snapshot, gateways: &BTreeMap<Name, Ours>, attached: &Attached) -> Report {
     let mut report = Report::new();
+    for (name, gateway) in snapshot.gateways.iter().filter(|(name, _)| !gateways.contains_key(*name)) {
+        let status = ObjectStatus::new(vec![not_ours("it", gateway)]);
+        report.insert(ObjectRef { kind: Kind::Gateway, name: name.clone() }, vec![status]);
+    }
     for (name, gateway) in gateways.iter().filter(|(_, gateway)| !gateway.broken) {
         let mut statuses = gateway.statuses.clone();
         let routes = attached.routes_on(name);

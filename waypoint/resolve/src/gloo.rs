@@ -1,9 +1,22 @@
 //! Gloo's options as values of ours.
 
+use api::gloo::ResourceRef;
 use api::gloo::route_option::{
     Cors as WrittenCors, Faults as WrittenFaults, HeaderAppend, HeaderManipulation, Retries as WrittenRetries,
+    RouteOptions,
 };
-use ir::{Abort, Cors, Delay, Faults, HeaderPut, Origin, Pauses, Policy, Retries};
+use ir::{Abort, Cors, Delay, Faults, HeaderPut, Origin, Pauses, Policy, Retries, Stage};
+
+/// The RateLimitConfigs that `options` name, each with when it is to be asked for; none for the usual time.
+pub fn limits(options: &RouteOptions) -> impl Iterator<Item = (Option<Stage>, &ResourceRef)> {
+    [
+        (Some(Stage::Early), &options.rate_limit_early_configs),
+        (None, &options.rate_limit_configs),
+        (Some(Stage::Regular), &options.rate_limit_regular_configs),
+    ]
+    .into_iter()
+    .flat_map(|(stage, configs)| configs.iter().flat_map(|configs| &configs.refs).map(move |found| (stage, found)))
+}
 
 /// `cors`; none where it is turned off.
 pub fn cors(written: &WrittenCors) -> Option<Cors> {

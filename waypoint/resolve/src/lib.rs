@@ -1,6 +1,7 @@
 //! Decides: which Gateways are ours, which Services they serve, what each route does.
 
 mod backends;
+mod chains;
 mod declared;
 mod describe;
 mod enrolment;
@@ -9,7 +10,8 @@ mod gloo;
 mod options;
 mod parents;
 mod precedence;
-mod refused;
+mod reach;
+mod refusals;
 mod routes;
 mod services;
 pub mod status;
@@ -31,18 +33,29 @@ pub struct Resolved {
     pub report: Report,
 }
 
+/// What everything is resolved from.
+struct Inputs<'a> {
+    snapshot: &'a Snapshot,
+    settings: &'a Settings,
+    attached: &'a parents::Attached,
+    policies: &'a options::Policies<'a>,
+    refusals: &'a refusals::Refusals,
+}
+
 /// Resolves `snapshot`.
 pub fn resolve(snapshot: &Snapshot, settings: &Settings) -> Resolved {
     let gateways = gateways::gateways(snapshot, settings);
-    let (services, mut report) = enrolment::enrolments(snapshot, &gateways);
+    let (mut services, mut report) = enrolment::enrolments(snapshot, &gateways);
     let attached = parents::attach(snapshot, &gateways, &services, &settings.controller_name);
     let policies = options::attach(snapshot);
+    let refusals = refusals::refusals(snapshot, &gateways, &services, &attached);
+    let inputs = Inputs { snapshot, settings, attached: &attached, policies: &policies, refusals: &refusals };
     let mut statuses = status::Statuses::default();
 
     let mut proxies = BTreeMap::new();
     for (name, gateway) in &gateways {
         if let Some(address) = gateway.address {
-            let chains = chains(snapshot, settings, name, &services, &attached, &policies, &mut statuses, &mut report);
+            let chains = chains::chains(&inputs, name, &services, &mut statuses, &mut report);
             let clusters = backends::clusters(snapshot, &chains);
             let origins = BTreeSet::from([ObjectRef { kind: Kind::Gateway, name: name.clone() }]);
             let of_listener = chains.keys().map(|id| ObjectRef { kind: Kind::Service, name: id.service.clone() });
@@ -51,54 +64,12 @@ pub fn resolve(snapshot: &Snapshot, settings: &Settings) -> Resolved {
             proxies.insert(name.clone(), Proxy { gateway: name.clone(), listeners: vec![listener], clusters, origins });
         }
     }
-    report.extend(gateways::report(&gateways, &attached));
+    report.extend(gateways::report(snapshot, &gateways, &attached));
     statuses.finish(snapshot, &attached, &policies, &mut report);
-    Resolved { proxies, services, report }
-}
-
-/// One chain per port of each Service that `gateway` serves.
-#[allow(clippy::too_many_arguments)]
-fn chains(
-    snapshot: &Snapshot,
-    settings: &Settings,
-    gateway: &Name,
-    enrolled: &BTreeMap<Name, Enrolment>,
-    attached: &parents::Attached,
-    policies: &options::Policies<'_>,
-    statuses: &mut status::Statuses,
-    report: &mut Report,
-) -> BTreeMap<PortRef, Chain> {
-    let mut chains = BTreeMap::new();
-    let mut taken = BTreeMap::new();
-    let waypoint = ObjectRef { kind: Kind::Gateway, name: gateway.clone() };
-    for (name, enrolment) in enrolled {
-        if *enrolment != Enrolment::Waypoint(gateway.clone()) {
-            continue;
-        }
-        let Some(service) = snapshot.services.get(name) else { continue };
-        let addresses = services::addresses(service, name, &waypoint, &mut taken, report);
-        if addresses.is_empty() {
-            continue;
-        }
-        for port in services::ports(service) {
-            let id = PortRef { service: name.clone(), port: port.number };
-            let bound = attached.of(gateway, &id, port.name.as_deref());
-            let mut origins = BTreeSet::from([
-                ObjectRef { kind: Kind::Service, name: name.clone() },
-                ObjectRef { kind: Kind::Gateway, name: gateway.clone() },
-            ]);
-            let asked_for_http = bound.iter().any(|b| b.names_port);
-            let traffic = if port.protocol.is_http() || asked_for_http {
-                let routes = routes::routes(snapshot, settings, &id, &bound, policies, statuses);
-                origins.extend(routes.iter().flat_map(|r| r.origins.iter().cloned()));
-                Traffic::Http(routes)
-            } else {
-                Traffic::Tcp(Destination::Service(id.clone()))
-            };
-            chains.insert(id, Chain { addresses: addresses.clone(), traffic, origins });
-        }
+    if let Some(why) = refusals.everything() {
+        services.values_mut().for_each(|enrolment| *enrolment = Enrolment::Refused(why.to_owned()));
     }
-    chains
+    Resolved { proxies, services, report }
 }
 
 /// Where `chains` forward to.
@@ -106,6 +77,7 @@ fn destinations(chains: &BTreeMap<PortRef, Chain>) -> BTreeSet<Destination> {
     let mut targets = BTreeSet::new();
     for chain in chains.values() {
         match &chain.traffic {
+            Traffic::Refuse(_) => {}
             Traffic::Tcp(to) => drop(targets.insert(to.clone())),
             Traffic::Http(routes) => {
                 for route in routes {

@@ -6,25 +6,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use api::gloo::route_option::{RouteOption, RouteOptions, TargetRef};
+use api::gloo::route_option::{RouteOption, RouteOptions};
 use api::object::Meta;
-use api::{Broken, Kind, Name, Object, ObjectRef, Snapshot};
+use api::{Kind, Name, ObjectRef, Snapshot};
 
 use super::declared::age;
+use super::refusals::Refusals;
 
 /// RouteOptions by the routes they name.
 #[derive(Debug, Default)]
 pub struct Policies<'a> {
     by_route: BTreeMap<Name, Vec<Attachment<'a>>>,
-    /// Namespaces with a RouteOption of which we cannot read what it governs.
-    unreadable: BTreeMap<String, Name>,
 }
 
 #[derive(Debug)]
 struct Attachment<'a> {
-    name: Name,
+    name: &'a Name,
     section: Option<&'a str>,
-    option: Option<&'a RouteOption>,
+    option: &'a RouteOption,
 }
 
 /// What all RouteOptions of one rule say together.
@@ -51,88 +50,58 @@ pub fn attach(snapshot: &Snapshot) -> Policies<'_> {
         snapshot.route_options.iter().map(|(name, option)| (name, option.as_ref())).collect();
     oldest_first.sort_by_key(|(name, option)| (age(option.meta()), (*name).clone()));
     for (name, option) in oldest_first {
-        for target in &option.spec.target_refs {
-            policies.add(name, target, Some(option));
-        }
-    }
-    for (reference, broken) in &snapshot.broken {
-        if reference.kind != Kind::RouteOption {
-            continue;
-        }
-        if let Some(Object::RouteOption(partial)) = &broken.partial {
-            for target in &partial.spec.target_refs {
-                policies.add(&reference.name, target, None);
-            }
-        }
-        if targets_unreadable(broken) {
-            policies.unreadable.insert(reference.name.namespace.clone(), reference.name.clone());
+        // Admission lets no other kind pass; a Service of that name is no route.
+        for target in option.spec.target_refs.iter().filter(|target| target.kind == Kind::HttpRoute.as_str()) {
+            let route = Name::new(name.namespace.as_str(), target.name.as_str());
+            let attachment = Attachment { name, section: target.section_name.as_deref(), option };
+            policies.by_route.entry(route).or_default().push(attachment);
         }
     }
     policies
 }
 
-/// Whether a target was lost because it could not be decoded.
-fn targets_unreadable(broken: &Broken) -> bool {
-    broken.problems.iter().filter(|problem| problem.is_error()).any(|problem| {
-        let field = problem.field.as_str();
-        let judged_later = [".group", ".kind", ".namespace"].iter().any(|end| field.ends_with(end));
-        field == "spec.targetRefs" || field.starts_with("spec.targetRefs[") && !judged_later
-    })
-}
-
 impl<'a> Policies<'a> {
-    fn add(&mut self, name: &Name, target: &'a TargetRef, option: Option<&'a RouteOption>) {
-        let route = Name::new(name.namespace.as_str(), target.name.as_str());
-        let attachment = Attachment { name: name.clone(), section: target.section_name.as_deref(), option };
-        self.by_route.entry(route).or_default().push(attachment);
-    }
-
     /// Whether anything names `route`.
     pub fn named(&self, name: &Name) -> impl Iterator<Item = &Name> {
-        self.by_route.iter().filter(move |(_, list)| list.iter().any(|a| a.name == *name)).map(|(route, _)| route)
+        self.by_route.iter().filter(move |(_, list)| list.iter().any(|a| a.name == name)).map(|(route, _)| route)
     }
 
     /// What governs the rule `rule_name` of `route`, whose `ExtensionRef`s are `extensions`.
     pub fn effective(
         &self,
-        snapshot: &'a Snapshot,
-        route: &Name,
+        snapshot: &Snapshot,
+        refusals: &Refusals,
+        route: &ObjectRef,
         rule_name: Option<&str>,
         extensions: &[Name],
     ) -> Effective {
         let mut effective = Effective::default();
-        let mut sources: Vec<(&Name, Option<&RouteOption>)> = Vec::new();
+        let mut sources: Vec<(&Name, &RouteOption)> = Vec::new();
         for name in extensions {
-            match snapshot.route_options.get(name) {
-                Some(option) => sources.push((name, Some(option.as_ref()))),
-                None if snapshot.broken.contains_key(&ObjectRef { kind: Kind::RouteOption, name: name.clone() }) => {
-                    sources.push((name, None));
-                }
-                None => effective.missing.push(name.clone()),
+            let reference = ObjectRef { kind: Kind::RouteOption, name: name.clone() };
+            if let Some(option) = snapshot.route_options.get(name) {
+                sources.push((name, option.as_ref()));
+            } else if snapshot.broken.contains_key(&reference) {
+                let why = format!("{reference}, which governs this route, is not valid; see its status");
+                effective.refusal.get_or_insert(why);
+            } else {
+                let why = format!("{reference}, which governs this route, does not exist");
+                effective.refusal.get_or_insert(why);
+                effective.missing.push(name.clone());
             }
         }
-        for attachment in self.by_route.get(route).into_iter().flatten() {
+        for attachment in self.by_route.get(&route.name).into_iter().flatten() {
             if attachment.section.is_none_or(|section| Some(section) == rule_name) {
-                sources.push((&attachment.name, attachment.option));
+                sources.push((attachment.name, attachment.option));
             }
         }
-        if let Some(unreadable) = self.unreadable.get(&route.namespace) {
-            sources.push((unreadable, None));
-        }
-        if let Some(missing) = effective.missing.first() {
-            effective.refusal = Some(format!("RouteOption {missing}, which governs this route, does not exist"));
+        if let Some(why) = refusals.of_rule(route, rule_name) {
+            effective.refusal.get_or_insert_with(|| why.to_owned());
         }
         let mut winners = BTreeMap::new();
         for (name, option) in sources {
-            let first_time = effective.sources.insert(name.clone());
-            match option {
-                Some(option) if first_time => effective.merge(name, &option.spec.options, &mut winners),
-                Some(_) => {}
-                None => {
-                    effective.refusal.get_or_insert_with(|| {
-                        format!("RouteOption {name}, which governs this route, is not valid; see its status")
-                    });
-                }
+            if effective.sources.insert(name.clone()) {
+                effective.merge(name, &option.spec.options, &mut winners);
             }
         }
         effective

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{Kind, Name, Object, ObjectRef, Snapshot};
+use api::{Kind, Name, ObjectRef, Snapshot};
 use ir::{Enrolment, PortRef};
 use status::{ACCEPTED, Condition, Place};
 
@@ -19,6 +19,16 @@ pub struct Parent {
     target: Option<Target>,
 }
 
+impl Parent {
+    /// The Service, if it is one and the route applies there.
+    pub fn service(&self) -> Option<&Name> {
+        match &self.target {
+            Some(Target::Service { name, .. }) => Some(name),
+            _ => None,
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Service { name: Name, port: Option<u16>, section: Option<String> },
@@ -26,68 +36,66 @@ enum Target {
 }
 
 /// A route that governs a Service port.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Bound<'a> {
     /// The route.
     pub route: &'a Declared,
-    /// Whether it was never admitted: what it would have governed is refused.
-    pub broken: bool,
+    /// By which of its parents.
+    pub by: Vec<&'a Parent>,
+}
+
+impl Bound<'_> {
     /// Whether it names the Service, not only its Gateway.
-    pub by_service: bool,
+    pub fn by_service(&self) -> bool {
+        self.by.iter().any(|parent| matches!(parent.target, Some(Target::Service { .. })))
+    }
+
     /// Whether it names the port, which makes the port HTTP.
-    pub names_port: bool,
+    pub fn names_port(&self) -> bool {
+        self.by.iter().any(|parent| match &parent.target {
+            Some(Target::Service { port, section, .. }) => port.is_some() || section.is_some(),
+            _ => false,
+        })
+    }
 }
 
-/// A route and what became of its parentRefs.
-#[derive(Debug)]
-struct Judged {
-    route: Declared,
-    parents: Vec<Parent>,
-    broken: bool,
-}
-
-/// All routes with their parents.
+/// All admitted routes that are any concern of ours, with their parents.
 #[derive(Debug, Default)]
 pub struct Attached {
-    routes: Vec<Judged>,
+    /// In the order of their names.
+    pub routes: Vec<(Declared, Vec<Parent>)>,
 }
 
 impl Attached {
     /// The routes that govern `id`, served by `gateway`.
     pub fn of(&self, gateway: &Name, id: &PortRef, port_name: Option<&str>) -> Vec<Bound<'_>> {
-        let mut found = Vec::new();
-        for Judged { route, parents, broken } in &self.routes {
-            let mut bound: Option<Bound<'_>> = None;
-            for target in parents.iter().filter_map(|parent| parent.target.as_ref()) {
-                let (by_service, names_port) = match target {
-                    Target::Gateway(name) if name == gateway => (false, false),
-                    Target::Service { name, port, section }
-                        if *name == id.service
-                            && port.is_none_or(|port| port == id.port)
-                            && section.as_deref().is_none_or(|section| Some(section) == port_name) =>
-                    {
-                        (true, port.is_some() || section.is_some())
-                    }
-                    _ => continue,
-                };
-                let bound = bound.get_or_insert(Bound { route, broken: *broken, by_service: false, names_port: false });
-                bound.by_service |= by_service;
-                bound.names_port |= names_port;
+        let governs = |parent: &&Parent| match &parent.target {
+            None => false,
+            Some(Target::Gateway(name)) => name == gateway,
+            Some(Target::Service { name, port, section }) => {
+                *name == id.service
+                    && port.is_none_or(|port| port == id.port)
+                    && section.as_deref().is_none_or(|section| Some(section) == port_name)
             }
-            found.extend(bound);
-        }
-        found
+        };
+        let bound =
+            self.routes.iter().map(|(route, parents)| Bound { route, by: parents.iter().filter(governs).collect() });
+        bound.filter(|bound| !bound.by.is_empty()).collect()
     }
 
-    /// Admitted routes with parents that are any concern of ours.
-    pub fn admitted(&self) -> impl Iterator<Item = (&Declared, &[Parent])> {
-        self.routes.iter().filter(|judged| !judged.broken).map(|judged| (&judged.route, judged.parents.as_slice()))
+    /// The Services that `route` names.
+    pub fn services_of(&self, route: &Name) -> impl Iterator<Item = &Name> {
+        let routes = self.routes.iter().filter(move |(declared, _)| declared.reference.name == *route);
+        routes.flat_map(|(_, parents)| parents).filter_map(|parent| match &parent.target {
+            Some(Target::Service { name, .. }) => Some(name),
+            _ => None,
+        })
     }
 
     /// How many routes name `gateway` as parent.
     pub fn routes_on(&self, gateway: &Name) -> usize {
         let on = |parent: &Parent| parent.target == Some(Target::Gateway(gateway.clone()));
-        self.admitted().filter(|(_, parents)| parents.iter().any(on)).count()
+        self.routes.iter().filter(|(_, parents)| parents.iter().any(on)).count()
     }
 }
 
@@ -98,19 +106,17 @@ pub fn attach(
     services: &BTreeMap<Name, Enrolment>,
     controller: &str,
 ) -> Attached {
-    let judge = |route: Declared, broken: bool| {
+    let mut attached = Attached::default();
+    for route in snapshot.http_routes.values() {
+        let route = http_route::declared(route);
         let namespace = &route.reference.name.namespace;
-        let judged =
-            route.parents.iter().filter_map(|r| parent(snapshot, gateways, services, controller, namespace, r));
-        let parents: Vec<Parent> = judged.collect();
-        (!parents.is_empty()).then_some(Judged { parents, route, broken })
-    };
-    let admitted = snapshot.http_routes.values().filter_map(|route| judge(http_route::declared(route), false));
-    let broken = snapshot.broken.values().filter_map(|broken| match &broken.partial {
-        Some(Object::HttpRoute(partial)) => judge(http_route::declared(partial), true),
-        _ => None,
-    });
-    Attached { routes: admitted.chain(broken).collect() }
+        let judge = |reference| parent(snapshot, gateways, services, controller, namespace, reference);
+        let parents: Vec<Parent> = route.parents.iter().filter_map(judge).collect();
+        if !parents.is_empty() {
+            attached.routes.push((route, parents));
+        }
+    }
+    attached
 }
 
 /// Judges one parentRef; none if it is another controller's.
@@ -168,16 +174,29 @@ fn parent(
             {
                 return no("NoMatchingParent", format!("Service {name} has no TCP port named {section}"));
             }
-            let Some(Enrolment::Waypoint(_)) = services.get(&name) else {
-                return no(
-                    "NoMatchingParent",
-                    format!("Service {name} has no waypoint; label it istio.io/use-waypoint: <name of a Gateway>"),
-                );
-            };
+            match services.get(&name) {
+                Some(Enrolment::Waypoint(_)) => {}
+                Some(Enrolment::Refused(why)) => {
+                    return no("NoMatchingParent", format!("connections to Service {name} are refused: {why}"));
+                }
+                Some(Enrolment::None) | None => {
+                    let cure = "label it istio.io/use-waypoint: <name of a Gateway>";
+                    return no("NoMatchingParent", format!("Service {name} has no waypoint; {cure}"));
+                }
+            }
             yes(Target::Service { name, port, section })
         }
         _ => {
-            let gateway = gateways.get(&name)?;
+            let Some(gateway) = gateways.get(&name) else {
+                return match snapshot.gateways.get(&name) {
+                    Some(other) => Some(Parent {
+                        place,
+                        accepted: super::gateways::not_ours(&format!("Gateway {name}"), other),
+                        target: None,
+                    }),
+                    None => no("NoMatchingParent", format!("Gateway {name} does not exist")),
+                };
+            };
             let Some(listener) = &gateway.listener else {
                 return no("NoMatchingParent", format!("Gateway {name} cannot be served, see there"));
             };

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
-use api::{Broken, Kind, Name, ObjectRef, Problem, Snapshot};
+use api::{Kind, Name, ObjectRef, Problem, Snapshot};
 use ir::{
-    Action, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Route, Settings, Stage,
-    USER_ID,
+    Action, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Route, Stage, USER_ID,
 };
 
 use super::declared::filters::Filters;
@@ -17,22 +16,15 @@ use super::options::Effective;
 use super::parents::Bound;
 use super::precedence::{Precedence, precedence};
 use super::status::Statuses;
-use super::{describe, gloo, options, refused};
+use super::{Inputs, describe, gloo};
 
 /// Gloo's default, which the application sees as `x-envoy-expected-rq-timeout-ms`.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The routes of the Service port `id`, governed by `bound`.
-pub fn routes(
-    snapshot: &Snapshot,
-    settings: &Settings,
-    id: &PortRef,
-    bound: &[Bound<'_>],
-    policies: &options::Policies<'_>,
-    statuses: &mut Statuses,
-) -> Vec<Route> {
-    let service = ObjectRef { kind: Kind::Service, name: id.service.clone() };
+pub fn routes(inputs: &Inputs<'_>, id: &PortRef, bound: &[Bound<'_>], statuses: &mut Statuses) -> Vec<Route> {
     if bound.is_empty() {
+        let service = ObjectRef { kind: Kind::Service, name: id.service.clone() };
         let forward = Forward { backends: vec![to(id.clone())], ..forward() };
         return vec![Route {
             name: format!("{service} default"),
@@ -43,46 +35,52 @@ pub fn routes(
         }];
     }
     let mut all: Vec<(Precedence, Route)> = Vec::new();
-    let mut last = None;
-    let mut first = None;
     for bound in bound {
-        let route = bound.route;
-        if bound.broken {
-            let Some(broken) = snapshot.broken.get(&route.reference) else { continue };
-            let why = format!("{} is not valid; see its status", route.reference);
-            let origins = BTreeSet::from([route.reference.clone()]);
-            for (order, matches, name) in in_order(route) {
-                all.push((order, refused::route(name, matches.clone(), 500, why.clone(), origins.clone())));
-            }
-            let name = format!("{} invalid", route.reference);
-            let everything = refused::route(name, Match::everything(), 500, why, origins);
-            // Where we cannot tell what it would have matched, nothing else may answer in its place.
-            if matches_unreadable(broken) {
-                first.get_or_insert(everything)
-            } else {
-                last.get_or_insert(everything)
-            };
-        } else {
-            let mut resolver = Resolver { snapshot, settings, policies, statuses, route };
-            all.extend(resolver.route(id, bound.by_service));
-        }
+        let mut resolver = Resolver { inputs, statuses, route: bound.route };
+        all.extend(resolver.route(bound.by_service()));
     }
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut routes: Vec<Route> = first.into_iter().chain(all.into_iter().map(|(_, route)| route)).chain(last).collect();
+    let mut routes: Vec<Route> = all.into_iter().map(|(_, route)| route).collect();
     guard_user_id(&mut routes);
     routes
 }
 
-fn matches_unreadable(broken: &Broken) -> bool {
-    broken.problems.iter().filter(|p| p.is_error()).any(|problem| {
-        let field = problem.field.as_str();
-        field == "spec"
-            || field == "spec.rules"
-            || field.contains(".matches")
-            || field.starts_with("spec.rules[") && field.ends_with(']') && !field.contains('.')
-            || field.strip_prefix("spec.rules[").is_some_and(|rest| rest.ends_with(']') && !rest.contains('.'))
-            || field == "spec.hostnames"
-    })
+/// The one route of a Service of which everything is refused.
+pub fn refused(service: &Name, why: &str) -> Route {
+    let service = ObjectRef { kind: Kind::Service, name: service.clone() };
+    Route {
+        name: format!("{service} refused"),
+        matches: Match::everything(),
+        action: refuse(500, why.to_owned()),
+        policy: Policy::default(),
+        origins: BTreeSet::from([service]),
+    }
+}
+
+/// Why what `route` asks for cannot be had on a port that is not read as HTTP: authorization, a
+/// limit, or a policy that is in doubt. None if what it asks for may be left undone there.
+pub fn guard(inputs: &Inputs<'_>, route: &Declared, statuses: &mut Statuses) -> Option<String> {
+    let mut guard = None;
+    for rule in &route.rules {
+        let effective = inputs.effective(route, rule);
+        statuses.policies(&route.reference, rule, &effective);
+        let home = route.reference.name.namespace.as_str();
+        let auth = || {
+            let asked = effective.options.extauth.as_ref().filter(|extauth| extauth.disable != Some(true))?;
+            let name = asked.config_ref.as_ref()?.resolve(home);
+            Some(format!("AuthConfig {name} cannot be asked about what is not HTTP"))
+        };
+        let limit = || {
+            inputs.settings.ratelimit.as_ref()?;
+            let basic = effective.options.ratelimit_basic.as_ref().zip(effective.basic.as_ref());
+            let basic = basic.map(|(_, option)| format!("ratelimitBasic of RouteOption {option}"));
+            let config = gloo::limits(&effective.options).next();
+            let config = config.map(|(_, reference)| format!("RateLimitConfig {}", reference.resolve(home)));
+            Some(format!("{} cannot count what is not HTTP", config.or(basic)?))
+        };
+        guard = guard.or_else(|| effective.refusal.clone()).or_else(auth).or_else(limit);
+    }
+    guard
 }
 
 /// Where policy sets the caller's name on some routes of a Service, no caller may set it on the others.
@@ -121,20 +119,18 @@ fn in_order(route: &Declared) -> impl Iterator<Item = (Precedence, &Match, Strin
 
 /// Resolves the rules of one route.
 struct Resolver<'a> {
-    snapshot: &'a Snapshot,
-    settings: &'a Settings,
-    policies: &'a options::Policies<'a>,
+    inputs: &'a Inputs<'a>,
     statuses: &'a mut Statuses,
     route: &'a Declared,
 }
 
 impl Resolver<'_> {
-    fn route(&mut self, id: &PortRef, by_service: bool) -> Vec<(Precedence, Route)> {
+    fn route(&mut self, by_service: bool) -> Vec<(Precedence, Route)> {
         let route = self.route;
         let hosts = self.hosts(by_service);
         let mut decided = Vec::new();
         for rule in &route.rules {
-            let outcome = self.rule(id, rule);
+            let outcome = self.rule(rule);
             decided.extend(rule.matches.iter().map(|_| (rule, outcome.clone())));
         }
         let mut routes = Vec::new();
@@ -175,15 +171,15 @@ impl Resolver<'_> {
         }
     }
 
-    fn rule(&mut self, id: &PortRef, rule: &Rule) -> (Action, Policy, BTreeSet<ObjectRef>) {
+    fn rule(&mut self, rule: &Rule) -> (Action, Policy, BTreeSet<ObjectRef>) {
         let reference = &self.route.reference;
         let mut origins = BTreeSet::from([reference.clone()]);
         let written = &rule.filters;
-        let effective = self.policies.effective(self.snapshot, &reference.name, rule.name.as_deref(), &written.options);
+        let effective = self.inputs.effective(self.route, rule);
         for name in &effective.sources {
             origins.insert(ObjectRef { kind: Kind::RouteOption, name: name.clone() });
         }
-        self.statuses.policies(reference, &effective, id);
+        self.statuses.policies(reference, rule, &effective);
 
         if let Some(problem) = rule.problems.first() {
             let why = format!("{reference}: {problem}");
@@ -200,7 +196,7 @@ impl Resolver<'_> {
         if written.redirect.is_some() && !policy.limits.is_empty() {
             self.warn(&rule.field, "redirects are not limited: Envoy asks for limits only where it forwards");
         }
-        if policy.auth.is_some() && self.settings.extauth.is_none() {
+        if policy.auth.is_some() && self.inputs.settings.extauth.is_none() {
             let why = "this route needs authorization, and no authorization service is configured".to_owned();
             return (refuse(403, why), Policy::default(), origins);
         }
@@ -212,7 +208,8 @@ impl Resolver<'_> {
     }
 
     fn policy(&mut self, written: &Filters, effective: &Effective, origins: &mut BTreeSet<ObjectRef>) -> Policy {
-        let options = &effective.options;
+        let (inputs, options) = (self.inputs, &effective.options);
+        let home = self.route.reference.name.namespace.as_str();
         let mut policy =
             Policy { request: written.request.clone(), response: written.response.clone(), ..Policy::default() };
         if let Some(headers) = &options.header_manipulation {
@@ -221,25 +218,22 @@ impl Resolver<'_> {
         if let Some(extauth) = options.extauth.as_ref().filter(|extauth| extauth.disable != Some(true))
             && let Some(reference) = &extauth.config_ref
         {
-            let name = reference.resolve(&self.route.reference.name.namespace);
-            origins.insert(ObjectRef { kind: Kind::AuthConfig, name: name.clone() });
+            let name = reference.resolve(home);
+            if inputs.snapshot.auth_configs.contains_key(&name) {
+                origins.insert(ObjectRef { kind: Kind::AuthConfig, name: name.clone() });
+            }
             policy.auth = Some(name);
         }
-        if self.settings.ratelimit.is_some() {
-            let usual = if self.settings.limits.before_auth { Stage::Early } else { Stage::Regular };
-            for (stage, configs) in [
-                (Stage::Early, &options.rate_limit_early_configs),
-                (usual, &options.rate_limit_configs),
-                (Stage::Regular, &options.rate_limit_regular_configs),
-            ] {
-                for reference in configs.iter().flat_map(|configs| &configs.refs) {
-                    let name = reference.resolve(&self.route.reference.name.namespace);
-                    if let Some(config) = self.snapshot.rate_limit_configs.get(&name) {
-                        let written = &config.spec.raw.rate_limits;
-                        policy.limits.extend(describe::configured(stage, &config_id(&name), written));
-                    }
-                    origins.insert(ObjectRef { kind: Kind::RateLimitConfig, name });
-                }
+        if inputs.settings.ratelimit.is_some() {
+            for (when, reference) in gloo::limits(options) {
+                let name = reference.resolve(home);
+                let Some(config) = inputs.snapshot.rate_limit_configs.get(&name) else { continue };
+                let stage = when.unwrap_or(match inputs.settings.limits.before_auth {
+                    true => Stage::Early,
+                    false => Stage::Regular,
+                });
+                policy.limits.extend(describe::configured(stage, &config_id(&name), &config.spec.raw.rate_limits));
+                origins.insert(ObjectRef { kind: Kind::RateLimitConfig, name });
             }
             if let (Some(basic), Some(option)) = (&options.ratelimit_basic, &effective.basic) {
                 policy.limits.extend(describe::by_caller(&basic_id(option), basic, policy.auth.is_some()));
@@ -296,13 +290,13 @@ impl Resolver<'_> {
             status.unresolved("InvalidKind", Problem::error(format!("{field}.kind"), message));
             return None;
         }
-        if name.namespace != *home && !granted(self.snapshot, home, &name) {
+        if name.namespace != *home && !granted(self.inputs.snapshot, home, &name) {
             let message =
                 format!("no ReferenceGrant in {} lets HTTPRoutes of {home} refer to Service {name}", name.namespace);
             status.unresolved("RefNotPermitted", Problem::error(field.as_str(), message));
             return None;
         }
-        let Some(service) = self.snapshot.services.get(&name) else {
+        let Some(service) = self.inputs.snapshot.services.get(&name) else {
             status.unresolved(
                 "BackendNotFound",
                 Problem::error(field.as_str(), format!("Service {name} does not exist")),
@@ -320,6 +314,14 @@ impl Resolver<'_> {
                 None
             }
         }
+    }
+}
+
+impl Inputs<'_> {
+    /// What governs `rule` of `route`.
+    fn effective(&self, route: &Declared, rule: &Rule) -> Effective {
+        let extensions = &rule.filters.options;
+        self.policies.effective(self.snapshot, self.refusals, &route.reference, rule.name.as_deref(), extensions)
     }
 }
 

@@ -32,8 +32,29 @@ pub struct Port {
     pub number: u16,
     /// Its name.
     pub name: Option<String>,
-    /// What is spoken there.
-    pub protocol: Protocol,
+    /// What its author says is spoken there, and where.
+    declared: Option<(Protocol, String)>,
+}
+
+impl Port {
+    /// What is spoken there: what is declared, or else HTTP if `routed`, that is if a route names the
+    /// Service, or else what the port is known for, or else HTTP.
+    pub fn protocol(&self, routed: bool) -> Protocol {
+        match (&self.declared, self.number) {
+            (Some((protocol, _)), _) => *protocol,
+            // TLS, and protocols in which the server speaks first: reading them as HTTP would hang.
+            (None, 22 | 25 | 53 | 443 | 3306 | 5432 | 6379 | 27017) if !routed => Protocol::Tcp,
+            (None, _) => Protocol::Http,
+        }
+    }
+
+    /// Why it is taken for what it is: `appProtocol: tcp`, `name: tcp-data`, or its number.
+    pub fn because(&self) -> String {
+        match &self.declared {
+            Some((_, because)) => because.clone(),
+            None => "what this number is known for".to_owned(),
+        }
+    }
 }
 
 /// The TCP ports of `service`, by number.
@@ -42,28 +63,24 @@ pub fn ports(service: &Service) -> Vec<Port> {
     let mut ports: BTreeMap<u16, Port> = BTreeMap::new();
     for port in declared.filter(|port| port.protocol.as_deref().unwrap_or("TCP") == "TCP") {
         if let Ok(number) = u16::try_from(port.port) {
-            ports.entry(number).or_insert(Port { number, name: port.name.clone(), protocol: protocol(port) });
+            ports.entry(number).or_insert(Port { number, name: port.name.clone(), declared: self::declared(port) });
         }
     }
     ports.into_values().collect()
 }
 
-/// `appProtocol`, else the prefix of the port's name, else the well-known port, else HTTP.
-pub fn protocol(port: &ServicePort) -> Protocol {
-    if let Some(protocol) = port.app_protocol.as_deref().and_then(|name| named(&name.to_ascii_lowercase())) {
-        return protocol;
-    }
-    if let Some(protocol) = port.name.as_deref().and_then(|name| {
-        let name = name.to_ascii_lowercase();
-        named(&name).or_else(|| named(name.split_once('-').map_or(name.as_str(), |(prefix, _)| prefix)))
-    }) {
-        return protocol;
-    }
-    match port.port {
-        // TLS, and protocols in which the server speaks first: reading them as HTTP would hang.
-        22 | 25 | 53 | 443 | 3306 | 5432 | 6379 | 27017 => Protocol::Tcp,
-        _ => Protocol::Http,
-    }
+/// `appProtocol`, else the port's name or its prefix.
+fn declared(port: &ServicePort) -> Option<(Protocol, String)> {
+    let by_field = port
+        .app_protocol
+        .as_deref()
+        .and_then(|written| Some((named(&written.to_ascii_lowercase())?, format!("appProtocol: {written}"))));
+    by_field.or_else(|| {
+        let written = port.name.as_deref()?;
+        let name = written.to_ascii_lowercase();
+        let prefix = || named(name.split_once('-').map_or(name.as_str(), |(prefix, _)| prefix));
+        Some((named(&name).or_else(prefix)?, format!("name: {written}")))
+    })
 }
 
 fn named(name: &str) -> Option<Protocol> {
@@ -93,11 +110,14 @@ pub fn addresses(
         status.push(ObjectStatus::at(Place::Ancestor(waypoint.clone()), vec![condition]));
     };
     if addresses.is_empty() {
-        say(Condition::fails(
-            ACCEPTED,
-            "NoAddress",
-            "a headless Service has no address by which a waypoint could tell it; give it a clusterIP",
-        ));
+        let message = match spec.and_then(|spec| spec.type_.as_deref()) {
+            Some("ExternalName") => {
+                "an ExternalName Service has no address of its own: callers look up the other name and go there, \
+                 past any waypoint; route to it from a Service that has a clusterIP"
+            }
+            _ => "a headless Service has no address by which a waypoint could tell it; give it a clusterIP",
+        };
+        say(Condition::fails(ACCEPTED, "NoAddress", message));
     }
     addresses.retain(|address| match taken.get(address) {
         Some(other) => {

@@ -5,10 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use api::gloo::ResourceRef;
 use api::{Kind, Name, ObjectRef, Problem, Snapshot};
 use ir::PortRef;
-use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, RESOLVED_REFS, Report};
+use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS, Report};
 
+use super::declared::Rule;
 use super::options::{Effective, Policies};
-use super::parents::Attached;
+use super::parents::{Attached, Bound, Parent};
+
+/// The condition on a route or policy that lists the ports where it has no say.
+const PORTS_REACHED: &str = "waykeeper.dev/PortsReached";
+/// The condition on a Service of which something is refused whatever its routes say.
+const SERVED: &str = "waykeeper.dev/Served";
 
 /// What was found out about one HTTPRoute.
 #[derive(Debug, Default)]
@@ -35,12 +41,38 @@ impl RouteNotes {
     }
 }
 
-/// What was found out about all routes and the policies on them.
+/// What becomes of the requests to a port that a route would govern.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortFate {
+    /// The route governs them.
+    Served,
+    /// They are refused, whatever routes say, for this reason.
+    Refused(String),
+    /// They are passed on unread, since the port is taken as something else than HTTP.
+    Unread {
+        /// Why it is.
+        because: String,
+    },
+    /// As it is taken as something else than HTTP, connections are closed.
+    Closed {
+        /// Why it is.
+        because: String,
+        /// What the route asks for and cannot have there.
+        guard: String,
+    },
+}
+
+/// What becomes of requests in one place of a route's status.
+type Ports = BTreeMap<PortRef, PortFate>;
+
+/// What was found out about all routes, the policies on them, and the Services they belong to.
 #[derive(Debug, Default)]
 pub struct Statuses {
     routes: BTreeMap<Name, RouteNotes>,
-    governed: BTreeMap<Name, BTreeSet<ObjectRef>>,
-    overridden: BTreeMap<Name, BTreeSet<Problem>>,
+    ports: BTreeMap<(Name, Place), Ports>,
+    services: BTreeMap<Name, BTreeSet<String>>,
+    governed: BTreeMap<Name, BTreeMap<ObjectRef, BTreeSet<String>>>,
+    overridden: BTreeMap<(Name, &'static str, ObjectRef), BTreeMap<String, Name>>,
 }
 
 impl Statuses {
@@ -49,15 +81,28 @@ impl Statuses {
         self.routes.entry(name.clone()).or_default()
     }
 
-    /// Notes which RouteOptions govern `route`.
-    pub fn policies(&mut self, route: &ObjectRef, effective: &Effective, _on: &PortRef) {
+    /// Notes what becomes of requests to `id`, which `bound` would govern.
+    pub fn port(&mut self, bound: &[Bound<'_>], id: &PortRef, fate: &PortFate) {
+        if matches!(fate, PortFate::Refused(_) | PortFate::Closed { .. }) {
+            self.services.entry(id.service.clone()).or_default().insert(fate.sentence(id));
+        }
+        for bound in bound {
+            for parent in &bound.by {
+                let place = (bound.route.reference.name.clone(), parent.place.clone());
+                self.ports.entry(place).or_default().insert(id.clone(), fate.clone());
+            }
+        }
+    }
+
+    /// Notes which RouteOptions govern `rule` of `route`.
+    pub fn policies(&mut self, route: &ObjectRef, rule: &Rule, effective: &Effective) {
         for name in &effective.sources {
-            self.governed.entry(name.clone()).or_default().insert(route.clone());
+            let rules = self.governed.entry(name.clone()).or_default().entry(route.clone()).or_default();
+            rules.insert(rule.field.clone());
         }
         for (loser, option, winner) in &effective.overridden {
-            let message = format!("has no effect on {route}: RouteOption {winner} comes first");
-            let problem = Problem::warning(format!("spec.options.{option}"), message);
-            self.overridden.entry(loser.clone()).or_default().insert(problem);
+            let rules = self.overridden.entry((loser.clone(), option, route.clone())).or_default();
+            rules.insert(rule.field.clone(), winner.clone());
         }
         if let Some(why) = &effective.refusal {
             let reason = if effective.missing.is_empty() { "InvalidPolicy" } else { "PolicyNotFound" };
@@ -68,34 +113,26 @@ impl Statuses {
 
     /// Writes everything into `report`.
     pub fn finish(mut self, snapshot: &Snapshot, attached: &Attached, policies: &Policies<'_>, report: &mut Report) {
-        for (route, parents) in attached.admitted() {
-            let name = &route.reference.name;
-            let notes = self.routes.remove(name).unwrap_or_default();
-            let mut statuses: Vec<ObjectStatus> = Vec::new();
-            for parent in parents {
-                // parentRefs that differ in the port only share a place; say the worse.
-                let mut accepted = parent.accepted.clone();
-                if accepted.status == Some(true) {
-                    accepted = notes.accepted();
-                }
-                if let Some(known) = statuses.iter_mut().find(|status| status.place == parent.place) {
-                    if accepted.status == Some(false) {
-                        known.conditions[0] = accepted;
-                    }
-                    continue;
-                }
-                let conditions = vec![accepted, notes.resolved_refs()];
-                statuses.push(ObjectStatus::at(parent.place.clone(), conditions));
-            }
+        for (route, parents) in &attached.routes {
+            let statuses = self.of_route(&route.reference.name, parents);
             report.insert(route.reference.clone(), statuses);
+        }
+        for (name, said) in std::mem::take(&mut self.services) {
+            let message = said.into_iter().collect::<Vec<_>>().join("; ");
+            let condition = Condition::fails(SERVED, "Refused", message);
+            let statuses = report.entry(ObjectRef { kind: Kind::Service, name }).or_default();
+            match statuses.iter_mut().find(|status| status.place.is_object()) {
+                Some(status) => status.conditions.push(condition),
+                None => statuses.insert(0, ObjectStatus::new(vec![condition])),
+            }
         }
         for (name, option) in &snapshot.route_options {
             let governed = self.governed.remove(name).unwrap_or_default();
-            let notes: Vec<Problem> = self.overridden.remove(name).unwrap_or_default().into_iter().collect();
+            let notes = self.without_effect(name, &governed);
             let mut accepted =
                 if governed.is_empty() { not_attached(snapshot, name, policies) } else { Condition::accepted(notes) };
             if accepted.status == Some(true) && accepted.message.is_empty() {
-                let routes: Vec<String> = governed.iter().map(ToString::to_string).collect();
+                let routes: Vec<String> = governed.keys().map(ToString::to_string).collect();
                 accepted.message = format!("governs {}", routes.join(", "));
             }
             let options = &option.spec.options;
@@ -134,10 +171,120 @@ impl Statuses {
                 let message = missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
                 Condition::fails(RESOLVED_REFS, "ConfigNotFound", message).with(missing)
             };
-            let status = ObjectStatus::new(vec![accepted, resolved]);
+            let mut conditions = vec![accepted, resolved];
+            let governs = |(route, _): &(Name, Place)| governed.keys().any(|object| object.name == *route);
+            let ports = self.ports.iter().filter(|(place, _)| governs(place)).flat_map(|(_, ports)| ports);
+            conditions.extend(not_reached(ports));
+            let status = ObjectStatus::new(conditions);
             report.insert(ObjectRef { kind: Kind::RouteOption, name: name.clone() }, vec![status]);
         }
     }
+}
+
+impl Statuses {
+    /// What is said about the route `name` in the place of each of its parents.
+    fn of_route(&self, name: &Name, parents: &[Parent]) -> Vec<ObjectStatus> {
+        let (none, nothing) = (RouteNotes::default(), Ports::new());
+        let notes = self.routes.get(name).unwrap_or(&none);
+        let mut statuses: Vec<ObjectStatus> = Vec::new();
+        for parent in parents {
+            let ports = self.ports.get(&(name.clone(), parent.place.clone())).unwrap_or(&nothing);
+            // parentRefs that differ in the port only share a place; say the worse.
+            let mut accepted = parent.accepted.clone();
+            if accepted.status == Some(true) {
+                let unreached = parent.service().and_then(|service| unreached(service, ports));
+                accepted = unreached.unwrap_or_else(|| notes.accepted());
+            }
+            if let Some(known) = statuses.iter_mut().find(|status| status.place == parent.place) {
+                if accepted.status == Some(false) {
+                    known.conditions[0] = accepted;
+                }
+                continue;
+            }
+            let mut conditions = vec![accepted, notes.resolved_refs()];
+            conditions.extend(not_reached(ports));
+            conditions.extend(refused(ports));
+            statuses.push(ObjectStatus::at(parent.place.clone(), conditions));
+        }
+        statuses
+    }
+
+    /// What options of the RouteOption `name`, which governs these rules, are set by others before it.
+    fn without_effect(&self, name: &Name, governed: &BTreeMap<ObjectRef, BTreeSet<String>>) -> Vec<Problem> {
+        let own = self.overridden.iter().filter(|((loser, ..), _)| loser == name);
+        own.filter_map(|((_, option, route), rules)| {
+            let winner = rules.values().next()?;
+            let everywhere = governed.get(route).is_some_and(|all| all.len() == rules.len());
+            let part = if everywhere {
+                String::new()
+            } else {
+                format!("{} of ", rules.keys().cloned().collect::<Vec<_>>().join(", "))
+            };
+            let message = format!("has no effect on {part}{route}: RouteOption {winner} comes first");
+            Some(Problem::warning(format!("spec.options.{option}"), message))
+        })
+        .collect()
+    }
+}
+
+impl PortFate {
+    fn sentence(&self, id: &PortRef) -> String {
+        let PortRef { service, port } = id;
+        match self {
+            PortFate::Served => String::new(),
+            PortFate::Refused(why) => format!("what comes to port {port} of Service {service} is refused: {why}"),
+            PortFate::Unread { because } => {
+                format!("what comes to port {port} of Service {service} ({because}) is passed on unread")
+            }
+            PortFate::Closed { because, guard } => {
+                format!("connections to port {port} of Service {service} ({because}) are refused: {guard}")
+            }
+        }
+    }
+}
+
+/// How many ports are named in one message.
+const NAMED: usize = 5;
+
+fn sentences<'a>(ports: impl Iterator<Item = (&'a PortRef, &'a PortFate)>) -> Option<String> {
+    let ports: BTreeMap<&PortRef, &PortFate> = ports.collect();
+    let more = ports.len().saturating_sub(NAMED);
+    let mut sentences: Vec<String> = ports.into_iter().take(NAMED).map(|(id, fate)| fate.sentence(id)).collect();
+    if more > 0 {
+        sentences.push(format!("and {more} more"));
+    }
+    (!sentences.is_empty()).then(|| sentences.join("; "))
+}
+
+/// Whether the route is not asked there, since the port is not read as HTTP.
+fn beyond(fate: &PortFate) -> bool {
+    matches!(fate, PortFate::Unread { .. } | PortFate::Closed { .. })
+}
+
+/// Which ports a route or a policy does not reach, and what to do about it.
+fn not_reached<'a>(ports: impl IntoIterator<Item = (&'a PortRef, &'a PortFate)>) -> Option<Condition> {
+    let sentences = sentences(ports.into_iter().filter(|(_, fate)| beyond(fate)))?;
+    let cure = "where HTTP is spoken, write appProtocol: http on the port; where it is not, name only the other ports \
+                in the parentRefs of Services";
+    Some(Condition::fails(PORTS_REACHED, "NotHttp", format!("{sentences}; {cure}")))
+}
+
+/// Nothing of a route is in force where everything it would govern is refused.
+fn refused(ports: &Ports) -> Option<Condition> {
+    let served = ports.values().any(|fate| *fate == PortFate::Served);
+    let refused = ports.iter().filter(|(_, fate)| matches!(fate, PortFate::Refused(_)));
+    let sentences = sentences(refused).filter(|_| !served)?;
+    Some(Condition::fails(PROGRAMMED, "Refused", sentences))
+}
+
+/// A route of a Service that governs none of its ports is not accepted there.
+fn unreached(service: &Name, ports: &Ports) -> Option<Condition> {
+    if !ports.values().all(beyond) {
+        return None;
+    }
+    let message = sentences(ports.iter())
+        .unwrap_or_else(|| format!("Service {service} has no port and address that a waypoint could serve; see there"));
+    Some(Condition::fails(ACCEPTED, "NoMatchingParent", message))
 }
 
 fn lost(

@@ -88,6 +88,7 @@ pub fn status(translation: &Translation, problems: &[String]) -> String {
         .map(|(name, enrolment)| match enrolment {
             Enrolment::None => (name.to_string(), "none".to_owned()),
             Enrolment::Waypoint(gateway) => (name.to_string(), gateway.to_string()),
+            Enrolment::Refused(why) => (name.to_string(), format!("refused: {why}")),
         })
         .collect();
     yaml::to_yaml(&json!({"admission": problems, "enrolment": services, "report": report}))
