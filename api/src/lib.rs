@@ -10,6 +10,7 @@
 //! This crate does no IO and knows nothing of Envoy.
 
 pub mod admit;
+pub mod contract;
 pub mod core;
 pub mod decode;
 pub mod gateway;

@@ -66,7 +66,7 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
         tunnel_done: Shutdown::new(),
     };
 
-    start_extauth(&parts, &mut behind).await?;
+    start_extauth(&args, &parts, &mut behind).await?;
     let (ratelimit_pages, gauges) = start_ratelimit(&args, &parts, &mut behind).await?;
     let handle = start_control_plane(&args, &parts, &mut behind).await?;
     start_envoys(&args, &parts, envoy, &handle, &mut in_front)?;
@@ -119,12 +119,13 @@ async fn stop_in_order(args: &Up, mut in_front: Tasks, behind: Tasks, readiness:
     in_front.and(behind)
 }
 
-async fn start_extauth(parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
+async fn start_extauth(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
     let listener = Listener::bind(&Addr::Unix(parts.socket("extauth"))).await?;
     let (snapshots, board, readiness) = (parts.snapshots.clone(), parts.board.clone(), parts.readiness.clone());
     let shutdown = tasks.shutdown().clone();
+    let settings = extauth::Settings { user_id_header: args.asking.user_id_header.clone() };
     tasks.spawn("extauth", async move {
-        extauth::serve(listener, None, &extauth::Settings::default(), snapshots, board, readiness, shutdown).await
+        extauth::serve(listener, None, &settings, snapshots, board, readiness, shutdown).await
     });
     Ok(())
 }
@@ -160,6 +161,7 @@ async fn start_control_plane(args: &Up, parts: &Parts, tasks: &mut Tasks) -> any
             extauth: target("extauth"),
             ratelimit: target("ratelimit"),
             limits: args.asking.limits(),
+            user_header: args.asking.user_id_header.clone(),
             trusted_proxies: args.asking.trusted_proxies.clone(),
             ..translate_settings(&args.trust_domain)
         },

@@ -172,6 +172,7 @@ impl Translate {
             ratelimit: self.ratelimit.clone(),
             trust_domain: self.trust_domain.clone(),
             limits: self.asking.limits(),
+            user_header: self.asking.user_id_header.clone(),
             trusted_proxies: self.asking.trusted_proxies.clone(),
             bind: match self.bind {
                 Bind::Loopback => waypoint_translate::Bind::Loopback,

@@ -1,13 +1,15 @@
-//! Flags that say how Envoys ask the rate-limit service, and whose word they take for an address.
+//! Flags that say how Envoys ask the servers, and whose word they take for an address.
 
 use std::time::Duration;
 
+use api::contract;
+use api::gloo::auth_config::{HeaderUse, check_header_name};
 use clap::Args;
 use ipnet::IpNet;
 use waypoint_translate::LimitSettings;
 
 /// How Envoys ask.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct AskingArgs {
     /// How long the rate-limit service may take, in milliseconds
     #[arg(long, env = "RATELIMIT_TIMEOUT_MS", default_value_t = 100, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
@@ -24,6 +26,9 @@ pub struct AskingArgs {
     /// Networks whose X-Forwarded-For is believed, such as that of an ingress; else the connection's address counts
     #[arg(long, env = "TRUSTED_PROXIES", value_name = "CIDR", value_delimiter = ',')]
     pub trusted_proxies: Vec<IpNet>,
+    /// Header that tells upstream who the user is
+    #[arg(long, env = "USER_ID_HEADER", default_value = contract::USER_HEADER, value_name = "HEADER", value_parser = user_header)]
+    pub user_id_header: String,
 }
 
 impl AskingArgs {
@@ -36,4 +41,9 @@ impl AskingArgs {
             headers: self.x_ratelimit_headers,
         }
     }
+}
+
+/// A header that authorization may set, in lower case.
+fn user_header(name: &str) -> Result<String, String> {
+    check_header_name(name, HeaderUse::Write).map(|()| name.to_ascii_lowercase())
 }

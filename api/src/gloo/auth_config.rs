@@ -7,6 +7,7 @@
 mod api_key;
 mod credentials;
 mod expression;
+mod grants;
 mod header_name;
 mod oauth;
 mod opa;

@@ -1,6 +1,7 @@
 //! The HTTP filters of every chain. Each has a file with all there is to it, and a row in [`ORDER`].
 
 mod cors;
+mod disowned;
 mod ext_authz;
 mod fault;
 pub mod forwarded_for;
@@ -15,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::packed;
 
 /// The filters in the order in which a request meets them.
-pub const ORDER: [&dyn HttpFilter; 7] = [
+pub const ORDER: [&dyn HttpFilter; 8] = [
     // X-Forwarded-For is back before anybody reads it.
     &forwarded_for::ForwardedFor,
     // Mistakes on purpose come next: they stand for the network.
@@ -28,6 +29,8 @@ pub const ORDER: [&dyn HttpFilter; 7] = [
     &ext_authz::ExtAuthz,
     // How many may call, after it is known who does.
     &rate_limit::RateLimit(ir::Stage::Regular),
+    // What the application believes of authorization comes from nobody else.
+    &disowned::DisownedHeaders,
     // Sends the request on.
     &router::Router,
 ];

@@ -12,16 +12,15 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-pub use api::Name;
+pub use api::{Name, contract};
 pub use limits::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, MetadataSource, Stage};
-pub use policy::{Abort, Cors, Delay, Faults, HeaderChanges, HeaderPut, Origin, Pauses, Policy, Retries};
+pub use policy::{
+    Abort, Auth, Cors, Delay, Disowned, Faults, HeaderChanges, HeaderPut, Origin, Pauses, Policy, Retries,
+};
 pub use settings::{Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
 
 /// The objects from which something came: whom to tell what became of it.
 pub type Origins = BTreeSet<api::ObjectRef>;
-
-/// The header by which an application, and a limit for each user, learn who calls.
-pub const USER_ID: &str = "x-user-id";
 
 /// What the Envoy of one Gateway does.
 #[derive(Debug, Clone)]

@@ -1,5 +1,6 @@
 //! What happens to a request besides being routed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::Name;
@@ -13,14 +14,34 @@ pub struct Policy {
     pub request: HeaderChanges,
     /// Changes to the response's headers.
     pub response: HeaderChanges,
-    /// The AuthConfig that must pass it.
-    pub auth: Option<Name>,
+    /// Headers that the applications behind this route believe: clients' values do not reach them.
+    pub disowned: BTreeSet<Disowned>,
+    /// What must pass it.
+    pub auth: Option<Auth>,
     /// How it is described to the rate-limit service.
     pub limits: Vec<Descriptor>,
     /// Cross-origin policy.
     pub cors: Option<Cors>,
     /// Mistakes on purpose.
     pub faults: Option<Faults>,
+}
+
+/// A header that only authorization may set for an application.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Disowned {
+    /// Its name, in lower case.
+    pub name: String,
+    /// Whether this route's own authorization sets it, or takes it out: then only other spellings are in doubt.
+    pub set_here: bool,
+}
+
+/// Authorization by an AuthConfig.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Auth {
+    /// The AuthConfig.
+    pub config: Name,
+    /// The header in which it says who the user is, in lower case.
+    pub user_header: String,
 }
 
 /// Changes to headers: what is removed goes first.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use api::contract;
 use ipnet::IpNet;
 
 /// Settings of the translation.
@@ -23,6 +24,9 @@ pub struct Settings {
     /// Networks whose X-Forwarded-For is believed. From anywhere else
     /// the address of the connection counts: whoever could write his own would escape limits by address.
     pub trusted_proxies: Vec<IpNet>,
+    /// The header by which applications and limits for each user learn who calls, in lower case.
+    /// Every check says it, so that the authorization service sets the same one.
+    pub user_header: String,
     /// The mesh's trust domain.
     pub trust_domain: String,
 }
@@ -37,6 +41,7 @@ impl Default for Settings {
             ratelimit: None,
             limits: LimitSettings::default(),
             trusted_proxies: Vec::new(),
+            user_header: contract::USER_HEADER.to_owned(),
             trust_domain: "cluster.local".to_owned(),
         }
     }

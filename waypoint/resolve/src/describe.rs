@@ -11,7 +11,7 @@ use api::gloo::rate_limit_config::{
 };
 use api::gloo::route_option::RatelimitBasic;
 use api::gloo::route_option::basic::{ANONYMOUS, AUTHENTICATED, USER};
-use ir::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, MetadataSource, Stage, USER_ID};
+use ir::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, MetadataSource, Stage};
 
 /// What the RateLimitConfig `config_id` says with `written`.
 pub fn configured(stage: Stage, config_id: &str, written: &[RateLimitActions]) -> Vec<Descriptor> {
@@ -34,24 +34,25 @@ pub fn configured(stage: Stage, config_id: &str, written: &[RateLimitActions]) -
     out
 }
 
-/// What `ratelimitBasic` says where `asked` tells whether authorization is asked who calls.
+/// What `ratelimitBasic` says; `user_header` tells who calls where authorization is asked.
 ///
 /// Users are told apart by the header that authorization sets, and cleans of what callers wrote.
 /// Where nobody is asked who they are nobody is known, whatever the header says.
-pub fn by_caller(id: &str, basic: &RatelimitBasic, asked: bool) -> Vec<Descriptor> {
+pub fn by_caller(id: &str, basic: &RatelimitBasic, user_header: Option<&str>) -> Vec<Descriptor> {
     let present =
         |name: &str| vec![HeaderCondition { name: name.to_owned(), test: HeaderTest::Present(true), invert: false }];
     let mut out = Vec::new();
-    if basic.authorized_limits.is_some() && asked {
+    if let (Some(_), Some(user)) = (basic.authorized_limits, user_header) {
         out.push(vec![
             Entry::Constant(id.to_owned()),
-            Entry::HeadersMatch { value: AUTHENTICATED.to_owned(), headers: present(USER_ID), expect: true },
-            Entry::Header { name: USER_ID.to_owned(), key: USER.to_owned(), optional: false },
+            Entry::HeadersMatch { value: AUTHENTICATED.to_owned(), headers: present(user), expect: true },
+            Entry::Header { name: user.to_owned(), key: USER.to_owned(), optional: false },
         ]);
     }
     if basic.anonymous_limits.is_some() {
-        let headers = present(if asked { USER_ID } else { ":path" });
-        let unknown = Entry::HeadersMatch { value: ANONYMOUS.to_owned(), headers, expect: !asked };
+        let headers = present(user_header.unwrap_or(":path"));
+        let expect = user_header.is_none();
+        let unknown = Entry::HeadersMatch { value: ANONYMOUS.to_owned(), headers, expect };
         out.push(vec![Entry::Constant(id.to_owned()), unknown, Entry::RemoteAddress]);
     }
     out.into_iter().map(|entries| Descriptor { stage: Stage::Regular, entries, limit_from: None }).collect()

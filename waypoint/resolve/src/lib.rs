@@ -8,6 +8,7 @@ mod enrolment;
 mod gateways;
 mod gloo;
 mod options;
+mod owned;
 mod parents;
 mod precedence;
 mod reach;
@@ -64,6 +65,7 @@ pub fn resolve(snapshot: &Snapshot, settings: &Settings) -> Resolved {
             proxies.insert(name.clone(), Proxy { gateway: name.clone(), listeners: vec![listener], clusters, origins });
         }
     }
+    owned::disown(snapshot, settings, &mut proxies, &mut statuses);
     report.extend(gateways::report(snapshot, &gateways, &attached));
     statuses.finish(snapshot, &attached, &policies, &mut report);
     if let Some(why) = refusals.everything() {

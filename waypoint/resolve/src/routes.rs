@@ -7,7 +7,7 @@ use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
 use api::{Kind, Name, ObjectRef, Problem, Snapshot};
 use ir::{
-    Action, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Route, Stage, USER_ID,
+    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Route, Stage,
 };
 
 use super::declared::filters::Filters;
@@ -40,9 +40,7 @@ pub fn routes(inputs: &Inputs<'_>, id: &PortRef, bound: &[Bound<'_>], statuses: 
         all.extend(resolver.route(bound.by_service()));
     }
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let mut routes: Vec<Route> = all.into_iter().map(|(_, route)| route).collect();
-    guard_user_id(&mut routes);
-    routes
+    all.into_iter().map(|(_, route)| route).collect()
 }
 
 /// The one route of a Service of which everything is refused.
@@ -81,17 +79,6 @@ pub fn guard(inputs: &Inputs<'_>, route: &Declared, statuses: &mut Statuses) -> 
         guard = guard.or_else(|| effective.refusal.clone()).or_else(auth).or_else(limit);
     }
     guard
-}
-
-/// Where policy sets the caller's name on some routes of a Service, no caller may set it on the others.
-fn guard_user_id(routes: &mut [Route]) {
-    if routes.iter().any(|route| route.policy.auth.is_some()) {
-        for route in routes.iter_mut().filter(|route| route.policy.auth.is_none()) {
-            if !route.policy.request.remove.iter().any(|name| name.eq_ignore_ascii_case(USER_ID)) {
-                route.policy.request.remove.push(USER_ID.to_owned());
-            }
-        }
-    }
 }
 
 fn forward() -> Forward {
@@ -180,6 +167,11 @@ impl Resolver<'_> {
             origins.insert(ObjectRef { kind: Kind::RouteOption, name: name.clone() });
         }
         self.statuses.policies(reference, rule, &effective);
+        if let Some(config) = self.authorization(&effective.options) {
+            for backend in &rule.backends {
+                self.statuses.claims.add(backend.name.clone(), config.clone());
+            }
+        }
 
         if let Some(problem) = rule.problems.first() {
             let why = format!("{reference}: {problem}");
@@ -207,6 +199,12 @@ impl Resolver<'_> {
         (action, policy, origins)
     }
 
+    /// The AuthConfig that is to decide.
+    fn authorization(&self, options: &RouteOptions) -> Option<Name> {
+        let extauth = options.extauth.as_ref().filter(|extauth| extauth.disable != Some(true))?;
+        Some(extauth.config_ref.as_ref()?.resolve(&self.route.reference.name.namespace))
+    }
+
     fn policy(&mut self, written: &Filters, effective: &Effective, origins: &mut BTreeSet<ObjectRef>) -> Policy {
         let (inputs, options) = (self.inputs, &effective.options);
         let home = self.route.reference.name.namespace.as_str();
@@ -215,15 +213,12 @@ impl Resolver<'_> {
         if let Some(headers) = &options.header_manipulation {
             gloo::manipulate(headers, &mut policy);
         }
-        if let Some(extauth) = options.extauth.as_ref().filter(|extauth| extauth.disable != Some(true))
-            && let Some(reference) = &extauth.config_ref
-        {
-            let name = reference.resolve(home);
-            if inputs.snapshot.auth_configs.contains_key(&name) {
-                origins.insert(ObjectRef { kind: Kind::AuthConfig, name: name.clone() });
+        policy.auth = self.authorization(options).map(|config| {
+            if inputs.snapshot.auth_configs.contains_key(&config) {
+                origins.insert(ObjectRef { kind: Kind::AuthConfig, name: config.clone() });
             }
-            policy.auth = Some(name);
-        }
+            Auth { config, user_header: inputs.settings.user_header.clone() }
+        });
         if inputs.settings.ratelimit.is_some() {
             for (when, reference) in gloo::limits(options) {
                 let name = reference.resolve(home);
@@ -236,7 +231,8 @@ impl Resolver<'_> {
                 origins.insert(ObjectRef { kind: Kind::RateLimitConfig, name });
             }
             if let (Some(basic), Some(option)) = (&options.ratelimit_basic, &effective.basic) {
-                policy.limits.extend(describe::by_caller(&basic_id(option), basic, policy.auth.is_some()));
+                let user = policy.auth.as_ref().map(|auth| auth.user_header.as_str());
+                policy.limits.extend(describe::by_caller(&basic_id(option), basic, user));
             }
         }
         policy.cors = options.cors.as_ref().and_then(gloo::cors);

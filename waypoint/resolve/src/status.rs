@@ -9,6 +9,7 @@ use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS
 
 use super::declared::Rule;
 use super::options::{Effective, Policies};
+use super::owned::Claims;
 use super::parents::{Attached, Bound, Parent};
 
 /// The condition on a route or policy that lists the ports where it has no say.
@@ -68,6 +69,8 @@ type Ports = BTreeMap<PortRef, PortFate>;
 /// What was found out about all routes, the policies on them, and the Services they belong to.
 #[derive(Debug, Default)]
 pub struct Statuses {
+    /// Which AuthConfigs are to guard the way to which Service.
+    pub claims: Claims,
     routes: BTreeMap<Name, RouteNotes>,
     ports: BTreeMap<(Name, Place), Ports>,
     services: BTreeMap<Name, BTreeSet<String>>,

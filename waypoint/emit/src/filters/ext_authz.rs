@@ -1,5 +1,6 @@
 //! Asks the authorization service whether a request may pass.
 
+use ir::contract::{EXT_AUTHZ, check, config_id};
 use ir::{Policy, Settings};
 use serde_json::{Value, json};
 
@@ -15,7 +16,7 @@ pub struct ExtAuthz;
 
 impl HttpFilter for ExtAuthz {
     fn name(&self) -> &'static str {
-        "envoy.filters.http.ext_authz"
+        EXT_AUTHZ
     }
 
     fn chain(&self, settings: &Settings) -> Option<InChain> {
@@ -35,8 +36,12 @@ impl HttpFilter for ExtAuthz {
 
     fn route(&self, policy: &Policy) -> Option<Value> {
         let auth = policy.auth.as_ref()?;
-        let config_id = format!("{}.{}", auth.namespace, auth.name);
-        let extensions = json!({"config_id": config_id, "source_type": "route", "source_name": ""});
+        let extensions = json!({
+            check::CONFIG_ID: config_id(&auth.config),
+            check::USER_HEADER: auth.user_header,
+            check::SOURCE_TYPE: "route",
+            check::SOURCE_NAME: "",
+        });
         Some(packed(
             "envoy.extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute",
             json!({"check_settings": {"context_extensions": extensions}}),

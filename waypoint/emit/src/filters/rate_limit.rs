@@ -28,7 +28,7 @@ impl HttpFilter for RateLimit {
         settings.ratelimit.as_ref()?;
         let limits = &settings.limits;
         let mut fields = json!({
-            "domain": "solo.io",
+            "domain": ir::contract::DOMAIN,
             "stage": number(self.0),
             "timeout": duration(limits.timeout),
             // Unless the operator says otherwise it fails open: no answer is no limit.
