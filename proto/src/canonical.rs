@@ -30,7 +30,11 @@ pub fn pack<M: Message>(name: &str, message: &M) -> Any {
 
 /// Makes the resource `name` of `kind` out of `message`; its version is a digest of the canonical bytes.
 pub fn resource<M: Message>(kind: ResourceType, name: impl Into<String>, message: &M) -> Resource {
-    let value = canonical(kind.type_url(), &message.encode_to_vec());
+    of_bytes(kind, name, canonical(kind.type_url(), &message.encode_to_vec()))
+}
+
+/// Makes the resource `name` of `kind` out of canonical bytes.
+pub fn of_bytes(kind: ResourceType, name: impl Into<String>, value: Vec<u8>) -> Resource {
     let version = blake3::hash(&value).to_hex()[..16].to_owned();
     Resource { name: name.into(), version, body: Any { type_url: kind.type_url().to_owned(), value } }
 }

@@ -6,6 +6,7 @@
 
 pub mod canonical;
 mod descriptors;
+pub mod fields;
 pub mod resource;
 pub mod schema;
 pub mod yaml;

@@ -1,22 +1,25 @@
 //! The control loop: each snapshot is translated, handed to the Envoys it
 //! concerns, and reported on as they answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use api::{Name, Snapshot};
+use api::{Name, ObjectRef, Snapshot};
 use metrics::{counter, gauge, histogram};
+use proto::ResourceSet;
 use provider::StatusBoard;
 use runtime::{Addr, Gate, Readiness, Shutdown, Tasks};
+use status::{Diff, ObjectStatus};
 use tokio::sync::watch;
-use waypoint_translate::Translation;
+use waypoint_translate::{Quarantines, Translation};
 use xds::{Acks, Hub};
 
 use crate::listen::Listen;
-use crate::programmed::{self, Served};
+use crate::offer::Offer;
+use crate::programmed::{self, Standing};
 
 /// Settings of the control plane.
 #[derive(Debug, Clone)]
@@ -48,11 +51,24 @@ pub struct Handle {
 }
 
 impl Handle {
-    /// Gateways whose Envoys have not acknowledged what they were last given.
+    /// Gateways whose Envoys have not answered what they were last given, or of whose
+    /// resources parts are held back until they have been tried.
     pub fn waiting_for(&self) -> Vec<Name> {
-        let acks = self.acks.borrow().clone();
-        unacked(&self.served.borrow(), &acks)
+        self.served.borrow().iter().filter(|(_, served)| !served.settled).map(|(name, _)| name.clone()).collect()
     }
+}
+
+/// What one Gateway's Envoys were last given.
+#[derive(Debug, Clone, Default)]
+pub struct Served {
+    /// The resources.
+    pub resources: Arc<ResourceSet>,
+    /// Counts up whenever the resources change.
+    pub generation: u64,
+    /// Whether they were answered, and nothing is held back.
+    pub settled: bool,
+    /// What was declared and is not in force, since Envoy refuses it.
+    pub refused: Vec<String>,
 }
 
 impl ControlPlane {
@@ -86,6 +102,9 @@ impl ControlPlane {
             board,
             translation,
             served,
+            snapshot: Arc::default(),
+            offers: BTreeMap::new(),
+            standings: BTreeMap::new(),
             generation: 0,
             translated: Some(readiness.gate("first translation")),
             acknowledged: settings.wait_for_envoy.then(|| readiness.gate("envoy to acknowledge")),
@@ -101,6 +120,9 @@ struct Control {
     board: StatusBoard,
     translation: watch::Sender<Arc<Translation>>,
     served: watch::Sender<Arc<BTreeMap<Name, Served>>>,
+    snapshot: Arc<Snapshot>,
+    offers: BTreeMap<Name, Offer>,
+    standings: BTreeMap<Name, Standing>,
     generation: u64,
     translated: Option<Gate>,
     acknowledged: Option<Gate>,
@@ -121,10 +143,13 @@ impl Control {
                     }
                     self.take(snapshot).await;
                 },
-                changed = acks.changed() => changed.context("the xDS hub ended")?,
+                changed = acks.changed() => {
+                    changed.context("the xDS hub ended")?;
+                    let acks = acks.borrow_and_update().clone();
+                    self.answered(&acks);
+                },
             }
-            let acks = acks.borrow_and_update().clone();
-            self.publish(&acks);
+            self.show();
         }
     }
 
@@ -133,50 +158,95 @@ impl Control {
         let started = Instant::now();
         let settings = self.settings.clone();
         let revision = snapshot.revision;
-        let translate = move || catch_unwind(AssertUnwindSafe(|| waypoint_translate::translate(&snapshot, &settings)));
-        let Ok(Ok(translation)) = tokio::task::spawn_blocking(translate).await else {
+        let quarantines = self.offers.iter().map(|(name, offer)| (name.clone(), offer.quarantine().clone())).collect();
+        let input = snapshot.clone();
+        let translate = move || {
+            catch_unwind(AssertUnwindSafe(|| waypoint_translate::translate_around(&input, &settings, quarantines)))
+        };
+        let Ok(Ok((translation, quarantines))) = tokio::task::spawn_blocking(translate).await else {
             counter!("waypoint_translate_panics_total").increment(1);
             tracing::error!(revision, "translation panicked; what was served before stays in force");
             return;
         };
         histogram!("waypoint_translate_seconds").record(started.elapsed().as_secs_f64());
         gauge!("waypoint_gateways").set(translation.gateways.len() as f64);
-        self.serve(&translation);
-        self.translation.send_replace(Arc::new(translation));
+        let translation = Arc::new(translation);
+        self.snapshot = snapshot;
+        self.offer(&translation, quarantines);
+        self.translation.send_replace(translation);
+        self.report_all();
         if let Some(gate) = self.translated.take() {
             gate.open();
         }
     }
 
-    fn serve(&mut self, translation: &Translation) {
-        let old = self.served.borrow().clone();
-        let mut new = BTreeMap::new();
+    /// Offers every Gateway's Envoys what was translated for them.
+    fn offer(&mut self, translation: &Translation, mut quarantines: Quarantines) {
+        let gone: Vec<Name> =
+            self.offers.keys().filter(|name| !translation.gateways.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.offers.remove(&name);
+            self.hub.remove(&crate::node_id(&name));
+        }
         for (name, output) in &translation.gateways {
-            let origins = Arc::new(output.origins.clone());
-            let served = match old.get(name).filter(|old| same(&old.resources, &output.resources)) {
-                Some(old) => Served { origins, ..old.clone() },
-                None => {
-                    self.generation += 1;
-                    let resources = Arc::new(output.resources.clone());
-                    self.hub.set(&crate::node_id(name), resources.clone(), self.generation);
-                    tracing::debug!(gateway = %name, generation = self.generation, "new resources");
-                    Served { resources, origins, generation: self.generation }
-                }
-            };
-            new.insert(name.clone(), served);
+            let offer = self.offers.entry(name.clone()).or_default();
+            if offer.translated(output.clone(), quarantines.remove(name).unwrap_or_default()) {
+                send(&self.hub, name, offer, &mut self.generation);
+            }
         }
-        for gone in old.keys().filter(|name| !new.contains_key(*name)) {
-            self.hub.remove(&crate::node_id(gone));
-        }
-        self.served.send_replace(Arc::new(new));
     }
 
-    fn publish(&mut self, acks: &Acks) {
-        let served = self.served.borrow().clone();
-        let report = programmed::complete(&self.translation.borrow().report, &served, acks);
+    /// Takes what Envoys have answered; where they refuse something, the rest is offered again.
+    fn answered(&mut self, acks: &Acks) {
+        let mut dirty = BTreeSet::new();
+        for (name, offer) in &mut self.offers {
+            let state = acks.get(&crate::node_id(name)).cloned().unwrap_or_default();
+            if offer.answered(&state) {
+                send(&self.hub, name, offer, &mut self.generation);
+            }
+            let before = self.standings.remove(name).unwrap_or_default();
+            let standing = before.with(offer);
+            dirty.extend(before.differs(&standing));
+            self.standings.insert(name.clone(), standing);
+        }
+        let translation = self.translation.borrow().clone();
+        let mut diff = Diff::default();
+        for object in dirty {
+            match self.statuses(&translation, &object) {
+                statuses if statuses.is_empty() => diff.silent.push(object),
+                statuses => diff.said.push((object, statuses)),
+            }
+        }
+        self.board.apply(crate::AUTHOR, diff);
+    }
+
+    /// Says anew what became of every object.
+    fn report_all(&mut self) {
+        self.standings =
+            self.offers.iter().map(|(name, offer)| (name.clone(), Standing::new(offer.output()).with(offer))).collect();
+        let translation = self.translation.borrow().clone();
+        let caused = self.standings.values().flat_map(Standing::objects);
+        let objects: BTreeSet<&ObjectRef> = translation.report.keys().chain(caused).collect();
+        let said = objects.into_iter().map(|object| (object.clone(), self.statuses(&translation, object)));
+        let report = said.filter(|(_, statuses)| !statuses.is_empty()).collect();
         self.board.publish(crate::AUTHOR, report);
+    }
+
+    fn statuses(&self, translation: &Translation, object: &ObjectRef) -> Vec<ObjectStatus> {
+        let said = translation.report.get(object).cloned().unwrap_or_default();
+        let admitted = !self.snapshot.broken.contains_key(object);
+        programmed::complete(object, said, admitted, &self.standings, &translation.services)
+    }
+
+    /// Shows how far the Envoys are, and opens the gate once everything is in force.
+    fn show(&mut self) {
+        let served: BTreeMap<Name, Served> =
+            self.offers.iter().map(|(name, offer)| (name.clone(), served(offer))).collect();
+        let refused: usize = served.values().map(|served| served.refused.len()).sum();
+        gauge!("waypoint_refused_by_envoy").set(refused as f64);
+        self.served.send_replace(Arc::new(served));
         if self.translated.is_none()
-            && unacked(&served, acks).is_empty()
+            && self.offers.values().all(Offer::is_in_force)
             && let Some(gate) = self.acknowledged.take()
         {
             gate.open();
@@ -184,15 +254,20 @@ impl Control {
     }
 }
 
-fn unacked(served: &BTreeMap<Name, Served>, acks: &Acks) -> Vec<Name> {
-    let behind = |(name, served): &(&Name, &Served)| !served.is_acked(acks.get(&crate::node_id(name)));
-    served.iter().filter(behind).map(|(name, _)| name.clone()).collect()
+fn send(hub: &Hub, gateway: &Name, offer: &mut Offer, generation: &mut u64) {
+    *generation += 1;
+    offer.sent(*generation);
+    hub.set(&crate::node_id(gateway), offer.resources().clone(), *generation);
+    tracing::debug!(%gateway, generation, "new resources");
 }
 
-/// Two sets are the same when their names and versions are.
-fn same(old: &proto::ResourceSet, new: &proto::ResourceSet) -> bool {
-    let versions = |set: &proto::ResourceSet| -> Vec<(proto::ResourceType, String, String)> {
-        set.iter().flat_map(|(t, named)| named.values().map(|r| (*t, r.name.clone(), r.version.clone()))).collect()
-    };
-    versions(old) == versions(new)
+fn served(offer: &Offer) -> Served {
+    let aside = offer.output().aside.iter().filter_map(programmed::say_aside);
+    let refused = offer.refusals().map(programmed::say_refusal).chain(aside).collect();
+    Served {
+        resources: offer.resources().clone(),
+        generation: offer.generation(),
+        settled: offer.is_settled(),
+        refused,
+    }
 }

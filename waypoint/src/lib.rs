@@ -9,6 +9,7 @@ pub mod classes;
 pub mod control;
 pub mod envoy;
 pub mod listen;
+pub mod offer;
 pub mod page;
 pub mod programmed;
 pub mod target;

@@ -22,7 +22,7 @@ pub fn config(handle: &Handle) -> Value {
         let nack = |nack: &xds::Nack| {
             json!({
                 "type": format!("{:?}", nack.kind),
-                "names": nack.names,
+                "name": nack.name,
                 "message": nack.message,
                 "generation": nack.generation,
             })
@@ -43,6 +43,7 @@ pub fn config(handle: &Handle) -> Value {
             "generation": served.generation,
             "envoys": state.sessions,
             "acknowledged": state.generation,
+            "refused": served.refused,
             "rejected": state.nacks.iter().map(nack).collect::<Vec<_>>(),
             "resources": resources,
         })

@@ -1,167 +1,204 @@
-//! Which objects Envoy has taken: the report's `Programmed` conditions. Pure.
+//! Which objects Envoy has taken, and in which places of their statuses that is said. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::{Name, ObjectRef};
-use proto::{ResourceSet, ResourceType};
-use status::{Condition, ObjectStatus, PROGRAMMED, Report};
-use xds::AckState;
+use api::{Kind, Name, ObjectRef};
+use proto::ResourceType;
+use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place};
+use waypoint_translate::quarantine::{Key, SetAside, Verdict};
+use waypoint_translate::{Enrolment, GatewayOutput};
+use xds::Nack;
 
-/// From which objects each resource came.
-pub type Origins = BTreeMap<(ResourceType, String), BTreeSet<ObjectRef>>;
+use crate::offer::Offer;
 
-/// What one Gateway's Envoy was last given.
-#[derive(Debug, Clone)]
-pub struct Served {
-    /// The resources.
-    pub resources: Arc<ResourceSet>,
-    /// Whom to tell when one is refused.
-    pub origins: Arc<Origins>,
-    /// Counts up whenever the resources change.
-    pub generation: u64,
+/// What the Envoys of one Gateway make of the objects from which its resources came.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Whether they have taken anything yet.
+    served: bool,
+    objects: Arc<BTreeSet<ObjectRef>>,
+    pending: BTreeSet<ObjectRef>,
+    refused: BTreeMap<ObjectRef, BTreeSet<Refused>>,
 }
 
-impl Served {
-    /// Whether every connected Envoy has answered all of it, and at least one is connected.
-    pub fn is_acked(&self, acks: Option<&AckState>) -> bool {
-        acks.is_some_and(|acks| acks.sessions > 0 && acks.generation >= self.generation)
-    }
-}
-
-/// `report` with a `Programmed` condition on every object from which resources came.
-pub fn complete(report: &Report, served: &BTreeMap<Name, Served>, acks: &BTreeMap<String, AckState>) -> Report {
-    let mut report = report.clone();
-    for (object, condition) in conditions(served, acks) {
-        let statuses = report.entry(object).or_default();
-        if statuses.is_empty() {
-            statuses.push(ObjectStatus::new(Vec::new()));
-        }
-        for status in statuses {
-            set(&mut status.conditions, condition.clone());
-        }
-    }
-    report
-}
-
-/// A refusal found while translating stands: it says more than Envoy could.
-fn set(conditions: &mut Vec<Condition>, condition: Condition) {
-    match conditions.iter_mut().find(|known| known.kind == PROGRAMMED) {
-        Some(known) if known.status == Some(false) => {}
-        Some(known) => *known = condition,
-        None => conditions.push(condition),
-    }
-}
-
-#[derive(Default)]
-struct Standing {
-    pending: BTreeSet<String>,
-    refused: BTreeSet<String>,
-}
-
-fn conditions(
-    served: &BTreeMap<Name, Served>,
-    acks: &BTreeMap<String, AckState>,
-) -> impl Iterator<Item = (ObjectRef, Condition)> {
-    let mut standings: BTreeMap<ObjectRef, Standing> = BTreeMap::new();
-    for (gateway, served) in served {
-        let acks = acks.get(&crate::node_id(gateway));
-        let acked = served.is_acked(acks);
-        for object in served.origins.values().flatten() {
-            let standing = standings.entry(object.clone()).or_default();
-            if !acked {
-                standing.pending.insert(gateway.to_string());
-            }
-        }
-        for nack in acks.map(|acks| acks.nacks.as_slice()).unwrap_or_default() {
-            for name in &nack.names {
-                let text = format!("the Envoy of Gateway {gateway} refused {:?} {name}: {}", nack.kind, nack.message);
-                // What nobody is known to have caused is said on the Gateway.
-                let own = BTreeSet::from([ObjectRef { kind: api::Kind::Gateway, name: gateway.clone() }]);
-                for object in served.origins.get(&(nack.kind, name.clone())).unwrap_or(&own) {
-                    standings.entry(object.clone()).or_default().refused.insert(text.clone());
-                }
-            }
-        }
-    }
-    standings.into_iter().map(|(object, standing)| (object, standing.into_condition()))
+/// Something that Envoy refused.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Refused {
+    /// The Service that it concerns, if it is not all of them.
+    service: Option<Name>,
+    words: String,
 }
 
 impl Standing {
-    fn into_condition(self) -> Condition {
-        let join = |words: BTreeSet<String>, by: &str| words.into_iter().collect::<Vec<_>>().join(by);
-        if !self.refused.is_empty() {
-            Condition::fails(PROGRAMMED, "Rejected", join(self.refused, "; "))
-        } else if !self.pending.is_empty() {
-            let gateways = join(self.pending, ", ");
-            Condition::pending(PROGRAMMED, "Pending", format!("waiting for Envoy of Gateway {gateways}"))
+    /// The objects from which `output` came, of which nothing is known yet.
+    pub fn new(output: &GatewayOutput) -> Self {
+        let mut objects = BTreeSet::new();
+        for object in output.origins.values().flatten() {
+            if !objects.contains(object) {
+                objects.insert(object.clone());
+            }
+        }
+        Self { objects: Arc::new(objects), ..Self::default() }
+    }
+
+    /// The same objects, as the Envoys see them by now.
+    pub fn with(&self, offer: &Offer) -> Self {
+        let mut standing = Self { served: offer.is_served(), objects: self.objects.clone(), ..Self::default() };
+        let output = offer.output();
+        for key in offer.unanswered() {
+            standing.pending.extend(output.origins.get(key).into_iter().flatten().cloned());
+        }
+        for nack in offer.refusals() {
+            let key = (nack.kind, nack.name.clone());
+            standing.refuse(output, &key, "", say_refusal(nack));
+        }
+        for aside in &output.aside {
+            match say_aside(aside) {
+                Some(words) => standing.refuse(output, &aside.resource, &aside.name, words),
+                None => standing
+                    .pending
+                    .extend(output.origins_of(&aside.resource, &aside.name).into_iter().flatten().cloned()),
+            }
+        }
+        standing
+    }
+
+    fn refuse(&mut self, output: &GatewayOutput, key: &Key, part: &str, words: String) {
+        let refused = Refused { service: service(key, part), words };
+        for object in output.origins_of(key, part).into_iter().flatten() {
+            self.refused.entry(object.clone()).or_default().insert(refused.clone());
+        }
+    }
+
+    /// The objects from which the resources came.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
+        self.objects.iter()
+    }
+
+    /// The objects of which something else is to be said than by `other`.
+    pub fn differs(&self, other: &Standing) -> BTreeSet<ObjectRef> {
+        if self.served != other.served || !Arc::ptr_eq(&self.objects, &other.objects) {
+            return self.objects.union(&other.objects).cloned().collect();
+        }
+        let mut differ: BTreeSet<ObjectRef> = self.pending.symmetric_difference(&other.pending).cloned().collect();
+        let refused = self.refused.keys().chain(other.refused.keys());
+        differ.extend(refused.filter(|object| self.refused.get(*object) != other.refused.get(*object)).cloned());
+        differ
+    }
+
+    /// What is to be said of `object` where it has to do with `service`.
+    fn condition(&self, gateway: &Name, object: &ObjectRef, of: Option<&Name>) -> Condition {
+        let refused = self.refused.get(object).into_iter().flatten();
+        let here = |refused: &&Refused| of.is_none() || refused.service.is_none() || refused.service.as_ref() == of;
+        let words: Vec<String> = refused.filter(here).map(|refused| refused.words.clone()).collect();
+        if !words.is_empty() {
+            let words = format!("the Envoy of Gateway {gateway} refused {}", words.join("; "));
+            Condition::fails(PROGRAMMED, "Rejected", words)
+        } else if !self.served || self.pending.contains(object) {
+            Condition::pending(PROGRAMMED, "Pending", format!("waiting for Envoy of Gateway {gateway}"))
         } else {
             Condition::holds(PROGRAMMED, "Programmed", "")
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use super::*;
-    use api::Kind;
-    use status::Place;
-    use xds::Nack;
+/// What Envoy refuses of what it is sent.
+pub fn say_refusal(nack: &Nack) -> String {
+    format!("{:?} {}: {}", nack.kind, nack.name, nack.message)
+}
 
-    fn route(name: &str) -> ObjectRef {
-        ObjectRef::new(Kind::HttpRoute, "shop", name)
+/// What Envoy refused and is not sent any more; none if it only has not been tried yet.
+pub fn say_aside(aside: &SetAside) -> Option<String> {
+    let Verdict::Refused(why) = &aside.verdict else { return None };
+    let (kind, resource) = &aside.resource;
+    let what = match (kind, aside.name.as_str()) {
+        (_, "") => format!("{kind:?} {resource}"),
+        (ResourceType::Route, rule) => format!("{rule} (on {resource})"),
+        (_, part) => format!("{part} of {kind:?} {resource}"),
+    };
+    Some(format!("{what}: {why}; {}", aside.effect))
+}
+
+/// The Service that a part of a resource concerns, which stands in its name.
+fn service((kind, resource): &Key, part: &str) -> Option<Name> {
+    let id = if *kind == ResourceType::Listener { part } else { resource };
+    let (service, _port) = id.rsplit_once('/')?;
+    let (namespace, name) = service.split_once('/')?;
+    Some(Name::new(namespace, name))
+}
+
+/// `said` about `object`, with a `Programmed` condition in every place of which that can be said.
+///
+/// A refusal that was found while translating stands: it says more than Envoy could.
+pub fn complete(
+    object: &ObjectRef,
+    mut said: Vec<ObjectStatus>,
+    admitted: bool,
+    standings: &BTreeMap<Name, Standing>,
+    services: &BTreeMap<Name, Enrolment>,
+) -> Vec<ObjectStatus> {
+    if said.is_empty() && admitted && standings.values().any(|standing| standing.objects.contains(object)) {
+        said.push(ObjectStatus::new(Vec::new()));
     }
-
-    fn served() -> BTreeMap<Name, Served> {
-        let origin = |name: &str| ((ResourceType::Route, name.to_owned()), BTreeSet::from([route(name)]));
-        let origins = Arc::new(Origins::from([origin("good"), origin("bad")]));
-        let served = Served { resources: Arc::default(), origins, generation: 3 };
-        BTreeMap::from([(Name::new("shop", "gateway"), served)])
+    for status in &mut said {
+        let is = |kind: &str, value| status.condition(kind).is_some_and(|known| known.status == Some(value));
+        if is(ACCEPTED, false) || is(PROGRAMMED, false) {
+            continue;
+        }
+        let (gateways, service) = served_by(object, status, standings, services);
+        let conditions = gateways
+            .into_iter()
+            .filter_map(|gateway| Some((gateway, standings.get(gateway).filter(|s| s.objects.contains(object))?)))
+            .map(|(gateway, standing)| standing.condition(gateway, object, service.as_ref()));
+        if let Some(condition) = conditions.reduce(worse) {
+            status.set(condition);
+        }
     }
+    said.retain(|status| !status.conditions.is_empty());
+    said
+}
 
-    fn programmed(report: &Report, object: &ObjectRef) -> (Option<bool>, String, String) {
-        let condition = report[object][0].conditions.iter().find(|c| c.kind == PROGRAMMED).unwrap();
-        (condition.status, condition.reason.clone(), condition.message.clone())
-    }
-
-    fn acks(state: AckState) -> BTreeMap<String, AckState> {
-        BTreeMap::from([("shop~gateway".to_owned(), state)])
-    }
-
-    #[test]
-    fn an_object_is_pending_until_envoy_has_answered_its_generation() {
-        let pending = complete(&Report::default(), &served(), &BTreeMap::new());
-        assert_eq!(programmed(&pending, &route("good")).1, "Pending");
-        let behind = acks(AckState { sessions: 1, generation: 2, nacks: vec![] });
-        assert_eq!(programmed(&complete(&Report::default(), &served(), &behind), &route("good")).0, None);
-        let there = acks(AckState { sessions: 1, generation: 3, nacks: vec![] });
-        assert_eq!(programmed(&complete(&Report::default(), &served(), &there), &route("good")).0, Some(true));
-    }
-
-    #[test]
-    fn a_refusal_is_told_to_the_object_that_caused_it_and_to_no_other() {
-        let nack = |name: &str| Nack {
-            kind: ResourceType::Route,
-            names: vec![name.to_owned()],
-            message: "no such regex".to_owned(),
-            generation: 3,
-        };
-        let refused = acks(AckState { sessions: 1, generation: 3, nacks: vec![nack("bad"), nack("of nobody")] });
-        let report = complete(&Report::default(), &served(), &refused);
-        let (status, reason, message) = programmed(&report, &route("bad"));
-        assert_eq!((status, reason.as_str()), (Some(false), "Rejected"));
-        assert!(message.contains("no such regex"), "{message}");
-        assert_eq!(programmed(&report, &route("good")).0, Some(true));
-        assert_eq!(programmed(&report, &ObjectRef::new(Kind::Gateway, "shop", "gateway")).1, "Rejected");
-    }
-
-    #[test]
-    fn what_translation_refused_is_not_called_programmed() {
-        let place = Place::Ancestor(ObjectRef::new(Kind::Service, "shop", "web"));
-        let status = ObjectStatus::at(place, vec![Condition::fails(PROGRAMMED, "Invalid", "no backend")]);
-        let report = Report::from([(route("good"), vec![status])]);
-        let there = acks(AckState { sessions: 1, generation: 3, nacks: vec![] });
-        assert_eq!(programmed(&complete(&report, &served(), &there), &route("good")).1, "Invalid");
+/// The Gateways whose Envoys serve `object` in the place of `status`, and the Service if there it concerns one.
+fn served_by<'a>(
+    object: &'a ObjectRef,
+    status: &'a ObjectStatus,
+    standings: &'a BTreeMap<Name, Standing>,
+    services: &'a BTreeMap<Name, Enrolment>,
+) -> (Vec<&'a Name>, Option<Name>) {
+    let of = |object: &'a ObjectRef| match object.kind {
+        Kind::Gateway => (vec![&object.name], None),
+        Kind::Service => match services.get(&object.name) {
+            Some(Enrolment::Waypoint(gateway)) => (vec![gateway], Some(object.name.clone())),
+            _ => (vec![], None),
+        },
+        _ => (vec![], None),
+    };
+    match &status.place {
+        Place::Parent(parent) => of(&parent.object),
+        Place::Ancestor(ancestor) => of(ancestor),
+        // Of a Gateway's listeners, those that are served say that they wait for Envoy.
+        Place::Listener(_) if status.condition(PROGRAMMED).is_none() => (vec![], None),
+        Place::Listener(_) => (vec![&object.name], None),
+        Place::Object if object.kind == Kind::Gateway => (vec![&object.name], None),
+        Place::Object => (standings.keys().collect(), None),
     }
 }
+
+/// Of two conditions the one that its reader must know of, with the words of both if both fail.
+fn worse(one: Condition, other: Condition) -> Condition {
+    let rank = |condition: &Condition| match condition.status {
+        Some(false) => 0,
+        None => 1,
+        Some(true) => 2,
+    };
+    match rank(&one).cmp(&rank(&other)) {
+        std::cmp::Ordering::Less => one,
+        std::cmp::Ordering::Greater => other,
+        std::cmp::Ordering::Equal if one.message == other.message => one,
+        std::cmp::Ordering::Equal => Condition { message: format!("{}; {}", one.message, other.message), ..one },
+    }
+}
+
+#[cfg(test)]
+mod tests;

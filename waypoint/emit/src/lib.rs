@@ -10,6 +10,7 @@ mod clusters;
 pub mod filters;
 mod listener;
 mod names;
+pub mod quarantine;
 mod routes;
 mod tls;
 
@@ -19,7 +20,7 @@ use std::sync::Arc;
 
 use ir::{Endpoints, Origins, Proxy, Settings, Traffic};
 use proto::schema::resource_json;
-use proto::{ResourceSet, ResourceType};
+use proto::{Resource, ResourceSet, ResourceType};
 use serde_json::{Value, json};
 
 pub use bootstrap::{Admin, AdsServer, BootstrapSettings, bootstrap};
@@ -31,6 +32,12 @@ pub struct GatewayOutput {
     pub resources: ResourceSet,
     /// The objects from which each resource came: whom to tell when Envoy refuses it.
     pub origins: BTreeMap<(ResourceType, String), Origins>,
+    /// The objects from which the parts of a resource came, by the name of the part.
+    pub rules: BTreeMap<(ResourceType, String), BTreeMap<String, Origins>>,
+    /// Parts that are not sent as they were written.
+    pub aside: Vec<quarantine::SetAside>,
+    /// The resources of those parts, as they were written.
+    pub written: BTreeMap<(ResourceType, String), Arc<Resource>>,
     /// Where its PROXY listener binds.
     pub address: Option<SocketAddr>,
 }
@@ -58,14 +65,19 @@ pub fn emit(proxy: &Proxy, settings: &Settings) -> (GatewayOutput, Vec<String>) 
             writer.failures.push(format!("listener {name}: cannot be written yet"));
             continue;
         };
+        let mut chains = BTreeMap::new();
         for (id, chain) in &listener.chains {
+            chains.insert(id.to_string(), chain.origins.clone());
             if let Traffic::Http(routes) = &chain.traffic {
                 let name = id.to_string();
+                let rules = routes.iter().map(|route| (route.name.clone(), route.origins.clone())).collect();
+                writer.output.rules.insert((ResourceType::Route, name.clone()), rules);
                 if !writer.put(ResourceType::Route, &name, routes::table(&name, routes), chain.origins.clone()) {
                     writer.put(ResourceType::Route, &name, routes::refusing(&name), chain.origins.clone());
                 }
             }
         }
+        writer.output.rules.insert((ResourceType::Listener, name.to_owned()), chains);
         if writer.put(ResourceType::Listener, name, written, listener.origins.clone()) {
             writer.output.address.get_or_insert(listener.address);
         }

@@ -2,16 +2,18 @@
 
 use proto::ResourceType;
 
-/// A resource (or several sent together) that the client refuses.
+/// A resource that the client refuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Nack {
-    /// The type of the resources.
+    /// Its type.
     pub kind: ResourceType,
-    /// The names of the resources.
-    pub names: Vec<String>,
+    /// Its name.
+    pub name: String,
     /// The client's reason, shortened.
     pub message: String,
-    /// The generation with which they were sent.
+    /// The version of the resource that was refused.
+    pub version: String,
+    /// The generation with which it was sent.
     pub generation: u64,
 }
 

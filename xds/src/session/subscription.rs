@@ -272,7 +272,8 @@ impl Subscription {
     pub fn nacks(&self, kind: ResourceType) -> impl Iterator<Item = Nack> + '_ {
         self.rejections.iter().map(move |(name, rejection)| Nack {
             kind,
-            names: vec![name.clone()],
+            name: name.clone(),
+            version: rejection.version.clone(),
             message: rejection.message.clone(),
             generation: rejection.generation,
         })

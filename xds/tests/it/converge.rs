@@ -191,7 +191,7 @@ proptest! {
             client.receive()?;
         }
         prop_assert!(session.is_settled(), "{session:?}");
-        let refused: BTreeSet<String> = session.state().nacks.into_iter().flat_map(|nack| nack.names).collect();
+        let refused: BTreeSet<String> = session.state().nacks.into_iter().map(|nack| nack.name).collect();
         for (kind, wanted) in target.iter() {
             for resource in wanted.values() {
                 if resource.version.ends_with("bad") {

@@ -218,7 +218,7 @@ async fn envoy_acknowledges_takes_a_changed_route_and_keeps_its_listener_when_a_
 
     hub.set(NODE, resources(at, "two", 2, false), 3);
     let state = until(&hub, |state| !state.nacks.is_empty()).await;
-    assert_eq!((state.nacks[0].kind, state.nacks[0].names.as_slice()), (Listener, &["l".to_owned()][..]));
+    assert_eq!((state.nacks[0].kind, state.nacks[0].name.as_str()), (Listener, "l"));
     assert!(state.nacks[0].message.contains("StatPrefix"), "{}", state.nacks[0].message);
     answers(at, "two");
 

@@ -213,7 +213,7 @@ fn a_rejected_resource_is_reported_and_not_sent_again_until_it_changes() {
     assert_eq!(client.nack_next("no such filter"), NOTHING);
     let state = client.session.state();
     assert_eq!(state.generation, 2, "everything was answered");
-    assert_eq!((state.nacks[0].kind, state.nacks[0].names.clone()), (Listener, vec!["l".to_owned()]));
+    assert_eq!((state.nacks[0].kind, state.nacks[0].name.as_str()), (Listener, "l"));
     assert_eq!((state.nacks[0].message.as_str(), state.nacks[0].generation), ("no such filter", 2));
     assert_eq!(client.session.acked_version(Listener, "l"), Some("1"));
 
@@ -238,7 +238,7 @@ fn resources_rejected_together_are_tried_apart_until_the_bad_one_is_alone() {
     client.ack_all();
     let state = client.session.state();
     assert_eq!((state.generation, state.nacks.len()), (2, 1));
-    assert_eq!(state.nacks[0].names, ["b"]);
+    assert_eq!(state.nacks[0].name, "b");
     assert_eq!(client.session.acked_version(Route, "c"), Some("2"));
 }
 

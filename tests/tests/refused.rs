@@ -1,0 +1,141 @@
+//! What passes admission and Envoy refuses all the same hits only what is guilty of it.
+//! The Envoy here is one with a stricter bound on regular expressions than ours have.
+#![allow(clippy::unwrap_used)]
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::Value;
+use waykeeper_tests::parts::Application;
+use waykeeper_tests::wait::eventually;
+use waykeeper_tests::{Backends, Curl, Folder, Waykeeper, turn};
+
+/// Writes a program that runs Envoy with that bound.
+fn strict_envoy(dir: &Path) -> PathBuf {
+    let envoy = std::env::var_os("ENVOY").map(PathBuf::from).or_else(|| waykeeper_tests::parts::on_path("envoy"));
+    let envoy = envoy.expect("no Envoy: set $ENVOY to the binary, or put it on the path");
+    let script = dir.join("envoy");
+    let text = format!(
+        "#!/bin/sh\nsed -i 's/\"error_level\":1000/\"error_level\":100/' \"$2\"\ngrep -q '\"error_level\":100[^0]' \"$2\" || exit 3\nexec {} \"$@\"\n",
+        envoy.display()
+    );
+    std::fs::write(&script, text).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    script
+}
+
+/// Too large for the strict Envoy, well within what is admitted.
+const LARGE: &str = "/zz(a|b|c){1,60}";
+
+fn route(name: &str, service: &str, rules: &str) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: {name}, namespace: httpbin}}\nspec:\n  parentRefs: [{{group: '', kind: Service, name: {service}}}]\n  rules:\n{rules}"
+    )
+}
+
+fn rule(matches: &str) -> String {
+    format!("  - matches: [{{path: {matches}}}]\n    backendRefs: [{{name: httpbin2, port: 8000}}]\n")
+}
+
+fn expression(value: &str) -> String {
+    rule(&format!("{{type: RegularExpression, value: '{value}'}}"))
+}
+
+fn prefix(value: &str) -> String {
+    rule(&format!("{{type: PathPrefix, value: {value}}}"))
+}
+
+fn guard(route: &str) -> String {
+    format!(
+        "apiVersion: gateway.solo.io/v1\nkind: RouteOption\nmetadata: {{name: {route}, namespace: httpbin}}\nspec:\n  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {route}}}]\n  options: {{extauth: {{configRef: {{name: apikeys, namespace: httpbin}}}}}}\n"
+    )
+}
+
+fn get(path: &str) -> Curl {
+    Curl::to(&format!("http://httpbin2:8000{path}"))
+}
+
+fn status(path: &str) -> u16 {
+    get(path).send().status
+}
+
+/// `Programmed` of an HTTPRoute: status and message.
+fn programmed(waykeeper: &Waykeeper, name: &str) -> (String, String) {
+    let status = waykeeper.status();
+    let objects = status["objects"].as_array().unwrap();
+    let object = objects.iter().find(|object| object["kind"] == "HTTPRoute" && object["name"] == name).unwrap();
+    let conditions = object["statuses"].as_array().unwrap().iter().flat_map(|status| status["conditions"].as_array());
+    let condition: &Value = conditions.flatten().find(|condition| condition["type"] == "Programmed").unwrap();
+    (condition["status"].as_str().unwrap().to_owned(), condition["message"].as_str().unwrap_or_default().to_owned())
+}
+
+fn until_programmed_is(waykeeper: &Waykeeper, name: &str, wanted: &str) -> String {
+    eventually(&format!("{name} to be {wanted}"), Duration::from_secs(1), || match programmed(waykeeper, name) {
+        (status, message) if status == wanted => Ok(message),
+        other => Err(format!("{other:?}")),
+    })
+}
+
+#[test]
+fn a_rule_that_envoy_refuses_answers_500_and_everything_else_is_served() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let dir = tempfile::tempdir().unwrap();
+    let envoy = strict_envoy(dir.path());
+    let folder = Folder::example();
+    folder.apply_walkthrough("apikeys");
+    folder.delete("apikeys-02-routeoption-httpbin2.yaml");
+    folder.delete("apikeys-03-httproute-httpbin2.yaml");
+    // Twenty rules that came together with the bad one.
+    let many: String = (0..20).map(|number| prefix(&format!("/anything/{number}"))).collect();
+    let rules = format!("{many}{}{}", expression(LARGE), prefix("/"));
+    folder.apply("bad.yaml", &route("bad", "httpbin2", &rules));
+    let waykeeper = Waykeeper::up(&folder, &["--envoy", envoy.to_str().unwrap()]);
+
+    let only_the_bad_rule_is_refused = || {
+        assert_eq!(status("/zzab"), 500);
+        for path in ["/get", "/anything/0", "/anything/19", "/z"] {
+            assert_ne!(status(path), 500, "{path}");
+        }
+        assert_eq!(status("/get"), 200);
+        assert_eq!(Curl::to("http://httpbin3:8000/get").send().status, 200, "the other service is left alone");
+    };
+    only_the_bad_rule_is_refused();
+    let message = until_programmed_is(&waykeeper, "bad", "False");
+    for part in ["HTTPRoute httpbin/bad rule 20", "RE2 program size", "answered 500"] {
+        assert!(message.contains(part), "{message}");
+    }
+
+    // What is declared later takes effect.
+    folder.apply("new.yaml", &route("new", "httpbin2", &prefix("/anything/new")));
+    folder.apply("guard.yaml", &guard("new"));
+    waykeeper.within_a_second("a later policy", &get("/anything/new"), |reply| reply.status == 401);
+    assert_eq!(get("/anything/new").header("api-key: mykey").send().status, 200);
+    until_programmed_is(&waykeeper, "new", "True");
+    only_the_bad_rule_is_refused();
+
+    // A guard for the whole route, too, and the rule that is refused is not opened by it.
+    folder.apply("guard-bad.yaml", &guard("bad"));
+    waykeeper.within_a_second("a policy on the bad route", &get("/get"), |reply| reply.status == 401);
+    assert_eq!(status("/anything/7"), 401);
+    assert_eq!(get("/zzab").header("api-key: mykey").send().status, 500);
+    folder.delete("guard-bad.yaml");
+    waykeeper.within_a_second("without it", &get("/get"), |reply| reply.status == 200);
+
+    // An Envoy that starts again is sent what it will take at once.
+    waykeeper.kill_envoys();
+    eventually("Envoy to be back", Duration::from_secs(10), || match get("/get").send().status {
+        200 => Ok(()),
+        404 => panic!("the service is gone"),
+        other => Err(other.to_string()),
+    });
+    only_the_bad_rule_is_refused();
+    assert_eq!(status("/anything/new"), 401);
+
+    // Mended, the rule is tried anew.
+    let rules = format!("{many}{}{}", expression("/zz(a|b|c)+"), prefix("/"));
+    folder.apply("bad.yaml", &route("bad", "httpbin2", &rules));
+    waykeeper.within_a_second("the mended rule", &get("/zzab"), |reply| reply.status == 404);
+    until_programmed_is(&waykeeper, "bad", "True");
+}

@@ -1,0 +1,144 @@
+//! What becomes of a resource when parts of it are in quarantine.
+#![allow(clippy::unwrap_used)]
+
+use proto::envoy::config::route::v3::{Route, RouteConfiguration, route};
+use serde_json::{Value, json};
+
+use super::*;
+
+fn table(routes: Value) -> Resource {
+    let hosts = json!([{"name": "shop/cart/80", "domains": ["*"], "routes": routes}]);
+    resource_json(ResourceType::Route, "shop/cart/80", json!({"name": "shop/cart/80", "virtual_hosts": hosts})).unwrap()
+}
+
+fn three() -> Resource {
+    let answer = json!({"status": 200});
+    table(json!([
+        {"name": "first", "match": {"path": "/first"}, "direct_response": answer},
+        {
+            "name": "second",
+            "match": {
+                "safe_regex": {"regex": "/zz(a|b){1,400}"},
+                "headers": [
+                    {"name": ":method", "string_match": {"exact": "PUT"}},
+                    {"name": ":authority", "string_match": {"safe_regex": {"regex": "a"}}},
+                    {"name": "x", "string_match": {"exact": "y"}},
+                ],
+                "query_parameters": [{"name": "q", "string_match": {"exact": "1"}}],
+            },
+            "route": {"cluster": "c"},
+            "request_headers_to_add": [{"header": {"key": "a", "value": "%NO%"}}],
+        },
+        {"name": "last", "match": {"prefix": "/"}, "direct_response": answer},
+    ]))
+}
+
+fn routes(resource: &Resource) -> Vec<Route> {
+    RouteConfiguration::decode(resource.body.value.as_slice()).unwrap().virtual_hosts.remove(0).routes
+}
+
+fn refused(digest: Digest) -> (Digest, Verdict) {
+    (digest, Verdict::Refused("no".to_owned()))
+}
+
+fn status(route: &Route) -> Option<u32> {
+    match &route.action {
+        Some(route::Action::DirectResponse(answer)) => Some(answer.status),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_refused_route_answers_500_to_what_it_matches_and_the_others_stay_as_they_are() {
+    let written = three();
+    let quarantine = Quarantine::from([refused(parts(ResourceType::Route, &written)[1].digest)]);
+    let offer = offer(ResourceType::Route, &written, &quarantine);
+    let (before, after) = (routes(&written), routes(offer.resource.as_ref().unwrap()));
+    assert_eq!((&before[0], &before[2]), (&after[0], &after[2]));
+    assert_eq!((status(&after[1]), &after[1].r#match), (Some(500), &before[1].r#match));
+    assert!(after[1].request_headers_to_add.is_empty());
+    assert_eq!(offer.aside.len(), 1);
+    assert_eq!(offer.aside[0].name, "second");
+    assert!(offer.parts.iter().all(|part| !part.safe), "its match may be refused, too");
+}
+
+#[test]
+fn when_the_match_is_refused_too_all_that_it_might_match_is_answered_500() {
+    let written = three();
+    let first = refused(parts(ResourceType::Route, &written)[1].digest);
+    let once = offer(ResourceType::Route, &written, &Quarantine::from([first.clone()]));
+    let second = refused(once.parts[1].digest);
+    let offer = offer(ResourceType::Route, &written, &Quarantine::from([first, second]));
+    let after = routes(offer.resource.as_ref().unwrap());
+    let expected = json!({"name": "x", "virtual_hosts": [{"name": "x", "domains": ["*"], "routes": [{
+        "match": {"prefix": "/zz", "headers": [{"name": ":method", "string_match": {"exact": "PUT"}}]},
+        "direct_response": {"status": 500},
+    }]}]});
+    let expected = routes(&resource_json(ResourceType::Route, "x", expected).unwrap());
+    assert_eq!(after[1].r#match, expected[0].r#match, "nothing is kept that was not compared letter by letter");
+    assert_eq!(status(&after[1]), Some(500));
+    assert_eq!((after[0].name.as_str(), after[2].name.as_str()), ("first", "last"));
+    assert!(offer.parts[1].safe);
+}
+
+#[test]
+fn what_was_not_tried_is_answered_by_the_widest_match_at_once() {
+    let written = three();
+    let quarantine = Quarantine::from([(parts(ResourceType::Route, &written)[1].digest, Verdict::Untried)]);
+    let offer = offer(ResourceType::Route, &written, &quarantine);
+    assert!(offer.parts[1].safe);
+}
+
+#[test]
+fn a_table_that_is_refused_as_a_whole_answers_500_to_everything() {
+    let written = three();
+    let offer = offer(ResourceType::Route, &written, &Quarantine::from([refused(whole(&written))]));
+    let after = routes(offer.resource.as_ref().unwrap());
+    assert_eq!((after.len(), status(&after[0])), (1, Some(500)));
+    assert!(offer.parts.is_empty());
+}
+
+#[test]
+fn a_refused_chain_is_left_out_of_its_listener_and_a_refused_cluster_altogether() {
+    let chains = json!([{"name": "a", "filters": []}, {"name": "b", "filters": []}]);
+    let listener =
+        resource_json(ResourceType::Listener, "proxy", json!({"name": "proxy", "filter_chains": chains})).unwrap();
+    let digest = parts(ResourceType::Listener, &listener)[0].digest;
+    let offered = offer(ResourceType::Listener, &listener, &Quarantine::from([refused(digest)]));
+    assert_eq!((offered.aside[0].name.as_str(), offered.parts.len()), ("a", 1));
+    let only_b = json!({"name": "proxy", "filter_chains": [{"name": "b", "filters": []}]});
+    assert_eq!(offered.resource, Some(resource_json(ResourceType::Listener, "proxy", only_b).unwrap()));
+
+    let cluster = resource_json(ResourceType::Cluster, "c", json!({"name": "c"})).unwrap();
+    let offered = offer(ResourceType::Cluster, &cluster, &Quarantine::from([refused(whole(&cluster))]));
+    assert_eq!((offered.resource, offered.aside.len()), (None, 1));
+
+    let endpoints = json!({"cluster_name": "c", "endpoints": [{"priority": 3}]});
+    let endpoints = resource_json(ResourceType::Endpoint, "c", endpoints).unwrap();
+    let offered = offer(ResourceType::Endpoint, &endpoints, &Quarantine::from([refused(whole(&endpoints))]));
+    let none = resource_json(ResourceType::Endpoint, "c", json!({"cluster_name": "c"})).unwrap();
+    assert_eq!(offered.resource, Some(none));
+}
+
+#[test]
+fn what_is_edited_is_sent_again_and_its_verdict_forgotten() {
+    let mut output = GatewayOutput::default();
+    let written = Arc::new(three());
+    let key = (ResourceType::Route, written.name.clone());
+    output.resources.entry(key.0).or_default().insert(key.1.clone(), written.clone());
+    let mut quarantine = Quarantine::from([refused(parts(key.0, &written)[1].digest)]);
+    output.keep_apart(&mut quarantine);
+    assert_ne!(output.resources[&key.0][&key.1], written);
+    assert_eq!((output.as_written(&key), output.aside.len(), quarantine.len()), (Some(&written), 1, 1));
+    let sent = output.resources.clone();
+    output.keep_apart(&mut quarantine);
+    assert_eq!(output.resources, sent, "it begins from what was written");
+
+    quarantine.clear();
+    output.keep_apart(&mut quarantine);
+    assert_eq!((&output.resources[&key.0][&key.1], output.aside.len()), (&written, 0));
+
+    let mut old = Quarantine::from([refused(Digest::of(b"an older wording"))]);
+    output.keep_apart(&mut old);
+    assert!(old.is_empty() && output.written.is_empty());
+}

@@ -1,0 +1,162 @@
+//! What is said of objects as their Gateway's Envoys answer.
+#![allow(clippy::unwrap_used)]
+
+use proto::schema::resource_json;
+use serde_json::json;
+use status::Parent;
+use xds::AckState;
+
+use super::*;
+
+fn route(name: &str) -> ObjectRef {
+    ObjectRef::new(Kind::HttpRoute, "shop", name)
+}
+
+fn gateway() -> Name {
+    Name::new("shop", "gateway")
+}
+
+fn gateway_object() -> ObjectRef {
+    ObjectRef { kind: Kind::Gateway, name: gateway() }
+}
+
+fn service(name: &str) -> ObjectRef {
+    ObjectRef::new(Kind::Service, "shop", name)
+}
+
+/// A table for each Service, which came from these routes.
+fn output(tables: &[(&str, &[&str])]) -> GatewayOutput {
+    let mut output = GatewayOutput::default();
+    for (name, routes) in tables {
+        let name = format!("shop/{name}/80");
+        let resource = resource_json(ResourceType::Route, name.clone(), json!({"name": routes.join(" ")})).unwrap();
+        output.resources.entry(ResourceType::Route).or_default().insert(name.clone(), Arc::new(resource));
+        let origins = routes.iter().map(|name| route(name)).chain([gateway_object()]).collect();
+        output.origins.insert((ResourceType::Route, name), origins);
+    }
+    output
+}
+
+/// The control loop around one offer.
+struct World {
+    offer: Offer,
+    standing: Standing,
+    generation: u64,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { offer: Offer::default(), standing: Standing::default(), generation: 0 }
+    }
+
+    fn translate(&mut self, output: GatewayOutput) {
+        if self.offer.translated(output, Default::default()) {
+            self.generation += 1;
+            self.offer.sent(self.generation);
+        }
+        self.standing = Standing::new(self.offer.output()).with(&self.offer);
+    }
+
+    /// The objects that the answer changes.
+    fn answer(&mut self, acks: &AckState) -> Vec<String> {
+        self.offer.answered(acks);
+        let now = self.standing.with(&self.offer);
+        let differ = self.standing.differs(&now);
+        self.standing = now;
+        differ.iter().map(ToString::to_string).collect()
+    }
+
+    fn all(&mut self) -> Vec<String> {
+        let acks = AckState { sessions: 1, generation: self.generation, nacks: vec![] };
+        self.answer(&acks)
+    }
+
+    fn said(&self, object: &ObjectRef, status: ObjectStatus) -> (Option<bool>, String, String) {
+        let services =
+            ["a", "b", "c"].map(|name| (Name::new("shop", name), Enrolment::Waypoint(gateway()))).into_iter().collect();
+        let standings = BTreeMap::from([(gateway(), self.standing.clone())]);
+        let said = complete(object, vec![status], true, &standings, &services);
+        match said.first().and_then(|status| status.condition(PROGRAMMED)) {
+            Some(condition) => (condition.status, condition.reason.clone(), condition.message.clone()),
+            None => (None, "nothing is said".to_owned(), String::new()),
+        }
+    }
+
+    fn reason(&self, object: &ObjectRef, place: Place, conditions: Vec<Condition>) -> String {
+        self.said(object, ObjectStatus::at(place, conditions)).1
+    }
+}
+
+fn accepted() -> Vec<Condition> {
+    vec![Condition::holds(ACCEPTED, "Accepted", "")]
+}
+
+fn parent(object: ObjectRef) -> Place {
+    Place::Parent(Parent { object, controller: "c".to_owned() })
+}
+
+#[test]
+fn an_object_is_pending_until_envoy_has_taken_what_came_from_it() {
+    let mut world = World::new();
+    world.translate(output(&[("a", &["x"]), ("b", &["y"])]));
+    let reason = |world: &World, name: &str| world.reason(&route(name), Place::Object, accepted());
+    assert_eq!(reason(&world, "x"), "Pending");
+    assert_eq!(world.all(), ["Gateway shop/gateway", "HTTPRoute shop/x", "HTTPRoute shop/y"]);
+    assert_eq!(reason(&world, "x"), "Programmed");
+
+    world.translate(output(&[("a", &["x"]), ("b", &["y", "z"])]));
+    assert_eq!((reason(&world, "x"), reason(&world, "y")), ("Programmed".to_owned(), "Pending".to_owned()));
+    let touched = world.all();
+    assert_eq!(touched, ["Gateway shop/gateway", "HTTPRoute shop/y", "HTTPRoute shop/z"], "and no other object");
+    world.answer(&AckState::default());
+    assert_eq!(reason(&world, "x"), "Pending", "its Envoy is gone");
+}
+
+#[test]
+fn a_refusal_is_told_to_the_object_that_caused_it_where_it_did() {
+    let mut world = World::new();
+    let mut translated = output(&[("a", &["x"]), ("b", &["x", "y"])]);
+    let key = (ResourceType::Route, "shop/b/80".to_owned());
+    translated.rules.insert(key.clone(), BTreeMap::from([("HTTPRoute shop/x rule 0".to_owned(), [route("x")].into())]));
+    translated.aside.push(SetAside {
+        resource: key,
+        name: "HTTPRoute shop/x rule 0".to_owned(),
+        verdict: Verdict::Refused("no such expression".to_owned()),
+        effect: "requests that it matches are answered 500",
+    });
+    world.translate(translated);
+    world.all();
+    let said = |object: &ObjectRef, place| world.said(object, ObjectStatus::at(place, accepted()));
+    let (status, reason, message) = said(&route("x"), parent(service("b")));
+    assert_eq!((status, reason.as_str()), (Some(false), "Rejected"));
+    for part in ["Gateway shop/gateway", "HTTPRoute shop/x rule 0", "no such expression", "answered 500"] {
+        assert!(message.contains(part), "{message}");
+    }
+    assert_eq!(said(&route("x"), parent(service("a"))).1, "Programmed", "there it is in force");
+    assert_eq!(said(&route("x"), parent(gateway_object())).1, "Rejected");
+    assert_eq!(said(&route("y"), parent(service("b"))).1, "Programmed");
+    assert_eq!(said(&gateway_object(), Place::Object).1, "Programmed");
+}
+
+#[test]
+fn programmed_stands_only_where_it_is_true() {
+    let mut world = World::new();
+    world.translate(output(&[("a", &["x"])]));
+    world.all();
+    let reason = |object: &ObjectRef, place, conditions| world.reason(object, place, conditions);
+    let nothing = "nothing is said";
+    let listener = |name: &str| Place::Listener(name.to_owned());
+    let waiting = vec![Condition::pending(PROGRAMMED, "Pending", "waiting for Envoy")];
+    assert_eq!(reason(&gateway_object(), listener("proxy"), waiting), "Programmed");
+    assert_eq!(reason(&gateway_object(), listener("mesh"), accepted()), nothing, "it is not served");
+    let refused = vec![Condition::fails(ACCEPTED, "NotAllowedByListeners", "no")];
+    assert_eq!(reason(&route("x"), parent(service("a")), refused), nothing);
+    assert_eq!(reason(&route("x"), parent(service("elsewhere")), accepted()), nothing);
+    assert_eq!(reason(&route("of nobody"), Place::Object, accepted()), nothing);
+    let invalid = vec![Condition::fails(PROGRAMMED, "Invalid", "no backend")];
+    assert_eq!(reason(&route("x"), Place::Object, invalid), "Invalid", "translation knows more than Envoy");
+
+    let standings = BTreeMap::from([(gateway(), world.standing.clone())]);
+    let said = |admitted| complete(&route("x"), vec![], admitted, &standings, &BTreeMap::new()).len();
+    assert_eq!((said(true), said(false)), (1, 0), "what was never admitted is not programmed");
+}
