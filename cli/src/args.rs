@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use ratelimit::store::redis::RedisUrl;
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 use waypoint::asking::AskingArgs;
@@ -15,7 +16,7 @@ use crate::carry::{Publish, To};
 /// Gateway policy on your laptop: external auth and rate limits behind a real Envoy,
 /// from a folder of Kubernetes manifests, without a cluster.
 #[derive(Debug, Parser)]
-#[command(name = "waykeeper", version, max_term_width = 100)]
+#[command(name = "waykeeper", version, max_term_width = 100, subcommand_required = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
@@ -34,36 +35,46 @@ pub enum Command {
     /// Make an authority, and a server's certificate and key, where they are missing: to try TLS out
     Certificate(Certificate),
     /// Check manifests and exit: 0 when all are valid, 1 when one is not
-    Validate {
-        /// Manifests: files, or folders with all they hold
-        #[arg(required = true, value_name = "PATH")]
-        paths: Vec<PathBuf>,
-    },
+    Validate(provider::validate::ValidateArgs),
     /// Ask why requests are limited, and what rules would do
     #[command(subcommand)]
     Ratelimit(crate::ratelimit::Command),
-    /// Become a program that ends when the process that started it does
-    #[command(hide = true)]
-    Become {
-        /// The process that asks for it.
-        #[arg(long)]
-        parent: i32,
-        /// The program and its arguments.
-        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
-        command: Vec<std::ffi::OsString>,
-    },
     /// List services, their addresses and the way their traffic goes
     Ps(Client),
-    /// Show what became of every object: accepted, programmed, and what is wrong
-    Status(Client),
-    /// List the objects of a kind, as kubectl names it
-    Get {
-        /// A kind, such as httproutes or AuthConfig
-        kind: String,
-        /// Where to ask.
-        #[command(flatten)]
-        client: Client,
+    /// Show what became of every object, and everything that is wrong: exit 1 when something is
+    Status(StatusArgs),
+    /// List the objects of a kind, as kubectl names it, or show one
+    Get(Get),
+    /// Say which version this is
+    Version {
+        /// How to print it
+        #[arg(short = 'o', long, value_enum, default_value_t = Format::Table, value_name = "HOW")]
+        output: Format,
     },
+    /// Print a script with which a shell completes commands and flags
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man {
+        /// Write a page for every command into this folder instead
+        #[arg(long, value_name = "DIR")]
+        dir: Option<PathBuf>,
+    },
+}
+
+/// `waykeeper become`, which is for `waykeeper` itself: become a program that ends when the process
+/// that started it does. It stands outside [`Command`] so that nobody is offered it.
+#[derive(Debug, Parser)]
+#[command(name = "waykeeper become")]
+pub struct Become {
+    /// The process that asks for it.
+    #[arg(long)]
+    pub parent: i32,
+    /// The program and its arguments.
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    pub command: Vec<std::ffi::OsString>,
 }
 
 /// `waykeeper up`.
@@ -77,7 +88,7 @@ pub struct Up {
     pub envoy: Option<PathBuf>,
     /// Keep counters in this Redis instead of in memory
     #[arg(long, env = "REDIS_URL", value_name = "URL", hide_env_values = true)]
-    pub redis: Option<String>,
+    pub redis: Option<RedisUrl>,
     /// Where to serve /readyz /livez /metrics /status /config /logging
     #[arg(long, env = "WAYKEEPER_ADMIN", default_value = "127.0.0.1:15000", value_name = "ADDR")]
     pub admin: SocketAddr,
@@ -170,8 +181,57 @@ pub struct Admin {
 pub struct Client {
     /// Its admin address
     #[arg(long, env = "WAYKEEPER_ADMIN", default_value = "127.0.0.1:15000", value_name = "ADDR")]
-    pub admin: String,
-    /// Print JSON instead of a table
-    #[arg(short = 'o', long, env = "WAYKEEPER_OUTPUT", value_parser = ["table", "json"], default_value = "table")]
-    pub output: String,
+    pub admin: Addr,
+    /// Only what is in this namespace
+    #[arg(short = 'n', long, env = "WAYKEEPER_NAMESPACE", value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// What is in any namespace, as without -n
+    #[arg(short = 'A', long, env = "WAYKEEPER_ALL_NAMESPACES")]
+    pub all_namespaces: bool,
+    /// How to print it
+    #[arg(short = 'o', long, env = "WAYKEEPER_OUTPUT", value_enum, default_value_t = Format::Table, value_name = "HOW")]
+    pub output: Format,
+}
+
+impl Client {
+    /// Whether an object, or something about one, is in the namespace asked for.
+    pub fn covers(&self, object: &serde_json::Value) -> bool {
+        self.all_namespaces || self.namespace.as_ref().is_none_or(|wanted| object["namespace"] == wanted.as_str())
+    }
+}
+
+/// How to print.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    Table,
+    /// JSON.
+    Json,
+    /// YAML.
+    Yaml,
+    /// Names only.
+    Name,
+}
+
+/// `waykeeper status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Exit 1 for warnings, too
+    #[arg(long, env = "WAYKEEPER_STRICT")]
+    pub strict: bool,
+    /// Where to ask.
+    #[command(flatten)]
+    pub client: Client,
+}
+
+/// `waykeeper get`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// A kind, such as httproutes or AuthConfig, or all
+    pub kind: String,
+    /// One object by its name
+    pub name: Option<String>,
+    /// Where to ask.
+    #[command(flatten)]
+    pub client: Client,
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use runtime::{Readiness, Shutdown};
 
 use crate::args::Up;
-use crate::client::table;
 use crate::report::ServiceRow;
 use crate::services::Services;
+use crate::table::table;
 
 /// After how long what is still waited for is said.
 const SAY_SO_AFTER: Duration = Duration::from_secs(3);

@@ -6,12 +6,29 @@
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt as _;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::args::Become;
+
+/// Reads the command line and becomes what it names; the exit code says that this failed.
+pub fn main() -> ExitCode {
+    let args = std::env::args_os().enumerate().filter(|(index, _)| *index != 1).map(|(_, arg)| arg);
+    let Become { parent, command } = match Become::try_parse_from(args) {
+        Ok(wanted) => wanted,
+        Err(mistake) => {
+            eprintln!("{mistake}");
+            return ExitCode::from(runtime::EXIT_USAGE);
+        }
+    };
+    eprintln!("waykeeper: {:#}", run(parent, &command));
+    ExitCode::FAILURE
+}
 
 /// Becomes `command`, which ends with the process `parent`; returns only why that failed.
-pub fn run(parent: i32, command: &[OsString]) -> anyhow::Error {
+fn run(parent: i32, command: &[OsString]) -> anyhow::Error {
     match try_run(parent, command) {
         Err(error) => error,
         Ok(never) => match never {},

@@ -3,56 +3,127 @@
 
 use std::process::ExitCode;
 
-use anyhow::bail;
 use api::Kind;
-use serde_json::Value;
+use provider::findings::did_you_mean;
+use serde_json::{Value, json};
 
-use crate::args::Client;
-use crate::{client, report};
+use crate::args::{Client, Format, Get, StatusArgs};
+use crate::{ask, report};
 
 /// `waykeeper ps`.
 pub async fn ps(args: &Client) -> anyhow::Result<ExitCode> {
-    let status = client::get(&args.admin, "/status").await?;
-    if args.output == "json" {
-        println!("{:#}", status["services"]);
-    } else {
-        print!("{}", report::services(&status));
+    let mut status: Value = ask::get(&args.admin, "/status").await?;
+    keep(&mut status["services"], |service| args.covers(service));
+    match args.output {
+        Format::Table => print!("{}", report::services(&status)),
+        Format::Name => names(&status["services"], |_| Some(Kind::Service)),
+        other => print(&status["services"], other)?,
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// `waykeeper status`: exit 1 when something is wrong.
-pub async fn status(args: &Client, only: Option<Kind>) -> anyhow::Result<ExitCode> {
-    let status = client::get(&args.admin, "/status").await?;
-    let (text, well) = report::objects(&status, only.map(Kind::as_str));
-    if args.output == "json" {
-        println!("{:#}", of_kind(status, only));
-    } else {
-        print!("{text}");
+pub async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
+    let mut status: Value = ask::get(&args.client.admin, "/status").await?;
+    keep(&mut status["objects"], |object| args.client.covers(object));
+    keep(&mut status["services"], |service| args.client.covers(service));
+    // What belongs to a file may concern anyone.
+    keep(&mut status["problems"], |problem| problem["kind"].is_null() || args.client.covers(problem));
+    let (errors, warnings) = report::counts(&status);
+    (status["errors"], status["warnings"]) = (json!(errors), json!(warnings));
+    match args.client.output {
+        Format::Table => print!("{}\n{}", report::objects(&status), report::problems(&status)),
+        Format::Name => names(&status["objects"], kind_of),
+        other => print(&status, other)?,
     }
+    let well = errors == 0 && !(args.strict && warnings > 0);
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// `waykeeper get KIND`.
-pub async fn get(args: &Client, kind: &str) -> anyhow::Result<ExitCode> {
-    let Some(kind) = find_kind(kind) else {
-        let known: Vec<_> = Kind::ALL.iter().map(|k| k.plural()).collect();
-        bail!("{kind:?} is not a kind; write one of {}", known.join(", "));
+/// `waykeeper get KIND [NAME]`.
+pub async fn get(args: &Get) -> anyhow::Result<ExitCode> {
+    let kind = match find_kind(&args.kind) {
+        Ok(kind) => kind,
+        Err(why) => {
+            complain(&why);
+            return Ok(ExitCode::from(runtime::EXIT_USAGE));
+        }
     };
-    status(args, Some(kind)).await.map(|_| ExitCode::SUCCESS)
-}
-
-fn of_kind(mut status: Value, only: Option<Kind>) -> Value {
-    if let (Some(kind), Some(objects)) = (only, status["objects"].as_array_mut()) {
-        objects.retain(|o| o["kind"] == kind.as_str());
+    let mut status: Value = ask::get(&args.client.admin, "/status").await?;
+    let of_kind = |object: &Value| kind.is_none_or(|kind| object["kind"] == kind.as_str());
+    let named = |object: &Value| args.name.as_ref().is_none_or(|name| object["name"] == name.as_str());
+    keep(&mut status["objects"], |object| of_kind(object) && args.client.covers(object));
+    if let Some(name) = &args.name {
+        let all = status["objects"].as_array().cloned().unwrap_or_default();
+        if !all.iter().any(named) {
+            let known = all.iter().filter_map(|object| object["name"].as_str());
+            let hint = did_you_mean(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+            complain(&format!("there is no {} {name}{hint}", kind.map_or("object", Kind::as_str)));
+            return Ok(ExitCode::FAILURE);
+        }
     }
-    status
+    keep(&mut status["objects"], named);
+    let found = status["objects"].as_array().map_or(0, Vec::len);
+    match args.client.output {
+        Format::Table if found == 0 => complain(&format!("no {}", kind.map_or("objects", Kind::plural))),
+        Format::Table => {
+            let of_these = |problem: &Value| {
+                let same = |object: &Value| ["kind", "namespace", "name"].iter().all(|key| object[key] == problem[key]);
+                status["objects"].as_array().is_some_and(|objects| objects.iter().any(same))
+            };
+            let mut problems = status["problems"].clone();
+            keep(&mut problems, of_these);
+            status["problems"] = problems;
+            print!("{}", report::objects(&status));
+            // One object by name is looked at because of what is said of it.
+            if args.name.is_some() {
+                print!(
+                    "\n{}",
+                    report::problems(&json!({"problems": status["problems"], "objects": status["objects"]}))
+                );
+            }
+        }
+        Format::Name => names(&status["objects"], kind_of),
+        other if args.name.is_some() && found == 1 => print(&status["objects"][0], other)?,
+        other => print(&status["objects"], other)?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Singular or plural, in any case, or kubectl's short name.
-fn find_kind(text: &str) -> Option<Kind> {
-    let text = text.to_ascii_lowercase();
-    let short = match text.as_str() {
+fn keep(list: &mut Value, wanted: impl Fn(&Value) -> bool) {
+    if let Some(items) = list.as_array_mut() {
+        items.retain(|item| wanted(item));
+    }
+}
+
+fn print(value: &Value, format: Format) -> anyhow::Result<()> {
+    match format {
+        Format::Yaml => print!("{}", serde_norway::to_string(value)?),
+        _ => println!("{value:#}"),
+    }
+    Ok(())
+}
+
+fn kind_of(object: &Value) -> Option<Kind> {
+    Kind::ALL.iter().copied().find(|kind| object["kind"] == kind.as_str())
+}
+
+/// `httproute.gateway.networking.k8s.io/NAME`, as kubectl prints names.
+fn names(list: &Value, kind: impl Fn(&Value) -> Option<Kind>) {
+    for item in list.as_array().into_iter().flatten() {
+        let Some(kind) = kind(item) else { continue };
+        let group = if kind.group().is_empty() { String::new() } else { format!(".{}", kind.group()) };
+        let name = item["name"].as_str().unwrap_or_default();
+        println!("{}{group}/{name}", kind.as_str().to_ascii_lowercase());
+    }
+}
+
+/// Singular or plural, in any case, with or without its group, or kubectl's short name; nothing for `all`.
+fn find_kind(text: &str) -> Result<Option<Kind>, String> {
+    let lower = text.to_ascii_lowercase();
+    let (plain, group) = lower.split_once('.').unwrap_or((&lower, ""));
+    let wanted = match plain {
+        "all" => return Ok(None),
         "svc" => "services",
         "ns" => "namespaces",
         "po" => "pods",
@@ -66,7 +137,23 @@ fn find_kind(text: &str) -> Option<Kind> {
         "rtopts" | "ro" => "routeoptions",
         other => other,
     };
-    Kind::ALL.iter().copied().find(|k| k.plural() == short || k.as_str().eq_ignore_ascii_case(short))
+    let is_it = |kind: &&Kind| {
+        (kind.plural() == wanted || kind.as_str().eq_ignore_ascii_case(wanted))
+            && (group.is_empty() || kind.api_versions().iter().any(|version| version.starts_with(group)))
+    };
+    if let Some(kind) = Kind::ALL.iter().find(is_it) {
+        return Ok(Some(*kind));
+    }
+    let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.plural()).collect();
+    Err(match did_you_mean(wanted, known.iter().copied()) {
+        Some(near) => format!("{text:?} is not a kind; did you mean {near}?"),
+        None => format!("{text:?} is not a kind; write one of {}", known.join(", ")),
+    })
+}
+
+#[allow(clippy::print_stderr, reason = "that is where mistakes on the command line are said")]
+fn complain(text: &str) {
+    eprintln!("{text}");
 }
 
 #[cfg(test)]
@@ -75,10 +162,13 @@ mod tests {
 
     #[test]
     fn kinds_go_by_all_their_names() {
-        for text in ["httproutes", "HTTPRoute", "httproute"] {
-            assert_eq!(find_kind(text), Some(Kind::HttpRoute), "{text}");
+        for text in ["httproutes", "HTTPRoute", "httproute", "httproutes.gateway.networking.k8s.io"] {
+            assert_eq!(find_kind(text), Ok(Some(Kind::HttpRoute)), "{text}");
         }
-        assert_eq!(find_kind("rlc"), Some(Kind::RateLimitConfig));
-        assert_eq!(find_kind("nonsense"), None);
+        assert_eq!(find_kind("rlc"), Ok(Some(Kind::RateLimitConfig)));
+        assert_eq!(find_kind("all"), Ok(None));
+        assert!(find_kind("gateways.networking.istio.io").is_err(), "another group's");
+        assert_eq!(find_kind("httproutse"), Err("\"httproutse\" is not a kind; did you mean httproutes?".to_owned()));
+        assert!(find_kind("nonsense").is_err_and(|why| why.contains("write one of")));
     }
 }

@@ -1,17 +1,21 @@
 //! The `waykeeper` command: runs everything on one machine, and looks inside.
 
+mod advice;
 mod args;
+mod ask;
 mod banner;
 mod become_program;
 mod carry;
 mod certificate;
-mod client;
 mod inspect;
 mod plan;
 mod ratelimit;
+mod reference;
 mod report;
 mod services;
 mod status;
+mod table;
+mod terminal;
 mod up;
 mod validate;
 
@@ -20,14 +24,15 @@ use std::process::ExitCode;
 use crate::args::{Admin, Cli, Command};
 
 fn main() -> ExitCode {
+    match std::env::args_os().nth(1) {
+        None => return reference::help(),
+        Some(command) if command == "become" => return become_program::main(),
+        Some(_) => {}
+    }
     let cli: Cli = match runtime::command_line::parse() {
         Ok(cli) => cli,
         Err(code) => return code,
     };
-    if let Command::Become { parent, command } = &cli.command {
-        eprintln!("waykeeper: {:#}", become_program::run(*parent, command));
-        return ExitCode::FAILURE;
-    }
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -40,12 +45,17 @@ fn main() -> ExitCode {
         Command::Tunnel(tunnel) => runtime.block_on(carry::run(*tunnel)).map(|()| ExitCode::SUCCESS),
         Command::Certificate(certificate) => certificate::run(&certificate).map(|()| ExitCode::SUCCESS),
         Command::Health(Admin { admin, wait }) => Ok(runtime::health::ask(&admin, wait)),
-        Command::Become { .. } => unreachable!("handled above"),
-        Command::Validate { paths } => Ok(validate::run(&paths)),
+        Command::Validate(args) => Ok(validate::run(&args)),
         Command::Ratelimit(command) => runtime.block_on(crate::ratelimit::run(command)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),
-        Command::Status(client) => runtime.block_on(inspect::status(&client, None)),
-        Command::Get { kind, client } => runtime.block_on(inspect::get(&client, &kind)),
+        Command::Status(args) => runtime.block_on(inspect::status(&args)),
+        Command::Get(args) => runtime.block_on(inspect::get(&args)),
+        Command::Version { output } => reference::version(output).map(|()| ExitCode::SUCCESS),
+        Command::Completion { shell } => {
+            reference::completion(shell);
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Man { dir } => reference::man(dir.as_deref()).map(|()| ExitCode::SUCCESS),
     };
     result.unwrap_or_else(|error| {
         eprintln!("waykeeper: {error:#}");

@@ -1,8 +1,6 @@
 //! `waykeeper ratelimit`: why a request is limited, and what rules would do, asked of a server or of files.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what these commands are for")]
 
-mod ask;
-
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,7 +18,8 @@ use ratelimit::window::{Clock as _, SystemClock};
 use runtime::Addr;
 use serde::Serialize;
 
-use crate::client::table;
+use crate::ask;
+use crate::table::table;
 
 /// `waykeeper ratelimit`.
 #[derive(Debug, Subcommand)]
@@ -46,11 +45,7 @@ pub enum Command {
     /// Make one request at a steady rate, in no time, and say how many pass in each window
     Simulate(Simulate),
     /// Check RateLimitConfigs and exit: 0 when all can be used, 1 when one cannot
-    Validate {
-        /// Files, or folders with all they hold
-        #[arg(required = true, value_name = "PATH")]
-        paths: Vec<PathBuf>,
-    },
+    Validate(provider::validate::ValidateArgs),
 }
 
 /// `waykeeper ratelimit explain`.
@@ -201,7 +196,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Reset(args) => reset(args).await.map(|()| ExitCode::SUCCESS),
         Command::Simulate(args) => run_simulation(args).await.map(|()| ExitCode::SUCCESS),
-        Command::Validate { paths } => Ok(validate(&paths)),
+        Command::Validate(args) => Ok(ratelimit::check::validate(&args, &mut std::io::stdout())),
     }
 }
 
@@ -269,17 +264,6 @@ async fn run_simulation(args: Simulate) -> anyhow::Result<()> {
     let index = rules(&args.files, &args.weights);
     let simulation = simulate(index, &ask, args.rate, args.span).await.map_err(anyhow::Error::msg)?;
     args.output.print(&simulation, ToString::to_string)
-}
-
-fn validate(paths: &[PathBuf]) -> ExitCode {
-    let checked = check(paths, WeightScope::default());
-    checked.errors.iter().chain(&checked.warnings).for_each(|complaint| eprintln!("{complaint}"));
-    if checked.good {
-        println!("{} RateLimitConfigs, all can be used", checked.configs);
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
 }
 
 fn question(descriptors: &[String]) -> anyhow::Result<Ask> {

@@ -1,12 +1,14 @@
 //! `/status` and the commands that read it.
 
+use std::collections::BTreeMap;
+
 use api::ObjectRef;
-use provider::StatusBoard;
+use provider::{Finding, Origins, StatusBoard};
 use serde::Serialize;
 use serde_json::{Value, json};
 use status::{ACCEPTED, ObjectStatus, PROGRAMMED, RESOLVED_REFS};
 
-use crate::client::table;
+use crate::table::table;
 
 /// One line of `waykeeper ps`.
 #[derive(Debug, Clone, Serialize)]
@@ -23,118 +25,185 @@ pub struct ServiceRow {
 }
 
 /// What `/status` answers.
-pub fn status(board: &StatusBoard, services: &[ServiceRow], waiting_for: &[String]) -> Value {
-    let objects: Vec<Value> = board.merged().iter().map(|(object, statuses)| one(object, statuses)).collect();
+pub fn status(board: &StatusBoard, findings: &[Finding], services: &[ServiceRow], waiting_for: &[String]) -> Value {
+    let origins = board.origins();
+    let objects: Vec<Value> = board.merged().iter().map(|(object, said)| one(object, said, &origins)).collect();
+    let (errors, warnings) = provider::findings::count(findings);
     json!({
         "ready": waiting_for.is_empty(),
         "waitingFor": waiting_for,
+        "errors": errors,
+        "warnings": warnings,
+        "problems": findings,
         "files": board.files(),
         "services": services,
         "objects": objects,
     })
 }
 
-fn one(object: &ObjectRef, statuses: &[(String, ObjectStatus)]) -> Value {
+fn one(object: &ObjectRef, statuses: &[(String, ObjectStatus)], origins: &Origins) -> Value {
     let statuses: Vec<Value> = statuses
         .iter()
         .map(|(author, status)| json!({"author": author, "ancestor": status.place, "conditions": status.conditions}))
         .collect();
-    json!({"kind": object.kind, "namespace": object.name.namespace, "name": object.name.name, "statuses": statuses})
+    let mut value = json!({"apiVersion": object.kind.api_versions()[0], "kind": object.kind,
+        "namespace": object.name.namespace, "name": object.name.name, "statuses": statuses});
+    if let Some(origin) = origins.get(object) {
+        value["file"] = json!(origin.path);
+        value["line"] = json!(origin.line);
+    }
+    value
 }
 
-/// The objects of a `/status` as a table, and whether all is well.
-pub fn objects(status: &Value, only: Option<&str>) -> (String, bool) {
+/// The conditions with a column of their own.
+const COLUMNS: [&str; 3] = [ACCEPTED, RESOLVED_REFS, PROGRAMMED];
+
+/// The objects of a `/status` as a table.
+pub fn objects(status: &Value) -> String {
+    let mut problems: BTreeMap<[&str; 3], (usize, usize)> = BTreeMap::new();
+    for problem in list(&status["problems"]) {
+        let counts = problems.entry(["kind", "namespace", "name"].map(|key| text(&problem[key]))).or_default();
+        match text(&problem["severity"]) {
+            "error" => counts.0 += 1,
+            _ => counts.1 += 1,
+        }
+    }
     let mut rows = Vec::new();
-    let mut well = true;
-    for object in status["objects"].as_array().into_iter().flatten() {
-        let kind = text(&object["kind"]);
-        if only.is_some_and(|only| only != kind) {
-            continue;
-        }
-        let accepted = summary(object, ACCEPTED);
-        let refs = summary(object, RESOLVED_REFS);
-        let programmed = summary(object, PROGRAMMED);
-        well &= [&accepted, &refs, &programmed].iter().all(|s| s.0 != "False");
-        let notes: Vec<String> = [accepted.1, refs.1, programmed.1].into_iter().flatten().collect();
-        rows.push(vec![
-            kind,
-            text(&object["namespace"]),
-            text(&object["name"]),
-            accepted.0,
-            refs.0,
-            programmed.0,
-            notes.join("; "),
-        ]);
+    for object in list(&status["objects"]) {
+        let names = ["kind", "namespace", "name"].map(|key| text(&object[key]));
+        let mut row = names.map(str::to_owned).to_vec();
+        row.extend(COLUMNS.iter().map(|condition| worst(object, condition).unwrap_or("-").to_owned()));
+        row.push(others(object));
+        row.push(problems.get(&names).map(|counts| tally(*counts)).unwrap_or_default());
+        rows.push(row);
     }
-    let mut out = table(&["KIND", "NAMESPACE", "NAME", "ACCEPTED", "RESOLVED", "PROGRAMMED", "WHAT TO KNOW"], &rows);
-    for file in status["files"].as_array().into_iter().flatten() {
-        for problem in file["problems"].as_array().into_iter().flatten() {
-            well = false;
-            let at = [&problem["line"], &problem["column"]]
-                .iter()
-                .filter_map(|n| n.as_u64())
-                .fold(text(&file["path"]), |path, number| format!("{path}:{number}"));
-            out.push_str(&format!("{at}: {}\n", text(&problem["message"])));
-        }
-    }
-    (out, well)
+    table(&["KIND", "NAMESPACE", "NAME", "ACCEPTED", "RESOLVED", "PROGRAMMED", "OTHER", "PROBLEMS"], &rows)
 }
 
-/// Whether an object of a `/status` was not accepted, or refers to what is not there.
-pub fn is_refused(object: &Value) -> bool {
-    [ACCEPTED, RESOLVED_REFS].iter().any(|condition| summary(object, condition).0 == "False")
+/// What is wrong, a line each, and how much that is: the end of `waykeeper status`.
+pub fn problems(status: &Value) -> String {
+    let mut out = String::new();
+    for problem in list(&status["problems"]) {
+        out.push_str(&line(problem));
+        out.push('\n');
+    }
+    for waiting in list(&status["waitingFor"]) {
+        out.push_str(&format!("not ready: waiting for {}\n", text(waiting)));
+    }
+    let (errors, warnings) = counts(status);
+    let objects = list(&status["objects"]).len();
+    if errors + warnings == 0 {
+        out.push_str(&format!("no problems in {}\n", plural(objects, "object")));
+    } else {
+        out.push_str(&format!("{} in {}\n", tally((errors, warnings)), plural(objects, "object")));
+    }
+    out
 }
 
-/// The worst status of a condition over all authors and ancestors, and what was said beside it.
-fn summary(object: &Value, condition: &str) -> (String, Vec<String>) {
-    let mut worst = "-";
-    let mut notes = Vec::new();
-    for status in object["statuses"].as_array().into_iter().flatten() {
-        for c in status["conditions"].as_array().into_iter().flatten().filter(|c| c["type"] == condition) {
-            let this = c["status"].as_str().unwrap_or("Unknown");
-            worst = match (worst, this) {
-                ("False", _) | (_, "False") => "False",
-                ("Unknown", _) | (_, "Unknown") => "Unknown",
-                _ => "True",
-            };
-            let message = text(&c["message"]);
-            if !message.is_empty() && (this != "True" || c["problems"].is_array()) && !notes.contains(&message) {
-                notes.push(message);
-            }
-        }
+/// How many errors and warnings a `/status` holds.
+pub fn counts(status: &Value) -> (usize, usize) {
+    let problems = list(&status["problems"]);
+    let errors = problems.iter().filter(|problem| problem["severity"] == "error").count();
+    (errors, problems.len() - errors)
+}
+
+/// The same words as [`Finding`]'s own, from its JSON.
+fn line(problem: &Value) -> String {
+    let mut parts = vec![text(&problem["severity"]).to_owned()];
+    if let Some(file) = problem["file"].as_str() {
+        let numbers = [&problem["line"], &problem["column"]].into_iter().map_while(Value::as_u64);
+        parts.push(numbers.fold(file.to_owned(), |place, number| format!("{place}:{number}")));
     }
-    (worst.to_owned(), notes)
+    if let Some(kind) = problem["kind"].as_str() {
+        let name = api::Name::new(text(&problem["namespace"]), text(&problem["name"]));
+        parts.push(format!("{kind} {name}"));
+    }
+    parts.extend(problem["field"].as_str().map(str::to_owned));
+    parts.push(text(&problem["message"]).to_owned());
+    parts.join(": ")
+}
+
+fn plural(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn tally((errors, warnings): (usize, usize)) -> String {
+    let parts = [(errors, "error"), (warnings, "warning")];
+    let parts: Vec<String> = parts.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| plural(n, what)).collect();
+    parts.join(", ")
+}
+
+/// The worst status of a condition over all authors and ancestors.
+fn worst<'a>(object: &'a Value, condition: &str) -> Option<&'a str> {
+    let statuses = conditions(object).filter(|c| c["type"] == condition).map(|c| text(&c["status"]));
+    statuses.min_by_key(|status| match *status {
+        "False" => 0,
+        "True" => 2,
+        _ => 1,
+    })
+}
+
+/// Conditions without a column, e.g. `WaypointBound=True`.
+fn others(object: &Value) -> String {
+    let mut seen: Vec<&str> =
+        conditions(object).map(|c| text(&c["type"])).filter(|kind| !COLUMNS.contains(kind)).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    let shown: Vec<String> = seen.iter().map(|kind| format!("{kind}={}", worst(object, kind).unwrap_or("-"))).collect();
+    shown.join(",")
+}
+
+fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
+    list(&object["statuses"]).iter().flat_map(|status| list(&status["conditions"]))
 }
 
 /// The services of a `/status` as a table.
 pub fn services(status: &Value) -> String {
-    let rows: Vec<Vec<String>> = status["services"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .map(|s| ["namespace", "name", "address", "via"].map(|key| text(&s[key])).to_vec())
+    let rows: Vec<Vec<String>> = list(&status["services"])
+        .iter()
+        .map(|s| ["namespace", "name", "address", "via"].map(|key| text(&s[key]).to_owned()).to_vec())
         .collect();
     table(&["NAMESPACE", "SERVICE", "ADDRESS", "VIA"], &rows)
 }
 
-fn text(value: &Value) -> String {
-    value.as_str().unwrap_or_default().to_owned()
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use api::{Kind, Problem};
+    use status::{Condition, Report};
+
     use super::*;
 
     #[test]
-    fn the_worst_condition_counts_and_its_message_is_shown() {
-        let status = json!({"objects": [{"kind": "HTTPRoute", "namespace": "x", "name": "r", "statuses": [
-            {"author": "provider", "conditions": [{"type": "Accepted", "status": "True", "message": ""}]},
-            {"author": "waypoint", "conditions": [{"type": "Accepted", "status": "False", "message": "no such Service"}]},
-        ]}], "files": [{"path": "a.yaml", "problems": [{"line": 3, "column": 1, "message": "not YAML"}]}]});
-        let (text, well) = objects(&status, None);
-        assert!(!well);
-        assert!(text.contains("False") && text.contains("no such Service"), "{text}");
-        assert!(text.contains("a.yaml:3:1: not YAML"), "{text}");
-        assert_eq!(objects(&status, Some("Gateway")).0.lines().count(), 2);
+    fn every_condition_is_shown_the_worst_counts_and_problems_are_listed_with_their_place() {
+        let board = StatusBoard::new();
+        let said =
+            |kind, name: &str, conditions| (ObjectRef::new(kind, "x", name), vec![ObjectStatus::new(conditions)]);
+        board.publish(
+            "provider",
+            Report::from([
+                said(Kind::HttpRoute, "r", vec![Condition::holds(ACCEPTED, "Accepted", "")]),
+                said(Kind::Service, "s", vec![Condition::holds("WaypointBound", "WaypointAccepted", "")]),
+            ]),
+        );
+        let gone = Problem::error("spec.parentRefs[0]", "no such Service");
+        let refused = Condition::fails(ACCEPTED, "NoMatchingParent", "…").with(vec![gone]);
+        board.publish("waypoint", Report::from([said(Kind::HttpRoute, "r", vec![refused])]));
+        let findings = provider::findings::findings(&board, &[]);
+        let status = status(&board, &findings, &[], &["envoy".to_owned()]);
+        let (table, problems) = (objects(&status), problems(&status));
+        let row = |name: &str| table.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();
+        assert!(row("HTTPRoute").contains("False") && row("HTTPRoute").ends_with("1 error"), "{table}");
+        assert!(row("Service").contains("WaypointBound=True"), "{table}");
+        assert_eq!(problems.lines().next(), Some(findings[0].to_string().as_str()));
+        assert!(problems.ends_with("not ready: waiting for envoy\n1 error in 2 objects\n"), "{problems}");
+        assert_eq!(counts(&status), (1, 0));
     }
 }

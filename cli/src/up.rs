@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use api::Snapshot;
 use provider::{FolderSettings, Provider, StatusBoard};
 use ratelimit::explain::gauges::Gauges;
-use ratelimit::store::redis::{RedisSettings, RedisUrl};
+use ratelimit::store::redis::RedisSettings;
 use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks};
 use tokio::sync::watch;
 use tunnel::{Limits, Plan, Tunnel};
@@ -52,10 +52,9 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
     front.on_signals().context("handling signals")?;
     let (mut in_front, mut behind) = (Tasks::new(front.clone()), Tasks::new(back.clone()));
 
-    let admin = Listener::bind(&Addr::Tcp(args.admin))
-        .await
-        .context("is another `waykeeper up` running? give this one another --admin address")?;
+    let admin = Listener::bind(&Addr::Tcp(args.admin)).await.map_err(|error| taken(error, args.admin))?;
     let envoy = waypoint::envoy::find_envoy(args.envoy.clone()).await?;
+    waypoint::envoy::must_run(&envoy).await?;
     let board = StatusBoard::new();
     let provider = Provider::folder(args.paths.clone(), FolderSettings::default(), board.clone(), back.clone()).await?;
     let parts = Parts {
@@ -76,6 +75,7 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
     }
     let pages = waypoint::page::router(handle).merge(ratelimit_pages).merge(crate::status::router(
         parts.board.clone(),
+        args.paths.clone(),
         services.clone(),
         parts.readiness.clone(),
     ));
@@ -84,10 +84,25 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
     behind.spawn("admin", pages.serve(admin, back.clone()));
     in_front.spawn("banner", crate::banner::when_ready(services, parts.readiness.clone(), args.clone(), front.clone()));
 
+    behind.spawn("advice", crate::advice::follow(parts.snapshots.clone(), parts.board.clone(), back.clone()));
+    let format = args.telemetry.log_format;
+    behind.spawn("terminal", crate::terminal::follow(parts.board.clone(), args.paths.clone(), format, back.clone()));
+
     let outcome = stop_in_order(&args, in_front, behind, &parts.readiness).await;
     drop(provider);
     telemetry.flush();
     outcome
+}
+
+/// Says what to do when somebody listens there already, and guesses nothing otherwise.
+fn taken(error: anyhow::Error, admin: std::net::SocketAddr) -> anyhow::Error {
+    let in_use = error.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    if in_use.into_iter().any(|cause| cause.kind() == std::io::ErrorKind::AddrInUse) {
+        return error.context(format!(
+            "somebody listens at {admin} already: stop it if it is another `waykeeper up`, or give this one another --admin address"
+        ));
+    }
+    error
 }
 
 /// Waits for the end of either group, then stops the front before the back.
@@ -133,8 +148,7 @@ async fn start_extauth(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::R
 async fn start_ratelimit(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<(axum::Router, Gauges)> {
     let mut settings = ratelimit::Settings::default();
     if let Some(url) = &args.redis {
-        let url: RedisUrl = url.parse().map_err(|why| anyhow::anyhow!("--redis: {why}"))?;
-        settings.store = ratelimit::StoreSettings::Redis(Box::new(RedisSettings::new(url)));
+        settings.store = ratelimit::StoreSettings::Redis(Box::new(RedisSettings::new(url.clone())));
     }
     let listener = Listener::bind(&Addr::Unix(parts.socket("ratelimit"))).await?;
     let server = ratelimit::build(settings, parts.snapshots.clone(), parts.board.clone(), &parts.readiness, tasks)?;

@@ -18,7 +18,7 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     match &cli.command {
-        Some(Command::Validate { paths }) => return extauth::validate::validate(paths, &mut std::io::stdout()),
+        Some(Command::Validate(args)) => return extauth::validate::validate(args, &mut std::io::stdout()),
         Some(Command::Health { admin, wait }) => return runtime::health::ask(admin, *wait),
         None => {}
     }

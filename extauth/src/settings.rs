@@ -67,11 +67,7 @@ impl Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Checks manifests, prints what is wrong and exits with 1 if anything is
-    Validate {
-        /// Files or folders of manifests
-        #[arg(required = true, value_name = "PATH")]
-        paths: Vec<PathBuf>,
-    },
+    Validate(provider::validate::ValidateArgs),
     /// Asks a running server whether it is ready: exits with 0 when it is
     Health {
         /// Its admin address
@@ -99,7 +95,7 @@ mod tests {
         let serve = Cli::try_parse_from(["extauth", "a", "b", "--user-id-header", "X-Who"]).unwrap();
         assert_eq!((serve.paths.len(), serve.settings.user_id_header.as_str()), (2, "x-who"));
         let validate = Cli::try_parse_from(["extauth", "validate", "a"]).unwrap();
-        assert!(matches!(validate.command, Some(Command::Validate { paths }) if paths.len() == 1));
+        assert!(matches!(validate.command, Some(Command::Validate(args)) if args.paths.len() == 1));
         assert!(Cli::try_parse_from(["extauth", "a", "--user-id-header", "host"]).is_err());
     }
 }

@@ -55,6 +55,18 @@ impl std::fmt::Display for FileProblem {
     }
 }
 
+/// Where an object is declared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// The file, as it was found below the paths given.
+    pub path: PathBuf,
+    /// Line where its document begins, from 1.
+    pub line: usize,
+}
+
+/// Where each object is declared.
+pub type Origins = BTreeMap<ObjectRef, Origin>;
+
 /// All that is said about all objects, by everyone. Clones share it.
 #[derive(Debug, Clone)]
 pub struct StatusBoard(Arc<Inner>);
@@ -63,12 +75,18 @@ pub struct StatusBoard(Arc<Inner>);
 struct Inner {
     said: RwLock<Board>,
     files: RwLock<Vec<FileStatus>>,
+    origins: RwLock<Arc<Origins>>,
     changes: watch::Sender<u64>,
 }
 
 impl Default for StatusBoard {
     fn default() -> Self {
-        Self(Arc::new(Inner { said: RwLock::default(), files: RwLock::default(), changes: watch::Sender::new(0) }))
+        Self(Arc::new(Inner {
+            said: RwLock::default(),
+            files: RwLock::default(),
+            origins: RwLock::default(),
+            changes: watch::Sender::new(0),
+        }))
     }
 }
 
@@ -104,6 +122,16 @@ impl StatusBoard {
     /// Counts up with every change of what the board holds.
     pub fn subscribe(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+
+    /// Where each object is declared.
+    pub fn origins(&self) -> Arc<Origins> {
+        self.0.origins.read().clone()
+    }
+
+    /// Replaces where each object is declared.
+    pub fn publish_origins(&self, origins: Origins) {
+        *self.0.origins.write() = Arc::new(origins);
     }
 
     /// The files that were read, by path.

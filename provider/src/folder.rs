@@ -26,7 +26,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::error;
 
-use crate::board::{FileStatus, StatusBoard};
+use crate::board::{FileStatus, Origins, StatusBoard};
 use crate::{AUTHOR, StartError};
 use engine::Engine;
 use watching::{Hints, Interest, Watching};
@@ -70,6 +70,8 @@ pub struct Loaded {
     pub report: Report,
     /// The files and what is wrong with them as files.
     pub files: Vec<FileStatus>,
+    /// Where each object is declared.
+    pub origins: Origins,
 }
 
 /// Reads `paths` once, for `validate PATH…`. Blocks.
@@ -77,7 +79,12 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
     let mut engine = Engine::new(paths.to_vec(), FolderSettings::default());
     engine.load();
     let assembled = engine.assemble();
-    Loaded { snapshot: assembled.snapshot, report: assembled.report, files: assembled.files }
+    Loaded {
+        snapshot: assembled.snapshot,
+        report: assembled.report,
+        files: assembled.files,
+        origins: assembled.origins,
+    }
 }
 
 /// Loads everything once, then follows changes in a task.
@@ -187,6 +194,7 @@ impl Follower {
         let assembled = self.engine.lock().assemble();
         assembled.record();
         // Statuses first, so that whoever reacts to the files or the snapshot finds them.
+        self.board.publish_origins(assembled.origins);
         self.board.publish(AUTHOR, assembled.report);
         self.board.publish_files(assembled.files);
         if assembled.differs {

@@ -7,8 +7,10 @@
 //! of the objects to a [`StatusBoard`].
 
 pub mod board;
+pub mod findings;
 pub mod folder;
 mod manifest;
+pub mod validate;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +18,8 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use board::{FileProblem, FileStatus, StatusBoard};
+pub use board::{FileProblem, FileStatus, Origin, Origins, StatusBoard};
+pub use findings::Finding;
 pub use folder::{FolderSettings, Loaded, load};
 
 /// The name under which the provider writes to the [`StatusBoard`].

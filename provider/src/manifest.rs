@@ -1,5 +1,6 @@
 //! The bytes of one file become manifest documents: pure, bounded, never quoting a value.
 
+pub(crate) mod locate;
 mod value;
 
 use serde_json::Value;

@@ -1,10 +1,32 @@
 //! Everything that can be said of rules without serving them.
 
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
+
+use api::{Kind, Snapshot};
+use provider::validate::{Author, ValidateArgs};
+use status::Report;
 
 use crate::config::{Configs, Index, Scope, WeightScope};
 use crate::settings::DOMAINS;
+
+/// Prints everything that is wrong with RateLimitConfigs.
+pub fn validate(args: &ValidateArgs, out: &mut impl Write) -> ExitCode {
+    let author = Author::new(crate::config::AUTHOR, report);
+    provider::validate::run(args, Some(&[Kind::RateLimitConfig]), &[author], out)
+}
+
+/// What this service would say of what is declared.
+pub fn report(snapshot: &Snapshot) -> Report {
+    Configs::new(default_scope(WeightScope::default())).update(snapshot).report
+}
+
+fn default_scope(weights: WeightScope) -> Scope {
+    let domains: Vec<Box<str>> = DOMAINS.map(Box::from).to_vec();
+    Scope { domains: Arc::from(domains), weights }
+}
 
 /// What was found in files.
 #[derive(Debug)]
@@ -33,8 +55,7 @@ pub fn check(paths: &[PathBuf], weights: WeightScope) -> Checked {
             errors.push(format!("{}{place}: {}", file.path.display(), problem.message));
         }
     }
-    let domains: Vec<Box<str>> = DOMAINS.map(Box::from).to_vec();
-    let outcome = Configs::new(Scope { domains: Arc::from(domains), weights }).update(&loaded.snapshot);
+    let outcome = Configs::new(default_scope(weights)).update(&loaded.snapshot);
     let configs = outcome.report.len();
     for (object, statuses) in outcome.report {
         for condition in statuses.iter().flat_map(|status| &status.conditions) {

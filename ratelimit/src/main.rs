@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use provider::validate::ValidateArgs;
 use provider::{FolderSettings, Provider, StatusBoard};
 use ratelimit::config::WeightScope;
 use ratelimit::dropin::{env, process};
@@ -39,11 +40,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Checks manifests and says what is wrong with them.
-    Validate {
-        /// Files, or folders of them.
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
-    },
+    Validate(ValidateArgs),
     /// Asks a running server whether it is ready; exits 0 when it is.
     Health {
         /// Its admin address.
@@ -153,7 +150,7 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     match cli.command {
-        Some(Command::Validate { paths }) => validate(&paths),
+        Some(Command::Validate(args)) => ratelimit::check::validate(&args, &mut std::io::stdout()),
         Some(Command::Health { admin, wait }) => runtime::health::ask(&admin, wait),
         None if cli.serve.paths.is_empty() => {
             complain("no manifests to read: name at least one file or folder; see --help");
@@ -222,13 +219,6 @@ async fn serve(args: Serve, workers: Arc<Workers>) -> anyhow::Result<()> {
     let outcome = tasks.join(DRAIN).await;
     telemetry.flush();
     outcome
-}
-
-/// Prints every mistake; the exit code says whether one of them is an error.
-fn validate(paths: &[PathBuf]) -> ExitCode {
-    let checked = ratelimit::check::check(paths, WeightScope::default());
-    checked.errors.iter().chain(&checked.warnings).for_each(|complaint| complain(complaint));
-    if checked.good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 #[allow(clippy::print_stderr)]

@@ -27,9 +27,9 @@ pub struct Cli {
 pub enum Command {
     /// Check manifests, print what is wrong, and exit 1 if anything is
     Validate {
-        /// Files or folders of manifests
-        #[arg(required = true)]
-        paths: Vec<PathBuf>,
+        /// What to check.
+        #[command(flatten)]
+        check: provider::validate::ValidateArgs,
         #[command(flatten)]
         translate: Box<Translate>,
     },

@@ -22,7 +22,7 @@ mod process;
 mod states;
 
 pub use admin::request as admin_request;
-pub use find::{FindError, find_envoy};
+pub use find::{FindError, VERSION, find_envoy, must_run};
 
 /// How Envoys are run.
 #[derive(Debug, Clone)]

@@ -1,5 +1,5 @@
 //! The `waypoint` server: the control plane alone, on a folder of manifests.
-#![allow(clippy::print_stdout, reason = "validate and bootstrap print")]
+#![allow(clippy::print_stdout, reason = "bootstrap prints")]
 
 mod args;
 
@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use provider::validate::{Author, ValidateArgs};
 use provider::{FolderSettings, Provider, StatusBoard};
 use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks, telemetry};
 use waypoint::ControlPlane;
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Err(code) => return code,
     };
     let result = match cli.command {
-        Some(Command::Validate { paths, translate }) => Ok(validate(&paths, &translate)),
+        Some(Command::Validate { check, translate }) => Ok(validate(&check, &translate)),
         Some(Command::Bootstrap(settings)) => bootstrap(&settings),
         Some(Command::Health { admin, wait }) => Ok(runtime::health::ask(&admin, wait)),
         None if cli.serve.paths.is_empty() => {
@@ -85,30 +86,10 @@ async fn issue(tls: waypoint::tls::TlsDir, mut handle: waypoint::Handle, shutdow
     }
 }
 
-fn validate(paths: &[std::path::PathBuf], translate: &Translate) -> ExitCode {
-    let loaded = provider::load(paths);
-    let translation = waypoint_translate::translate(&loaded.snapshot, &translate.settings());
-    let mut refused = false;
-    for file in &loaded.files {
-        for problem in &file.problems {
-            refused = true;
-            println!("{}: {problem}", file.path.display());
-        }
-    }
-    for (object, statuses) in loaded.report.iter().chain(&translation.report) {
-        for condition in statuses.iter().flat_map(|status| &status.conditions) {
-            for problem in &condition.problems {
-                println!("{object}: {problem}");
-            }
-            if condition.status == Some(false) {
-                refused = true;
-                if condition.problems.is_empty() {
-                    println!("{object}: {}: {}", condition.reason, condition.message);
-                }
-            }
-        }
-    }
-    if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+fn validate(check: &ValidateArgs, translate: &Translate) -> ExitCode {
+    let settings = translate.settings();
+    let author = Author::new(waypoint::AUTHOR, |snapshot| waypoint_translate::translate(snapshot, &settings).report);
+    provider::validate::run(check, None, &[author], &mut std::io::stdout())
 }
 
 fn bootstrap(settings: &BootstrapArgs) -> anyhow::Result<ExitCode> {

@@ -14,7 +14,7 @@ use tracing::info;
 
 use super::addresses::{Addresses, Wish, replaced, with_address};
 use super::engine::{Births, Declared, Source};
-use crate::board::{FileProblem, FileStatus};
+use crate::board::{FileProblem, FileStatus, Origin, Origins};
 
 /// Label by which selectors find a namespace by its name; every API server sets it.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -51,6 +51,7 @@ pub(crate) struct Assembled {
     pub differs: bool,
     pub report: Report,
     pub files: Vec<FileStatus>,
+    pub origins: Origins,
     rejected: usize,
     kinds: BTreeMap<Kind, usize>,
 }
@@ -70,6 +71,10 @@ impl Candidate<'_> {
 
     fn place(&self) -> String {
         format!("{}:{}", self.path.display(), self.declared.line)
+    }
+
+    fn origin(&self) -> Origin {
+        Origin { path: self.path.to_owned(), line: self.declared.line }
     }
 
     fn usable(&self) -> Option<(Object, Hash)> {
@@ -120,12 +125,22 @@ impl Memory {
         let implicit = self.namespaces(&mut decisions);
         let report =
             decisions.iter().map(|(reference, decision)| (reference.clone(), vec![decision.status()])).collect();
+        let origins =
+            decisions.iter().map(|(reference, decision)| (reference.clone(), decision.winner.origin())).collect();
         let rejected = decisions.values().filter(|d| d.fallback || d.object.is_none()).count();
         let (snapshot, differs) = self.snapshot(decisions, implicit);
         let kinds = Kind::ALL
             .iter()
             .map(|kind| (*kind, self.served.iter().filter(|(r, s)| r.kind == *kind && s.object.is_some()).count()));
-        Assembled { differs, report, files: files(sources, unread), rejected, kinds: kinds.collect(), snapshot }
+        Assembled {
+            differs,
+            report,
+            files: files(sources, unread),
+            origins,
+            rejected,
+            kinds: kinds.collect(),
+            snapshot,
+        }
     }
 
     /// The newest declaration wins; if it cannot be used, what was good last stays.

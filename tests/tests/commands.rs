@@ -1,0 +1,113 @@
+//! The other commands of `waykeeper`, and how they exit.
+#![allow(clippy::unwrap_used)]
+
+use std::process::{Command, Output};
+
+use serde_json::Value;
+use waykeeper_tests::parts::{Application, binary};
+use waykeeper_tests::{Backends, Folder, Waykeeper, turn};
+
+fn waykeeper(arguments: &[&str]) -> Output {
+    Command::new(binary("waykeeper")).args(arguments).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn usage_is_64_and_the_command_alone_prints_its_help() {
+    let alone = waykeeper(&[]);
+    assert_eq!(alone.status.code(), Some(64));
+    assert!(stdout(&alone).contains("Usage: waykeeper") && stdout(&alone).contains("validate"), "{alone:?}");
+    for wrong in [
+        &["frobnicate"][..],
+        &["get", "nonsense"],
+        &["up"],
+        &["up", "--redis", "redis://:x@", "x"],
+        &["ps", "-o", "xml"],
+    ] {
+        assert_eq!(waykeeper(wrong).status.code(), Some(64), "{wrong:?}");
+    }
+    for program in ["extauth", "ratelimit", "waypoint"] {
+        for wrong in [&["--colour"][..], &[]] {
+            let output = Command::new(binary(program)).args(wrong).output().unwrap();
+            assert_eq!(output.status.code(), Some(64), "{program} {wrong:?}: {output:?}");
+        }
+    }
+    let said = String::from_utf8_lossy(&waykeeper(&["get", "httproutse"]).stderr).into_owned();
+    assert!(said.contains("did you mean httproutes?"), "{said}");
+}
+
+#[test]
+fn what_the_program_says_of_itself_can_be_read_by_shells_and_man() {
+    let version = waykeeper(&["version", "-o", "json"]);
+    let version: Value = serde_json::from_slice(&version.stdout).unwrap();
+    assert!(version["version"].is_string() && version["envoy"].is_string(), "{version}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = stdout(&waykeeper(&["completion", shell]));
+        assert!(script.contains("waykeeper") && script.contains("validate"), "{shell}");
+        assert!(!script.contains("become"), "{shell} offers a command that is not for people");
+    }
+    let folder = Folder::empty();
+    let written = waykeeper(&["man", "--dir", folder.path().to_str().unwrap()]);
+    assert!(written.status.success(), "{written:?}");
+    let page = std::fs::read_to_string(folder.path().join("waykeeper-up.1")).unwrap();
+    assert!(page.contains("sample"), "{page}");
+    assert!(stdout(&waykeeper(&["man"])).contains(".TH waykeeper 1"));
+}
+
+#[test]
+fn objects_are_found_by_kind_name_and_namespace_and_printed_as_asked() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    folder.apply_walkthrough("apikeys");
+    let running = Waykeeper::up(&folder, &[]);
+    let ask = |arguments: &[&str]| waykeeper(&[arguments, &["--admin", &running.admin]].concat());
+    let names = stdout(&ask(&["get", "httproutes", "-o", "name"]));
+    assert_eq!(names, "httproute.gateway.networking.k8s.io/httpbin2\n");
+    let one: Value = serde_json::from_slice(&ask(&["get", "ac", "apikeys", "-o", "json"]).stdout).unwrap();
+    assert_eq!((&one["kind"], &one["name"]), (&"AuthConfig".into(), &"apikeys".into()));
+    assert!(one["file"].as_str().unwrap().ends_with(".yaml") && one["line"].is_u64(), "{one}");
+    let yaml = stdout(&ask(&["get", "authconfig", "apikeys", "-o", "yaml"]));
+    assert!(yaml.contains("kind: AuthConfig\n") && !yaml.contains("mykey"), "{yaml}");
+    let missing = ask(&["get", "authconfigs", "apikey"]);
+    assert_eq!(missing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&missing.stderr).contains("did you mean apikeys?"), "{missing:?}");
+    let secrets = |more: &[&str]| stdout(&ask(&[&["get", "secrets"], more].concat()));
+    assert!(secrets(&["-n", "gloo-system"]).contains("apikey") && !secrets(&["-n", "httpbin"]).contains("apikey"));
+    assert!(secrets(&["-A"]).contains("apikey"));
+    let all: Value = serde_json::from_slice(&ask(&["get", "all", "-o", "json"]).stdout).unwrap();
+    assert!(all.as_array().unwrap().len() > 18);
+    assert!(stdout(&ask(&["ps"])).contains("waypoint httpbin/gloo-waypoint"));
+}
+
+#[test]
+fn what_cannot_start_says_why_and_guesses_nothing() {
+    let _turn = turn();
+    let folder = Folder::example();
+    let path = folder.path().to_str().unwrap();
+    let started = |arguments: &[&str]| {
+        let output = waykeeper(&[&["up", path], arguments].concat());
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = listener.local_addr().unwrap().to_string();
+    let said = started(&["--admin", &taken]);
+    assert!(said.contains("listens at") && said.contains("--admin"), "{said}");
+    drop(listener);
+    let said = started(&["--admin", "192.0.2.1:1"]);
+    assert!(!said.contains("another `waykeeper up`"), "a cause is guessed: {said}");
+    for (envoy, why) in
+        [("/bin/false", "cannot be run"), ("/bin/true", "does not answer as Envoy"), ("/nowhere", "no file")]
+    {
+        let said = started(&["--admin", "127.0.0.1:0", "--envoy", envoy]);
+        assert!(said.contains(why), "{envoy}: {said}");
+        assert!(said.contains("--envoy") && !said.contains("panicked"), "{said}");
+    }
+    let said = waykeeper(&["ps", "--admin", "127.0.0.1:1"]);
+    assert_eq!(said.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("nothing answers at 127.0.0.1:1"), "{said:?}");
+}
