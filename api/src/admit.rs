@@ -3,21 +3,27 @@
 //! Kind and version are recognised, defaults filled in, names checked, fields
 //! decoded with every mistake collected, and each kind's own rules applied.
 
-mod http_route;
+pub mod http_route;
+mod identity;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::core::ObjectMeta;
 use crate::decode::{UnknownFields, decode};
-use crate::gloo::{auth_config, rate_limit_config, route_option};
-use crate::object::{Kind, Name, Object, ObjectRef};
+use crate::kinds::kinds;
+use crate::name::{Name, is_dns_name, is_namespace};
+use crate::object::{Kind, Object, ObjectRef};
 use crate::problem::{Problem, has_errors};
-use crate::secret::{Redacted, Secret};
+use crate::reach::{Raw, Reach};
+use crate::resource::Meta as _;
+use crate::snapshot::Broken;
+use identity::Standing;
+
+/// So many mistakes of one object are reported.
+const MOST_REPORTED: usize = 32;
 
 /// What became of one manifest document.
 #[derive(Debug, Clone)]
@@ -26,8 +32,13 @@ pub struct Admission {
     pub reference: Option<ObjectRef>,
     /// The object; when [`Admission::rejected`], what could be read of it.
     pub object: Option<Object>,
-    /// Everything that is wrong or worth a warning.
+    /// What is wrong or worth a warning; of very many mistakes the first.
     pub problems: Vec<Problem>,
+    /// What the object governs by its own references, as far as they could be read.
+    pub reach: Reach,
+    /// Set where no object is named, but one may be meant that guards something: with such a
+    /// document at hand, nobody knows what may be served.
+    pub withholds: bool,
 }
 
 impl Admission {
@@ -36,56 +47,94 @@ impl Admission {
         self.object.is_none() || has_errors(&self.problems)
     }
 
-    fn nothing(problem: Problem) -> Self {
-        Self { reference: None, object: None, problems: vec![problem] }
+    /// The object as one that has no good version.
+    pub fn into_broken(self) -> Broken {
+        Broken { problems: self.problems, partial: self.object, reach: self.reach }
+    }
+
+    /// A document that names no object.
+    fn nameless(problems: Vec<Problem>, withholds: bool) -> Self {
+        Self { reference: None, object: None, problems: reported(problems), reach: Reach::Unknown, withholds }
     }
 }
 
 /// Admits one document. Pure: the same value gives the same admission.
 pub fn admit(document: &Value) -> Admission {
-    let Value::Object(map) = document else {
-        return Admission::nothing(Problem::error("", "a manifest is a mapping with apiVersion, kind and metadata"));
+    let (kind, map) = match identity::kind(document) {
+        Standing::Ours(kind, map) => (kind, map),
+        Standing::Foreign(problem) => return Admission::nameless(vec![problem], false),
+        Standing::Unclear(problem) => return Admission::nameless(vec![problem], true),
     };
-    let text = |key: &str| map.get(key).and_then(Value::as_str).unwrap_or_default();
-    let (api_version, kind_name) = (text("apiVersion"), text("kind"));
-    if api_version.is_empty() || kind_name.is_empty() {
-        let missing = if api_version.is_empty() { "apiVersion" } else { "kind" };
-        return Admission::nothing(Problem::error(missing, "missing: every manifest names its apiVersion and kind"));
-    }
-    let Some(kind) = Kind::find(api_version, kind_name) else {
-        return Admission::nothing(unknown_kind(api_version, kind_name));
-    };
-
     let (metadata, mut problems) = metadata(kind, map.get("metadata"));
-    let reference = metadata
-        .name
-        .clone()
-        .filter(|name| !name.is_empty())
-        .map(|name| ObjectRef { kind, name: Name { namespace: metadata.namespace.clone().unwrap_or_default(), name } });
+    let Some(name) = identity::name(kind, map) else {
+        // Under another name or in another namespace it would govern something else.
+        return Admission::nameless(problems, true);
+    };
 
     let mut body = map.clone();
     for key in ["apiVersion", "kind"] {
         body.remove(key);
     }
     body.insert("metadata".to_owned(), Value::Object(Map::new()));
-    let (object, found) = decode_kind(kind, body, metadata);
+    // Statuses are the servers' to write; a Pod's is read because its IP is its identity.
+    if kind != Kind::Pod {
+        body.remove("status");
+    }
+    let (object, found) = decode_kind(kind, Value::Object(body), metadata);
     problems.extend(found);
-    problems.sort();
-    problems.dedup();
-    Admission { reference, object, problems }
+    let reach = reach(kind, &name, map);
+    let reference = Some(ObjectRef { kind, name });
+    Admission { reference, object, problems: reported(problems), reach, withholds: false }
 }
 
-fn unknown_kind(api_version: &str, kind_name: &str) -> Problem {
-    if let Some(kind) = Kind::ALL.iter().find(|k| k.as_str() == kind_name) {
-        return Problem::error(
-            "apiVersion",
-            format!("{kind_name} is not known in {api_version:?}; write {}", kind.api_versions().join(" or ")),
-        );
+/// In order; of very many the first, errors before warnings.
+fn reported(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort();
+    problems.dedup();
+    if problems.len() > MOST_REPORTED {
+        let left_out = problems.len() - MOST_REPORTED;
+        problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
+        problems.truncate(MOST_REPORTED);
+        problems.push(Problem::warning("", format!("{left_out} more mistakes are not shown")));
+        problems.sort();
     }
-    let near = Kind::ALL.iter().find(|k| k.as_str().eq_ignore_ascii_case(kind_name));
-    let hint = near.map(|k| format!("; did you mean {}?", k.as_str())).unwrap_or_default();
-    Problem::error("kind", format!("{kind_name} ({api_version}) is not a kind Waykeeper reads{hint}"))
+    problems
 }
+
+/// Decodes and judges by the rules in the table of kinds.
+macro_rules! admission {
+    ($($(#[$doc:meta])* $variant:ident {
+        type: $ty:ty, kind: $kind:literal, plural: $plural:literal,
+        versions: [$($version:literal),+], namespaced: $namespaced:literal,
+        table: $table:ident, decode: $decode:path, rules: $rules:ident,
+    })+) => {
+        /// Decodes the body of a document of `kind` and applies the kind's defaults and rules.
+        fn decode_kind(kind: Kind, body: Value, metadata: ObjectMeta) -> (Option<Object>, Vec<Problem>) {
+            match kind {
+                $(Kind::$variant => {
+                    let (decoded, mut problems): (Option<$ty>, _) = $decode(&body);
+                    let object = decoded.map(|mut object| {
+                        *object.meta_mut() = metadata;
+                        problems.extend(crate::kinds::$rules::validate(&mut object));
+                        Object::$variant(Arc::new(object))
+                    });
+                    (object, problems)
+                })+
+            }
+        }
+
+        /// What an object of `kind` governs by its own references.
+        fn reach(kind: Kind, name: &Name, document: &Map<String, Value>) -> Reach {
+            match kind {
+                $(Kind::$variant => {
+                    crate::kinds::$rules::reach(&Raw { name, document })
+                })+
+            }
+        }
+    };
+}
+
+kinds!(admission);
 
 /// Metadata with the namespace defaulted and names checked.
 fn metadata(kind: Kind, value: Option<&Value>) -> (ObjectMeta, Vec<Problem>) {
@@ -99,6 +148,11 @@ fn metadata(kind: Kind, value: Option<&Value>) -> (ObjectMeta, Vec<Problem>) {
     }
     let (decoded, found) = decode::<OnlyMetadata>(&nested, UnknownFields::Reject);
     problems.extend(found);
+    // Elsewhere a null is a field left out; a label is not left out by being written.
+    let labels = value.and_then(|metadata| metadata.get("labels")).and_then(Value::as_object);
+    for (key, _) in labels.into_iter().flatten().filter(|(_, value)| value.is_null()) {
+        problems.push(Problem::error(format!("metadata.labels.{key}"), "has no value; write one, or remove the label"));
+    }
     let mut metadata = decoded.unwrap_or_default().metadata;
 
     match metadata.name.as_deref() {
@@ -114,11 +168,11 @@ fn metadata(kind: Kind, value: Option<&Value>) -> (ObjectMeta, Vec<Problem>) {
         Some(_) => {}
     }
     if kind.namespaced() {
-        let namespace = metadata.namespace.get_or_insert_with(|| "default".to_owned());
-        if namespace.is_empty() {
-            "default".clone_into(namespace);
+        if value.and_then(|metadata| metadata.get("namespace")).is_some_and(Value::is_null) {
+            problems.push(Problem::error("metadata.namespace", "has no value; write one, or remove the field"));
         }
-        if !is_dns_name(namespace) || namespace.contains('.') || namespace.len() > 63 {
+        let namespace = metadata.namespace.get_or_insert_with(|| "default".to_owned());
+        if !is_namespace(namespace) {
             problems.push(Problem::error("metadata.namespace", format!("{namespace:?} is not a valid namespace name")));
         }
     } else if metadata.namespace.take().is_some_and(|ns| !ns.is_empty()) {
@@ -135,215 +189,10 @@ fn metadata(kind: Kind, value: Option<&Value>) -> (ObjectMeta, Vec<Problem>) {
     (metadata, problems)
 }
 
-/// RFC 1123 subdomain.
-fn is_dns_name(name: &str) -> bool {
-    name.len() <= 253
-        && name.split('.').all(|label| {
-            !label.is_empty()
-                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-        })
-}
-
 fn is_label_value(value: &str) -> bool {
     value.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
         && value.bytes().next().is_none_or(|b| b.is_ascii_alphanumeric())
         && value.bytes().last().is_none_or(|b| b.is_ascii_alphanumeric())
-}
-
-/// Decodes the body of a document of `kind` and applies the kind's defaults and rules.
-fn decode_kind(kind: Kind, mut body: Map<String, Value>, metadata: ObjectMeta) -> (Option<Object>, Vec<Problem>) {
-    use UnknownFields::{Reject, Warn};
-    /// Types whose decoded form has its own `metadata` field.
-    macro_rules! with_metadata {
-        ($variant:ident, $unknown:expr, $validate:expr) => {{
-            let (decoded, mut problems) = decode(&Value::Object(body), $unknown);
-            let object = decoded.map(|mut object| {
-                set_metadata(&mut object, metadata);
-                problems.extend(($validate)(&mut object));
-                Object::$variant(Arc::new(object))
-            });
-            (object, problems)
-        }};
-    }
-    // Statuses are the servers' to write; a Pod's is read because its IP is its identity.
-    if kind != Kind::Pod {
-        body.remove("status");
-    }
-    match kind {
-        Kind::Namespace => with_metadata!(Namespace, Warn, nothing),
-        Kind::Service => with_metadata!(Service, Warn, service),
-        Kind::EndpointSlice => with_metadata!(EndpointSlice, Warn, endpoint_slice),
-        Kind::Pod => with_metadata!(Pod, Warn, nothing),
-        Kind::ServiceAccount => with_metadata!(ServiceAccount, Warn, nothing),
-        Kind::Deployment => with_metadata!(Deployment, Warn, nothing),
-        Kind::ConfigMap => with_metadata!(ConfigMap, Warn, nothing),
-        Kind::Secret => secret(body, metadata),
-        Kind::GatewayClass => with_metadata!(GatewayClass, Reject, nothing),
-        Kind::Gateway => with_metadata!(Gateway, Reject, nothing),
-        Kind::HttpRoute => with_metadata!(HttpRoute, Reject, http_route::validate),
-        Kind::ReferenceGrant => with_metadata!(ReferenceGrant, Reject, nothing),
-        Kind::RouteOption => with_metadata!(RouteOption, Reject, |o: &mut _| route_option::validate(o)),
-        Kind::AuthConfig => with_metadata!(AuthConfig, Reject, |o: &mut _| auth_config::validate(o)),
-        Kind::RateLimitConfig => with_metadata!(RateLimitConfig, Warn, |o: &mut _| rate_limit_config::validate(o)),
-    }
-}
-
-fn nothing<T>(_: &mut T) -> Vec<Problem> {
-    Vec::new()
-}
-
-/// Types with a public `metadata` field.
-trait SetMetadata {
-    fn put(&mut self, metadata: ObjectMeta);
-}
-
-fn set_metadata<T: SetMetadata>(object: &mut T, metadata: ObjectMeta) {
-    object.put(metadata);
-}
-
-macro_rules! set_metadata {
-    ($($ty:ty),+ $(,)?) => { $(impl SetMetadata for $ty { fn put(&mut self, metadata: ObjectMeta) { self.metadata = metadata; } })+ };
-}
-
-set_metadata!(
-    crate::core::Namespace,
-    crate::core::Service,
-    crate::core::EndpointSlice,
-    crate::core::Pod,
-    crate::core::ServiceAccount,
-    crate::core::Deployment,
-    crate::core::ConfigMap,
-    crate::gateway::GatewayClass,
-    crate::gateway::Gateway,
-    crate::gateway::HttpRoute,
-    crate::gateway::ReferenceGrant,
-);
-
-impl<S> SetMetadata for crate::object::Resource<S> {
-    fn put(&mut self, metadata: ObjectMeta) {
-        self.metadata = metadata;
-    }
-}
-
-/// Service defaults: `protocol: TCP`, `targetPort` = `port`; ports checked.
-fn service(service: &mut crate::core::Service) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    let ports = service.spec.get_or_insert_default().ports.get_or_insert_default();
-    let many = ports.len() > 1;
-    for (index, port) in ports.iter_mut().enumerate() {
-        let field = format!("spec.ports[{index}]");
-        port.protocol.get_or_insert_with(|| "TCP".to_owned());
-        if !(1..=65535).contains(&port.port) {
-            problems.push(Problem::error(
-                format!("{field}.port"),
-                format!("{} is not a port; write 1 to 65535", port.port),
-            ));
-        }
-        if many && port.name.is_none() {
-            problems.push(Problem::error(format!("{field}.name"), "missing: with several ports each needs a name"));
-        }
-        port.target_port.get_or_insert(crate::core::IntOrString::Int(port.port));
-    }
-    problems
-}
-
-/// Addresses must be what `addressType` says they are.
-fn endpoint_slice(slice: &mut crate::core::EndpointSlice) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    match slice.address_type.as_str() {
-        "IPv4" | "IPv6" => {
-            for (index, endpoint) in slice.endpoints.iter().enumerate() {
-                for (at, address) in endpoint.addresses.iter().enumerate() {
-                    let right = match slice.address_type.as_str() {
-                        "IPv4" => address.parse::<std::net::Ipv4Addr>().is_ok(),
-                        _ => address.parse::<std::net::Ipv6Addr>().is_ok(),
-                    };
-                    if !right {
-                        problems.push(Problem::error(
-                            format!("endpoints[{index}].addresses[{at}]"),
-                            format!(
-                                "{address:?} is not an {} address; for host names write addressType: FQDN",
-                                slice.address_type
-                            ),
-                        ));
-                    }
-                }
-            }
-        }
-        "FQDN" => {
-            for (index, endpoint) in slice.endpoints.iter().enumerate() {
-                for (at, address) in endpoint.addresses.iter().enumerate() {
-                    if !is_dns_name(address.trim_end_matches('.')) {
-                        problems.push(Problem::error(
-                            format!("endpoints[{index}].addresses[{at}]"),
-                            format!("{address:?} is not a host name"),
-                        ));
-                    }
-                }
-            }
-        }
-        other => problems
-            .push(Problem::error("addressType", format!("{other:?} is not an address type; write IPv4, IPv6 or FQDN"))),
-    }
-    for (index, port) in slice.ports.iter().flatten().enumerate() {
-        if port.port.is_some_and(|p| !(1..=65535).contains(&p)) {
-            problems.push(Problem::error(format!("ports[{index}].port"), "not a port; write 1 to 65535"));
-        }
-    }
-    problems
-}
-
-/// Secrets: base64 undone, `stringData` folded in (it wins), nothing of it ever in a message.
-fn secret(body: Map<String, Value>, metadata: ObjectMeta) -> (Option<Object>, Vec<Problem>) {
-    let mut problems = Vec::new();
-    let mut data = BTreeMap::new();
-    for key in body.keys() {
-        if !matches!(key.as_str(), "metadata" | "type" | "data" | "stringData" | "immutable") {
-            problems
-                .push(Problem::error(key.clone(), "unknown field: a Secret has type, data, stringData and immutable"));
-        }
-    }
-    let mut entries = |field: &str, read: &dyn Fn(&str) -> Result<Redacted, &'static str>| match body.get(field) {
-        None | Some(Value::Null) => {}
-        Some(Value::Object(map)) => {
-            for (key, value) in map {
-                let path = format!("{field}.{key}");
-                if key.is_empty() || !key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-                {
-                    problems.push(Problem::error(path, "a key has letters, digits, '-', '_' and '.' only"));
-                    continue;
-                }
-                match value {
-                    Value::Null => drop(data.insert(key.clone(), Redacted::new(Vec::new()))),
-                    Value::String(text) => match read(text) {
-                        Ok(bytes) => drop(data.insert(key.clone(), bytes)),
-                        Err(why) => problems.push(Problem::error(path, why)),
-                    },
-                    _ => problems.push(Problem::error(path, "wrong type: write a string (quote numbers and booleans)")),
-                }
-            }
-        }
-        Some(_) => problems.push(Problem::error(field, "wrong type: write a mapping of keys to strings")),
-    };
-    entries("data", &|text| {
-        let compact: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-        base64::engine::general_purpose::STANDARD
-            .decode(compact)
-            .map(Redacted::new)
-            .map_err(|_| "not base64; write plain text under stringData instead")
-    });
-    entries("stringData", &|text| Ok(Redacted::new(text.as_bytes())));
-    let kind = match body.get("type") {
-        None | Some(Value::Null) => "Opaque".to_owned(),
-        Some(Value::String(kind)) => kind.clone(),
-        Some(_) => {
-            problems.push(Problem::error("type", "wrong type: write a string"));
-            "Opaque".to_owned()
-        }
-    };
-    (Some(Object::Secret(Arc::new(Secret { metadata, kind, data }))), problems)
 }
 
 #[cfg(test)]

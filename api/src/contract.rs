@@ -4,7 +4,7 @@
 //! Envoy's configuration, Envoy sends them along, and the servers read them.
 //! So each word stands here once, and both sides take it from here.
 
-use crate::object::Name;
+use crate::name::Name;
 
 /// The domain of every descriptor that a waypoint's Envoy sends to the rate-limit service.
 pub const DOMAIN: &str = "solo.io";

@@ -4,13 +4,20 @@
 //! out and tries again, so that an author sees all mistakes of an object at
 //! once and we still have what could be read of it.
 
+use std::collections::BTreeSet;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::fields::{Step, known, nearest};
 use crate::problem::Problem;
+use crate::strict::Strict;
 
-/// More mistakes than this in one object are not looked for.
-const MOST_PROBLEMS: usize = 32;
+/// Values visited, again and again, to find mistakes one by one; an object with more of them than this
+/// allows has whole parts taken out at once.
+const WORK: usize = 2_000_000;
+/// Mistakes found one by one in an object of any size, and in an object however small.
+const ONE_BY_ONE: (usize, usize) = (4, 64);
 
 /// Whether a field no one knows makes the object unusable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,49 +25,67 @@ pub enum UnknownFields {
     /// As kubectl does by default: an error naming the field.
     Reject,
     /// A warning: for kinds that keep unknown fields, or of which we only read a part.
+    /// One that resembles a field of the kind is an error all the same.
     Warn,
 }
 
+/// Decodes a kind of which every field is known.
+pub fn rejecting<T: DeserializeOwned>(value: &Value) -> (Option<T>, Vec<Problem>) {
+    decode(value, UnknownFields::Reject)
+}
+
+/// Decodes a kind that may have fields we do not know.
+pub fn warning<T: DeserializeOwned>(value: &Value) -> (Option<T>, Vec<Problem>) {
+    decode(value, UnknownFields::Warn)
+}
+
 /// Decodes `value`, returning what could be read and everything that was wrong.
+///
+/// However many mistakes there are, what is around them is read: after the first few, the
+/// parts they are in are taken out with them, so that the time is bounded.
 pub fn decode<T: DeserializeOwned>(value: &Value, unknown: UnknownFields) -> (Option<T>, Vec<Problem>) {
     let mut value = without_nulls(value.clone()).unwrap_or(Value::Null);
+    let one_by_one = (WORK / size(&value).max(1)).clamp(ONE_BY_ONE.0, ONE_BY_ONE.1);
+    let mut mistakes = 0_usize;
     let mut problems: Vec<Problem> = Vec::new();
     let mut taken_out = TakenOut::default();
     loop {
         let mut ignored = Vec::new();
         let mut track = serde_path_to_error::Track::new();
         let result = {
-            let deserializer = serde_path_to_error::Deserializer::new(&value, &mut track);
+            let deserializer = serde_path_to_error::Deserializer::new(Strict(&value), &mut track);
             serde_ignored::deserialize::<_, _, T>(deserializer, |path| ignored.push(steps(&path)))
         };
         match result {
             Ok(decoded) => {
+                let named: BTreeSet<String> = problems.iter().map(|p| p.field.clone()).collect();
                 for path in ignored {
                     let field = join(&taken_out.original(&path));
-                    let known_already = problems.iter().any(|p| p.field == field);
-                    if !known_already {
-                        problems.push(match unknown {
-                            UnknownFields::Reject => Problem::error(
-                                field,
-                                "unknown field: nothing would act on it; check the spelling or remove it",
-                            ),
-                            UnknownFields::Warn => Problem::warning(field, "unknown field, ignored"),
-                        });
+                    if !named.contains(&field) {
+                        problems.push(unknown_field::<T>(&path, field, unknown));
                     }
                 }
                 problems.sort();
                 return (Some(decoded), problems);
             }
             Err(error) => {
-                let path: Vec<Step> = track.path().iter().filter_map(Step::of).collect();
+                let mut path: Vec<Step> = track.path().iter().filter_map(step).collect();
                 let field = join(&taken_out.original(&path));
                 // A field missing only because we took its bad value out is not a second mistake.
                 let echo = problems.iter().any(|p| p.field != field && p.field.starts_with(&field));
                 if !echo {
                     problems.push(Problem::error(field, explain(&error.to_string())));
                 }
-                let removed = if problems.len() < MOST_PROBLEMS { remove(&mut value, &path) } else { None };
-                match removed {
+                mistakes += 1;
+                // A part that is taken out whole takes the mistakes with it that it still holds: a few list
+                // items at first, then a few fields of the spec, then whatever stands at the top.
+                match mistakes.saturating_sub(one_by_one) {
+                    0 => {}
+                    1..=8 => path.truncate(4),
+                    9..=16 => path.truncate(2),
+                    _ => path.truncate(1),
+                }
+                match remove(&mut value, &path) {
                     Some(removed) => taken_out.note(removed),
                     None => {
                         problems.sort();
@@ -72,21 +97,37 @@ pub fn decode<T: DeserializeOwned>(value: &Value, unknown: UnknownFields) -> (Op
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
-    Key(String),
-    Index(usize),
+/// What is said of a field that `T` does not have.
+fn unknown_field<T: DeserializeOwned>(path: &[Step], field: String, unknown: UnknownFields) -> Problem {
+    let meant = match path.split_last() {
+        Some((Step::Key(written), parent)) => known::<T>(parent).and_then(|known| nearest(written, known)),
+        _ => None,
+    };
+    match (meant, unknown) {
+        (Some(meant), _) => Problem::error(field, format!("unknown field; did you mean {meant}?")),
+        (None, UnknownFields::Reject) => {
+            Problem::error(field, "unknown field: nothing would act on it; check the spelling or remove it")
+        }
+        (None, UnknownFields::Warn) => Problem::warning(field, "unknown field, ignored"),
+    }
 }
 
-impl Step {
-    fn of(segment: &serde_path_to_error::Segment) -> Option<Step> {
-        match segment {
-            serde_path_to_error::Segment::Map { key } => Some(Step::Key(key.clone())),
-            serde_path_to_error::Segment::Seq { index } => Some(Step::Index(*index)),
-            // The variant of an externally tagged enum is a key of the value as well.
-            serde_path_to_error::Segment::Enum { variant } => Some(Step::Key(variant.clone())),
-            serde_path_to_error::Segment::Unknown => None,
-        }
+/// How many values there are in `value`.
+fn size(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(size).sum::<usize>(),
+        Value::Object(map) => 1 + map.values().map(size).sum::<usize>(),
+        _ => 1,
+    }
+}
+
+fn step(segment: &serde_path_to_error::Segment) -> Option<Step> {
+    match segment {
+        serde_path_to_error::Segment::Map { key } => Some(Step::Key(key.clone())),
+        serde_path_to_error::Segment::Seq { index } => Some(Step::Index(*index)),
+        // The variant of an externally tagged enum is a key of the value as well.
+        serde_path_to_error::Segment::Enum { variant } => Some(Step::Key(variant.clone())),
+        serde_path_to_error::Segment::Unknown => None,
     }
 }
 
@@ -235,6 +276,32 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_resembles_a_known_one_is_an_error_where_others_are_warnings() {
+        let value = json!({"item": [], "On": true, "extra": 1});
+        let (_, problems) = decode::<Outer>(&value, UnknownFields::Warn);
+        let said: Vec<String> = problems.iter().map(|p| format!("{:?} {p}", p.severity)).collect();
+        assert_eq!(
+            said,
+            [
+                "Warning extra: unknown field, ignored",
+                "Error On: unknown field; did you mean on?",
+                "Error item: unknown field; did you mean items?"
+            ]
+        );
+    }
+
+    #[test]
+    fn thousands_of_mistakes_are_survived_and_cost_little() {
+        let items: Vec<_> =
+            (0..20_000).map(|n| json!({"size": if n % 2 == 0 { json!("x") } else { json!(n) }})).collect();
+        let started = std::time::Instant::now();
+        let (decoded, problems) = decode::<Outer>(&json!({"items": items, "on": true}), UnknownFields::Reject);
+        assert!(decoded.is_some_and(|outer| outer.on), "what is not wrong is read");
+        assert!(problems.len() > 4, "{problems:?}");
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{:?}", started.elapsed());
+    }
+
+    #[test]
     fn a_null_is_absent() {
         let (decoded, problems) = decode::<Outer>(&json!({"items": null, "on": null}), UnknownFields::Reject);
         assert!(problems.is_empty(), "{problems:?}");
@@ -246,5 +313,16 @@ mod tests {
         let (decoded, problems) = decode::<Outer>(&json!("text"), UnknownFields::Reject);
         assert!(decoded.is_none());
         assert_eq!(fields(&problems), [""]);
+    }
+
+    #[test]
+    fn a_list_does_not_stand_for_a_mapping() {
+        for value in [json!([]), json!([[], true])] {
+            let (decoded, problems) = decode::<Outer>(&value, UnknownFields::Warn);
+            assert!(decoded.is_none());
+            assert_eq!(fields(&problems), [""]);
+        }
+        let (_, problems) = decode::<Outer>(&json!({"items": [[1, "a"]]}), UnknownFields::Warn);
+        assert_eq!(fields(&problems), ["items[0]"]);
     }
 }

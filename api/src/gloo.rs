@@ -14,7 +14,7 @@ pub use auth_config::AuthConfig;
 pub use rate_limit_config::RateLimitConfig;
 pub use route_option::RouteOption;
 
-use crate::object::Name;
+use crate::name::Name;
 
 /// Gloo's `core.solo.io.ResourceRef`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize)]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::{Broken, Snapshot, admit};
+use api::{Snapshot, admit};
 use extauth::{Authority, Compiler, Index};
 use proto::envoy::config::core::v3::HeaderValueOption;
 use proto::envoy::service::auth::v3 as pb;
@@ -19,13 +19,7 @@ pub fn snapshot(revision: u64, yaml: &str) -> Snapshot {
         if document.is_null() {
             continue;
         }
-        let admission = admit(&document);
-        if admission.rejected() {
-            let broken = Broken { problems: admission.problems, partial: admission.object };
-            snapshot.broken.insert(admission.reference.unwrap(), broken);
-        } else {
-            snapshot.insert(admission.object.unwrap());
-        }
+        snapshot.declare(admit(&document));
     }
     snapshot
 }

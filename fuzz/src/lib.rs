@@ -1,6 +1,6 @@
 //! What the targets share: bytes to documents, documents to a snapshot.
 
-use api::{Admission, Broken, Snapshot};
+use api::Snapshot;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -15,17 +15,5 @@ pub fn documents(bytes: &[u8]) -> Vec<Value> {
 
 /// A snapshot as a provider would make it of `documents`.
 pub fn snapshot(documents: &[Value]) -> Snapshot {
-    let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
-    let (refused, good): (Vec<_>, Vec<_>) = documents.iter().map(api::admit).partition(Admission::rejected);
-    for admission in refused {
-        if let Some(reference) = admission.reference {
-            snapshot.broken.insert(reference, Broken { problems: admission.problems, partial: admission.object });
-        }
-    }
-    for object in good.into_iter().filter_map(|admission| admission.object) {
-        // An object is in one place only.
-        snapshot.broken.remove(&object.reference());
-        snapshot.insert(object);
-    }
-    snapshot
+    Snapshot::of(documents)
 }

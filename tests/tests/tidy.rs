@@ -104,6 +104,23 @@ fn every_source_file_says_what_it_is_for() {
     assert!(silent.is_empty(), "files without an opening //! line: {silent:#?}");
 }
 
+#[test]
+fn a_kind_is_a_row_and_a_module_of_rules() {
+    // A kind of which everything stands in the table: outside of it, of its module and of the type itself,
+    // `api` does not name it.
+    let kind = "ReferenceGrant";
+    let mut named = BTreeSet::new();
+    visit(&root().join("api/src"), &mut |file| {
+        let text = fs::read_to_string(file).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        if code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(kind)) {
+            named.insert(file.strip_prefix(root().join("api/src")).unwrap().display().to_string());
+        }
+    });
+    let expected = ["gateway.rs", "kinds.rs"].map(str::to_owned);
+    assert_eq!(named, BTreeSet::from(expected), "a kind is named in more places than its row");
+}
+
 fn visit(dir: &Path, look: &mut impl FnMut(&PathBuf)) {
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();

@@ -34,7 +34,7 @@ pub use redis::*;
 pub use session::*;
 pub use validate::{API_KEY, KeySource, validate};
 
-use crate::object::Resource;
+use crate::resource::Resource;
 use crate::secret::Redacted;
 
 /// `enterprise.gloo.solo.io/v1` (and `extauth.solo.io/v1`) AuthConfig.

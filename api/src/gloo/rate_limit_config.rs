@@ -13,7 +13,8 @@ mod validate;
 
 use serde::{Deserialize, Serialize};
 
-use crate::object::{Name, Resource};
+use crate::name::Name;
+use crate::resource::Resource;
 
 pub use action::{
     Action, ActionKind, DynamicMetadata, Empty, GenericKey, HeaderMatcher, HeaderValueMatch, Int64Range, LimitOverride,

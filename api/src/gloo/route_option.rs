@@ -18,7 +18,8 @@ pub use options::{
 pub use unsupported::RouteOptions;
 pub use validate::validate;
 
-use crate::object::{Name, Resource};
+use crate::name::Name;
+use crate::resource::Resource;
 
 /// `gateway.solo.io/v1` RouteOption.
 pub type RouteOption = Resource<RouteOptionSpec>;

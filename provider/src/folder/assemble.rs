@@ -266,7 +266,7 @@ impl Memory {
             }
             self.served.insert(reference, Served { identity, object });
         };
-        let mut broken = BTreeMap::new();
+        let mut broken = api::Table::default();
         for (reference, decision) in decisions {
             match decision.object {
                 Some((object, digest)) => {
@@ -278,7 +278,8 @@ impl Memory {
                     let problems = decision.problems;
                     let identity = Identity::Broken { digest: declared.digest, problems: problems.clone() };
                     let partial = declared.admission.object.clone();
-                    broken.insert(reference.clone(), Broken { problems, partial });
+                    let reach = declared.admission.reach.clone();
+                    broken.insert(reference.clone(), Broken { problems, partial, reach });
                     serve(reference, identity, None);
                 }
             }

@@ -34,13 +34,7 @@ pub fn snapshot(yaml: &str) -> Snapshot {
     let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
     for document in serde_norway::Deserializer::from_str(yaml) {
         let value = serde_json::Value::deserialize(document).unwrap();
-        let admission = api::admit(&value);
-        if admission.problems.iter().any(api::Problem::is_error) {
-            let broken = api::Broken { problems: admission.problems, partial: admission.object };
-            snapshot.broken.insert(admission.reference.unwrap(), broken);
-        } else {
-            snapshot.insert(admission.object.unwrap());
-        }
+        snapshot.declare(api::admit(&value));
     }
     snapshot
 }

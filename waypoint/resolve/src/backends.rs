@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use api::Meta;
 use api::core::SERVICE_NAME;
-use api::object::Meta;
 use api::{Kind, Name, ObjectRef, Snapshot};
 use ir::{Chain, Cluster, Destination, Endpoints, PortRef};
 

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use api::Meta;
 use api::core::{USE_WAYPOINT, USE_WAYPOINT_NAMESPACE};
-use api::object::Meta;
-use api::{Kind, Name, ObjectRef, Snapshot};
+use api::{Kind, Name, ObjectRef, Reach, Snapshot};
 use ir::Enrolment;
 use status::{Condition, ObjectStatus, Report};
 
 use super::gateways::{Ours, allows};
-use super::reach::{self, Reach};
 
 /// The condition on a Service that asks for a waypoint, as istiod writes it.
 const BOUND: &str = "istio.io/WaypointBound";
@@ -52,9 +51,9 @@ fn wanted(snapshot: &Snapshot, name: &Name, service: &dyn Meta) -> Result<Option
         return Ok(asked(namespace.as_ref(), &name.namespace));
     }
     let reference = ObjectRef { kind: Kind::Namespace, name: namespace };
-    match snapshot.broken.get(&reference).map(|broken| reach::of(&reference, broken)) {
+    match snapshot.broken.get(&reference).map(|broken| &broken.reach) {
         None => Ok(None),
-        Some(Reach::Known(targets)) => Ok(targets.into_iter().next().map(|target| target.name)),
+        Some(Reach::Known(targets)) => Ok(targets.first().map(|target| target.name.clone())),
         Some(Reach::Unknown) => {
             Err(format!("{reference} is not valid, and which waypoint it asks for cannot be read; see its status"))
         }

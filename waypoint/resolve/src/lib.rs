@@ -11,7 +11,6 @@ mod options;
 mod owned;
 mod parents;
 mod precedence;
-mod reach;
 mod refusals;
 mod routes;
 mod services;

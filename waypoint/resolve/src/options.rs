@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::gloo::route_option::{RouteOption, RouteOptions};
-use api::object::Meta;
-use api::{Kind, Name, ObjectRef, Snapshot};
+use api::{Kind, Meta, Name, ObjectRef, Snapshot};
 
 use super::declared::age;
 use super::refusals::Refusals;

@@ -6,12 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use api::{Kind, Name, ObjectRef, Snapshot};
+use api::{Kind, Name, ObjectRef, Reach, Snapshot, Target};
 use ir::{Enrolment, PortRef};
 
 use super::gateways::{Ours, allows};
 use super::parents::Attached;
-use super::reach::{self, Reach, Target};
 
 /// Everything that is refused, each with the reason.
 #[derive(Debug, Default)]
@@ -29,11 +28,11 @@ pub fn refusals(
     services: &BTreeMap<Name, Enrolment>,
     attached: &Attached,
 ) -> Refusals {
-    let mut refusals = Refusals::default();
+    let mut refusals = Refusals { everything: withheld(snapshot), ..Refusals::default() };
     for (reference, broken) in &snapshot.broken {
         let why = format!("{reference} is not valid; see its status");
         let home = &reference.name.namespace;
-        match (reference.kind, reach::of(reference, broken)) {
+        match (reference.kind, &broken.reach) {
             (Kind::RouteOption, Reach::Known(targets)) => {
                 targets.iter().for_each(|target| refusals.policy(target, &why));
             }
@@ -48,9 +47,9 @@ pub fn refusals(
             (Kind::HttpRoute, Reach::Known(targets)) => {
                 for Target { group, kind, name, .. } in targets {
                     match (group.as_str(), kind.as_str()) {
-                        ("", "Service") if name.namespace == *home => refusals.service(&name, &why),
-                        ("gateway.networking.k8s.io", "Gateway") if admits(snapshot, gateways, &name, home) => {
-                            refusals.gateway(&name, &why);
+                        ("", "Service") if name.namespace == *home => refusals.service(name, &why),
+                        ("gateway.networking.k8s.io", "Gateway") if admits(snapshot, gateways, name, home) => {
+                            refusals.gateway(name, &why);
                         }
                         // As for a valid one: it would not have applied there.
                         _ => {}
@@ -68,6 +67,15 @@ pub fn refusals(
         }
     }
     refusals
+}
+
+/// Why nothing may be served at all: what cannot be read may hold any policy.
+fn withheld(snapshot: &Snapshot) -> Option<String> {
+    let first = snapshot.withheld.first()?;
+    Some(match snapshot.withheld.len() - 1 {
+        0 => format!("nothing is served until this is mended: {first}"),
+        more => format!("nothing is served until this is mended: {first}; and {more} more"),
+    })
 }
 
 /// Whether routes of `namespace` could attach to `gateway`.

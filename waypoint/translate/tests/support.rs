@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use api::{Broken, Snapshot};
+use api::Snapshot;
 use proto::yaml;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -49,16 +49,9 @@ pub fn snapshot(documents: &[Value]) -> (Snapshot, Vec<String>) {
     let mut problems = Vec::new();
     for document in documents {
         let admission = api::admit(document);
-        let rejected = admission.rejected();
         let name = admission.reference.as_ref().map(ToString::to_string).unwrap_or_default();
         problems.extend(admission.problems.iter().map(|problem| format!("{name}: {problem}")));
-        match (rejected, admission.object, admission.reference) {
-            (false, Some(object), _) => snapshot.insert(object),
-            (true, partial, Some(reference)) => {
-                drop(snapshot.broken.insert(reference, Broken { problems: admission.problems, partial }));
-            }
-            _ => {}
-        }
+        snapshot.declare(admission);
     }
     problems.sort();
     (snapshot, problems)

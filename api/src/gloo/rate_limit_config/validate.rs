@@ -6,8 +6,8 @@ mod rules;
 mod tests;
 
 use super::RateLimitConfig;
-use crate::object::Meta;
 use crate::problem::Problem;
+use crate::resource::Meta;
 
 /// Nodes of all trees and rules in set style that one object may hold.
 const MOST_RULES: usize = 20_000;

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use api::Meta;
 use api::gateway::HttpRoute;
 use api::gateway::httproutes::{
     HttpRouteParentRefs, HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches,
     HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesMethod as Method,
     HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
 };
-use api::object::Meta;
 use api::proto_json::ProtoDuration;
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{KeyMatch, Match, PathMatch, ValueMatch};

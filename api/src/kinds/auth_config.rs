@@ -1,0 +1,8 @@
+//! AuthConfig: whoever names a broken one is denied.
+
+use super::prelude::*;
+pub use crate::gloo::auth_config::validate;
+
+pub fn reach(raw: &Raw<'_>) -> Reach {
+    raw.itself(Kind::AuthConfig)
+}
