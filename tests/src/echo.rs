@@ -95,18 +95,36 @@ pub struct Answer {
 
 /// Sends `bytes` to `address` and reads until the other side closes, or is silent for a while.
 pub fn send(address: &str, bytes: &[u8]) -> Answer {
+    exchange(address, bytes, |_| false)
+}
+
+/// Sends `bytes` and reads until `enough` of the answer is there.
+fn exchange(address: &str, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap_or_else(|e| panic!("{address}: {e}"));
     stream.set_read_timeout(Some(Duration::from_secs(25))).unwrap();
     let _ = stream.write_all(bytes);
     let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
+    let mut buffer = [0; 65_536];
+    while !enough(&answer) {
+        match stream.read(&mut buffer) {
+            Ok(0) | Err(_) => break,
+            Ok(n) => answer.extend_from_slice(&buffer[..n]),
+        }
+    }
     Answer { text: String::from_utf8_lossy(&answer).into_owned() }
 }
 
 /// Sends a GET of `path` with these header lines besides Host.
 pub fn get(address: &str, path: &str, host: &str, headers: &[&str]) -> Answer {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
-    send(address, format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n").as_bytes())
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n");
+    // Envoy holds on to a connection for a second after it has refused what is no HTTP.
+    exchange(address, request.as_bytes(), |answer| {
+        let Some(end) = find(answer, b"\r\n\r\n") else { return false };
+        let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());
+        length.is_some_and(|length| answer.len() >= end + 4 + length)
+    })
 }
 
 impl Answer {

@@ -2,8 +2,10 @@
 //! application behind it see them.
 #![allow(clippy::unwrap_used)]
 
-use waykeeper_tests::echo::{Answer, Echo, get};
-use waykeeper_tests::{Folder, Waykeeper, turn};
+use std::time::Duration;
+
+use waykeeper_tests::echo::{Answer, Echo, get, send};
+use waykeeper_tests::{Folder, Waykeeper, eventually, turn};
 
 /// Service `a` (two ports) and `b`, on one application each; a Gateway; a key `good` of user `ann`, who is of `acme`.
 const TOWN: &str = "\
@@ -183,5 +185,313 @@ fn a_limit_for_each_user_counts_by_the_header_that_authorization_sets_whatever_i
         };
         let statuses: Vec<u16> = (0..5).map(|n| ask(n).status()).collect();
         assert_eq!(statuses, [200, 200, 200, 429, 429], "{flags:?}");
+    }
+}
+
+/// A rule for paths below `path`, with what else it says, to Service `a`.
+fn rule(path: &str, more: &str) -> String {
+    format!(
+        "  - matches: [{{path: {{type: PathPrefix, value: {path}}}}}]\n{more}    backendRefs: [{{name: a, port: 8000}}]\n"
+    )
+}
+
+fn guarded(path: &str) -> String {
+    rule(path, &format!("    {GUARDED}\n"))
+}
+
+/// Every way to write `/admin/users` that some application takes for it.
+const ADMIN: [&str; 43] = [
+    "/admin/users",
+    "//admin/users",
+    "/admin//users",
+    "/./admin/users",
+    "/admin/./users",
+    "/open/../admin/users",
+    "/open/%2e%2e/admin/users",
+    "/open/%2E%2e/admin/users",
+    "/open/.%2e/admin/users",
+    "/open/..%2fadmin/users",
+    "/open/..%2Fadmin/users",
+    "/open/%2e%2e%2fadmin/users",
+    "/open/%2e%2e%2fadmin%2fusers",
+    "/open%2f..%2fadmin/users",
+    "/open%2f../admin/users",
+    "/open/..\\admin/users",
+    "/open\\..\\admin\\users",
+    "/open/..%5cadmin/users",
+    "/open/..%5Cadmin/users",
+    "/open%5c..%5cadmin%5cusers",
+    "/open/..;/admin/users",
+    "/open/..;x=1/admin/users",
+    "/open/%2e%2e;/admin/users",
+    "/open;/../admin/users",
+    "/admin;/users",
+    "/admin;x=1/users",
+    "/admin%3b/users",
+    "/admin%3Bx/users",
+    "/;/admin/users",
+    "/;x/admin/users",
+    "/admin%2fusers",
+    "/admin%2Fusers",
+    "/admin%5cusers",
+    "/%61dmin/users",
+    "/%61%64%6d%69%6e/users",
+    "/%2fadmin/users",
+    "/%2f/admin/users",
+    "\\admin\\users",
+    "/\\admin/users",
+    "/admin\\users",
+    "http://a/admin/users",
+    "http://a/open/../admin/users",
+    "http://a//admin/users",
+];
+
+#[test]
+fn no_spelling_of_a_path_gets_by_its_guard() {
+    let _turn = turn();
+    let (folder, _echoes) = town();
+    let table = |rules: &[String]| route("a", &of_service("a"), &format!("  rules:\n{}", rules.concat()));
+    let waykeeper = Waykeeper::up(&folder, &[]);
+
+    // Nothing is declared: paths reach the application as they come.
+    for path in ["/api/v4/projects/group%2Fproject", "/v2/a%2fb/manifests/1", "/a;jsessionid=1/b", "/a%5Cb", "/a%40b"] {
+        let seen = plain(A, path, &[]).reached().map(|head| head.lines().next().unwrap_or_default().to_owned());
+        assert_eq!(seen.as_deref(), Some(format!("GET {path} HTTP/1.1").as_str()));
+    }
+
+    folder.apply("a.yaml", &table(&[guarded("/admin"), rule("/", "")]));
+    let refused = |path: &str| {
+        eventually(path, Duration::from_secs(2), || {
+            let answer = plain(A, path, &[]);
+            if answer.status() == 401 { Ok(()) } else { Err(format!("{answer:?}")) }
+        })
+    };
+    refused("/admin/users");
+    for path in ADMIN {
+        let answer = plain(A, path, &[]);
+        assert!([400, 401].contains(&answer.status()), "{path}: {answer:?}");
+        let with_key = plain(A, path, &["api-key: good"]);
+        assert!([200, 400].contains(&with_key.status()), "{path}: {with_key:?}");
+    }
+    for path in
+        ["/", "/open", "/administrator", "/open/%40x", "/open/a%20b", "/caf%C3%A9", "/a%2Bb", "/open?a=/../admin;%2f"]
+    {
+        assert_eq!(plain(A, path, &[]).status(), 200, "{path}");
+    }
+
+    // The other way round: all is guarded but for one path, by any kind of match.
+    let exact = |path: &str| rule(path, "").replace("PathPrefix", "Exact");
+    let regex = |path: &str| rule(path, "").replace("PathPrefix", "RegularExpression");
+    for opening in [rule("/open", ""), exact("/open"), regex("'/open(/[^/]*)?'")] {
+        folder.apply("a.yaml", &table(&[opening, guarded("/")]));
+        refused("/");
+        for path in
+            ADMIN.iter().chain(&["/open/../x", "/open/..%2fx", "/open%2f..%2fx", "/open/..;/x", "/open/%2e%2e%5cx"])
+        {
+            let answer = plain(A, path, &[]);
+            assert!([400, 401].contains(&answer.status()), "{path}: {answer:?}");
+        }
+        assert_eq!(plain(A, "/open", &[]).status(), 200);
+    }
+
+    // Characters that may as well be escaped, in the rule or in the request.
+    for (written, sent) in [
+        ("/adm@in", "/adm%40in"),
+        ("/adm%40in", "/adm@in"),
+        ("/adm(in)", "/adm%28in%29"),
+        ("/adm%2Bin", "/adm+in"),
+        ("/caf%C3%A9", "/caf%c3%a9"),
+        ("/a%64min", "/admin"),
+        ("/a=b", "/a%3Db"),
+    ] {
+        folder.apply("a.yaml", &table(&[guarded(&format!("'{written}'")), rule("/", "")]));
+        eventually("the other paths, open", Duration::from_secs(2), || {
+            let answer = plain(A, &format!("{sent}er"), &[]);
+            if answer.status() == 200 { Ok(()) } else { Err(format!("{written}: {answer:?}")) }
+        });
+        refused(written);
+        for path in [sent.to_owned(), format!("{sent}/below"), format!("{written}/below")] {
+            assert_eq!(plain(A, &path, &[]).status(), 401, "{written}: {path}");
+        }
+    }
+    let regex = guarded("'/adm@in(/.*)?'").replace("PathPrefix", "RegularExpression");
+    folder.apply("a.yaml", &table(&[regex, rule("/", "")]));
+    refused("/adm@in");
+    assert_eq!(plain(A, "/adm%40in", &[]).status(), 400);
+
+    // Paths all of one policy: only what leads out of where it was sent is refused.
+    folder.apply("a.yaml", &table(&[guarded("/one"), guarded("/two")]));
+    refused("/two");
+    for (path, status) in
+        [("/one/a%2Fb", 200), ("/one/a;b", 200), ("/one/..%2ftwo", 400), ("/one/..%5cother", 400), ("/other", 404)]
+    {
+        assert_eq!(plain(A, path, &["api-key: good"]).status(), status, "{path}");
+    }
+
+    // The owner of an application that reads paths as Envoy does may have them all.
+    folder.apply("a.yaml", &table(&[guarded("/admin"), rule("/", "")]));
+    folder.apply(
+        "town.yaml",
+        &TOWN.replace(
+            "metadata: {name: a, namespace: t}\nspec:\n  clusterIP",
+            "metadata: {name: a, namespace: t, annotations: {waykeeper.dev/doubtful-paths: keep}}\nspec:\n  clusterIP",
+        ),
+    );
+    waykeeper_tests::eventually("kept", Duration::from_secs(2), || {
+        let answer = plain(A, "/open/a%2Fb", &[]);
+        if answer.status() == 200 && plain(A, "/admin", &[]).status() == 401 {
+            Ok(())
+        } else {
+            Err(format!("{answer:?}"))
+        }
+    });
+    drop(waykeeper);
+}
+
+#[test]
+fn no_spelling_of_a_host_gets_by_its_guard() {
+    let _turn = turn();
+    let (folder, _echoes) = town();
+    let of = |name: &str, hosts: &str, rules: &str| route(name, OF_GATEWAY, &format!("{hosts}  rules:\n{rules}"));
+    folder.apply("admin.yaml", &of("admin", "  hostnames: [admin.example]\n", &guarded("/")));
+    folder.apply("wild.yaml", &of("wild", "  hostnames: ['*.wild.example']\n", &guarded("/")));
+    folder.apply("open.yaml", &of("open", "", &format!("{}{}", rule("/", ""), rule("/deep/er", ""))));
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+    let ask = |host: &str, path: &str| get(A, path, host, &[]);
+    for host in ["admin.example", "a.wild.example", "a.b.wild.example"] {
+        let shout = host.to_ascii_uppercase();
+        for host in [
+            host.to_owned(),
+            shout,
+            format!("{host}."),
+            format!("{host}:"),
+            format!("{host}.:80"),
+            format!("{host}:8000"),
+            format!("{host}:80x"),
+            format!("x@{host}"),
+            format!("x:y@{host}:80"),
+            format!("{host}:80:80"),
+            format!("{host}.."),
+            format!("{host}%2e"),
+            format!("{host}%00"),
+            format!("{host}/"),
+            format!("{host}#"),
+            format!("{host}?"),
+            format!("{host} "),
+            format!("{host}, other.example"),
+            format!("\u{ff41}{host}"),
+            format!("{host}:-1"),
+            format!("[{host}]"),
+        ] {
+            // A longer path of the route for any host is no reason to prefer it.
+            for path in ["/", "/deep/er"] {
+                let answer = ask(&host, path);
+                assert!([400, 401].contains(&answer.status()), "{host:?}: {answer:?}");
+            }
+        }
+    }
+    let absolute = send(A, b"GET http://x@admin.example/ HTTP/1.1\r\nHost: other.example\r\nConnection: close\r\n\r\n");
+    assert!([400, 401].contains(&absolute.status()), "{absolute:?}");
+    for host in [
+        "other.example",
+        "other.example:8000",
+        "un_der.example",
+        "127.0.20.41:8000",
+        "[::1]:8000",
+        "other",
+        "other.",
+        "wild.example",
+    ] {
+        let answer = ask(host, "/");
+        assert_eq!(answer.saw("host"), [host], "{answer:?}");
+    }
+}
+
+#[test]
+fn a_match_on_x_forwarded_for_sees_what_the_client_sent() {
+    let _turn = turn();
+    let (folder, _echoes) = town();
+    let with_header =
+        guarded("/xff").replace("value: /xff}", "value: /xff}, headers: [{name: X-Forwarded-For, value: 1.2.3.4}]");
+    folder.apply("a.yaml", &route("a", &of_service("a"), &format!("  rules:\n{with_header}{}", rule("/xff", ""))));
+    for flags in [&[][..], &["--trusted-proxies", "10.9.0.0/16"], &["--trusted-proxies", "127.0.0.1/32"]] {
+        let _waykeeper = Waykeeper::up(&folder, flags);
+        assert_eq!(plain(A, "/xff", &["X-Forwarded-For: 1.2.3.4"]).status(), 401, "{flags:?}");
+        let other = plain(A, "/xff", &["X-Forwarded-For: 5.6.7.8"]);
+        assert_eq!(other.status(), 200);
+        assert!(
+            other.saw("x-forwarded-for")[0].starts_with("5.6.7.8") && !other.text.contains("waykeeper"),
+            "{other:?}"
+        );
+        assert_eq!(plain(A, "/xff", &["x-waykeeper-forwarded-for: 1.2.3.4"]).status(), 200);
+    }
+}
+
+#[test]
+fn redirects_name_a_port_only_where_the_scheme_does_not() {
+    let _turn = turn();
+    let (folder, _echoes) = town();
+    let cases = [
+        ("{scheme: https}", "https://{host}/r"),
+        ("{scheme: https, port: 443}", "https://{host}/r"),
+        ("{scheme: https, port: 8443}", "https://{host}:8443/r"),
+        ("{scheme: http}", "http://{host}/r"),
+        ("{scheme: http, port: 80}", "http://{host}/r"),
+        ("{port: 80}", "http://{host}/r"),
+        ("{port: 443}", "http://{host}:443/r"),
+        ("{port: 8080}", "http://{host}:8080/r"),
+        ("{statusCode: 301}", "http://{host}:8000/r"),
+        ("{hostname: example.org}", "http://example.org:8000/r"),
+        ("{hostname: example.org, scheme: https}", "https://example.org/r"),
+        ("{hostname: example.org, port: 80}", "http://example.org/r"),
+        ("{hostname: example.org, scheme: https, port: 443}", "https://example.org/r"),
+        ("{hostname: example.org, scheme: https, port: 8443}", "https://example.org:8443/r"),
+        ("{path: {type: ReplaceFullPath, replaceFullPath: '/x:80/y'}, scheme: http}", "http://{host}/x:80/y"),
+    ];
+    let rules: String = cases
+        .iter()
+        .enumerate()
+        .map(|(n, (redirect, _))| format!("  - matches: [{{path: {{type: Exact, value: /r}}, queryParams: [{{name: n, value: 'q{n}'}}]}}]\n    filters: [{{type: RequestRedirect, requestRedirect: {redirect}}}]\n"))
+        .collect();
+    folder.apply("a.yaml", &route("a", &of_service("a"), &format!("  rules:\n{rules}")));
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+    for (n, (redirect, wanted)) in cases.iter().enumerate() {
+        for (sent, host) in [("echo", "echo"), ("echo:32080", "echo"), ("echo:80", "echo"), ("[::1]:8000", "[::1]")] {
+            let answer = get(A, &format!("/r?n=q{n}"), sent, &[]);
+            let wanted = format!("{}?n=q{n}", wanted.replace("{host}", host));
+            assert_eq!(answer.header("location"), Some(wanted.as_str()), "{redirect} for Host: {sent}");
+        }
+    }
+    let https = get(A, "/r?n=q5", "echo", &["X-Forwarded-Proto: https"]);
+    assert_eq!(https.header("location"), Some("https://echo:80/r?n=q5"), "{https:?}");
+}
+
+#[test]
+fn a_try_may_take_as_long_as_its_route_says() {
+    let _turn = turn();
+    let (folder, _echoes) = town();
+    let timeouts = |path: &str, timeouts: &str| rule(path, &format!("    timeouts: {{{timeouts}}}\n"));
+    let rules = [
+        timeouts("/long", "backendRequest: 18s"),
+        timeouts("/none", "backendRequest: 0s"),
+        timeouts("/short", "backendRequest: 1s"),
+        timeouts("/both", "backendRequest: 1s, request: 0s"),
+        rule("/", ""),
+    ];
+    folder.apply("a.yaml", &route("a", &of_service("a"), &format!("  rules:\n{}", rules.concat())));
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+    let asked: Vec<_> = [("/long", 200), ("/none", 200), ("/slow", 504)]
+        .into_iter()
+        .map(|(path, status)| {
+            let path = if path == "/slow" { "/slow?16".to_owned() } else { format!("{path}/slow?16") };
+            std::thread::spawn(move || (plain(A, &path, &[]).status(), status, path))
+        })
+        .collect();
+    for path in ["/short/slow?3", "/both/slow?3"] {
+        assert_eq!(plain(A, path, &[]).status(), 504, "{path}");
+    }
+    for asked in asked {
+        let (got, wanted, path) = asked.join().unwrap();
+        assert_eq!(got, wanted, "{path}");
     }
 }

@@ -136,17 +136,15 @@ fn peer_principal() -> Value {
 fn connection_manager(name: &str, routes: Value, http_filters: Vec<Value>, settings: &Settings) -> Value {
     // Not being an edge, Envoy would obey these from anyone: retries, timeouts, alternate statistics.
     let mut mutations = vec![json!({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": true}}})];
-    if settings.trusted_proxies.is_empty() {
-        mutations.extend(forwarded_for::set_aside());
-    }
+    mutations.extend(forwarded_for::set_aside(settings));
     let mut fields = json!({
         "stat_prefix": name,
         // The true source comes in the PROXY header. `true` would add X-Forwarded-For.
         "use_remote_address": false,
         "normalize_path": true,
         "merge_slashes": true,
-        // `%2F` and `/` lead to different routes here and to the same file there.
-        "path_with_escaped_slashes_action": "UNESCAPE_AND_REDIRECT",
+        // Many applications mean something by `%2F`; where it is in doubt what it means, route tables refuse it.
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "early_header_mutation_extensions": [{
             "name": "envoy.http.early_header_mutation.header_mutation",

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use ir::{
-    Action, Backend, Forward, HeaderChanges, KeyMatch, Match, PathMatch, PathRewrite, Redirect, Refusal, Retries,
-    Route, ValueMatch,
+    Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, PathMatch, PathRewrite, Redirect, Refusal,
+    Retries, Route, ValueMatch,
 };
 use serde_json::{Map, Value, json};
 
-use crate::filters::{self, rate_limit};
+use ir::path::spellings;
+
+use crate::filters::{self, forwarded_for, rate_limit};
 use crate::{duration, names};
 
 /// The route table `name`. No match answers 404, as Envoy does by itself.
@@ -34,6 +36,7 @@ fn route(route: &Route) -> Value {
     let mut fields = Map::new();
     fields.insert("name".into(), json!(route.name));
     fields.insert("match".into(), matcher(&route.matches));
+    let mut response = route.policy.response.clone();
     match &route.action {
         Action::Forward(to) => {
             let mut action = forward(to, &route.matches);
@@ -43,11 +46,14 @@ fn route(route: &Route) -> Value {
             }
             fields.insert("route".into(), action);
         }
-        Action::Redirect(to) => drop(fields.insert("redirect".into(), redirect(to, &route.matches))),
+        Action::Redirect(to) => {
+            fields.insert("redirect".into(), redirect(to, &route.matches));
+            response.put.insert(0, without_well_known_port());
+        }
         Action::Refuse(refusal) => drop(fields.insert("direct_response".into(), direct(refusal))),
     }
     headers(&route.policy.request, "request", &mut fields);
-    headers(&route.policy.response, "response", &mut fields);
+    headers(&response, "response", &mut fields);
     let per_filter = filters::per_route(&route.policy);
     if !per_filter.is_empty() {
         fields.insert("typed_per_filter_config".into(), Value::Object(per_filter));
@@ -79,10 +85,16 @@ fn headers(changes: &HeaderChanges, side: &str, fields: &mut Map<String, Value>)
 
 fn matcher(matches: &Match) -> Value {
     let mut fields = match &matches.path {
-        PathMatch::Exact(path) => json!({"path": path}),
+        PathMatch::Exact(path) => match spellings(path) {
+            Some(regex) => json!({"safe_regex": {"regex": regex}}),
+            None => json!({"path": path}),
+        },
         PathMatch::Regex(regex) => json!({"safe_regex": {"regex": regex}}),
         PathMatch::Prefix(path) if path == "/" => json!({"prefix": "/"}),
-        PathMatch::Prefix(path) => json!({"path_separated_prefix": path}),
+        PathMatch::Prefix(path) => match spellings(path) {
+            Some(regex) => json!({"safe_regex": {"regex": format!("{regex}(?:/.*)?")}}),
+            None => json!({"path_separated_prefix": path}),
+        },
     };
     let mut headers: Vec<Value> = Vec::new();
     if let Some(method) = &matches.method {
@@ -91,12 +103,18 @@ fn matcher(matches: &Match) -> Value {
     if !matches.hosts.is_empty() {
         headers.push(json!({"name": ":authority", "string_match": {"safe_regex": {"regex": hosts(&matches.hosts)}}}));
     }
-    let keyed = |key: &KeyMatch| json!({"name": key.name, "string_match": value(&key.value)});
+    if matches.no_host {
+        let host = json!({"safe_regex": {"regex": HOST}});
+        headers.push(json!({"name": ":authority", "string_match": host, "invert_match": true}));
+    }
+    let keyed =
+        |key: &KeyMatch| json!({"name": forwarded_for::when_matched(&key.name), "string_match": value(&key.value)});
     headers.extend(matches.headers.iter().map(keyed));
     if !headers.is_empty() {
         fields["headers"] = json!(headers);
     }
     if !matches.query.is_empty() {
+        let keyed = |key: &KeyMatch| json!({"name": key.name, "string_match": value(&key.value)});
         fields["query_parameters"] = matches.query.iter().map(keyed).collect();
     }
     fields
@@ -109,13 +127,16 @@ fn value(value: &ValueMatch) -> Value {
     }
 }
 
-/// One expression for all host names, with or without a port.
+/// What may stand where a request says its host: a name, underscores included, or an address, and a port.
+const HOST: &str = "(?:[A-Za-z0-9_-]+(?:\\.[A-Za-z0-9_-]+)*\\.?|\\[[0-9A-Fa-f:.]+\\])(?::[0-9]{0,5})?";
+
+/// One expression for all host names, however a host may be spelt: with a dot at its end, with a port or an empty one.
 fn hosts(hosts: &[String]) -> String {
     let one = |host: &String| match host.strip_prefix("*.") {
         Some(rest) => format!("[^:/]+\\.{}", regex::escape(rest)),
         None => regex::escape(host),
     };
-    format!("(?i)(?:{})(?::[0-9]+)?", hosts.iter().map(one).collect::<Vec<_>>().join("|"))
+    format!("(?i)(?:{})\\.?(?::[0-9]*)?", hosts.iter().map(one).collect::<Vec<_>>().join("|"))
 }
 
 fn forward(forward: &Forward, matches: &Match) -> Value {
@@ -135,8 +156,10 @@ fn forward(forward: &Forward, matches: &Match) -> Value {
     if let Some(path) = &forward.path {
         rewrite(path, matches, &mut fields);
     }
-    if forward.retries.is_some() || forward.try_timeout.is_some() {
-        fields["retry_policy"] = retries(forward.retries.as_ref(), forward.try_timeout);
+    // Zero is no limit, as is none.
+    let each = forward.try_timeout.filter(|each| !each.is_zero());
+    if forward.retries.is_some() || each.is_some() {
+        fields["retry_policy"] = retries(forward.retries.as_ref(), each);
     }
     fields
 }
@@ -167,7 +190,12 @@ fn rewrite(path: &PathRewrite, matches: &Match, fields: &mut Value) {
         (PathRewrite::Full(full), _) => fields["regex_rewrite"] = regex("^[^?]*".into(), literal(full)),
         (PathRewrite::Prefix(to), PathMatch::Prefix(from)) if from != "/" && to.trim_end_matches('/').is_empty() => {
             // `/a/b` becomes `/b` and `/a` becomes `/`, never `//b` or nothing.
-            fields["regex_rewrite"] = regex(format!("^{}/*", regex::escape(from)), "/".into());
+            let from = spellings(from).unwrap_or_else(|| regex::escape(from));
+            fields["regex_rewrite"] = regex(format!("^{from}/*"), "/".into());
+        }
+        (PathRewrite::Prefix(to), PathMatch::Prefix(from)) if spellings(from).is_some() => {
+            let from = spellings(from).unwrap_or_default();
+            fields["regex_rewrite"] = regex(format!("^{from}"), literal(to.trim_end_matches('/')));
         }
         (PathRewrite::Prefix(to), PathMatch::Prefix(from)) if from == "/" => {
             let to = to.trim_end_matches('/');
@@ -203,6 +231,13 @@ fn retries(retries: Option<&Retries>, try_timeout: Option<Duration>) -> Value {
     fields
 }
 
+/// A `Location` without `:80` for http or `:443` for https: Envoy writes every port it is given.
+fn without_well_known_port() -> HeaderPut {
+    let location = r"^(?:(http://[^/]*?)(?::80)?|(https://[^/]*?)(?::443)?)(/.*)?$";
+    let format = format!(r"%CEL(re.extract(response.headers['location'], '{location}', '\\1\\2\\3'))%");
+    HeaderPut { name: "location".to_owned(), format, append: false }
+}
+
 fn redirect(redirect: &Redirect, matches: &Match) -> Value {
     let code = match redirect.status {
         301 => "MOVED_PERMANENTLY",
@@ -218,9 +253,9 @@ fn redirect(redirect: &Redirect, matches: &Match) -> Value {
     if let Some(host) = &redirect.host {
         fields["host_redirect"] = json!(host);
     }
-    if let Some(port) = redirect.port {
-        fields["port_redirect"] = json!(port);
-    }
+    let well_known = if redirect.scheme.as_deref() == Some("https") { 443 } else { 80 };
+    // Written always, since it replaces the port in the Host of the request: `response_headers` takes it off again.
+    fields["port_redirect"] = json!(redirect.port.unwrap_or(well_known));
     match &redirect.path {
         Some(PathRewrite::Full(path)) => fields["path_redirect"] = json!(path),
         Some(path) => rewrite(path, matches, &mut fields),

@@ -4,6 +4,7 @@
 //! Of Kubernetes only names are known here, of Envoy nothing; a value that exists is valid.
 
 pub mod limits;
+pub mod path;
 pub mod policy;
 pub mod settings;
 
@@ -138,17 +139,26 @@ pub struct Match {
     pub query: Vec<KeyMatch>,
     /// Host names (`*.` for any subdomain); any if empty.
     pub hosts: Vec<String>,
+    /// Only if what the request says its host is cannot be one.
+    pub no_host: bool,
 }
 
 impl Match {
     /// Every request.
     pub fn everything() -> Self {
-        Self { path: PathMatch::Prefix("/".into()), method: None, headers: vec![], query: vec![], hosts: vec![] }
+        Self {
+            path: PathMatch::Prefix("/".into()),
+            method: None,
+            headers: vec![],
+            query: vec![],
+            hosts: vec![],
+            no_host: false,
+        }
     }
 }
 
 /// Which paths.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PathMatch {
     /// This one.
     Exact(String),
@@ -257,7 +267,7 @@ pub struct Redirect {
     pub scheme: Option<String>,
     /// Host name.
     pub host: Option<String>,
-    /// Port.
+    /// Port; the scheme's own if unset.
     pub port: Option<u16>,
     /// Path.
     pub path: Option<PathRewrite>,

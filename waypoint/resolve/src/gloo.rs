@@ -30,7 +30,7 @@ pub fn cors(written: &WrittenCors) -> Option<Cors> {
         methods: written.allow_methods.clone(),
         headers: written.allow_headers.clone(),
         exposed: written.expose_headers.clone(),
-        max_age: written.max_age.parse().ok(),
+        max_age: written.max_age_seconds().ok().flatten(),
         credentials: written.allow_credentials,
     })
 }

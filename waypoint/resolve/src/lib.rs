@@ -4,6 +4,7 @@ mod backends;
 mod chains;
 mod declared;
 mod describe;
+mod doubtful;
 mod enrolment;
 mod gateways;
 mod gloo;

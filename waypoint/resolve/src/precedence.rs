@@ -1,6 +1,7 @@
 //! Gateway API's order of precedence.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use api::ObjectRef;
 use ir::{Match, PathMatch};
@@ -9,11 +10,12 @@ use super::declared::Age;
 
 /// Where a route stands among those of its Service: smaller is tried first.
 ///
-/// Exact paths, then expressions, then prefixes, longer before shorter; a
+/// The more specific host name; exact paths, then expressions, then prefixes, longer before shorter; a
 /// method; more headers; more query parameters; the older route; its namespace
 /// and name as one word, so `a-b/x` before `a/x`; the order of rules and of matches.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precedence {
+    hosts: (u8, Reverse<usize>),
     path_kind: u8,
     path_length: Reverse<usize>,
     no_method: bool,
@@ -33,6 +35,7 @@ pub fn precedence(matches: &Match, age: &Age, route: &ObjectRef, rule: usize, in
         PathMatch::Prefix(path) => (2, path),
     };
     Precedence {
+        hosts: rank(None),
         path_kind,
         path_length: Reverse(path.len()),
         no_method: matches.method.is_none(),
@@ -43,4 +46,29 @@ pub fn precedence(matches: &Match, age: &Age, route: &ObjectRef, rule: usize, in
         rule,
         index,
     }
+}
+
+impl Precedence {
+    /// The same of a route for `hosts`, which are of one group: see [`by_precedence`].
+    pub fn of_hosts(self, hosts: &[String]) -> Self {
+        Self { hosts: rank(hosts.first().map(String::as_str)), ..self }
+    }
+}
+
+/// Exact names, which exclude each other, come first, then wildcards, longer before shorter, then any host.
+fn rank(host: Option<&str>) -> (u8, Reverse<usize>) {
+    match host {
+        Some(host) if !host.starts_with("*.") => (0, Reverse(0)),
+        Some(host) => (1, Reverse(host.len())),
+        None => (2, Reverse(0)),
+    }
+}
+
+/// `hosts` in groups of one precedence each; one empty group for any host.
+pub fn by_precedence(hosts: Vec<String>) -> Vec<Vec<String>> {
+    let mut groups: BTreeMap<_, Vec<String>> = BTreeMap::new();
+    for host in hosts {
+        groups.entry(rank(Some(&host))).or_default().push(host);
+    }
+    if groups.is_empty() { vec![Vec::new()] } else { groups.into_values().collect() }
 }

@@ -7,16 +7,17 @@ use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
 use api::{Kind, Name, ObjectRef, Problem, Snapshot};
 use ir::{
-    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Route, Stage,
+    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Redirect, Route,
+    Stage,
 };
 
 use super::declared::filters::Filters;
 use super::declared::{BackendRef, Declared, Rule};
 use super::options::Effective;
 use super::parents::Bound;
-use super::precedence::{Precedence, precedence};
+use super::precedence::{Precedence, by_precedence, precedence};
 use super::status::Statuses;
-use super::{Inputs, describe, gloo};
+use super::{Inputs, describe, doubtful, gloo};
 
 /// Gloo's default, which the application sees as `x-envoy-expected-rq-timeout-ms`.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -36,11 +37,14 @@ pub fn routes(inputs: &Inputs<'_>, id: &PortRef, bound: &[Bound<'_>], statuses: 
     }
     let mut all: Vec<(Precedence, Route)> = Vec::new();
     for bound in bound {
-        let mut resolver = Resolver { inputs, statuses, route: bound.route };
+        let mut resolver = Resolver { inputs, statuses, port: id.port, route: bound.route };
         all.extend(resolver.route(bound.by_service()));
     }
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    all.into_iter().map(|(_, route)| route).collect()
+    let routes: Vec<Route> = all.into_iter().map(|(_, route)| route).collect();
+    let Some(service) = inputs.snapshot.services.get(&id.service) else { return routes };
+    let origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
+    doubtful::refusals(service, &routes, &origins).into_iter().chain(routes).collect()
 }
 
 /// The one route of a Service of which everything is refused.
@@ -81,6 +85,16 @@ pub fn guard(inputs: &Inputs<'_>, route: &Declared, statuses: &mut Statuses) -> 
     guard
 }
 
+/// The time for all tries where none is written: ours, unless the time for each try needs more.
+fn usual_timeout(each: Option<Duration>, options: &RouteOptions) -> Duration {
+    let tries = 1 + options.retries.as_ref().map_or(0, |retries| gloo::retries(retries).times);
+    match each {
+        Some(Duration::ZERO) => Duration::ZERO,
+        Some(each) => TIMEOUT.max(each.saturating_mul(tries)),
+        None => TIMEOUT,
+    }
+}
+
 fn forward() -> Forward {
     Forward { backends: vec![], timeout: TIMEOUT, try_timeout: None, retries: None, host: None, path: None }
 }
@@ -108,13 +122,15 @@ fn in_order(route: &Declared) -> impl Iterator<Item = (Precedence, &Match, Strin
 struct Resolver<'a> {
     inputs: &'a Inputs<'a>,
     statuses: &'a mut Statuses,
+    /// The Service's, to which its requests came.
+    port: u16,
     route: &'a Declared,
 }
 
 impl Resolver<'_> {
     fn route(&mut self, by_service: bool) -> Vec<(Precedence, Route)> {
         let route = self.route;
-        let hosts = self.hosts(by_service);
+        let hosts = by_precedence(self.hosts(by_service));
         let mut decided = Vec::new();
         for rule in &route.rules {
             let outcome = self.rule(rule);
@@ -122,9 +138,13 @@ impl Resolver<'_> {
         }
         let mut routes = Vec::new();
         for ((order, matches, name), (rule, (mut action, policy, origins))) in in_order(route).zip(decided) {
-            let matches = Match { hosts: hosts.clone(), ..matches.clone() };
-            self.fit_rewrite(&matches, &mut action, rule);
-            routes.push((order, Route { name, matches, action, policy, origins }));
+            self.fit_rewrite(matches, &mut action, rule);
+            for hosts in &hosts {
+                let order = order.clone().of_hosts(hosts);
+                let matches = Match { hosts: hosts.clone(), ..matches.clone() };
+                let (name, action, policy, origins) = (name.clone(), action.clone(), policy.clone(), origins.clone());
+                routes.push((order, Route { name, matches, action, policy, origins }));
+            }
         }
         routes
     }
@@ -193,7 +213,11 @@ impl Resolver<'_> {
             return (refuse(403, why), Policy::default(), origins);
         }
         let action = match &written.redirect {
-            Some(redirect) => Action::Redirect(redirect.clone()),
+            Some(redirect) => {
+                // Where neither a port nor a scheme is written, the port stays that to which the request came.
+                let port = redirect.port.or(redirect.scheme.is_none().then_some(self.port));
+                Action::Redirect(Redirect { port, ..redirect.clone() })
+            }
             None => self.forward(rule, &effective.options),
         };
         (action, policy, origins)
@@ -267,7 +291,10 @@ impl Resolver<'_> {
         let path = written.path.clone().or_else(|| options.prefix_rewrite.clone().map(PathRewrite::Prefix));
         Action::Forward(Forward {
             backends,
-            timeout: rule.timeout.or(options.timeout.map(|timeout| timeout.0)).unwrap_or(TIMEOUT),
+            timeout: rule
+                .timeout
+                .or(options.timeout.map(|timeout| timeout.0))
+                .unwrap_or_else(|| usual_timeout(rule.try_timeout, options)),
             try_timeout: rule.try_timeout.or(options.retries.as_ref().and_then(|r| r.per_try_timeout).map(|t| t.0)),
             retries: options.retries.as_ref().map(gloo::retries),
             host: written.host.clone().or_else(|| options.host_rewrite.clone()),

@@ -309,7 +309,7 @@ fn matches(written: &Match, path: &str) -> bool {
         PathMatch::Prefix(prefix) => {
             path.strip_prefix(prefix.as_str()).is_some_and(|r| r.is_empty() || r.starts_with('/'))
         }
-        PathMatch::Regex(_) => unreachable!("none is generated"),
+        PathMatch::Regex(regex) => regex::Regex::new(&format!("^(?:{regex})$")).unwrap().is_match(path),
     }
 }
 

@@ -152,6 +152,7 @@ fn first(table: &[Value], request: &Request) -> Option<String> {
 fn matched(condition: &Value, request: &Request) -> bool {
     condition.as_object().unwrap().iter().all(|(kind, value)| match kind.as_str() {
         "path" => request.path == text(value),
+        "safe_regex" => regex::Regex::new(&format!("^(?:{})$", text(&value["regex"]))).unwrap().is_match(&request.path),
         "prefix" => request.path.starts_with(text(value)),
         "path_separated_prefix" => {
             let rest = request.path.strip_prefix(text(value));

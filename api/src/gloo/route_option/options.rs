@@ -145,7 +145,7 @@ pub struct Cors {
     /// Response headers that scripts may read.
     #[serde(default, alias = "expose_headers")]
     pub expose_headers: Vec<String>,
-    /// Seconds a preflight answer may be kept, as Gloo takes it (`"86400"`), or as a duration (`"1d"` is not one).
+    /// How long a preflight's answer may be kept: seconds (`"86400"`) or a duration, also in days (`"1d"`).
     #[serde(default, alias = "max_age")]
     pub max_age: String,
     /// Whether cookies and credentials may be sent.
@@ -154,6 +154,25 @@ pub struct Cors {
     /// Do nothing about CORS on this route.
     #[serde(default, alias = "disable_for_route")]
     pub disable_for_route: bool,
+}
+
+impl Cors {
+    /// `maxAge` in seconds, if it is written.
+    ///
+    /// # Errors
+    /// A sentence for its author.
+    pub fn max_age_seconds(&self) -> Result<Option<u64>, String> {
+        let text = self.max_age.as_str();
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let days = text.strip_suffix('d').and_then(|days| days.parse::<u64>().ok()?.checked_mul(86_400));
+        let seconds = text.parse::<u64>().ok().or(days);
+        let seconds = seconds.or_else(|| text.parse::<ProtoDuration>().ok().map(|duration| duration.0.as_secs()));
+        let fits = |seconds: &u64| u32::try_from(*seconds).is_ok();
+        let wrong = || "write seconds or a duration, e.g. \"86400\", \"24h\" or \"1d\"".to_owned();
+        seconds.filter(fits).map(Some).ok_or_else(wrong)
+    }
 }
 
 /// `faults`: mistakes made on purpose.

@@ -220,8 +220,8 @@ fn cors(field: &str, cors: &Cors, problems: &mut Vec<Problem>) {
     if lists.into_iter().any(|item| !header::is_value(item)) {
         problems.push(Problem::error(field, "a method or header holds control characters"));
     }
-    if !cors.max_age.is_empty() && cors.max_age.parse::<u32>().is_err() {
-        problems.push(Problem::error(format!("{field}.maxAge"), "write a number of seconds, e.g. \"86400\""));
+    if let Err(why) = cors.max_age_seconds() {
+        problems.push(Problem::error(format!("{field}.maxAge"), why));
     }
 }
 

@@ -5,6 +5,8 @@
 //! put back, unread, before anybody else looks. Only where the operator names
 //! proxies to trust does Envoy read it; it then adds the address of those it
 //! does not trust, as proxies do.
+//!
+//! Routes are chosen in between, so they match what was set aside: what the client sent.
 
 use ipnet::IpNet;
 use ir::Settings;
@@ -17,8 +19,17 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 const ASIDE: &str = "x-waykeeper-forwarded-for";
 
 /// The first things to happen to a request's headers.
-pub fn set_aside() -> Vec<Value> {
-    vec![json!({"remove": ASIDE}), moved(ASIDE, FORWARDED_FOR), json!({"remove": FORWARDED_FOR})]
+pub fn set_aside(settings: &Settings) -> Vec<Value> {
+    let mut mutations = vec![json!({"remove": ASIDE}), moved(ASIDE, FORWARDED_FOR)];
+    if settings.trusted_proxies.is_empty() {
+        mutations.push(json!({"remove": FORWARDED_FOR}));
+    }
+    mutations
+}
+
+/// Where the header `name` stands when routes are chosen.
+pub fn when_matched(name: &str) -> &str {
+    if name.eq_ignore_ascii_case(FORWARDED_FOR) { ASIDE } else { name }
 }
 
 /// The filter that puts the header back.
@@ -31,10 +42,11 @@ impl HttpFilter for ForwardedFor {
     }
 
     fn chain(&self, settings: &Settings) -> Option<InChain> {
-        if !settings.trusted_proxies.is_empty() {
-            return None;
+        let mut mutations = vec![json!({"remove": ASIDE})];
+        if settings.trusted_proxies.is_empty() {
+            mutations.insert(0, moved(FORWARDED_FOR, ASIDE));
         }
-        let mutations = json!({"request_mutations": [moved(FORWARDED_FOR, ASIDE), {"remove": ASIDE}]});
+        let mutations = json!({"request_mutations": mutations});
         InChain::on("envoy.extensions.filters.http.header_mutation.v3.HeaderMutation", json!({"mutations": mutations}))
     }
 }

@@ -143,5 +143,5 @@ fn matched(written: &HttpRouteRulesMatches) -> Match {
         };
         name.to_owned()
     });
-    Match { path, method, headers, query, hosts: Vec::new() }
+    Match { path, method, headers, query, hosts: Vec::new(), no_host: false }
 }

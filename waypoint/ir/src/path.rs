@@ -1,0 +1,84 @@
+//! How a path may be spelt.
+//!
+//! Envoy decodes escapes of letters, digits and `-._~` before it looks at a path,
+//! and leaves all others as they came: `/a%40b` stays `/a%40b`, though it is the
+//! path `/a@b` to every application.
+
+/// Characters that may stand in a path as they are or escaped, to the same effect.
+pub const RESERVED: &str = "!$&'()*+,;=:@";
+
+/// An expression for the escape of `c`, in whichever case.
+pub fn escaped(c: char) -> String {
+    escape(u32::from(c) as u8)
+}
+
+fn escape(byte: u8) -> String {
+    let digit = |digit: u8| match char::from_digit(u32::from(digit), 16) {
+        Some(letter @ 'a'..='f') => format!("[{letter}{}]", letter.to_ascii_uppercase()),
+        Some(number) => number.to_string(),
+        None => String::new(),
+    };
+    format!("%{}{}", digit(byte >> 4), digit(byte & 15))
+}
+
+/// An expression for every spelling of the path `text` that Envoy leaves apart; none if there is only one.
+pub fn spellings(text: &str) -> Option<String> {
+    let bytes = text.as_bytes();
+    let (mut out, mut several, mut at) = (String::new(), false, 0);
+    while let Some(&byte) = bytes.get(at) {
+        let decoded = (byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
+        let decoded = decoded.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        at += if decoded.is_some() { 3 } else { 1 };
+        let byte = decoded.unwrap_or(byte);
+        let plain = char::from(byte);
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            // Escaped or not, this is how Envoy has it.
+            several |= decoded.is_some();
+            out += &regex_literal(plain);
+        } else if RESERVED.contains(plain) {
+            several = true;
+            out += &format!("(?:{}|{})", regex_literal(plain), escape(byte));
+        } else if decoded.is_some() {
+            several = true;
+            out += &escape(byte);
+        } else if byte.is_ascii() {
+            out += &regex_literal(plain);
+        } else {
+            // Never sent unescaped: Envoy refuses it.
+            several = true;
+            out += &escape(byte);
+        }
+    }
+    several.then_some(out)
+}
+
+fn regex_literal(c: char) -> String {
+    if c.is_ascii_alphanumeric() || "/_~%".contains(c) { c.to_string() } else { format!("\\{c}") }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn paths_of_letters_have_one_spelling() {
+        for path in ["/", "/a/b-c_d.e~f", "/%zz", "/a%"] {
+            assert_eq!(spellings(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn others_have_one_for_each_way_to_write_them() {
+        for (path, regex) in [
+            ("/a@b", "/a(?:\\@|%40)b"),
+            ("/%61", "/a"),
+            ("/caf%C3%a9", "/caf%[cC]3%[aA]9"),
+            ("/a%2Bb.c", "/a(?:\\+|%2[bB])b\\.c"),
+            ("/é", "/%[cC]3%[aA]9"),
+        ] {
+            assert_eq!(spellings(path).as_deref(), Some(regex), "{path}");
+        }
+    }
+}
