@@ -16,6 +16,7 @@ use super::refusals::Refusals;
 #[derive(Debug, Default)]
 pub struct Policies<'a> {
     by_route: BTreeMap<Name, Vec<Attachment<'a>>>,
+    named: BTreeMap<&'a Name, Vec<Name>>,
 }
 
 #[derive(Debug)]
@@ -53,6 +54,7 @@ pub fn attach(snapshot: &Snapshot) -> Policies<'_> {
         for target in option.spec.target_refs.iter().filter(|target| target.kind == Kind::HttpRoute.as_str()) {
             let route = Name::new(name.namespace.as_str(), target.name.as_str());
             let attachment = Attachment { name, section: target.section_name.as_deref(), option };
+            policies.named.entry(name).or_default().push(route.clone());
             policies.by_route.entry(route).or_default().push(attachment);
         }
     }
@@ -60,9 +62,9 @@ pub fn attach(snapshot: &Snapshot) -> Policies<'_> {
 }
 
 impl<'a> Policies<'a> {
-    /// Whether anything names `route`.
-    pub fn named(&self, name: &Name) -> impl Iterator<Item = &Name> {
-        self.by_route.iter().filter(move |(_, list)| list.iter().any(|a| a.name == name)).map(|(route, _)| route)
+    /// The routes that the RouteOption `name` names.
+    pub fn named(&self, name: &Name) -> &[Name] {
+        self.named.get(name).map(Vec::as_slice).unwrap_or_default()
     }
 
     /// What governs the rule `rule_name` of `route`, whose `ExtensionRef`s are `extensions`.

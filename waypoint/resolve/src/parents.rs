@@ -1,6 +1,6 @@
 //! Which HTTPRoutes govern which Services: parentRefs, to a Service or to the waypoint's Gateway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::{Kind, Name, ObjectRef, Snapshot};
 use ir::{Enrolment, PortRef};
@@ -64,10 +64,27 @@ impl Bound<'_> {
 pub struct Attached {
     /// In the order of their names.
     pub routes: Vec<(Declared, Vec<Parent>)>,
+    /// Where in `routes` those are that name a Service or a Gateway, in the same order.
+    by_target: BTreeMap<ObjectRef, BTreeSet<usize>>,
 }
 
 impl Attached {
-    /// The routes that govern `id`, served by `gateway`.
+    fn add(&mut self, route: Declared, parents: Vec<Parent>) {
+        for target in parents.iter().filter_map(|parent| parent.target.as_ref()) {
+            let object = match target {
+                Target::Service { name, .. } => ObjectRef { kind: Kind::Service, name: name.clone() },
+                Target::Gateway(name) => ObjectRef { kind: Kind::Gateway, name: name.clone() },
+            };
+            self.by_target.entry(object).or_default().insert(self.routes.len());
+        }
+        self.routes.push((route, parents));
+    }
+
+    fn on(&self, kind: Kind, name: &Name) -> impl Iterator<Item = usize> {
+        self.by_target.get(&ObjectRef { kind, name: name.clone() }).into_iter().flatten().copied()
+    }
+
+    /// The routes that govern `id`, served by `gateway`, in the order of their names.
     pub fn of(&self, gateway: &Name, id: &PortRef, port_name: Option<&str>) -> Vec<Bound<'_>> {
         let governs = |parent: &&Parent| match &parent.target {
             None => false,
@@ -78,24 +95,23 @@ impl Attached {
                     && section.as_deref().is_none_or(|section| Some(section) == port_name)
             }
         };
-        let bound =
-            self.routes.iter().map(|(route, parents)| Bound { route, by: parents.iter().filter(governs).collect() });
+        let candidates: BTreeSet<usize> =
+            self.on(Kind::Service, &id.service).chain(self.on(Kind::Gateway, gateway)).collect();
+        let routes = candidates.into_iter().filter_map(|index| self.routes.get(index));
+        let bound = routes.map(|(route, parents)| Bound { route, by: parents.iter().filter(governs).collect() });
         bound.filter(|bound| !bound.by.is_empty()).collect()
     }
 
     /// The Services that `route` names.
     pub fn services_of(&self, route: &Name) -> impl Iterator<Item = &Name> {
-        let routes = self.routes.iter().filter(move |(declared, _)| declared.reference.name == *route);
-        routes.flat_map(|(_, parents)| parents).filter_map(|parent| match &parent.target {
-            Some(Target::Service { name, .. }) => Some(name),
-            _ => None,
-        })
+        let found = self.routes.binary_search_by(|(declared, _)| declared.reference.name.cmp(route));
+        let parents = found.ok().and_then(|index| self.routes.get(index)).map(|(_, parents)| parents);
+        parents.into_iter().flatten().filter_map(Parent::service)
     }
 
     /// How many routes name `gateway` as parent.
     pub fn routes_on(&self, gateway: &Name) -> usize {
-        let on = |parent: &Parent| parent.target == Some(Target::Gateway(gateway.clone()));
-        self.routes.iter().filter(|(_, parents)| parents.iter().any(on)).count()
+        self.on(Kind::Gateway, gateway).count()
     }
 }
 
@@ -113,7 +129,7 @@ pub fn attach(
         let judge = |reference| parent(snapshot, gateways, services, controller, namespace, reference);
         let parents: Vec<Parent> = route.parents.iter().filter_map(judge).collect();
         if !parents.is_empty() {
-            attached.routes.push((route, parents));
+            attached.add(route, parents);
         }
     }
     attached

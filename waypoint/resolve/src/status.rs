@@ -72,10 +72,10 @@ pub struct Statuses {
     /// Which AuthConfigs are to guard the way to which Service.
     pub claims: Claims,
     routes: BTreeMap<Name, RouteNotes>,
-    ports: BTreeMap<(Name, Place), Ports>,
+    ports: BTreeMap<Name, BTreeMap<Place, Ports>>,
     services: BTreeMap<Name, BTreeSet<String>>,
     governed: BTreeMap<Name, BTreeMap<ObjectRef, BTreeSet<String>>>,
-    overridden: BTreeMap<(Name, &'static str, ObjectRef), BTreeMap<String, Name>>,
+    overridden: BTreeMap<Name, BTreeMap<(&'static str, ObjectRef), BTreeMap<String, Name>>>,
 }
 
 impl Statuses {
@@ -91,8 +91,8 @@ impl Statuses {
         }
         for bound in bound {
             for parent in &bound.by {
-                let place = (bound.route.reference.name.clone(), parent.place.clone());
-                self.ports.entry(place).or_default().insert(id.clone(), fate.clone());
+                let places = self.ports.entry(bound.route.reference.name.clone()).or_default();
+                places.entry(parent.place.clone()).or_default().insert(id.clone(), fate.clone());
             }
         }
     }
@@ -104,7 +104,8 @@ impl Statuses {
             rules.insert(rule.field.clone());
         }
         for (loser, option, winner) in &effective.overridden {
-            let rules = self.overridden.entry((loser.clone(), option, route.clone())).or_default();
+            let options = self.overridden.entry(loser.clone()).or_default();
+            let rules = options.entry((option, route.clone())).or_default();
             rules.insert(rule.field.clone(), winner.clone());
         }
         if let Some(why) = &effective.refusal {
@@ -175,9 +176,8 @@ impl Statuses {
                 Condition::fails(RESOLVED_REFS, "ConfigNotFound", message).with(missing)
             };
             let mut conditions = vec![accepted, resolved];
-            let governs = |(route, _): &(Name, Place)| governed.keys().any(|object| object.name == *route);
-            let ports = self.ports.iter().filter(|(place, _)| governs(place)).flat_map(|(_, ports)| ports);
-            conditions.extend(not_reached(ports));
+            let places = governed.keys().filter_map(|route| self.ports.get(&route.name));
+            conditions.extend(not_reached(places.flat_map(BTreeMap::values).flatten()));
             let status = ObjectStatus::new(conditions);
             report.insert(ObjectRef { kind: Kind::RouteOption, name: name.clone() }, vec![status]);
         }
@@ -187,11 +187,12 @@ impl Statuses {
 impl Statuses {
     /// What is said about the route `name` in the place of each of its parents.
     fn of_route(&self, name: &Name, parents: &[Parent]) -> Vec<ObjectStatus> {
-        let (none, nothing) = (RouteNotes::default(), Ports::new());
+        let (none, nothing, nowhere) = (RouteNotes::default(), Ports::new(), BTreeMap::new());
+        let places = self.ports.get(name).unwrap_or(&nowhere);
         let notes = self.routes.get(name).unwrap_or(&none);
         let mut statuses: Vec<ObjectStatus> = Vec::new();
         for parent in parents {
-            let ports = self.ports.get(&(name.clone(), parent.place.clone())).unwrap_or(&nothing);
+            let ports = places.get(&parent.place).unwrap_or(&nothing);
             // parentRefs that differ in the port only share a place; say the worse.
             let mut accepted = parent.accepted.clone();
             if accepted.status == Some(true) {
@@ -214,8 +215,8 @@ impl Statuses {
 
     /// What options of the RouteOption `name`, which governs these rules, are set by others before it.
     fn without_effect(&self, name: &Name, governed: &BTreeMap<ObjectRef, BTreeSet<String>>) -> Vec<Problem> {
-        let own = self.overridden.iter().filter(|((loser, ..), _)| loser == name);
-        own.filter_map(|((_, option, route), rules)| {
+        let own = self.overridden.get(name).into_iter().flatten();
+        own.filter_map(|((option, route), rules)| {
             let winner = rules.values().next()?;
             let everywhere = governed.get(route).is_some_and(|all| all.len() == rules.len());
             let part = if everywhere {
@@ -313,9 +314,9 @@ fn lost(
 
 /// Why a RouteOption governs nothing.
 fn not_attached(snapshot: &Snapshot, name: &Name, policies: &Policies<'_>) -> Condition {
-    let named: Vec<&Name> = policies.named(name).collect();
+    let named = policies.named(name);
     let missing: Vec<String> =
-        named.iter().filter(|route| !snapshot.http_routes.contains_key(**route)).map(ToString::to_string).collect();
+        named.iter().filter(|route| !snapshot.http_routes.contains_key(*route)).map(ToString::to_string).collect();
     if named.is_empty() {
         Condition::fails(
             ACCEPTED,
