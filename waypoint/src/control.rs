@@ -14,7 +14,7 @@ use provider::StatusBoard;
 use runtime::{Addr, Gate, Readiness, Shutdown, Tasks};
 use status::{Diff, ObjectStatus};
 use tokio::sync::watch;
-use waypoint_translate::{Quarantines, Translation};
+use waypoint_translate::{Quarantines, Translation, Translator};
 use xds::{Acks, Hub};
 
 use crate::listen::Listen;
@@ -97,6 +97,7 @@ impl ControlPlane {
             address,
         };
         let control = Control {
+            translator: Translator::new(settings.translate.clone()),
             settings: settings.translate,
             hub,
             board,
@@ -116,6 +117,7 @@ impl ControlPlane {
 
 struct Control {
     settings: waypoint_translate::Settings,
+    translator: Translator,
     hub: Hub,
     board: StatusBoard,
     translation: watch::Sender<Arc<Translation>>,
@@ -156,18 +158,23 @@ impl Control {
     /// Puts a snapshot in force. If its translation panics, the last one stays.
     async fn take(&mut self, snapshot: Arc<Snapshot>) {
         let started = Instant::now();
-        let settings = self.settings.clone();
+        // While it is away, and where it panics, one that knows nothing stands in its place.
+        let mut translator = std::mem::replace(&mut self.translator, Translator::new(self.settings.clone()));
         let revision = snapshot.revision;
         let quarantines = self.offers.iter().map(|(name, offer)| (name.clone(), offer.quarantine().clone())).collect();
         let input = snapshot.clone();
         let translate = move || {
-            catch_unwind(AssertUnwindSafe(|| waypoint_translate::translate_around(&input, &settings, quarantines)))
+            catch_unwind(AssertUnwindSafe(|| {
+                let translated = translator.translate(&input, quarantines);
+                (translator, translated)
+            }))
         };
-        let Ok(Ok((translation, quarantines))) = tokio::task::spawn_blocking(translate).await else {
+        let Ok(Ok((translator, (translation, quarantines)))) = tokio::task::spawn_blocking(translate).await else {
             counter!("waypoint_translate_panics_total").increment(1);
             tracing::error!(revision, "translation panicked; what was served before stays in force");
             return;
         };
+        self.translator = translator;
         histogram!("waypoint_translate_seconds").record(started.elapsed().as_secs_f64());
         gauge!("waypoint_gateways").set(translation.gateways.len() as f64);
         let translation = Arc::new(translation);

@@ -7,8 +7,10 @@
 
 pub mod bootstrap;
 mod clusters;
+mod emitter;
 pub mod filters;
 mod listener;
+mod memo;
 mod names;
 pub mod quarantine;
 mod routes;
@@ -18,12 +20,12 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ir::{Endpoints, Origins, Proxy, Settings, Traffic};
-use proto::schema::resource_json;
+use ir::{Origins, Proxy, Settings};
 use proto::{Resource, ResourceSet, ResourceType};
 use serde_json::{Value, json};
 
 pub use bootstrap::{Admin, AdsServer, BootstrapSettings, bootstrap};
+pub use emitter::Emitter;
 
 /// What the Envoy of one Gateway is told.
 #[derive(Debug, Clone, Default)]
@@ -43,68 +45,8 @@ pub struct GatewayOutput {
 }
 
 /// The resources of `proxy`, and what could not be written.
-///
-/// Nothing that was decided should fail here; if it does, the other
-/// resources are served and a route table is replaced by one that refuses.
 pub fn emit(proxy: &Proxy, settings: &Settings) -> (GatewayOutput, Vec<String>) {
-    let mut writer = Writer { output: GatewayOutput::default(), failures: Vec::new() };
-    for (name, cluster) in filters::clusters(settings) {
-        writer.put(ResourceType::Cluster, name, cluster, proxy.origins.clone());
-    }
-    for (id, cluster) in &proxy.clusters {
-        let name = id.to_string();
-        writer.put(ResourceType::Cluster, &name, clusters::cluster(&name, cluster), cluster.origins.clone());
-        if let Endpoints::Addresses(addresses) = &cluster.endpoints {
-            let endpoints = clusters::addresses(&name, addresses);
-            writer.put(ResourceType::Endpoint, &name, endpoints, cluster.origins.clone());
-        }
-    }
-    for listener in &proxy.listeners {
-        let name = names::listener(listener.front);
-        let Some(written) = listener::listener(listener, settings) else {
-            writer.failures.push(format!("listener {name}: cannot be written yet"));
-            continue;
-        };
-        let mut chains = BTreeMap::new();
-        for (id, chain) in &listener.chains {
-            chains.insert(id.to_string(), chain.origins.clone());
-            if let Traffic::Http(routes) = &chain.traffic {
-                let name = id.to_string();
-                let rules = routes.iter().map(|route| (route.name.clone(), route.origins.clone())).collect();
-                writer.output.rules.insert((ResourceType::Route, name.clone()), rules);
-                if !writer.put(ResourceType::Route, &name, routes::table(&name, routes), chain.origins.clone()) {
-                    writer.put(ResourceType::Route, &name, routes::refusing(&name), chain.origins.clone());
-                }
-            }
-        }
-        writer.output.rules.insert((ResourceType::Listener, name.to_owned()), chains);
-        if writer.put(ResourceType::Listener, name, written, listener.origins.clone()) {
-            writer.output.address.get_or_insert(listener.address);
-        }
-    }
-    (writer.output, writer.failures)
-}
-
-struct Writer {
-    output: GatewayOutput,
-    failures: Vec<String>,
-}
-
-impl Writer {
-    /// Adds a resource; whether it could be written.
-    fn put(&mut self, kind: ResourceType, name: &str, value: Value, origins: Origins) -> bool {
-        match resource_json(kind, name, value) {
-            Ok(resource) => {
-                self.output.resources.entry(kind).or_default().insert(name.to_owned(), Arc::new(resource));
-                self.output.origins.insert((kind, name.to_owned()), origins);
-                true
-            }
-            Err(error) => {
-                self.failures.push(format!("{kind:?} {name}: {error}"));
-                false
-            }
-        }
-    }
+    Emitter::new(settings.clone()).emit(proxy)
 }
 
 /// A configuration that comes over the one ADS stream.

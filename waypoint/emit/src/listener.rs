@@ -4,8 +4,8 @@
 //! Everything but the chains and the matcher is the same from version to
 //! version, so that Envoy updates it in place and leaves other chains' connections alone.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use ir::{Chain, Front, Listener, PortRef, Refusal, Settings, Traffic};
 use serde_json::{Map, Value, json};
@@ -18,22 +18,53 @@ const PRINCIPAL_TLV: u32 = 0xD0;
 const PROXY_PROTOCOL: &str = "envoy.filters.listener.proxy_protocol";
 const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
-/// `listener` in Envoy's words; none for a front that is not written yet.
-pub fn listener(listener: &Listener, settings: &Settings) -> Option<Value> {
+/// The field of a Listener in which its filter chains stand.
+pub const FILTER_CHAINS: u32 = 3;
+
+/// All that a listener's own fields are made from, its filter chains left aside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    front: Front,
+    address: SocketAddr,
+    chains: BTreeMap<PortRef, BTreeSet<IpAddr>>,
+}
+
+/// All that a filter chain is made from, besides its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Bytes {
+    /// They are read as HTTP.
+    Http,
+    /// They are sent to this cluster, unread.
+    Tcp(String),
+}
+
+/// The frame of `listener`; none for a front that is not written yet.
+pub fn frame(listener: &Listener) -> Option<Frame> {
+    let chains = listener.chains.iter().map(|(id, chain)| (id.clone(), chain.addresses.clone())).collect();
     match listener.front {
-        Front::Proxy => Some(behind_proxy(listener, settings)),
+        Front::Proxy => Some(Frame { front: listener.front, address: listener.address, chains }),
         Front::Hbone | Front::Tls | Front::Plain => None,
     }
 }
 
-fn behind_proxy(listener: &Listener, settings: &Settings) -> Value {
-    let address = listener.address;
-    let name = names::listener(listener.front);
+/// What `chain` does with bytes.
+pub fn bytes(chain: &Chain) -> Bytes {
+    match &chain.traffic {
+        Traffic::Http(_) => Bytes::Http,
+        Traffic::Tcp(to) => Bytes::Tcp(to.to_string()),
+        // Where no cluster is, Envoy closes the connection.
+        Traffic::Refuse(_) => Bytes::Tcp(names::NO_BACKEND.to_owned()),
+    }
+}
+
+/// A listener without its filter chains.
+pub fn listener(frame: &Frame, settings: &Settings) -> Value {
+    let address = frame.address;
+    let name = names::listener(frame.front);
     let mut socket = json!({"address": address.ip().to_string(), "port_value": address.port()});
     if address.ip().is_ipv6() {
         socket["ipv4_compat"] = json!(true);
     }
-    let chains: Vec<Value> = listener.chains.iter().map(|(id, chain)| filter_chain(id, chain, settings)).collect();
     let mut fields = json!({
         "name": name,
         "stat_prefix": name,
@@ -50,22 +81,21 @@ fn behind_proxy(listener: &Listener, settings: &Settings) -> Value {
                 }]}),
             ),
         }],
-        "filter_chains": chains,
         "default_filter_chain": unknown_address(settings),
     });
-    if !listener.chains.is_empty() {
-        fields["filter_chain_matcher"] = matcher(listener);
+    if !frame.chains.is_empty() {
+        fields["filter_chain_matcher"] = matcher(frame);
     }
     fields
 }
 
 /// Destination address, then port, to the name of a chain.
-fn matcher(listener: &Listener) -> Value {
+fn matcher(frame: &Frame) -> Value {
     let mut by_address: BTreeMap<IpAddr, Map<String, Value>> = BTreeMap::new();
-    for (id, chain) in &listener.chains {
+    for (id, addresses) in &frame.chains {
         let name = packed("google.protobuf.StringValue", json!({"value": id.to_string()}));
         let action = json!({"action": {"name": "chain", "typed_config": name}});
-        for address in &chain.addresses {
+        for address in addresses {
             by_address.entry(*address).or_default().insert(id.port.to_string(), action.clone());
         }
     }
@@ -87,16 +117,15 @@ fn matcher(listener: &Listener) -> Value {
     }})
 }
 
-fn filter_chain(id: &PortRef, chain: &Chain, settings: &Settings) -> Value {
+/// The filter chain of `id`.
+pub fn filter_chain(id: &PortRef, bytes: &Bytes, settings: &Settings) -> Value {
     let name = id.to_string();
-    let last = match &chain.traffic {
-        Traffic::Http(_) => {
+    let last = match bytes {
+        Bytes::Http => {
             let rds = json!({"rds": {"config_source": ads(), "route_config_name": name}});
             connection_manager(&name, rds, filters::chain(settings), settings)
         }
-        Traffic::Tcp(to) => tcp_proxy(&name, &to.to_string()),
-        // Where no cluster is, Envoy closes the connection.
-        Traffic::Refuse(_) => tcp_proxy(&name, names::NO_BACKEND),
+        Bytes::Tcp(cluster) => tcp_proxy(&name, cluster),
     };
     json!({"name": name, "filters": [peer_principal(), last]})
 }

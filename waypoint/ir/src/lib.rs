@@ -24,7 +24,7 @@ pub use settings::{Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
 pub type Origins = BTreeSet<api::ObjectRef>;
 
 /// What the Envoy of one Gateway does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Proxy {
     /// Its Gateway.
     pub gateway: Name,
@@ -37,7 +37,7 @@ pub struct Proxy {
 }
 
 /// One socket.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
     /// Where it binds.
     pub address: SocketAddr,
@@ -90,7 +90,7 @@ impl fmt::Display for PortRef {
 }
 
 /// What happens to connections to one Service port.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Chain {
     /// The addresses that mean this Service here.
     pub addresses: BTreeSet<IpAddr>,
@@ -101,7 +101,7 @@ pub struct Chain {
 }
 
 /// How a chain reads bytes.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Traffic {
     /// As HTTP, with these routes; the first match wins, none answers 404.
     Http(Vec<Route>),
@@ -112,7 +112,7 @@ pub enum Traffic {
 }
 
 /// One route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Where it was written: `HTTPRoute httpbin/httpbin2 rule 0 match 0`.
     pub name: String,
@@ -187,7 +187,7 @@ pub enum ValueMatch {
 }
 
 /// What becomes of a request.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Action {
     /// It is sent on.
     Forward(Forward),
@@ -207,7 +207,7 @@ pub struct Refusal {
 }
 
 /// Where and how a request is sent on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Forward {
     /// To one of these; weights are not all zero.
     pub backends: Vec<Backend>,
@@ -248,7 +248,7 @@ impl fmt::Display for Destination {
 }
 
 /// One of the places among which requests are shared.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
     /// Where; none answers 500 for its share.
     pub target: Option<Destination>,
@@ -261,7 +261,7 @@ pub struct Backend {
 }
 
 /// A redirection.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Redirect {
     /// Scheme.
     pub scheme: Option<String>,
@@ -276,7 +276,7 @@ pub struct Redirect {
 }
 
 /// How a destination is reached.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Cluster {
     /// Whether the application speaks HTTP/2 only.
     pub http2: bool,

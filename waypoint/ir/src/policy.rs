@@ -8,7 +8,7 @@ use api::Name;
 use crate::Descriptor;
 
 /// What happens to the requests of a route besides being routed.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Policy {
     /// Changes to the request's headers.
     pub request: HeaderChanges,

@@ -63,6 +63,9 @@ pub enum PortFate {
     },
 }
 
+/// By option and route: in which rules the option has no effect, and which RouteOption comes first.
+type Overridden = BTreeMap<(&'static str, ObjectRef), BTreeMap<String, Name>>;
+
 /// What becomes of requests in one place of a route's status.
 type Ports = BTreeMap<PortRef, PortFate>;
 
@@ -75,7 +78,7 @@ pub struct Statuses {
     ports: BTreeMap<Name, BTreeMap<Place, Ports>>,
     services: BTreeMap<Name, BTreeSet<String>>,
     governed: BTreeMap<Name, BTreeMap<ObjectRef, BTreeSet<String>>>,
-    overridden: BTreeMap<Name, BTreeMap<(&'static str, ObjectRef), BTreeMap<String, Name>>>,
+    overridden: BTreeMap<Name, Overridden>,
 }
 
 impl Statuses {
