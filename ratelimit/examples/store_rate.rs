@@ -58,7 +58,7 @@ async fn main() -> anyhow::Result<()> {
                         let key = u128::from(random % keys);
                         let counter = CounterId(key.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835));
                         let (change, policy) = (Change::Add(1), CountPolicy::Always);
-                        Hit { config: "ns.name", counter, limit, window, change, policy, shadow: false }
+                        Hit { config: "ns.name", counter, rule: counter, limit, window, change, policy, shadow: false }
                     };
                     let request: Vec<Hit<'_>> = (0..hits).map(|_| one()).collect();
                     let asked = Instant::now();

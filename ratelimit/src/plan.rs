@@ -68,6 +68,7 @@ impl<'i> Counted<'i> {
         Hit {
             config: &self.rule.config,
             counter: self.counter,
+            rule: self.rule.id(),
             limit: self.limit,
             window: self.window,
             change: self.change,

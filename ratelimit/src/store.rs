@@ -14,7 +14,7 @@ use crate::config::rule::CounterId;
 use crate::request::Change;
 use crate::window::{Limit, Moment, UnixSecs, Window};
 
-pub use memory::Memory;
+pub use memory::{Memory, WhenFull};
 pub use redis::Redis;
 pub use resilient::{OnStoreFailure, Resilient};
 
@@ -25,6 +25,9 @@ pub struct Hit<'a> {
     pub config: &'a str,
     /// Which counter.
     pub counter: CounterId,
+    /// The rule that counts, whatever values it counts apart: its counter, where it has but one.
+    /// [`CounterId::NO_RULE`] where the request brought its own limit.
+    pub rule: CounterId,
     /// What it counts towards.
     pub limit: Limit,
     /// Its window.
@@ -69,9 +72,6 @@ pub enum StoreError {
     /// The store answered with an error.
     #[error("the counter store refused: {0}")]
     Refused(String),
-    /// No room for more counters.
-    #[error("the counter store is full")]
-    Full,
 }
 
 /// The store a process was set up with.

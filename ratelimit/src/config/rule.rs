@@ -31,6 +31,9 @@ pub enum Style {
 pub struct CounterId(pub u128);
 
 impl CounterId {
+    /// In place of a rule, where a request brought its own limit.
+    pub const NO_RULE: CounterId = CounterId(0);
+
     /// Appends its text: 22 letters, digits, `-` and `_`.
     pub fn write(self, text: &mut String) {
         URL_SAFE_NO_PAD.encode_string(self.0.to_be_bytes(), text);
@@ -118,6 +121,14 @@ impl Rule {
         match self.single {
             Some(single) if limit.counts_like(&self.limit) => single,
             _ => counter(self.identity, limit, values),
+        }
+    }
+
+    /// What its counters have in common: the only one, if it counts no part by value.
+    pub fn id(&self) -> CounterId {
+        match self.style {
+            Style::Override => CounterId::NO_RULE,
+            _ => self.single.unwrap_or(self.identity),
         }
     }
 

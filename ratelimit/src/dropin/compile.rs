@@ -7,6 +7,7 @@ use super::stats::Stats;
 use super::tree::{Domain, FileRule, Level, Node, Wild, counter};
 use super::wildcard::Wildcard;
 use super::yaml::{Descriptor, Document, RateLimit};
+use crate::config::rule::CounterId;
 use crate::window::Limit;
 
 /// Deeper trees are refused: requests have no more entries.
@@ -158,10 +159,9 @@ impl Make<'_> {
         }
         let metadata = one.metadata.as_ref().map(to_struct);
         let allowed = unit.filter(|_| !limit.unlimited).and_then(|unit| Limit::new(limit.requests_per_unit, unit));
-        let single = allowed.filter(|_| self.way.iter().all(|way| way.counts != Counts::Apart)).map(|limit| {
-            let way = self.way.iter().map(|way| (way.key.as_str(), way.value.as_str(), way.counts == Counts::Shared));
-            counter(domain, way, limit)
-        });
+        let way = || self.way.iter().map(|way| (way.key.as_str(), way.value.as_str(), way.counts == Counts::Shared));
+        let id = allowed.map_or(CounterId::NO_RULE, |limit| counter(domain, way(), limit));
+        let single = allowed.filter(|_| self.way.iter().all(|way| way.counts != Counts::Apart)).map(|_| id);
         Some(FileRule {
             key: key.into(),
             name: limit.name.as_str().into(),
@@ -174,6 +174,7 @@ impl Make<'_> {
             metadata,
             stats: self.stats.rule(key),
             single,
+            id,
         })
     }
 

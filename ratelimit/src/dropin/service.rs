@@ -13,6 +13,7 @@ use super::domains::Domains;
 use super::exhausted::Exhausted;
 use super::plan::{Counted, NotLoaded, Plan, plan};
 use super::stats::Stats;
+use crate::config::rule::CounterId;
 use crate::meters;
 use crate::request::{Change, Malformed, Request};
 use crate::store::{CountPolicy, CounterStore, Hit, StoreError};
@@ -153,6 +154,7 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
             let hit = Hit {
                 config: domain,
                 counter: counted.counter,
+                rule: counted.rule.map_or(CounterId::NO_RULE, |rule| rule.id),
                 limit: counted.limit,
                 window: counted.window,
                 change: counted.change,

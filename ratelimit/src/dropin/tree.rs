@@ -98,6 +98,8 @@ pub struct FileRule {
     pub stats: Arc<RuleStats>,
     /// The counter, where the request's values have no part in it.
     pub single: Option<CounterId>,
+    /// What its counters have in common.
+    pub id: CounterId,
 }
 
 /// How an entry led to a node.

@@ -45,6 +45,8 @@ pub struct Named {
     pub name: Option<Box<str>>,
     /// What metrics call its rule; nothing for one made up for a request.
     pub descriptor: Option<Box<str>>,
+    /// Its rule; see [`crate::store::Hit::rule`].
+    pub rule: CounterId,
     /// What it allows.
     pub limit: Limit,
     ends: UnixSecs,
@@ -94,6 +96,7 @@ impl Book {
                     RuleRef::Known(rule) => Some(meters::descriptor(rule).into()),
                     RuleRef::MadeUp(_) => None,
                 },
+                rule: counted.rule.id(),
                 limit: counted.limit,
                 ends: match counted.limit.algorithm() {
                     Algorithm::FixedWindow => counted.window.end(),
@@ -155,6 +158,7 @@ mod tests {
             config: "ns.limits".into(),
             name: Some(name.into()),
             descriptor: None,
+            rule: CounterId::NO_RULE,
             limit: Limit::new(1, Unit::Minute).unwrap(),
             ends: UnixSecs(ends),
         }

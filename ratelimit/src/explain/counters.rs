@@ -66,6 +66,7 @@ pub struct Listed {
 struct Known {
     config: Box<str>,
     counter: CounterId,
+    rule: CounterId,
     name: Box<str>,
     limit: Limit,
     used: u64,
@@ -155,14 +156,15 @@ pub async fn standings(store: &Store, book: &Book, index: &Index, now: Moment) -
     for rule in rules(index) {
         if let Some(counter) = rule.single() {
             let (config, name) = (rule.config.clone(), counter_name(rule, &[]).into());
-            let one = Known { config, counter, name, limit: rule.limit, used: 0 };
+            let one = Known { config, counter, rule: counter, name, limit: rule.limit, used: 0 };
             known.insert(counter, (meters::descriptor(rule).into(), one));
         }
     }
     for (counter, named) in book.all() {
         let Some(descriptor) = named.descriptor else { continue };
         let name = named.name.unwrap_or_default();
-        known.insert(counter, (descriptor, Known { config: named.config, counter, name, limit: named.limit, used: 0 }));
+        let one = Known { config: named.config, counter, rule: named.rule, name, limit: named.limit, used: 0 };
+        known.insert(counter, (descriptor, one));
     }
     let known: Vec<(Box<str>, Known)> = known.into_values().take(MOST_LOOKED).collect();
     let looks: Vec<Hit<'_>> = known.iter().map(|(_, one)| one.look(now.secs())).collect();
@@ -180,14 +182,16 @@ async fn in_use(store: &Store, book: &Book, index: &Index, prefix: &str, now: Mo
     let mut known: BTreeMap<CounterId, Known> = BTreeMap::new();
     for (counter, named) in book.names(prefix) {
         let name = named.name.unwrap_or_default();
-        known.insert(counter, Known { config: named.config, counter, name, limit: named.limit, used: 0 });
+        let one = Known { config: named.config, counter, rule: named.rule, name, limit: named.limit, used: 0 };
+        known.insert(counter, one);
     }
     for rule in rules(index) {
         if let Some(counter) = rule.single() {
             let name = counter_name(rule, &[]);
             if name.starts_with(prefix) {
                 let config = rule.config.clone();
-                known.insert(counter, Known { config, counter, name: name.into(), limit: rule.limit, used: 0 });
+                let one = Known { config, counter, rule: counter, name: name.into(), limit: rule.limit, used: 0 };
+                known.insert(counter, one);
             }
         }
     }
@@ -214,6 +218,7 @@ impl Known {
         Hit {
             config: &self.config,
             counter: self.counter,
+            rule: self.rule,
             limit: self.limit,
             window: self.limit.window(now),
             change: Change::Add(0),

@@ -154,7 +154,16 @@ mod tests {
     fn hit(change: Change) -> Hit<'static> {
         let limit = Limit::new(10, api::gloo::rate_limit_config::Unit::Minute).unwrap();
         let (counter, window) = (CounterId(1), limit.window(NOW.secs()));
-        Hit { config: "ns.name", counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
+        Hit {
+            config: "ns.name",
+            counter,
+            rule: counter,
+            limit,
+            window,
+            change,
+            policy: CountPolicy::Always,
+            shadow: false,
+        }
     }
 
     #[tokio::test]

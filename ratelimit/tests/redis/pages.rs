@@ -19,7 +19,7 @@ fn on_page(config: &str, counter: u8, change: Change) -> Hit<'_> {
     let limit = Limit::new(1, Unit::Year).unwrap();
     let id = CounterId(u128::from(counter % 2) << 122 | u128::from(counter));
     let window = limit.window(SystemClock.now().secs());
-    Hit { config, counter: id, limit, window, change, policy: CountPolicy::Always, shadow: false }
+    Hit { config, counter: id, rule: id, limit, window, change, policy: CountPolicy::Always, shadow: false }
 }
 
 fn change() -> impl Strategy<Value = Change> {

@@ -133,7 +133,7 @@ pub fn hit_in(unit: Unit, counter: u128, change: Change) -> Hit<'static> {
     // Spread over all bits, as real digests are, and so over pages and slots.
     let spread = counter.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     let (counter, window) = (CounterId(spread), limit.window(NOW.secs()));
-    Hit { config: "ns.name", counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
+    Hit { config: "ns.name", counter, rule: counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
 }
 
 /// A plain server, and a handle on it.

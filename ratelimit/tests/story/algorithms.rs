@@ -30,7 +30,7 @@ fn hit(asked: &Asked, round: u32, now: Moment) -> Hit<'static> {
     });
     let counter = CounterId(u128::from(round) << 8 | u128::from(asked.rule));
     let Asked { change, policy, shadow, .. } = *asked;
-    Hit { config: "ns.name", counter, limit, window: limit.window(now.secs()), change, policy, shadow }
+    Hit { config: "ns.name", counter, rule: counter, limit, window: limit.window(now.secs()), change, policy, shadow }
 }
 
 fn asked() -> impl Strategy<Value = Asked> {

@@ -159,7 +159,7 @@ mod tests {
     fn hit(counter: CounterId, limit: Limit) -> Hit<'static> {
         let window = limit.window(UnixSecs(1_000_000_030));
         let (config, change) = ("shop.limits", Change::Add(1));
-        Hit { config, counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
+        Hit { config, counter, rule: counter, limit, window, change, policy: CountPolicy::Always, shadow: false }
     }
 
     #[test]
