@@ -84,7 +84,12 @@ pub fn enumeration<'de, D: Deserializer<'de>>(
         fn visit_str<E: de::Error>(self, text: &str) -> Result<i32, E> {
             match self.1.iter().find(|(name, _)| *name == text) {
                 Some((_, number)) => Ok(*number),
-                None => Err(E::custom(format!("{text:?} is not {}; write one of {}", self.0, self.list()))),
+                None => Err(E::custom(match self.1.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
+                    Some((name, _)) => {
+                        format!("{text:?} is not {}, names count in this spelling; write {name}", self.0)
+                    }
+                    None => format!("{text:?} is not {}; write one of {}", self.0, self.list()),
+                })),
             }
         }
 

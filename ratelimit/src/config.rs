@@ -11,6 +11,7 @@ pub mod rule;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use api::gloo::rate_limit_config::{config_id, validate};
 use api::gloo::{RateLimitConfig, RouteOption};
@@ -24,6 +25,22 @@ pub use rule::{CounterId, Rule};
 /// The author of our statements on the status board.
 pub const AUTHOR: &str = "ratelimit";
 
+/// Whether all values that a RateLimitConfig tells apart have a counter of their own.
+pub const COUNTED_EXACTLY: &str = "CountedExactly";
+
+/// What to tell the authors of the RateLimitConfigs `ids`, which have no room for more counters.
+pub fn short_of_room(ids: &[Box<str>]) -> Report {
+    let named =
+        |id: &str| id.split_once('.').map(|(namespace, name)| ObjectRef::new(Kind::RateLimitConfig, namespace, name));
+    let said = || {
+        let message = "no room for more counters: values that come new are limited too early, together or at once; \
+             count fewer values, in shorter windows, or give the server more room (--counters)";
+        let conditions = vec![Condition::fails(COUNTED_EXACTLY, "NoRoom", message)];
+        vec![ObjectStatus { ancestor: String::new(), conditions }]
+    };
+    ids.iter().filter_map(|id| Some((named(id)?, said()))).collect()
+}
+
 /// What is the same for every index of a process.
 #[derive(Debug, Clone)]
 pub struct Scope {
@@ -34,9 +51,15 @@ pub struct Scope {
 }
 
 /// Objects compiled so far, so that only what changed is compiled again.
+///
+/// Rules that are not written any more are answered for a little longer: Envoys that have not heard
+/// of it yet still send their requests under the old name, and must not be told that nobody knows it.
 #[derive(Debug, Clone)]
 pub struct Configs {
     scope: Scope,
+    grace: Duration,
+    /// What is not written any more, by id, and until when it is answered for.
+    removed: BTreeMap<Box<str>, (Arc<Config>, Instant)>,
     good: BTreeMap<Name, (Arc<RateLimitConfig>, Arc<Config>)>,
     /// RouteOptions with `ratelimitBasic`. One that cannot be used is no rule of ours: its routes are closed.
     basic: BTreeMap<Name, (Arc<RouteOption>, Arc<Config>)>,
@@ -54,9 +77,20 @@ pub struct Outcome {
 }
 
 impl Configs {
-    /// Nothing compiled yet.
+    /// Nothing compiled yet. What is removed is gone at once.
     pub fn new(scope: Scope) -> Self {
-        Self { scope, good: BTreeMap::new(), basic: BTreeMap::new() }
+        Self { scope, grace: Duration::ZERO, removed: BTreeMap::new(), good: BTreeMap::new(), basic: BTreeMap::new() }
+    }
+
+    /// The same, but what is removed is answered for `grace` longer.
+    #[must_use]
+    pub fn keeping_removed(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// When what was removed is to be forgotten next: then to be updated again.
+    pub fn due(&self) -> Option<Instant> {
+        self.removed.values().map(|(_, until)| *until).min()
     }
 
     /// What is compiled, by name.
@@ -65,8 +99,13 @@ impl Configs {
         self.good.values().map(|(_, config)| config).chain(basic)
     }
 
-    /// Compiles what changed since the last snapshot.
+    /// [`Self::update_at`] the time it is: for those that keep nothing that was removed.
     pub fn update(&mut self, snapshot: &Snapshot) -> Outcome {
+        self.update_at(snapshot, Instant::now())
+    }
+
+    /// Compiles what changed since the last snapshot. It is `now`.
+    pub fn update_at(&mut self, snapshot: &Snapshot, now: Instant) -> Outcome {
         let mut report = Report::new();
         let mut entries = HashMap::with_hasher(ahash::RandomState::new());
         let mut good = BTreeMap::new();
@@ -103,7 +142,8 @@ impl Configs {
                 entries.entry(config_id(&reference.name).into_boxed_str()).or_insert(Entry::Broken);
             }
         }
-        self.good = good;
+        let gone = std::mem::replace(&mut self.good, good).into_values().map(|(_, config)| config);
+        let mut gone: Vec<Arc<Config>> = gone.collect();
         let mut basic = BTreeMap::new();
         for (name, option) in &snapshot.route_options {
             let known = self.basic.remove(name).filter(|(source, _)| Arc::ptr_eq(source, option));
@@ -113,7 +153,15 @@ impl Configs {
                 basic.insert(name.clone(), (source, config));
             }
         }
-        self.basic = basic;
+        gone.extend(std::mem::replace(&mut self.basic, basic).into_values().map(|(_, config)| config));
+        if !self.grace.is_zero() {
+            self.removed.extend(gone.into_iter().map(|config| (config.id.clone(), (config, now + self.grace))));
+        }
+        // What is written again, well or not, is as it is written.
+        self.removed.retain(|id, (_, until)| *until > now && !entries.contains_key(id));
+        for (id, (config, _)) in &self.removed {
+            entries.insert(id.clone(), Entry::Serving(config.clone()));
+        }
         Outcome { index: Index::new(self.scope.clone(), entries), report, refused }
     }
 }

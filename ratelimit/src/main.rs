@@ -14,7 +14,8 @@ use provider::{FolderSettings, Provider, StatusBoard};
 use ratelimit::config::WeightScope;
 use ratelimit::dropin::{env, process};
 use ratelimit::explain::gauges::GaugeSettings;
-use ratelimit::settings::{COUNTERS, DOMAINS, Settings, StoreSettings};
+use ratelimit::settings::{COUNTERS, DOMAINS, REMOVED_GRACE, Settings, StoreSettings};
+use ratelimit::store::WhenFull;
 use ratelimit::store::redis::RedisArgs;
 use runtime::telemetry::TelemetryArgs;
 use runtime::tls::ServerTls;
@@ -81,6 +82,12 @@ struct Serve {
     /// The most counters to keep in memory.
     #[arg(long, env = "RATELIMIT_COUNTERS", default_value_t = COUNTERS, value_name = "N")]
     counters: usize,
+    /// What becomes of values there is no room for: counted with others, or refused.
+    #[arg(long, env = "RATELIMIT_WHEN_FULL", value_name = "HOW", value_enum, default_value_t = Full::Coarse)]
+    when_full: Full,
+    /// Seconds for which removed rules are still answered, while Envoys learn of it.
+    #[arg(long, env = "RATELIMIT_REMOVED_GRACE", value_name = "N", default_value_t = REMOVED_GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(0..=3600))]
+    removed_grace: u64,
     /// A domain to answer for; may be repeated; * for any.
     #[arg(long = "domain", env = "RATELIMIT_DOMAINS", value_delimiter = ',', default_values_t = DOMAINS.map(str::to_owned), value_name = "NAME")]
     domains: Vec<String>,
@@ -111,6 +118,14 @@ fn threads(text: &str) -> Result<usize, String> {
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
+enum Full {
+    /// Counted together with other values of their rule.
+    Coarse,
+    /// Over their limit.
+    Deny,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
 enum Weights {
     /// Of the same RateLimitConfig.
     Config,
@@ -130,9 +145,16 @@ impl Serve {
                 Weights::Request => WeightScope::Request,
             },
             store: match self.redis.settings()? {
-                None => StoreSettings::Memory { counters: self.counters },
+                None => StoreSettings::Memory {
+                    counters: self.counters,
+                    when_full: match self.when_full {
+                        Full::Coarse => WhenFull::Coarse,
+                        Full::Deny => WhenFull::Deny,
+                    },
+                },
                 Some(settings) => StoreSettings::Redis(Box::new(settings)),
             },
+            removed_grace: Duration::from_secs(self.removed_grace),
             gauges: GaugeSettings { most: self.gauges.into(), values: self.gauge_values },
             quota_replicas: self.quota_replicas,
         })

@@ -148,6 +148,14 @@ pub fn describe() {
     describe_counter!("ratelimit_solo_io_over_limit", "Hits beyond a rule's limit");
     describe_counter!("ratelimit_solo_io_near_limit", "Hits within a rule's limit, above 80 % of it");
     describe_counter!("ratelimit_solo_io_descriptor_miss", "Descriptors that no rule knows");
+    describe_counter!(
+        "ratelimit_memory_short_hits",
+        "Hits of RateLimitConfigs without room for their counters: coarse, counted with those of other values, or denied"
+    );
+    metrics::describe_gauge!(
+        "ratelimit_memory_counters",
+        "Counters in memory: the most, how many, and buckets that stand for more"
+    );
     describe_counter!("ratelimit_solo_io_errors", "Calls answered with an error, by cause");
 }
 

@@ -1,7 +1,7 @@
 //! Puts the service together: store, configuration and gRPC, in whatever process it is to run.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api::Snapshot;
@@ -17,18 +17,24 @@ use crate::config::{AUTHOR, Configs, Index, Outcome, Scope};
 use crate::explain::book::Book;
 use crate::explain::gauges::Gauges;
 use crate::explain::http::Desk;
+use crate::limits::MOST_MESSAGE_BYTES;
 use crate::quota::service::{Quotas, SERVICE_NAME as QUOTA_SERVICE_NAME};
 use crate::service::{SERVICE_NAME, Service};
 use crate::settings::{COUNTERS, Settings, StoreSettings};
 use crate::store::{Memory, Redis, Resilient, Store};
 use crate::window::{Clock, SystemClock};
-use crate::{debug, explain, meters};
+use crate::{config, debug, explain, meters};
 
 /// The schema of the service, for gRPC reflection; made by `proto/examples/generate_descriptors.rs`.
 pub(crate) const DESCRIPTORS: &[u8] = include_bytes!("gen/ratelimit.bin");
 
 /// How long after its time a connection may finish its calls.
 const AGE_GRACE: Duration = Duration::from_secs(60);
+
+/// How often it is told who has no room for counters.
+const TELL: Duration = Duration::from_secs(1);
+/// The author of those statements on the status board.
+const SHARES_AUTHOR: &str = "ratelimit-counters";
 
 /// How often ended counters in memory are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -44,6 +50,28 @@ pub struct Server {
     desk: Desk,
     gauges: Gauges,
     options: GrpcOptions,
+    in_use: InUse,
+}
+
+/// Held by whoever counts: what counting takes goes on until the last one is dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct InUse(#[allow(dead_code, reason = "held, not read")] Arc<StopsWithUse>);
+
+#[derive(Debug)]
+struct StopsWithUse(Shutdown);
+
+impl Drop for StopsWithUse {
+    fn drop(&mut self) {
+        self.0.begin();
+    }
+}
+
+impl InUse {
+    /// And what begins then.
+    fn new() -> (InUse, Shutdown) {
+        let unused = Shutdown::new();
+        (InUse(Arc::new(StopsWithUse(unused.clone()))), unused)
+    }
 }
 
 /// Builds the service and spawns what keeps it going on `tasks`.
@@ -80,12 +108,15 @@ pub fn build_with_clock(
         domains: settings.domains.iter().map(|domain| domain.as_str().into()).collect(),
         weights: settings.weights,
     };
-    let configs = Configs::new(scope.clone());
+    let configs = Configs::new(scope.clone()).keeping_removed(settings.removed_grace);
     let index = Arc::new(ArcSwap::from_pointee(Index::not_loaded(scope)));
     let shutdown = tasks.shutdown().clone();
     let gate = readiness.gate("rate-limit configuration");
-    tasks.spawn("ratelimit-config", follow(configs, snapshots, board, index.clone(), gate, shutdown));
-    let (store, more) = stores(settings.store, clock.clone(), readiness, tasks, settings.workers.as_ref())?;
+    tasks.spawn("ratelimit-config", follow(configs, snapshots, board.clone(), index.clone(), gate, shutdown.clone()));
+    let (store, more, in_use) = stores(settings.store, clock.clone(), readiness, tasks, settings.workers.as_ref())?;
+    if let Store::Memory(memory) = &store {
+        tasks.spawn("ratelimit-shares", tell_of_shares(memory.clone(), board, shutdown));
+    }
     let admin = debug::routes(index.clone());
     let (store, book) = (Arc::new(store), Arc::new(Book::default()));
     let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
@@ -94,7 +125,7 @@ pub fn build_with_clock(
     tasks.spawn("ratelimit-quotas", quotas.clone().run());
     let services = |store| {
         let service = Service::new(index.clone(), store, clock.clone()).noting(book.clone());
-        Services::hot(RateLimitServiceServer::new(service))
+        Services::hot(RateLimitServiceServer::new(service).max_decoding_message_size(MOST_MESSAGE_BYTES))
             .add_service(RateLimitQuotaServiceServer::new(quotas.clone()))
     };
     let services = std::iter::once(store).chain(more.into_iter().map(Arc::new)).map(services).collect();
@@ -104,32 +135,35 @@ pub fn build_with_clock(
         acceptor: settings.tls.map(|at| runtime::tls::acceptor(at, tasks)).transpose()?,
         max_connection_age: settings.max_connection_age.map(|most| Age { most, grace: AGE_GRACE }),
     };
-    Ok(Server { services, workers: settings.workers, admin, desk, gauges, options })
+    Ok(Server { services, workers: settings.workers, admin, desk, gauges, options, in_use })
 }
 
 /// The store that `settings` describe, kept going on `tasks`: the first worker's way to it, and
-/// those of the others. In Redis each worker counts through connections of its own.
+/// those of the others. In Redis each worker counts through connections of its own. They work
+/// until what comes with them is dropped.
 pub(crate) fn stores(
     settings: StoreSettings,
     clock: impl Clock,
     readiness: &Readiness,
     tasks: &mut Tasks,
     workers: Option<&Arc<Workers>>,
-) -> anyhow::Result<(Store, Vec<Store>)> {
+) -> anyhow::Result<(Store, Vec<Store>, InUse)> {
     let shutdown = tasks.shutdown().clone();
+    // Whoever is let in until the last moment is counted until the last moment.
+    let (in_use, unused) = InUse::new();
     let others = 1..workers.map_or(1, |workers| workers.count());
     Ok(match settings {
-        StoreSettings::Memory { counters } => {
-            let memory = Arc::new(Memory::new(counters));
+        StoreSettings::Memory { counters, when_full } => {
+            let memory = Arc::new(Memory::with(counters, when_full));
             tasks.spawn("ratelimit-sweep", sweep(memory.clone(), clock, shutdown));
-            (Store::Memory(memory.clone()), others.map(|_| Store::Memory(memory.clone())).collect())
+            (Store::Memory(memory.clone()), others.map(|_| Store::Memory(memory.clone())).collect(), in_use)
         }
         StoreSettings::Redis(settings) => {
             let on_failure = settings.on_failure;
             let mut connect = |worker| {
                 let gate = readiness.gate(format!("redis at {}", settings.url));
                 let (redis, driver) = Redis::new((*settings).clone())?;
-                let driving = driver.run(shutdown.clone(), || gate.open());
+                let driving = driver.run(unused.clone(), || gate.open());
                 match workers {
                     None => tasks.spawn("ratelimit-redis", driving),
                     Some(workers) => {
@@ -143,7 +177,7 @@ pub(crate) fn stores(
             let other = |worker| Ok(Store::Redis(Box::new(first.beside(connect(worker)?))));
             let others = others.map(other).collect::<anyhow::Result<_>>()?;
             tasks.spawn("ratelimit-sweep", sweep(first.local().clone(), clock, shutdown));
-            (Store::Redis(Box::new(first)), others)
+            (Store::Redis(Box::new(first)), others, in_use)
         }
     })
 }
@@ -165,6 +199,7 @@ impl Server {
     /// # Errors
     /// When the listener fails.
     pub async fn serve(self, listener: Listener, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
+        let _counting = self.in_use;
         runtime::grpc::serve_on(self.workers, listener, self.services, self.options, readiness, shutdown).await
     }
 }
@@ -186,7 +221,7 @@ async fn follow(
             let revision = snapshot.revision;
             let mut next = configs.clone();
             let compiled = tokio::task::spawn_blocking(move || {
-                let outcome = next.update(&snapshot);
+                let outcome = next.update_at(&snapshot, Instant::now());
                 (next, outcome)
             });
             match compiled.await {
@@ -211,12 +246,29 @@ async fn follow(
                 }
             }
         }
+        let due = configs.due();
         tokio::select! {
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
             changed = snapshots.changed() => if changed.is_err() {
                 // Whoever declared has stopped; what was declared holds until we stop too.
                 shutdown.begun().await;
                 return Ok(());
             },
+            () = shutdown.begun() => return Ok(()),
+        }
+    }
+}
+
+/// Says on the objects which of them have no room for more counters, and in metrics how much is taken.
+async fn tell_of_shares(memory: Arc<Memory>, board: StatusBoard, shutdown: Shutdown) -> anyhow::Result<()> {
+    let room = ["most", "counters", "buckets"].map(|what| metrics::gauge!("ratelimit_memory_counters", "of" => what));
+    loop {
+        for (gauge, number) in room.iter().zip(memory.fill()) {
+            gauge.set(number as f64);
+        }
+        board.publish(SHARES_AUTHOR, config::short_of_room(&memory.short()));
+        tokio::select! {
+            () = tokio::time::sleep(TELL) => {}
             () = shutdown.begun() => return Ok(()),
         }
     }

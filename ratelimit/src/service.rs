@@ -1,7 +1,7 @@
 //! The gRPC edge: `envoy.service.ratelimit.v3.RateLimitService`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use proto::envoy::service::ratelimit::v3 as pb;
@@ -14,7 +14,7 @@ use crate::decide::{Response, Status, decide};
 use crate::explain::book::Book;
 use crate::meters;
 use crate::plan::plan;
-use crate::request::{Malformed, Request};
+use crate::request::{Descriptor, Malformed, Request};
 use crate::store::{CounterStore, StoreError};
 use crate::window::Clock;
 
@@ -28,6 +28,20 @@ pub struct Service<S, C> {
     store: S,
     clock: C,
     book: Option<Arc<Book>>,
+}
+
+/// How long a RateLimitConfig nobody knows is waited for: it leaves Envoy, which waits 100 ms, time for the answer.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// How often is looked meanwhile.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// Whether every RateLimitConfig that `request` names is known, or nobody is asked for one.
+fn knows_all(index: &Index, request: &Request<'_>) -> bool {
+    let known = |descriptor: &Descriptor<'_>| {
+        let first = descriptor.entries.first().filter(|first| first.key == "generic_key");
+        first.is_none_or(|first| index.config(&first.value).is_some())
+    };
+    !index.is_loaded() || index.domain(request.domain).is_none() || request.descriptors.iter().all(known)
 }
 
 /// Why a request gets no answer.
@@ -58,13 +72,32 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
         Self { book: Some(book), ..self }
     }
 
+    /// The rules being served. Envoy may hear of a new RateLimitConfig a moment before they are compiled:
+    /// then the moment is waited for.
+    async fn index_for(&self, request: &Request<'_>) -> Arc<Index> {
+        let mut index = self.index.load_full();
+        if knows_all(&index, request) {
+            return index;
+        }
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        while tokio::time::Instant::now() < patience {
+            tokio::time::sleep(GLANCE).await;
+            let next = self.index.load_full();
+            if !Arc::ptr_eq(&next, &index) && knows_all(&next, request) {
+                return next;
+            }
+            index = next;
+        }
+        index
+    }
+
     /// Whether there is room for what `message` describes.
     ///
     /// # Errors
     /// When that cannot be said.
     pub async fn answer(&self, message: &pb::RateLimitRequest) -> Result<Response, Failure> {
         let request = Request::read(message)?;
-        let index = self.index.load_full();
+        let index = self.index_for(&request).await;
         if !index.is_loaded() {
             return Err(Failure::NotLoaded);
         }

@@ -9,6 +9,7 @@ use runtime::tls::ServerTls;
 
 use crate::config::WeightScope;
 use crate::explain::gauges::GaugeSettings;
+use crate::store::WhenFull;
 use crate::store::redis::RedisSettings;
 
 /// The domains served unless told otherwise: the one our control plane and the newer
@@ -30,6 +31,9 @@ pub struct Settings {
     pub max_connection_age: Option<Duration>,
     /// The threads that answer; none, the one that serves.
     pub workers: Option<Arc<Workers>>,
+    /// How long rules that are not written any more are still answered for: longer than any Envoy
+    /// takes to learn of it.
+    pub removed_grace: Duration,
     /// What the metrics page says of limits and of what is left.
     pub gauges: GaugeSettings,
     /// Among how many servers each limit is divided before this one hands out quotas of it.
@@ -43,10 +47,15 @@ pub enum StoreSettings {
     Memory {
         /// The most counters at a time.
         counters: usize,
+        /// What becomes of hits for whose counters there is no room.
+        when_full: WhenFull,
     },
     /// In Redis.
     Redis(Box<RedisSettings>),
 }
+
+/// How long what was removed is answered for unless told otherwise.
+pub const REMOVED_GRACE: Duration = Duration::from_secs(10);
 
 /// Counters in memory unless told otherwise.
 pub const COUNTERS: usize = 1_000_000;
@@ -56,10 +65,11 @@ impl Default for Settings {
         Self {
             domains: DOMAINS.map(str::to_owned).to_vec(),
             weights: WeightScope::default(),
-            store: StoreSettings::Memory { counters: COUNTERS },
+            store: StoreSettings::Memory { counters: COUNTERS, when_full: WhenFull::default() },
             tls: None,
             max_connection_age: None,
             workers: None,
+            removed_grace: REMOVED_GRACE,
             gauges: GaugeSettings::default(),
             quota_replicas: NonZeroU32::MIN,
         }

@@ -109,6 +109,14 @@ impl Store {
         }
     }
 
+    /// Whether it can be asked now.
+    pub fn is_up(&self) -> bool {
+        match self {
+            Store::Memory(_) => true,
+            Store::Redis(redis) => redis.inner().is_up(),
+        }
+    }
+
     /// Up to `most` counters in use that others may have counted too, of configs whose ids begin with `config`.
     ///
     /// # Errors

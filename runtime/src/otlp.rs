@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueEnum;
+use opentelemetry::KeyValue;
 use opentelemetry_otlp::{Protocol, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::trace::{SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
+
+use crate::telemetry::TelemetryArgs;
 
 /// What spans travel in, under the names OpenTelemetry has for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -29,7 +32,7 @@ pub enum OtlpProtocol {
 ///
 /// # Errors
 /// When `url` is no place spans can be sent to.
-pub(crate) fn provider(service: &'static str, url: &str, protocol: OtlpProtocol) -> anyhow::Result<SdkTracerProvider> {
+pub(crate) fn provider(service: &'static str, url: &str, args: &TelemetryArgs) -> anyhow::Result<SdkTracerProvider> {
     anyhow::ensure!(
         url.starts_with("http://"),
         "--otlp (OTEL_EXPORTER_OTLP_ENDPOINT): traces are sent in plain text, so write http://HOST:PORT"
@@ -43,7 +46,7 @@ pub(crate) fn provider(service: &'static str, url: &str, protocol: OtlpProtocol)
     let exporter = {
         let _entered = runtime.enter();
         let builder = opentelemetry_otlp::SpanExporter::builder();
-        match protocol {
+        match args.otlp_protocol {
             OtlpProtocol::Grpc => builder.with_tonic().with_endpoint(url).build(),
             OtlpProtocol::HttpProtobuf => {
                 builder.with_http().with_endpoint(traces_at(url)).with_protocol(Protocol::HttpBinary).build()
@@ -52,8 +55,13 @@ pub(crate) fn provider(service: &'static str, url: &str, protocol: OtlpProtocol)
         .with_context(|| format!("sending traces to {url}"))?
     };
     let exporter = Aside { exporter: Arc::new(exporter), runtime: Some(runtime) };
-    let resource = Resource::builder().with_service_name(service).build();
-    Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
+    let called = args.otlp_service.iter().map(|(name, value)| KeyValue::new(*name, value.clone()));
+    let resource = Resource::builder().with_service_name(service).with_attributes(called).build();
+    let mut builder = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource);
+    if let Some(share) = args.otlp_sampling {
+        builder = builder.with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(share))));
+    }
+    Ok(builder.build())
 }
 
 /// Below the endpoint of all signals each has its own path.
@@ -119,6 +127,17 @@ mod tests {
 
     use super::*;
 
+    fn over(otlp_protocol: OtlpProtocol) -> TelemetryArgs {
+        TelemetryArgs {
+            log_level: "off".to_owned(),
+            log_format: crate::telemetry::LogFormat::Text,
+            otlp: None,
+            otlp_protocol,
+            otlp_service: vec![("service.namespace", "ours".to_owned())],
+            otlp_sampling: Some(1.0),
+        }
+    }
+
     /// Spans of one thread that is busy with leaving, and what a collector then has read.
     async fn sent_when_leaving(protocol: OtlpProtocol, answer: &'static [u8]) -> (String, Duration) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -142,7 +161,7 @@ mod tests {
                 seen.send(text).unwrap();
             });
         });
-        let provider = provider("test", &url, protocol).unwrap();
+        let provider = provider("test", &url, &over(protocol)).unwrap();
         provider.tracer("test").in_span("span-to-see", |_| {});
         let began = Instant::now();
         let _ = provider.shutdown_with_timeout(Duration::from_secs(5));
@@ -169,7 +188,7 @@ mod tests {
 
     #[test]
     fn what_is_no_plain_text_endpoint_is_refused_by_name() {
-        let refused = provider("test", "https://collector:4318", OtlpProtocol::HttpProtobuf).unwrap_err();
+        let refused = provider("test", "https://collector:4318", &over(OtlpProtocol::HttpProtobuf)).unwrap_err();
         assert!(refused.to_string().contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{refused}");
         assert_eq!(traces_at("http://c:4318/"), "http://c:4318/v1/traces");
         assert_eq!(traces_at("http://c:4318/v1/traces"), "http://c:4318/v1/traces");

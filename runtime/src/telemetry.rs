@@ -50,6 +50,12 @@ pub struct TelemetryArgs {
         hide = true
     )]
     pub otlp_protocol: OtlpProtocol,
+    /// What the service calls itself in traces, by OpenTelemetry's names, beyond or instead of what it is called by itself.
+    #[arg(skip)]
+    pub otlp_service: Vec<(&'static str, String)>,
+    /// The share of traces that is sent, of those that nobody before us decided on; OTEL_TRACES_SAMPLER's if none.
+    #[arg(skip)]
+    pub otlp_sampling: Option<f64>,
 }
 
 type FilterHandle = reload::Handle<EnvFilter, Registry>;
@@ -89,7 +95,7 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<Telem
     // By lists of targets, whose answers are remembered: asking anew at each of the libraries' own
     // trace lines costs more than answering a request.
     let lines = lines.with_filter(filter);
-    let traces = args.otlp.as_deref().map(|url| otlp::provider(service, url, args.otlp_protocol)).transpose()?;
+    let traces = args.otlp.as_deref().map(|url| otlp::provider(service, url, args)).transpose()?;
     let spans = traces.as_ref().map(|provider| {
         trace::turn_on();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
@@ -134,8 +140,16 @@ fn builder() -> anyhow::Result<PrometheusBuilder> {
     PrometheusBuilder::new().set_buckets_for_metric(seconds, &SECONDS).context("histogram buckets")
 }
 
+/// Libraries whose own words below `info` are of frames and wakers: they are heard only where they are named.
+const WORDY: [&str; 10] =
+    ["h2", "hyper", "hyper_util", "tower", "tonic", "rustls", "tokio_util", "mio", "reqwest", "opentelemetry_sdk"];
+
 fn parse_filter(text: &str) -> Result<EnvFilter, String> {
-    let filter = EnvFilter::builder().parse(text).map_err(|error| {
+    let quiet: String = match text.trim().to_ascii_lowercase().as_str() {
+        "debug" | "trace" => WORDY.map(|library| format!(",{library}=info")).concat(),
+        _ => String::new(),
+    };
+    let filter = EnvFilter::builder().parse(format!("{text}{quiet}")).map_err(|error| {
         format!("{text:?} is not a log filter ({error}); write for example info or ratelimit=debug,info")
     })?;
     let spans: Directive = format!("{}=off", trace::TARGET).parse().map_err(|error| format!("{error}"))?;
@@ -197,6 +211,17 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use super::*;
+
+    #[test]
+    fn a_level_alone_is_ours_and_a_library_is_heard_where_it_is_named() {
+        let shown = |text: &str| parse_filter(text).unwrap().to_string();
+        for level in ["debug", "TRACE"] {
+            assert!(shown(level).contains("h2=info") && shown(level).contains("hyper=info"), "{}", shown(level));
+        }
+        assert!(!shown("info").contains("h2"));
+        assert!(shown("debug,h2=trace").contains("h2=trace"));
+        assert!(parse_filter("debug=debug=debug").unwrap_err().starts_with("\"debug=debug=debug\""));
+    }
 
     /// What that is for, only `make bench-ratelimit` shows: memory that does not grow under random keys.
     #[test]

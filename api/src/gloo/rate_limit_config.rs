@@ -18,7 +18,8 @@ use crate::resource::Resource;
 
 pub use action::{
     Action, ActionKind, DynamicMetadata, Empty, GenericKey, HeaderMatcher, HeaderValueMatch, Int64Range, LimitOverride,
-    LimitType, MatchHow, Metadata, MetadataKey, MetadataSource, PathSegment, RateLimitActions, RequestHeaders,
+    LimitType, MaskedRemoteAddress, MatchHow, Metadata, MetadataKey, MetadataSource, PathSegment, QueryParameters,
+    RateLimitActions, RequestHeaders,
 };
 pub use beyond::{Algorithm, CountWhenLimited, ValueMatch};
 pub use unit::Unit;
@@ -29,6 +30,19 @@ pub type RateLimitConfig = Resource<RateLimitConfigSpec>;
 
 /// The second entry of a descriptor in set style, as a `generic_key`. Reserved: no rule may use it.
 pub const SET_DESCRIPTOR_MARKER: &str = "solo.setDescriptor.uniqueValue";
+
+/// `rateLimits` that one RateLimitConfig may hold: each is a descriptor in every request, or one for each style.
+pub const MOST_RATE_LIMITS: usize = 32;
+
+/// References to RateLimitConfigs that one RouteOption may hold, all its stages together.
+pub const MOST_REFS: usize = 16;
+
+/// The most descriptors that a request on one route is described by, `ratelimitBasic` included.
+/// The rate-limit service takes more.
+pub const MOST_DESCRIPTORS_PER_ROUTE: usize = MOST_REFS * 2 * MOST_RATE_LIMITS + 2;
+
+/// Entries of one RateLimitConfig whose values come from the client: each may be as long as a header.
+pub const MOST_CLIENT_VALUES: usize = 96;
 
 /// The first entry of every descriptor of the RateLimitConfig `name`, as a `generic_key`.
 ///

@@ -80,7 +80,7 @@ pub fn answer(
     let (mut refused, mut quotas, mut quotas_over) = (0, 0, 0);
     for (number, outcome) in plan.outcomes.iter().enumerate() {
         let counted = match *outcome {
-            Outcome::Counted(at) => plan.counted.get(at).zip(standings.get(at).copied()),
+            Outcome::Counted(first, rules) => tightest_of(plan, standings, first..first + rules),
             _ => None,
         };
         let Some((counted, standing)) = counted else {
@@ -109,7 +109,8 @@ pub fn answer(
             current_limit: Some(pb_response::RateLimit {
                 name: counted.rule.map(|rule| rule.name.to_string()).unwrap_or_default(),
                 requests_per_unit: counted.limit.requests_per_unit,
-                unit: counted.limit.unit().number(),
+                // A window of several units has no name here; better none than a wrong one.
+                unit: if counted.limit.units() == 1 { counted.limit.unit().number() } else { 0 },
             }),
             duration_until_reset: Some(pb_google::Duration {
                 seconds: i64::try_from(counted.window.left(now).as_secs()).unwrap_or(i64::MAX),
@@ -128,6 +129,19 @@ pub fn answer(
         response.dynamic_metadata = Some(metadata(request, &passed));
     }
     (response, told)
+}
+
+/// Of the rules that govern a descriptor, the one that says most of it: one that refuses it, or what leaves least.
+fn tightest_of<'p, 'i>(
+    plan: &'p Plan<'i>,
+    standings: &[Standing],
+    rules: std::ops::Range<usize>,
+) -> Option<(&'p Counted<'i>, Standing)> {
+    let standing = |at: usize| plan.counted.get(at).zip(standings.get(at).copied());
+    rules.filter_map(standing).min_by_key(|(counted, standing)| {
+        let refuses = standing.is_over(counted) && !counted.rule.is_some_and(|rule| rule.shadow);
+        (!refuses, standing.remaining(counted))
+    })
 }
 
 /// What an answer came to.

@@ -1,5 +1,7 @@
 //! From a decoded file to a [`Domain`], with every mistake at once.
 
+use std::num::NonZeroU32;
+
 use api::Problem;
 use api::gloo::rate_limit_config::Unit;
 
@@ -12,6 +14,9 @@ use crate::window::Limit;
 
 /// Deeper trees are refused: requests have no more entries.
 const MOST_LEVELS: usize = crate::limits::MOST_ENTRIES;
+
+/// Limits of one descriptor.
+const MOST_LIMITS: usize = 8;
 
 /// The rules of `documents`, which are of one domain; each problem with the number of its document.
 ///
@@ -104,7 +109,7 @@ impl Make<'_> {
         let counts = if loose.is_some() { Counts::Apart } else { counts };
         let value = shared.as_deref().unwrap_or(&one.value).to_owned();
         self.way.push(Way { key: one.key.clone(), value, counts });
-        let rule = one.rate_limit.as_ref().and_then(|limit| self.rule(domain, path, one, limit, &key));
+        let rule = self.rules(domain, path, one, &key);
         let mut node = Node {
             rule: rule.map(Box::new),
             children: Level::default(),
@@ -135,8 +140,38 @@ impl Make<'_> {
         }
     }
 
-    fn rule(&mut self, domain: &str, path: &str, one: &Descriptor, limit: &RateLimit, key: &str) -> Option<FileRule> {
-        let at = format!("{path}.rate_limit");
+    /// The first limit of a node, with the others.
+    fn rules(&mut self, domain: &str, path: &str, one: &Descriptor, key: &str) -> Option<FileRule> {
+        let more = one.limits.iter().enumerate().map(|(number, limit)| (format!("limits[{number}]"), limit));
+        let all = one.rate_limit.iter().map(|limit| ("rate_limit".to_owned(), limit)).chain(more);
+        let mut rules: Vec<FileRule> = Vec::new();
+        for (number, (field, limit)) in all.enumerate() {
+            if number == MOST_LIMITS {
+                self.error(path, &field, format!("at most {MOST_LIMITS} limits on one descriptor are allowed"));
+                break;
+            }
+            let suffix = if number == 0 { String::new() } else { format!("_limit_{}", number + 1) };
+            rules.extend(self.rule(domain, (path, &field), one, limit, (key, &suffix), &rules));
+        }
+        if rules.len() > 1 && rules.iter().any(|rule| rule.limit.is_none()) {
+            self.error(path, "limits", "one of them is unlimited, which the others contradict");
+        }
+        let mut rules = rules.into_iter();
+        let first = rules.next()?;
+        Some(FileRule { more: rules.collect(), ..first })
+    }
+
+    fn rule(
+        &mut self,
+        domain: &str,
+        (path, field): (&str, &str),
+        one: &Descriptor,
+        limit: &RateLimit,
+        (key, suffix): (&str, &str),
+        before: &[FileRule],
+    ) -> Option<FileRule> {
+        let at = format!("{path}.{field}");
+        let key = &format!("{key}{suffix}");
         let unit = Unit::named(&limit.unit);
         if limit.unlimited && unit.is_some() {
             self.error(&at, "unit", "should not specify rate limit unit when unlimited");
@@ -158,12 +193,21 @@ impl Make<'_> {
             }
         }
         let metadata = one.metadata.as_ref().map(to_struct);
-        let allowed = unit.filter(|_| !limit.unlimited).and_then(|unit| Limit::new(limit.requests_per_unit, unit));
+        let units = NonZeroU32::new(limit.unit_multiplier).unwrap_or(NonZeroU32::MIN);
+        let window = unit.filter(|_| !limit.unlimited).and_then(|unit| Limit::new(limit.requests_per_unit, unit));
+        let allowed = window.and_then(|window| window.times(units));
+        if window.is_some() && allowed.is_none() {
+            self.error(&at, "unit_multiplier", "a window of more than 136 years; write less");
+        }
+        let alike = |limit: Limit| {
+            before.iter().filter_map(|rule| rule.limit).filter(|other| other.counts_like(&limit)).count()
+        };
+        let alike = allowed.map_or(0, alike);
         let way = || self.way.iter().map(|way| (way.key.as_str(), way.value.as_str(), way.counts == Counts::Shared));
-        let id = allowed.map_or(CounterId::NO_RULE, |limit| counter(domain, way(), limit));
+        let id = allowed.map_or(CounterId::NO_RULE, |limit| counter(domain, way(), limit, alike));
         let single = allowed.filter(|_| self.way.iter().all(|way| way.counts != Counts::Apart)).map(|_| id);
         Some(FileRule {
-            key: key.into(),
+            key: key.as_str().into(),
             name: limit.name.as_str().into(),
             limit: allowed,
             requests_per_unit: limit.requests_per_unit,
@@ -175,6 +219,9 @@ impl Make<'_> {
             stats: self.stats.rule(key),
             single,
             id,
+            alike,
+            suffix: suffix.into(),
+            more: Box::default(),
         })
     }
 
@@ -246,6 +293,22 @@ mod tests {
                 "descriptors[3].share_threshold: share_threshold can only be used with wildcard values (containing '*'), but found key 'b'",
                 "descriptors[3].descriptors[0].rate_limit.replaces[0].name: replaces should not contain name of same descriptor",
                 "descriptors[3].descriptors[0].rate_limit.replaces[1].name: should not have an empty replaces entry",
+            ]
+        );
+    }
+
+    #[test]
+    fn several_limits_and_windows_are_checked_one_by_one() {
+        let with = |limits: &str| {
+            problems(&format!("domain: d\ndescriptors:\n- {{key: k, rate_limit: {{unit: day}}, limits: [{limits}]}}\n"))
+        };
+        assert_eq!(with("{unit: minute, unit_multiplier: 5, requests_per_unit: 3}, {unit: day}"), Vec::<String>::new());
+        assert_eq!(
+            with("{unit: eon}, {unlimited: true}, {unit: year, unit_multiplier: 200}"),
+            [
+                "descriptors[0].limits[0].unit: invalid rate limit unit 'eon'; write second, minute, hour, day, week, month or year",
+                "descriptors[0].limits[2].unit_multiplier: a window of more than 136 years; write less",
+                "descriptors[0].limits: one of them is unlimited, which the others contradict",
             ]
         );
     }

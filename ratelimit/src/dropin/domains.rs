@@ -29,6 +29,8 @@ pub struct Domains {
 pub struct Entry {
     /// Its rules.
     pub domain: Domain,
+    /// Whether one of its sources could be used.
+    pub usable: bool,
     /// A source of it that never was good: what no rule knows may be governed by that.
     pub missing: Option<Arc<str>>,
 }
@@ -89,9 +91,10 @@ impl Domains {
         }
     }
 
-    /// Whether there are no rules at all.
+    /// Whether there is no domain whose rules can be used.
     pub fn is_empty(&self) -> bool {
-        self.served.is_empty()
+        // A domain of which nothing but a broken source is known has an entry, so that it can be refused.
+        !self.served.values().any(|entry| entry.usable)
     }
 
     /// All domains, by name.
@@ -145,7 +148,7 @@ impl Sources {
             let (domain, used) = self.compile(candidates, &mut problems, &mut refused);
             good.extend(used.into_iter().map(|one| (one.name, one.document)));
             if let Some(domain) = domain {
-                served.insert(name.as_str().into(), Entry { domain, missing: None });
+                served.insert(name.as_str().into(), Entry { domain, usable: true, missing: None });
             }
         }
         let mut unread = None;
@@ -157,6 +160,7 @@ impl Sources {
                 Some(domain) => {
                     let empty = || Entry {
                         domain: Domain { name: domain.as_str().into(), ..Domain::default() },
+                        usable: false,
                         missing: None,
                     };
                     served.entry(domain.as_str().into()).or_insert_with(empty).missing = Some(source);
@@ -298,6 +302,8 @@ mod tests {
         assert_eq!((known(&third.domains, "a"), third.refused), ("unknown", 0));
         let fourth = sources.update(texts(&[("a.yaml", BAD_A)]));
         assert_eq!((known(&fourth.domains, "a"), known(&fourth.domains, "b")), ("broken", "unknown"));
+        assert!(fourth.domains.is_empty(), "there is no domain to be healthy with");
+        assert!(!first.domains.is_empty());
     }
 
     #[test]

@@ -40,8 +40,8 @@ pub struct EnvSettings {
     pub log_filter: String,
     /// Whether to log JSON.
     pub log_json: bool,
-    /// Where to send traces, and over what.
-    pub otlp: Option<(String, OtlpProtocol)>,
+    /// Where to send traces.
+    pub otlp: Option<Traces>,
     /// Where the configuration comes from.
     pub source: Source,
     /// Several sources may be of one domain.
@@ -64,6 +64,19 @@ pub struct EnvSettings {
     pub tags: BTreeMap<String, String>,
     /// Variables without effect, and why.
     pub ignored: Vec<(String, &'static str)>,
+}
+
+/// How traces are sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Traces {
+    /// Where to.
+    pub url: String,
+    /// Over what.
+    pub protocol: OtlpProtocol,
+    /// What the service calls itself, by OpenTelemetry's names.
+    pub service: Vec<(&'static str, String)>,
+    /// The share that is sent, of what nobody before us decided on; all if none.
+    pub sampling: Option<f64>,
 }
 
 /// A host and a port, or a socket's path.
@@ -161,10 +174,20 @@ fn log_filter(env: &mut Reader<'_>) -> String {
     }
 }
 
-fn traces(env: &mut Reader<'_>) -> Option<(String, OtlpProtocol)> {
+fn traces(env: &mut Reader<'_>) -> Option<Traces> {
     let wanted = env.flag("TRACING_ENABLED", false);
     let protocol = env.text("TRACING_EXPORTER_PROTOCOL", "http");
     let endpoint = env.optional("OTEL_EXPORTER_OTLP_ENDPOINT");
+    let sampling: Option<f64> = env.optional_number("TRACING_SAMPLING_RATE");
+    if sampling.is_some_and(|rate| !(0.0..=1.0).contains(&rate)) {
+        env.mistake("TRACING_SAMPLING_RATE", "is a share: write a number from 0 to 1");
+    }
+    let named = [
+        ("service.name", "TRACING_SERVICE_NAME"),
+        ("service.namespace", "TRACING_SERVICE_NAMESPACE"),
+        ("service.instance.id", "TRACING_SERVICE_INSTANCE_ID"),
+    ];
+    let service = named.into_iter().filter_map(|(name, variable)| Some((name, env.optional(variable)?))).collect();
     if !wanted {
         return None;
     }
@@ -180,7 +203,7 @@ fn traces(env: &mut Reader<'_>) -> Option<(String, OtlpProtocol)> {
     if !endpoint.starts_with("http://") {
         env.mistake("OTEL_EXPORTER_OTLP_ENDPOINT", "must begin with http://: traces are sent in plain text");
     }
-    Some((endpoint, protocol))
+    Some(Traces { url: endpoint, protocol, service, sampling })
 }
 
 fn policy(env: &mut Reader<'_>) -> Policy {
@@ -266,6 +289,12 @@ mod tests {
             let env = vars(&format!("RUNTIME_SUBDIRECTORY=x\nBACKEND_TYPE=memory\nTRACING_ENABLED=true\n{more}"));
             read(&env).map(|settings| settings.otlp.unwrap())
         };
+        let told =
+            traced("TRACING_SERVICE_NAME=mine\nTRACING_SERVICE_NAMESPACE=ours\nTRACING_SAMPLING_RATE=0.25").unwrap();
+        assert_eq!(told.service, [("service.name", "mine".to_owned()), ("service.namespace", "ours".to_owned())]);
+        assert_eq!(told.sampling, Some(0.25));
+        assert!(traced("TRACING_SAMPLING_RATE=2").unwrap_err()[0].starts_with("TRACING_SAMPLING_RATE "));
+        let traced = |more: &str| traced(more).map(|told| (told.url, told.protocol));
         assert_eq!(traced("").unwrap(), ("http://127.0.0.1:4318".to_owned(), OtlpProtocol::HttpProtobuf));
         let grpc = "TRACING_EXPORTER_PROTOCOL=grpc\nOTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317";
         assert_eq!(traced(grpc).unwrap(), ("http://collector:4317".to_owned(), OtlpProtocol::Grpc));

@@ -41,7 +41,26 @@ pub fn look(at: &FilesAt) -> Result<Seen, String> {
     }
     let mut seen = Seen::default();
     walk(&root, &root, at, &mut seen, 0).map_err(wrong)?;
+    seen.once_each();
     Ok(seen)
+}
+
+impl Seen {
+    /// Leaves each file one of its names. A mounted config map has its files in a folder that begins with a
+    /// dot and is a new one for each version, and links to them: the links' names stay.
+    fn once_each(&mut self) {
+        let hidden = |name: &str| name.starts_with('.') || name.contains("..");
+        let mut names: BTreeMap<[u64; 2], (bool, String)> = BTreeMap::new();
+        for (name, (_, [device, inode, ..])) in &self.0 {
+            let this = (hidden(name), name.clone());
+            let best = names.entry([*device, *inode]).or_insert_with(|| this.clone());
+            if this < *best {
+                *best = this;
+            }
+        }
+        self.0
+            .retain(|name, (_, [device, inode, ..])| names.get(&[*device, *inode]).is_some_and(|best| best.1 == *name));
+    }
 }
 
 fn walk(root: &Path, folder: &Path, at: &FilesAt, seen: &mut Seen, depth: usize) -> std::io::Result<()> {
@@ -154,6 +173,26 @@ mod tests {
         assert_eq!(names(&inside), ["a.yaml", "d.yaml", "deep.b.yaml"]);
         let nowhere = FilesAt { directory: root.join("no"), only: None, ignore_dot_files: true };
         assert!(look(&nowhere).unwrap_err().contains("cannot read"));
+    }
+
+    #[test]
+    fn a_mounted_config_map_goes_by_the_names_of_its_links_whatever_the_version() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        let at = FilesAt { directory: root.into(), only: None, ignore_dot_files: false };
+        for version in ["..2026_01", "..2026_02"] {
+            std::fs::create_dir(root.join(version)).unwrap();
+            std::fs::write(root.join(version).join("a.yaml"), version).unwrap();
+            let _ = std::fs::remove_file(root.join("..data"));
+            std::os::unix::fs::symlink(version, root.join("..data")).unwrap();
+            let _ = std::os::unix::fs::symlink("..data/a.yaml", root.join("a.yaml"));
+            for old in ["..2026_01"].iter().filter(|old| **old != version) {
+                std::fs::remove_dir_all(root.join(old)).unwrap();
+            }
+            assert_eq!(names(&at), ["a.yaml"]);
+        }
+        std::fs::write(root.join(".hidden"), "domain: x").unwrap();
+        assert_eq!(names(&at), [".hidden", "a.yaml"], "a file with one name keeps it");
     }
 
     #[tokio::test]

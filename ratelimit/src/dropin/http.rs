@@ -157,14 +157,20 @@ fn level(level: &Level, lines: &mut Vec<String>) {
 }
 
 fn node(node: &Node, lines: &mut Vec<String>) {
-    lines.extend(node.rule.as_deref().map(line));
+    lines.extend(node.rule.iter().flat_map(|rule| std::iter::once(&**rule).chain(&rule.more)).map(line));
     level(&node.children, lines);
 }
 
 fn line(rule: &FileRule) -> String {
     let FileRule { key, requests_per_unit, shadow, quota, .. } = rule;
     let unit = rule.limit.map_or("UNKNOWN", |limit| limit.unit().as_str());
-    format!("{key}: unit={unit} requests_per_unit={requests_per_unit}, shadow_mode: {shadow}, quota_mode: {quota}\n")
+    let units = match rule.limit.map(|limit| limit.units()) {
+        None | Some(1) => String::new(),
+        Some(units) => format!(" unit_multiplier={units}"),
+    };
+    format!(
+        "{key}: unit={unit}{units} requests_per_unit={requests_per_unit}, shadow_mode: {shadow}, quota_mode: {quota}\n"
+    )
 }
 
 #[cfg(test)]

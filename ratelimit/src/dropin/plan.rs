@@ -27,8 +27,8 @@ pub struct Plan<'i> {
 /// What a descriptor came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// The rule of this number in [`Plan::counted`] governs it.
-    Counted(usize),
+    /// So many rules govern it: those in [`Plan::counted`] from this number on.
+    Counted(usize, usize),
     /// It is let through on purpose, uncounted.
     Unlimited,
     /// Its rule is replaced by another's.
@@ -90,32 +90,30 @@ pub fn plan<'i>(domains: &'i Domains, request: &Request<'_>, now: UnixSecs) -> R
             change: descriptor.change,
             metric,
         };
+        let first = plan.counted.len();
         // A limit in the request takes the place of the look-up.
-        let one = if let Some(limit) = descriptor.limit {
+        if let Some(limit) = descriptor.limit {
             let counter = domain.counter(entries, None, limit);
-            Some(count(None, limit, counter, Some(override_key(request.domain, entries))))
+            plan.counted.push(count(None, limit, counter, Some(override_key(request.domain, entries))));
         } else if let Some(found) = domain.find(entries) {
-            replaced.extend(found.rule.replaces.iter().map(|name| &**name));
-            match found.rule.limit {
-                None => {
-                    plan.outcomes.push(Outcome::Unlimited);
-                    continue;
+            for rule in std::iter::once(found.rule).chain(&found.rule.more) {
+                replaced.extend(rule.replaces.iter().map(|name| &**name));
+                if let Some(limit) = rule.limit {
+                    let counter = domain.counter(entries, Some((&found, rule)), limit);
+                    let metric = found.metric_key(request.domain, entries).map(|key| key + &rule.suffix);
+                    plan.counted.push(count(Some(rule), limit, counter, metric));
                 }
-                Some(limit) => {
-                    let counter = domain.counter(entries, Some(&found), limit);
-                    Some(count(Some(found.rule), limit, counter, found.metric_key(request.domain, entries)))
-                }
+            }
+            if plan.counted.len() == first {
+                plan.outcomes.push(Outcome::Unlimited);
+                continue;
             }
         } else {
             plan.broken = plan.broken.or(missing);
-            None
-        };
-        plan.outcomes.push(match one {
-            Some(counted) => {
-                plan.counted.push(counted);
-                Outcome::Counted(plan.counted.len() - 1)
-            }
-            None => Outcome::Miss,
+        }
+        plan.outcomes.push(match plan.counted.len() - first {
+            0 => Outcome::Miss,
+            rules => Outcome::Counted(first, rules),
         });
     }
     if !replaced.is_empty() {
@@ -126,19 +124,23 @@ pub fn plan<'i>(domains: &'i Domains, request: &Request<'_>, now: UnixSecs) -> R
 
 impl<'i> Plan<'i> {
     fn drop_replaced(&mut self, replaced: &[&str]) {
+        for outcome in &mut self.outcomes {
+            if let Outcome::Counted(..) = outcome {
+                *outcome = Outcome::Replaced;
+            }
+        }
         for counted in std::mem::take(&mut self.counted) {
             let name = counted.rule.map_or("", |rule| &*rule.name);
-            let outcome = if !name.is_empty() && replaced.contains(&name) {
-                Outcome::Replaced
-            } else {
-                Outcome::Counted(self.counted.len())
-            };
-            if let Some(place) = self.outcomes.get_mut(counted.descriptor) {
-                *place = outcome;
+            if !name.is_empty() && replaced.contains(&name) {
+                continue;
             }
-            if outcome != Outcome::Replaced {
-                self.counted.push(counted);
+            if let Some(outcome) = self.outcomes.get_mut(counted.descriptor) {
+                *outcome = match *outcome {
+                    Outcome::Counted(first, rules) => Outcome::Counted(first, rules + 1),
+                    _ => Outcome::Counted(self.counted.len(), 1),
+                };
             }
+            self.counted.push(counted);
         }
     }
 }

@@ -23,15 +23,20 @@ use super::service::{Service, Shared};
 use super::stats::Stats;
 use super::statsd::Statsd;
 use super::{files, http, xds};
+use crate::limits::MOST_MESSAGE_BYTES;
 use crate::meters;
 use crate::server::{DESCRIPTORS, stores};
 use crate::service::SERVICE_NAME;
 use crate::settings::{COUNTERS, StoreSettings};
 use crate::store::redis::RedisSettings;
+use crate::store::{Store, WhenFull};
 use crate::window::SystemClock;
 
 /// How long calls under way may take to finish after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long the ports wait for Redis.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Serves until SIGTERM, answering on `workers`.
 ///
@@ -43,8 +48,10 @@ pub async fn run(settings: EnvSettings, workers: Arc<Workers>) -> anyhow::Result
         &TelemetryArgs {
             log_level: settings.log_filter.clone(),
             log_format: if settings.log_json { LogFormat::Json } else { LogFormat::Text },
-            otlp: settings.otlp.as_ref().map(|(url, _)| url.clone()),
-            otlp_protocol: settings.otlp.as_ref().map_or_else(Default::default, |(_, protocol)| *protocol),
+            otlp: settings.otlp.as_ref().map(|otlp| otlp.url.clone()),
+            otlp_protocol: settings.otlp.as_ref().map_or_else(Default::default, |otlp| otlp.protocol),
+            otlp_service: settings.otlp.as_ref().map(|otlp| otlp.service.clone()).unwrap_or_default(),
+            otlp_sampling: settings.otlp.as_ref().and_then(|otlp| otlp.sampling),
         },
     )?;
     for (name, why) in &settings.ignored {
@@ -69,8 +76,6 @@ async fn start(
     meters::describe();
     let mapping = mapping(&settings.sink)?;
     let readiness = Readiness::new();
-    let grpc = listen(&settings.grpc).await?;
-    let web = listen(&settings.http).await?;
     let pages_at = listen(&settings.debug).await?;
     let acceptor = settings.tls.clone().map(|at| runtime::tls::acceptor(at, tasks)).transpose()?;
 
@@ -90,7 +95,20 @@ async fn start(
         Source::Xds(server) => tasks.spawn("configuration", xds::follow(*server, loading, shutdown.clone())),
     }
 
-    let (first, more) = stores(store_settings(settings.backend), SystemClock, &readiness, tasks, Some(&workers))?;
+    let (first, more, in_use) =
+        stores(store_settings(settings.backend), SystemClock, &readiness, tasks, Some(&workers))?;
+    // Who connects is to be answered: the ports open when there is where to count, or a little later.
+    let stores: Vec<&Store> = std::iter::once(&first).chain(&more).collect();
+    let up = async {
+        while !stores.iter().all(|store| store.is_up()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, up).await.is_err() {
+        tracing::warn!("no connection to Redis yet; until there is one, requests are answered with errors");
+    }
+    let grpc = listen(&settings.grpc).await?;
+    let web = listen(&settings.http).await?;
     let policy = settings.policy;
     let service = |store| {
         let service =
@@ -99,14 +117,23 @@ async fn start(
     };
     let (service, more) = (service(first), more.into_iter().map(service));
     let services = std::iter::once(service.clone()).chain(more);
-    let services = services.map(|service| Services::hot(RateLimitServiceServer::new(service))).collect();
+    let services = services
+        .map(|service| {
+            Services::hot(RateLimitServiceServer::new(service).max_decoding_message_size(MOST_MESSAGE_BYTES))
+        })
+        .collect();
     tracing::warn!(grpc = %grpc.local_addr()?, http = %web.local_addr()?, debug = %pages_at.local_addr()?, "listening");
 
     // That server listens for its operators and everybody else on one address, and lets nobody set a log level there.
     let pages = Admin::new(readiness.clone(), telemetry.clone()).without_log_level();
     let pages = pages.merge(http::debug(domains, stats.clone(), exhausted.clone()));
     tasks.spawn("debug", pages.serve(pages_at, shutdown.clone()));
-    tasks.spawn("http", serve(web, http::routes(service, readiness.clone()), shutdown.clone()));
+    let (counting, until) = (in_use.clone(), shutdown.clone());
+    let json = http::routes(service, readiness.clone());
+    tasks.spawn("http", async move {
+        let _counting = counting;
+        serve(web, json, until).await
+    });
     if let Some(statsd) = Statsd::new(&settings.sink, &settings.tags) {
         let (interval, shutdown) = (settings.flush, shutdown.clone());
         let (stats, exhausted) = (stats.clone(), exhausted.clone());
@@ -135,7 +162,10 @@ async fn start(
         max_connection_age: Some(Age { most: settings.max_connection_age, grace: settings.max_connection_age_grace }),
     };
     let serving = runtime::grpc::serve_on(Some(workers), grpc, services, options, readiness, shutdown.clone());
-    tasks.spawn("grpc", serving);
+    tasks.spawn("grpc", async move {
+        let _counting = in_use;
+        serving.await
+    });
     Ok(())
 }
 
@@ -174,7 +204,7 @@ async fn serve(listener: Listener, routes: axum::Router, shutdown: Shutdown) -> 
 
 fn store_settings(backend: Backend) -> StoreSettings {
     let (redis, per_second, used) = match backend {
-        Backend::Memory => return StoreSettings::Memory { counters: COUNTERS },
+        Backend::Memory => return StoreSettings::Memory { counters: COUNTERS, when_full: WhenFull::default() },
         Backend::Redis(redis, per_second, used) => (redis, per_second, used),
     };
     let RedisUse { prefix, budget, on_failure, spread } = used;

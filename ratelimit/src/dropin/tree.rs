@@ -100,6 +100,12 @@ pub struct FileRule {
     pub single: Option<CounterId>,
     /// What its counters have in common.
     pub id: CounterId,
+    /// Told apart by this from others of the same descriptors that count alike.
+    pub alike: usize,
+    /// What its metrics' keys end in, beyond those of the descriptor's first limit.
+    pub suffix: Box<str>,
+    /// More limits of the same descriptors.
+    pub more: Box<[FileRule]>,
 }
 
 /// How an entry led to a node.
@@ -166,22 +172,30 @@ impl Domain {
         Some(Found { rule, steps })
     }
 
-    /// The counter of `entries` under `limit`, each value counted apart but for those that share one.
-    pub fn counter(&self, entries: Entries<'_>, found: Option<&Found<'_>>, limit: Limit) -> CounterId {
-        if let Some(single) = found.and_then(|found| found.rule.single) {
+    /// The counter of `entries` under `limit`, each value counted apart but for those that share one;
+    /// `rule` is the one among those found that counts.
+    pub fn counter(&self, entries: Entries<'_>, found: Option<(&Found<'_>, &FileRule)>, limit: Limit) -> CounterId {
+        if let Some(single) = found.and_then(|(_, rule)| rule.single) {
             return single;
         }
+        let (found, alike) = (found.map(|(found, _)| found), found.map_or(0, |(_, rule)| rule.alike));
         let shared = |at: usize| found.and_then(|found| found.steps.get(at)?.0.shared.as_deref());
         let values = entries.iter().enumerate().map(|(at, entry)| match shared(at) {
             Some(pattern) => (entry.key.as_str(), pattern, true),
             None => (entry.key.as_str(), entry.value.as_str(), false),
         });
-        counter(&self.name, values, limit)
+        counter(&self.name, values, limit, alike)
     }
 }
 
 /// The counter of a descriptor: key, value or pattern, and which of the two it is.
-pub fn counter<'v>(domain: &str, entries: impl Iterator<Item = (&'v str, &'v str, bool)>, limit: Limit) -> CounterId {
+/// Limits of the same descriptors that count alike are told apart by `alike`.
+pub fn counter<'v>(
+    domain: &str,
+    entries: impl Iterator<Item = (&'v str, &'v str, bool)>,
+    limit: Limit,
+    alike: usize,
+) -> CounterId {
     digest(|part| {
         part(b"waykeeper file 1");
         part(domain.as_bytes());
@@ -191,6 +205,11 @@ pub fn counter<'v>(domain: &str, entries: impl Iterator<Item = (&'v str, &'v str
             part(key.as_bytes());
             part(if pattern { b"*" } else { b"=" });
             part(value.as_bytes());
+        }
+        // What has but one limit of one unit keeps the counters it had before there were others.
+        if limit.units() != 1 || alike != 0 {
+            part(&limit.units().to_le_bytes());
+            part(&(alike as u64).to_le_bytes());
         }
     })
 }

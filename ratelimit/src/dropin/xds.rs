@@ -33,6 +33,11 @@ pub const TYPE_URL: &str = "type.googleapis.com/ratelimit.config.ratelimit.v3.Ra
 const CONNECT: Duration = Duration::from_secs(10);
 /// The `INVALID_ARGUMENT` of a NACK.
 const INVALID_ARGUMENT: i32 = 3;
+/// After this the second refusal in a row is told, each one later in twice the time; the first is told at once.
+/// A server that answers a refusal with what was refused would otherwise keep both busy with nothing else.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// But after no more than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A NACK says no more than this.
 const MOST_REASON: usize = 4096;
 
@@ -137,13 +142,35 @@ async fn stream(settings: &XdsSettings, endpoint: &Endpoint, loading: &Arc<Mutex
     tracing::info!(server = settings.server, "following the management server");
     let mut heard = Heard::Nothing;
     let mut accepted = String::new();
-    while let Some(response) = responses.message().await.context("reading the stream")? {
+    let mut refusals = Refusals::default();
+    // What is to be said of the latest response, and when.
+    let mut answer: Option<(tokio::time::Instant, pb::DiscoveryRequest)> = None;
+    loop {
+        let due = answer.as_ref().map(|(due, _)| *due);
+        let response = tokio::select! {
+            response = responses.message() => response.context("reading the stream")?,
+            () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {
+                if let Some((_, answer)) = answer.take()
+                    && sender.send(answer).await.is_err()
+                {
+                    break;
+                }
+                continue;
+            }
+        };
+        let Some(response) = response else { break };
         heard = Heard::Something;
         let (version, nonce) = (response.version_info.clone(), response.nonce.clone());
-        // Not on a thread that answers requests: many rules take their time.
-        let loading = loading.clone();
-        let taken = tokio::task::spawn_blocking(move || take(&response, &mut loading.lock()));
-        let problems = taken.await.unwrap_or_else(|_| vec!["loading it panicked".to_owned()]);
+        let content = content(&response);
+        let problems = match refusals.known(&content) {
+            Some(problems) => problems,
+            None => {
+                // Not on a thread that answers requests: many rules take their time.
+                let loading = loading.clone();
+                let taken = tokio::task::spawn_blocking(move || take(&response, &mut loading.lock()));
+                taken.await.unwrap_or_else(|_| vec!["loading it panicked".to_owned()])
+            }
+        };
         let error_detail = (!problems.is_empty()).then(|| {
             let mut message = problems.join("; ");
             message.truncate(message.floor_char_boundary(MOST_REASON));
@@ -152,7 +179,7 @@ async fn stream(settings: &XdsSettings, endpoint: &Endpoint, loading: &Arc<Mutex
         if error_detail.is_none() {
             accepted = version;
         }
-        let answer = pb::DiscoveryRequest {
+        let said = pb::DiscoveryRequest {
             version_info: accepted.clone(),
             node: Some(node.clone()),
             type_url: TYPE_URL.to_owned(),
@@ -160,11 +187,50 @@ async fn stream(settings: &XdsSettings, endpoint: &Endpoint, loading: &Arc<Mutex
             error_detail,
             ..Default::default()
         };
-        if sender.send(answer).await.is_err() {
-            break;
-        }
+        answer = Some((tokio::time::Instant::now() + refusals.pause(content, problems), said));
     }
     Ok(heard)
+}
+
+/// What was refused last, and how often in a row something was.
+#[derive(Debug, Default)]
+struct Refusals {
+    last: Option<(blake3::Hash, Vec<String>)>,
+    in_a_row: u32,
+}
+
+impl Refusals {
+    /// What is wrong with `content`, if it is what was refused last.
+    fn known(&self, content: &blake3::Hash) -> Option<Vec<String>> {
+        self.last.as_ref().filter(|(last, _)| last == content).map(|(_, problems)| problems.clone())
+    }
+
+    /// How long to wait before `content` is answered.
+    fn pause(&mut self, content: blake3::Hash, problems: Vec<String>) -> Duration {
+        if problems.is_empty() {
+            *self = Refusals::default();
+            return Duration::ZERO;
+        }
+        self.last = Some((content, problems));
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        match self.in_a_row {
+            1 => Duration::ZERO,
+            more => FIRST_PAUSE.saturating_mul(1 << (more - 2).min(16)).min(LONGEST_PAUSE),
+        }
+    }
+}
+
+/// A digest of the resources in `response`, in whatever order they come.
+fn content(response: &pb::DiscoveryResponse) -> blake3::Hash {
+    let one = |resource: &pb_google::Any| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&(resource.type_url.len() as u64).to_le_bytes());
+        hasher.update(resource.type_url.as_bytes()).update(&resource.value);
+        *hasher.finalize().as_bytes()
+    };
+    let mut digests: Vec<[u8; 32]> = response.resources.iter().map(one).collect();
+    digests.sort_unstable();
+    blake3::hash(digests.as_flattened())
 }
 
 /// Loads what was sent; what comes back is wrong with it.
@@ -217,6 +283,7 @@ fn rate_limit(policy: pb_config::RateLimitPolicy) -> RateLimit {
         // A number nobody knows is refused by its digits.
         unit: pb_config::RateLimitUnit::try_from(policy.unit)
             .map_or_else(|_| policy.unit.to_string(), |unit| unit.as_str_name().to_owned()),
+        unit_multiplier: 0,
         unlimited: policy.unlimited,
         name: policy.name,
         replaces: policy.replaces.into_iter().map(|replaces| Replaces { name: replaces.name }).collect(),
@@ -243,4 +310,24 @@ fn plain(value: &pb_google::Value) -> serde_norway::Value {
 
 fn text(text: &str) -> pb_google::Value {
     pb_google::Value { kind: Some(pb_google::value::Kind::StringValue(text.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_in_a_row_are_told_later_and_later_and_one_that_is_taken_ends_the_row() {
+        let mut refusals = Refusals::default();
+        let (a, b) = (blake3::hash(b"a"), blake3::hash(b"b"));
+        let wrong = || vec!["wrong".to_owned()];
+        let millis: Vec<u128> = (0..5).map(|_| refusals.pause(a, wrong()).as_millis()).collect();
+        assert_eq!(millis, [0, 100, 200, 400, 800]);
+        assert_eq!((refusals.known(&a), refusals.known(&b)), (Some(wrong()), None));
+        assert_eq!(refusals.pause(b, wrong()).as_millis(), 1600, "whatever is refused");
+        let last = (0..100).map(|_| refusals.pause(b, wrong())).last();
+        assert_eq!(last, Some(LONGEST_PAUSE));
+        assert_eq!(refusals.pause(a, Vec::new()), Duration::ZERO);
+        assert_eq!((refusals.pause(a, wrong()), refusals.known(&b)), (Duration::ZERO, None));
+    }
 }

@@ -50,6 +50,9 @@ pub struct Descriptor {
     /// The limit of descriptors that end here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
+    /// More limits of the same descriptors, all of which hold; that server has no such field.
+    #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<RateLimit>,
     /// What may follow.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "Vec::is_empty")]
     pub descriptors: Vec<Descriptor>,
@@ -83,6 +86,9 @@ pub struct RateLimit {
     /// `second` to `year`, in any case.
     #[serde(deserialize_with = "text", skip_serializing_if = "String::is_empty")]
     pub unit: String,
+    /// A window is of so many units, 1 if left out; that server has no such field.
+    #[serde(deserialize_with = "count", skip_serializing_if = "is_zero")]
+    pub unit_multiplier: u32,
     /// Lets everything pass, uncounted.
     #[serde(deserialize_with = "flag", skip_serializing_if = "is_false")]
     pub unlimited: bool,
@@ -105,6 +111,8 @@ pub struct Replaces {
 
 /// Reads `text`; nothing comes back when one of the problems is an error.
 pub fn read(text: &str) -> (Option<Document>, Vec<Problem>) {
+    // Some editors begin a file with a byte-order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (first, more) = match first_document(text) {
         Ok(found) => found,
         Err(problem) => return (None, vec![problem]),
@@ -146,6 +154,7 @@ pub fn read(text: &str) -> (Option<Document>, Vec<Problem>) {
 
 /// The domain a file is about, as far as that can be seen of one that cannot be used.
 pub fn domain_of(text: &str) -> Option<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let first = serde_norway::Deserializer::from_str(text).next()?;
     let value = serde_norway::Value::deserialize(first).ok()?;
     value.get("domain")?.as_str().filter(|domain| !domain.is_empty()).map(str::to_owned)
@@ -192,12 +201,23 @@ fn dotted(path: &str) -> String {
     out
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 fn is_false(flag: &bool) -> bool {
     !flag
 }
 
-/// Any scalar, in the words it was written in: `value: 010` is the text `010`.
+/// Any scalar, in the words it was written in: `value: 010` is the text `010`. `null`, `~` and nothing at
+/// all are as good as not written; in quotes they are words like any other.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    struct Words(String);
+    impl<'de> Deserialize<'de> for Words {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_str(Text).map(Words)
+        }
+    }
     struct Text;
     impl Visitor<'_> for Text {
         type Value = String;
@@ -214,7 +234,7 @@ fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
             Ok(String::new())
         }
     }
-    deserializer.deserialize_str(Text)
+    Ok(Option::<Words>::deserialize(deserializer)?.map(|Words(words)| words).unwrap_or_default())
 }
 
 /// YAML 1.1's booleans, which is what that server reads.
@@ -222,7 +242,7 @@ fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
     let word = text(deserializer)?;
     match word.to_ascii_lowercase().as_str() {
         "true" | "yes" | "y" | "on" => Ok(true),
-        "false" | "no" | "n" | "off" | "" | "~" | "null" => Ok(false),
+        "false" | "no" | "n" | "off" | "" => Ok(false),
         _ => Err(de::Error::custom(format!("{word:?} is neither true nor false"))),
     }
 }
@@ -233,7 +253,7 @@ fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let digits = word.replace('_', "");
     let digits = digits.strip_prefix('+').unwrap_or(&digits);
     let parsed = match digits.as_bytes() {
-        [] | b"~" | b"null" => Ok(0),
+        [] => Ok(0),
         [b'0', b'x', hex @ ..] => u32::from_str_radix(std::str::from_utf8(hex).unwrap_or_default(), 16),
         [b'0', b'b', binary @ ..] => u32::from_str_radix(std::str::from_utf8(binary).unwrap_or_default(), 2),
         [b'0', b'o', octal @ ..] => u32::from_str_radix(std::str::from_utf8(octal).unwrap_or_default(), 8),
@@ -269,6 +289,32 @@ mod tests {
         assert_eq!((first.key.as_str(), first.value.as_str(), first.shadow_mode), ("on", "010", true));
         assert_eq!(first.rate_limit.as_ref().unwrap().requests_per_unit, 1000);
         assert_eq!((second.value.as_str(), &second.rate_limit), ("1.50", &None));
+    }
+
+    #[test]
+    fn null_is_as_good_as_not_written_and_in_quotes_a_word() {
+        for null in ["null", "~", "Null", "NULL", ""] {
+            let text = format!(
+                "\u{feff}domain: d\ndescriptors:\n- key: k\n  value: {null}\n  shadow_mode: {null}\n  descriptors: {null}\n  metadata: {null}\n  rate_limit: {{unit: day, requests_per_unit: 2, name: {null}, unlimited: {null}, replaces: {null}}}\n"
+            );
+            let (document, problems) = read(&text);
+            assert_eq!(problems, [], "{null}");
+            let one = document.unwrap().descriptors[0].clone();
+            assert_eq!((one.value.as_str(), one.rate_limit.unwrap().name.as_str()), ("", ""), "{null}");
+            let (document, problems) = read(&format!("domain: {null}\n"));
+            assert!(document.is_none_or(|document| document.domain.is_empty()), "{problems:?}");
+            let (document, _) = read(&format!("domain: d\ndescriptors: [{{key: {null}}}]\n"));
+            assert_eq!(document.unwrap().descriptors[0].key, "", "{null}");
+        }
+        for quoted in ["'null'", "\"~\"", "!!str null"] {
+            let (document, problems) = read(&format!("domain: d\ndescriptors:\n- key: k\n  value: {quoted}\n"));
+            assert_eq!(problems, [], "{quoted}");
+            assert!(!document.unwrap().descriptors[0].value.is_empty(), "{quoted}");
+        }
+        // Also where a merge makes a detour, and in a file of several documents.
+        let (document, _) =
+            read("domain: d\ndescriptors:\n- &a {key: k, value: null}\n- {<<: *a, key: l}\n---\nx: 1\n");
+        assert!(document.unwrap().descriptors.iter().all(|one| one.value.is_empty()));
     }
 
     #[test]

@@ -19,8 +19,8 @@ use crate::window::{Moment, UnixSecs};
 use shares::{Charge, Fate, Shares, Want};
 
 const SHARDS: usize = 64;
-/// Of each rule and window, so many buckets: a multiple of [`SHARDS`], and a power of two.
-const BUCKETS: u64 = 4096;
+/// Of each rule and window, so many buckets; and so few, where there is no room for those either: one in each shard.
+const BUCKETS: [u64; 2] = [4096, SHARDS as u64];
 
 /// What becomes of a hit for whose counter a RateLimitConfig has no room.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -284,9 +284,9 @@ fn counts(hit: &Hit<'_>, step: &Step) -> bool {
     hit.limit.algorithm() == Algorithm::FixedWindow || !is_over(hit, step)
 }
 
-/// The bucket that a counter shares with others of its rule and window, in the same shard.
-fn bucket(hit: &Hit<'_>) -> CounterId {
-    let number = hit.counter.0 as u64 % BUCKETS;
+/// The bucket that a counter shares with others of its rule and window, in the same shard, if there are so many.
+fn bucket(hit: &Hit<'_>, of: u64) -> CounterId {
+    let number = hit.counter.0 as u64 % of;
     let id = digest(|part| {
         part(b"waykeeper bucket 1");
         part(hit.config.as_bytes());
@@ -298,6 +298,7 @@ fn bucket(hit: &Hit<'_>) -> CounterId {
             Algorithm::SlidingWindow => b"S",
             Algorithm::TokenBucket { .. } => b"B",
         });
+        part(&of.to_le_bytes());
         part(&number.to_le_bytes());
     });
     let within = SHARDS as u128 - 1;
@@ -332,25 +333,37 @@ impl Shard {
         if let Some(state) = self.held(hit.counter, now) {
             return Seat { hit: *hit, state: Some(state), room: Taken::Already };
         }
-        let shared = (self.buckets > 0).then(|| bucket(hit));
-        let held = shared.and_then(|bucket| self.held(bucket, now));
+        let mut held = None;
+        if self.buckets > 0 {
+            held = BUCKETS.into_iter().find_map(|of| {
+                let id = bucket(hit, of);
+                Some((id, self.held(id, now)?))
+            });
+        }
+        let state = held.map(|(_, state)| state);
         if !creates(hit) {
             // What others have in the bucket is not theirs to give back.
-            let state = held.filter(|_| is_added(hit));
-            return Seat { hit: *hit, state, room: Taken::None };
+            return Seat { hit: *hit, state: state.filter(|_| is_added(hit)), room: Taken::None };
         }
         let want = if hit.counter == hit.rule { Want::RulesCounter } else { Want::Counter };
         if let Some(charge) = self.take(hit, want, now, memory) {
-            return Seat { hit: *hit, state: held, room: Taken::Now(charge) };
+            return Seat { hit: *hit, state, room: Taken::Now(charge) };
         }
-        let shared = Hit { counter: shared.unwrap_or_else(|| bucket(hit)), ..*hit };
-        let room = match (memory.when_full, held) {
-            (WhenFull::Coarse, Some(_)) => Taken::Already,
-            (WhenFull::Coarse, None) => self.take(hit, Want::Bucket, now, memory).map_or(Taken::Denied, Taken::Now),
-            (WhenFull::Deny, _) => Taken::Denied,
+        let (id, room) = match (memory.when_full, held) {
+            (WhenFull::Deny, _) => (hit.counter, Taken::Denied),
+            (WhenFull::Coarse, Some((id, _))) if id == bucket(hit, BUCKETS[0]) => (id, Taken::Already),
+            (WhenFull::Coarse, _) => match (self.take(hit, Want::Bucket, now, memory), held) {
+                (Some(charge), _) => (bucket(hit, BUCKETS[0]), Taken::Now(charge)),
+                (None, Some((id, _))) => (id, Taken::Already),
+                (None, None) => {
+                    let charge = self.take(hit, Want::LastBucket, now, memory);
+                    (bucket(hit, BUCKETS[1]), charge.map_or(Taken::Denied, Taken::Now))
+                }
+            },
         };
+        let shared = Hit { counter: id, ..*hit };
         memory.shares.was_short(hit.config, if room == Taken::Denied { Fate::Denied } else { Fate::Coarse });
-        Seat { hit: shared, state: held, room }
+        Seat { hit: shared, state, room }
     }
 
     /// What is held for `counter`, which is not swept away in this second.

@@ -69,12 +69,13 @@ impl<S: CounterStore> Resilient<S> {
         &self.local
     }
 
-    fn note(&self, failing: bool) {
+    fn note(&self, failure: Option<&StoreError>) {
+        let failing = failure.is_some();
         // Read first: every request comes by here.
         if self.failing.load(Ordering::Relaxed) != failing && self.failing.swap(failing, Ordering::Relaxed) != failing {
-            match failing {
-                true => tracing::warn!(on_failure = ?self.on_failure, "the counter store fails"),
-                false => tracing::info!("the counter store answers again"),
+            match failure {
+                Some(why) => tracing::warn!(%why, on_failure = ?self.on_failure, "the counter store fails"),
+                None => tracing::info!("the counter store answers again"),
             }
         }
     }
@@ -84,12 +85,12 @@ impl<S: CounterStore> CounterStore for Resilient<S> {
     async fn hit(&self, hits: &[Hit<'_>], now: Moment) -> Result<Counts, StoreError> {
         let error = match self.store.hit(hits, now).await {
             Ok(counts) => {
-                self.note(false);
+                self.note(None);
                 return Ok(counts);
             }
             Err(error) => error,
         };
-        self.note(true);
+        self.note(Some(&error));
         match self.on_failure {
             OnStoreFailure::Error => Err(error),
             OnStoreFailure::Allow => Ok(Counts::from_elem(0, hits.len())),

@@ -80,6 +80,7 @@ fn descriptors(unit: &'static str, depth: u32) -> BoxedStrategy<Vec<Descriptor>>
 fn limit(unit: &'static str) -> impl Strategy<Value = RateLimit> {
     (0u32..8, proptest::bool::weighted(0.1), select(&NAMES[..]), proptest::bool::weighted(0.2)).prop_map(
         move |(requests, unlimited, name, replaces)| RateLimit {
+            unit_multiplier: 0,
             requests_per_unit: if requests == 7 { 50 } else { requests },
             unit: if unlimited { String::new() } else { unit.to_owned() },
             unlimited,

@@ -123,7 +123,7 @@ async fn an_acl_user_on_a_unix_socket_needs_its_password_and_no_more_than_script
     assert!(!wrong.is_up());
 
     // Who lists and resets counters needs a little more.
-    assert_eq!(redis.found("ns.", 10).await, Err(StoreError::Refused("NOPERM".to_owned())));
+    assert_eq!(redis.found("ns.", 10).await, Err(StoreError::Refused("NOPERM: the user may not run scan".to_owned())));
     let url = format!("unix:{}?user=owner&pass=se%3Acr%40et", socket.display());
     let owner = opened(RedisSettings { prefix: "rl:".to_owned(), ..settings(&url) }, &shutdown).await;
     let bucket = Limit::new(5, Unit::Minute).unwrap().by(Algorithm::TokenBucket { burst: 5.try_into().unwrap() });

@@ -84,3 +84,47 @@ async fn only_a_server_we_trust_is_used_and_it_sees_our_certificate() {
     assert!(wrong.contains("nothing.pem"), "{wrong}");
     shutdown.begin();
 }
+
+/// The peer's own make file makes such a one: it signed itself, and is its own authority.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_that_signed_itself_is_trusted_by_who_lists_it_and_by_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = |name: &str, host: &str| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        let file = dir.path().join(format!("{name}.pem"));
+        std::fs::write(&file, certificate.pem()).unwrap();
+        std::fs::write(dir.path().join(format!("{name}.key")), key.serialize_pem()).unwrap();
+        file
+    };
+    let (listed, other) = (own("127.0.0.1", "127.0.0.1"), own("other", "127.0.0.1"));
+    let elsewhere = own("elsewhere", "redis.test");
+    std::fs::copy(&listed, dir.path().join("ca.pem")).unwrap();
+    let start = |name: &str| tls_server(dir.path(), dir.path(), name, &["--tls-auth-clients", "no"]);
+    let (server, renamed) = (start("127.0.0.1"), start("elsewhere"));
+    let shutdown = Shutdown::new();
+    let trusting = |ca: &Path, check_hostname| Tls { ca: Some(ca.to_owned()), client: None, check_hostname };
+    for (port, tls) in [
+        (server.port, trusting(&listed, true)),
+        (server.port, trusting(&listed, false)),
+        (renamed.port, trusting(&elsewhere, false)),
+    ] {
+        let redis = opened(over_tls(port, tls), &shutdown).await;
+        assert!(count(&redis, 1).await.is_ok());
+    }
+    let refused: Vec<Redis> = [
+        (server.port, trusting(&other, true)),
+        (server.port, trusting(&other, false)),
+        (renamed.port, trusting(&elsewhere, true)),
+    ]
+    .map(|(port, tls)| open(over_tls(port, tls), &shutdown))
+    .into();
+    let late = opened(over_tls(server.port, trusting(&listed, true)), &shutdown).await;
+    for n in 0..50 {
+        assert!(count(&late, n).await.is_ok());
+        assert!(refused.iter().all(|redis| !redis.is_up()));
+    }
+    shutdown.begin();
+}

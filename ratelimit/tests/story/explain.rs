@@ -290,7 +290,7 @@ async fn questions_that_cannot_be_read_say_what_to_write() {
     let cases = [
         ("/explain", json!({"descriptors": ["type=a"]}), "write for example"),
         ("/explain", json!({"descriptors": []}), "descriptor list must not be empty"),
-        ("/explain", json!({"descriptors": vec!["a.b: c=1"; 65]}), "at most 64"),
+        ("/explain", json!({"descriptors": vec!["a.b: c=1"; ratelimit::limits::MOST_DESCRIPTORS + 1]}), "at most"),
         ("/explain", json!({"descriptor": []}), "unknown field"),
         ("/counters/reset", json!({}), "write either"),
         ("/counters/reset", json!({"prefix": "a", "descriptors": ["a.b: c=1"]}), "write either"),

@@ -100,7 +100,7 @@ async fn what_cannot_be_answered_is_an_error_and_not_unknown() {
     for wrong in [
         RateLimitRequest { domain: String::new(), ..request(vec![descriptor("ns.limits", false, "a=1")]) },
         request(vec![]),
-        request(vec![descriptor("ns.limits", false, "a=1"); 65]),
+        request(vec![descriptor("ns.limits", false, "a=1"); ratelimit::limits::MOST_DESCRIPTORS + 1]),
     ] {
         assert_eq!(running.ask(wrong).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
@@ -252,4 +252,169 @@ async fn however_many_threads_answer_a_limit_is_one_limit() {
     }
     assert_eq!(passed, 50);
     running.shutdown.begin();
+}
+
+/// The commonest way of a client to make its request large: one header, and a configuration that reads it often.
+#[tokio::test]
+async fn what_the_largest_configuration_makes_of_the_longest_header_is_answered() {
+    let mut running = start(limits()).await;
+    let entries = format!("a={}", "x".repeat(60 * 1024));
+    let all = vec![descriptor("ns.limits", false, &entries); 96];
+    for code in [Code::OverLimit, Code::OverLimit] {
+        assert_eq!(running.ask(request(all.clone())).await.unwrap().overall_code, code as i32);
+    }
+    let per_route = api::gloo::rate_limit_config::MOST_DESCRIPTORS_PER_ROUTE;
+    let many = vec![descriptor("ns.limits", false, "b=1"); per_route];
+    assert_eq!(running.ask(request(many)).await.unwrap().overall_code, Code::Ok as i32);
+    running.shutdown.begin();
+}
+
+fn named(name: &str, requests: u32) -> api::Snapshot {
+    crate::support::snapshot(&format!(
+        "{{apiVersion: ratelimit.solo.io/v1alpha1, kind: RateLimitConfig, metadata: {{name: {name}, namespace: ns}}, \
+         spec: {{raw: {{descriptors: [{{key: a, rateLimit: {{requestsPerUnit: {requests}, unit: DAY}}}}]}}}}}}"
+    ))
+}
+
+#[test]
+fn what_is_removed_is_answered_for_as_long_as_envoys_need_and_what_is_changed_changes_at_once() {
+    let grace = std::time::Duration::from_secs(10);
+    let begin = std::time::Instant::now();
+    let mut configs = Configs::new(scope()).keeping_removed(grace);
+    let knows = |index: &Index| ["ns.old", "ns.new"].map(|id| index.config(id).is_some());
+    let mut at = |snapshot: &api::Snapshot, seconds| {
+        let outcome = configs.update_at(snapshot, begin + std::time::Duration::from_secs(seconds));
+        (knows(&outcome.index), outcome.report.len(), configs.due().map(|due| due.duration_since(begin).as_secs()))
+    };
+    assert_eq!(at(&named("old", 1), 0), ([true, false], 1, None));
+    let renamed = named("new", 1);
+    assert_eq!(at(&renamed, 5), ([true, true], 1, Some(15)), "nobody is told of what is not there");
+    assert_eq!(at(&renamed, 14), ([true, true], 1, Some(15)));
+    assert_eq!(at(&renamed, 15), ([false, true], 1, None));
+    assert_eq!(at(&named("old", 1), 20), ([true, true], 1, Some(30)));
+    assert_eq!(at(&renamed, 25), ([true, true], 1, Some(35)), "what is back is what it is now");
+    let changed = configs.update_at(&named("new", 7), begin + std::time::Duration::from_secs(26)).index;
+    let Some(ratelimit::config::Entry::Serving(config)) = changed.config("ns.new") else { panic!("served") };
+    let rules: Vec<u32> = config
+        .tree
+        .0
+        .values()
+        .flat_map(|v| v.nodes())
+        .flat_map(|n| &n.rules)
+        .map(|r| r.limit.requests_per_unit)
+        .collect();
+    assert_eq!(rules, [7]);
+}
+
+/// A rename and its reference in one save, again and again, while Envoy asks now by the new name and now by the old.
+#[tokio::test(flavor = "multi_thread")]
+async fn renames_under_load_let_nothing_past_a_limit_of_none() {
+    let running = start(named("one", 0)).await;
+    let client = running.client.clone();
+    let (told, heard) = watch::channel("ns.one");
+    let storm = tokio::spawn(async move {
+        let mut answers = Vec::new();
+        while heard.has_changed().is_ok() {
+            let id = *heard.borrow();
+            let asked = request(vec![descriptor(id, false, "a=1")]);
+            answers.push(client.clone().should_rate_limit(asked).await.unwrap().into_inner().overall_code);
+        }
+        answers
+    });
+    for round in 0..40 {
+        let (name, id) = if round % 2 == 0 { ("two", "ns.two") } else { ("one", "ns.one") };
+        let early = round % 3 == 0;
+        // Envoy is told a moment before us, or after.
+        if early {
+            told.send(id).unwrap();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(4)).await;
+        running.snapshots.send(Arc::new(api::Snapshot { revision: round + 2, ..named(name, 0) })).unwrap();
+        tokio::time::sleep(std::time::Duration::from_millis(4)).await;
+        told.send(id).unwrap();
+    }
+    drop(told);
+    let answers = storm.await.unwrap();
+    assert!(answers.len() > 20, "{}", answers.len());
+    assert!(answers.iter().all(|code| *code == Code::OverLimit as i32), "{answers:?}");
+    running.shutdown.begin();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_let_in_until_the_last_moment_is_counted_until_the_last_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let _redis = crate::redis::Server::start(folder.path());
+    let url: ratelimit::store::redis::RedisUrl =
+        format!("unix:{}", folder.path().join("redis.sock").display()).parse().unwrap();
+    let redis = ratelimit::store::redis::RedisSettings {
+        budget: std::time::Duration::from_secs(2),
+        ..ratelimit::store::redis::RedisSettings::new(url)
+    };
+    for workers in [None, Some(Workers::start(2).unwrap())] {
+        let store = ratelimit::StoreSettings::Redis(Box::new(redis.clone()));
+        let settings = Settings { store, workers, ..Settings::default() };
+        let running = start_with(limits(), settings, None).await;
+        let mut clients = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let mut client = running.client.clone();
+            clients.spawn(async move {
+                let (mut good, mut wrong) = (0, Vec::new());
+                loop {
+                    match client.should_rate_limit(request(vec![descriptor("ns.limits", false, "a=1")])).await {
+                        Ok(_) => good += 1,
+                        Err(status) if status.message().contains("counter store") => wrong.push(status),
+                        // The server is gone.
+                        Err(_) => return (good, wrong),
+                    }
+                }
+            });
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        running.shutdown.begin();
+        let ended: Vec<(u32, Vec<tonic::Status>)> = clients.join_all().await;
+        assert!(ended.iter().all(|(good, wrong)| *good > 0 && wrong.is_empty()), "{ended:?}");
+    }
+}
+
+#[tokio::test]
+async fn who_has_no_room_for_counters_is_told_on_its_object_and_nobody_else_is_concerned() {
+    let two = "{apiVersion: ratelimit.solo.io/v1alpha1, kind: RateLimitConfig, metadata: {name: NAME, namespace: ns}, \
+        spec: {raw: {descriptors: [{key: a, rateLimit: {requestsPerUnit: 2, unit: HOUR}, limits: [{requestsPerUnit: 9, unit: DAY}]}]}}}";
+    let both = format!("{}\n---\n{}", two.replace("NAME", "flooded"), two.replace("NAME", "small"));
+    for when_full in [ratelimit::store::WhenFull::Coarse, ratelimit::store::WhenFull::Deny] {
+        let store = ratelimit::StoreSettings::Memory { counters: 2_000, when_full };
+        let mut running =
+            start_with(crate::support::snapshot(&both), Settings { store, ..Settings::default() }, None).await;
+        let mut last = Code::Ok as i32;
+        for number in 0..1_000 {
+            let asked = request(vec![descriptor("ns.flooded", false, &format!("a={number}"))]);
+            last = running.ask(asked).await.unwrap().overall_code;
+        }
+        assert_eq!(last, Code::OverLimit as i32, "never more than a limit, rather less");
+        let mut admitted = 0;
+        for _ in 0..20 {
+            let answer = running.ask(request(vec![descriptor("ns.small", false, "a=new")])).await.unwrap();
+            admitted += i32::from(answer.overall_code == Code::Ok as i32);
+        }
+        assert_eq!(admitted, 2);
+        let mut board = running.board.subscribe();
+        let said = loop {
+            let said: Vec<(String, bool)> = running
+                .board
+                .merged()
+                .into_iter()
+                .flat_map(|(object, said)| said.into_iter().map(move |(_, status)| (object.to_string(), status)))
+                .flat_map(|(object, status)| status.conditions.into_iter().map(move |one| (object.clone(), one)))
+                .filter(|(_, condition)| condition.kind == ratelimit::config::COUNTED_EXACTLY)
+                .map(|(object, condition)| (object, condition.status == Some(false)))
+                .collect();
+            if !said.is_empty() {
+                break said;
+            }
+            board.changed().await.unwrap();
+        };
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].0.contains("flooded") && said[0].1, "{said:?}");
+        running.shutdown.begin();
+    }
 }

@@ -25,12 +25,35 @@ pub struct Descriptor {
 pub enum Entry {
     /// A constant.
     Constant(String),
+    /// A constant under a key of its own.
+    Named {
+        /// The entry's key.
+        key: String,
+        /// The constant.
+        value: String,
+    },
     /// The proxy's own cluster name.
     SourceCluster,
     /// The cluster routed to.
     DestinationCluster,
     /// The caller's address.
     RemoteAddress,
+    /// The network the caller's address is in.
+    RemoteNetwork {
+        /// Of an IPv4 address, so many bits; all if none.
+        v4: Option<u32>,
+        /// Of an IPv6 address, so many bits; all if none.
+        v6: Option<u32>,
+    },
+    /// A parameter of the path's query.
+    Parameter {
+        /// Its name.
+        name: String,
+        /// The entry's key.
+        key: String,
+        /// Whether a request without the parameter is described without the entry.
+        optional: bool,
+    },
     /// A request header.
     Header {
         /// Its name.

@@ -64,10 +64,23 @@ fn entry(written: &Action, set: bool) -> Option<Entry> {
         ActionKind::SourceCluster => Entry::SourceCluster,
         ActionKind::DestinationCluster => Entry::DestinationCluster,
         ActionKind::RemoteAddress => Entry::RemoteAddress,
-        ActionKind::GenericKey(key) => Entry::Constant(key.descriptor_value.clone()),
-        ActionKind::RequestHeaders(header) => {
-            Entry::Header { name: header.header_name.clone(), key: header.descriptor_key.clone(), optional: set }
+        ActionKind::MaskedRemoteAddress(masked) => {
+            Entry::RemoteNetwork { v4: masked.v4_prefix_mask_len, v6: masked.v6_prefix_mask_len }
         }
+        ActionKind::GenericKey(key) if key.descriptor_key.is_empty() => Entry::Constant(key.descriptor_value.clone()),
+        ActionKind::GenericKey(key) => {
+            Entry::Named { key: key.descriptor_key.clone(), value: key.descriptor_value.clone() }
+        }
+        ActionKind::RequestHeaders(header) => Entry::Header {
+            name: header.header_name.clone(),
+            key: header.descriptor_key.clone(),
+            optional: set || header.skip_if_absent,
+        },
+        ActionKind::QueryParameters(query) => Entry::Parameter {
+            name: query.query_parameter_name.clone(),
+            key: query.descriptor_key.clone(),
+            optional: set || query.skip_if_absent,
+        },
         ActionKind::HeaderValueMatch(matched) => Entry::HeadersMatch {
             value: matched.descriptor_value.clone(),
             headers: matched.headers.iter().map(condition).collect(),

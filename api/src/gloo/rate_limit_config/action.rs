@@ -87,9 +87,15 @@ pub struct Action {
     /// A key of one's own = a request header.
     #[serde(alias = "request_headers", skip_serializing_if = "Option::is_none")]
     pub request_headers: Option<RequestHeaders>,
+    /// A key of one's own = a parameter of the query.
+    #[serde(alias = "query_parameters", skip_serializing_if = "Option::is_none")]
+    pub query_parameters: Option<QueryParameters>,
     /// `remote_address` = the client's trusted address.
     #[serde(alias = "remote_address", skip_serializing_if = "Option::is_none")]
     pub remote_address: Option<Empty>,
+    /// `masked_remote_address` = the network that address is in.
+    #[serde(alias = "masked_remote_address", skip_serializing_if = "Option::is_none")]
+    pub masked_remote_address: Option<MaskedRemoteAddress>,
     /// `generic_key` = a constant.
     #[serde(alias = "generic_key", skip_serializing_if = "Option::is_none")]
     pub generic_key: Option<GenericKey>,
@@ -102,6 +108,27 @@ pub struct Action {
     /// An expression; known so that it can be refused by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cel: Option<serde_json::Value>,
+    /// Belongs inside an action, as do the next six; known so that it can be told where.
+    #[serde(alias = "descriptor_value", skip_serializing_if = "Option::is_none")]
+    pub descriptor_value: Option<serde_json::Value>,
+    /// See [`Action::descriptor_value`].
+    #[serde(alias = "descriptor_key", skip_serializing_if = "Option::is_none")]
+    pub descriptor_key: Option<serde_json::Value>,
+    /// See [`Action::descriptor_value`].
+    #[serde(alias = "header_name", skip_serializing_if = "Option::is_none")]
+    pub header_name: Option<serde_json::Value>,
+    /// See [`Action::descriptor_value`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub headers: Option<serde_json::Value>,
+    /// See [`Action::descriptor_value`].
+    #[serde(alias = "expect_match", skip_serializing_if = "Option::is_none")]
+    pub expect_match: Option<serde_json::Value>,
+    /// See [`Action::descriptor_value`].
+    #[serde(alias = "metadata_key", skip_serializing_if = "Option::is_none")]
+    pub metadata_key: Option<serde_json::Value>,
+    /// See [`Action::descriptor_value`].
+    #[serde(alias = "query_parameter_name", skip_serializing_if = "Option::is_none")]
+    pub query_parameter_name: Option<serde_json::Value>,
 }
 
 /// The one thing an [`Action`] asks for.
@@ -113,8 +140,12 @@ pub enum ActionKind<'a> {
     DestinationCluster,
     /// See [`Action::request_headers`].
     RequestHeaders(&'a RequestHeaders),
+    /// See [`Action::query_parameters`].
+    QueryParameters(&'a QueryParameters),
     /// See [`Action::remote_address`].
     RemoteAddress,
+    /// See [`Action::masked_remote_address`].
+    MaskedRemoteAddress(&'a MaskedRemoteAddress),
     /// See [`Action::generic_key`].
     GenericKey(&'a GenericKey),
     /// See [`Action::header_value_match`].
@@ -132,7 +163,9 @@ impl ActionKind<'_> {
             ActionKind::SourceCluster => "sourceCluster",
             ActionKind::DestinationCluster => "destinationCluster",
             ActionKind::RequestHeaders(_) => "requestHeaders",
+            ActionKind::QueryParameters(_) => "queryParameters",
             ActionKind::RemoteAddress => "remoteAddress",
+            ActionKind::MaskedRemoteAddress(_) => "maskedRemoteAddress",
             ActionKind::GenericKey(_) => "genericKey",
             ActionKind::HeaderValueMatch(_) => "headerValueMatch",
             ActionKind::Metadata(_) => "metadata",
@@ -150,13 +183,31 @@ impl Action {
         }
     }
 
+    /// The fields beside an action that belong inside.
+    pub(super) fn astray(&self) -> Vec<&'static str> {
+        [
+            (&self.descriptor_value, "descriptorValue"),
+            (&self.descriptor_key, "descriptorKey"),
+            (&self.header_name, "headerName"),
+            (&self.headers, "headers"),
+            (&self.expect_match, "expectMatch"),
+            (&self.metadata_key, "metadataKey"),
+            (&self.query_parameter_name, "queryParameterName"),
+        ]
+        .into_iter()
+        .filter_map(|(written, name)| written.as_ref().map(|_| name))
+        .collect()
+    }
+
     /// Everything that is set.
     pub(super) fn kinds(&self) -> Vec<ActionKind<'_>> {
         [
             self.source_cluster.as_ref().map(|_| ActionKind::SourceCluster),
             self.destination_cluster.as_ref().map(|_| ActionKind::DestinationCluster),
             self.request_headers.as_ref().map(ActionKind::RequestHeaders),
+            self.query_parameters.as_ref().map(ActionKind::QueryParameters),
             self.remote_address.as_ref().map(|_| ActionKind::RemoteAddress),
+            self.masked_remote_address.as_ref().map(ActionKind::MaskedRemoteAddress),
             self.generic_key.as_ref().map(ActionKind::GenericKey),
             self.header_value_match.as_ref().map(ActionKind::HeaderValueMatch),
             self.metadata.as_ref().map(ActionKind::Metadata),
@@ -182,12 +233,46 @@ pub struct RequestHeaders {
     /// The entry's key.
     #[serde(alias = "descriptor_key")]
     pub descriptor_key: String,
+    /// Without the header the request is described without this entry, rather than not at all.
+    /// In set style it always is.
+    #[serde(alias = "skip_if_absent", skip_serializing_if = "std::ops::Not::not")]
+    pub skip_if_absent: bool,
+}
+
+/// An entry from the query of the path.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct QueryParameters {
+    /// The parameter to read.
+    #[serde(alias = "query_parameter_name")]
+    pub query_parameter_name: String,
+    /// The entry's key.
+    #[serde(alias = "descriptor_key")]
+    pub descriptor_key: String,
+    /// See [`RequestHeaders::skip_if_absent`].
+    #[serde(alias = "skip_if_absent", skip_serializing_if = "std::ops::Not::not")]
+    pub skip_if_absent: bool,
+}
+
+/// An entry from the network that the client's address is in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct MaskedRemoteAddress {
+    /// Of an IPv4 address, so many bits; all 32 if left out.
+    #[serde(alias = "v4_prefix_mask_len", with = "number::optional_uint32", skip_serializing_if = "Option::is_none")]
+    pub v4_prefix_mask_len: Option<u32>,
+    /// Of an IPv6 address, so many bits; all 128 if left out.
+    #[serde(alias = "v6_prefix_mask_len", with = "number::optional_uint32", skip_serializing_if = "Option::is_none")]
+    pub v6_prefix_mask_len: Option<u32>,
 }
 
 /// A constant entry.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct GenericKey {
+    /// The entry's key; `generic_key` if left out.
+    #[serde(alias = "descriptor_key", skip_serializing_if = "String::is_empty")]
+    pub descriptor_key: String,
     /// The entry's value.
     #[serde(alias = "descriptor_value")]
     pub descriptor_value: String,

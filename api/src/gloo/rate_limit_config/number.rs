@@ -63,6 +63,27 @@ pub(super) mod uint32 {
     }
 }
 
+/// `google.protobuf.UInt32Value`.
+pub(super) mod optional_uint32 {
+    use serde::Deserialize as _;
+
+    use super::*;
+
+    #[derive(serde::Deserialize)]
+    struct Number(#[serde(with = "uint32")] u32);
+
+    pub(in super::super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+        Ok(Option::<Number>::deserialize(deserializer)?.map(|Number(number)| number))
+    }
+
+    pub(in super::super) fn serialize<S: serde::Serializer>(
+        number: &Option<u32>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serde::Serialize::serialize(number, serializer)
+    }
+}
+
 /// `int64`, written as a number although protobuf would quote it: both are read.
 pub(super) mod int64 {
     use super::*;

@@ -1,6 +1,8 @@
 //! What is wrong with a RateLimitConfig taken by itself, all of it, by path.
 
 mod actions;
+mod contradict;
+mod reach;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -11,8 +13,6 @@ use crate::resource::Meta;
 
 /// Nodes of all trees and rules in set style that one object may hold.
 const MOST_RULES: usize = 20_000;
-/// `rateLimits` that one object may hold: each is a descriptor in every request.
-const MOST_RATE_LIMITS: usize = 32;
 /// Actions in one list, conditions in one rule and levels of one tree.
 const MOST_LEVELS: usize = 16;
 /// Bytes of one key or value.

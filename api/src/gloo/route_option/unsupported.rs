@@ -8,7 +8,7 @@ use super::options::{Cors, ExtAuth, Faults, HeaderManipulation, RateLimitConfigs
 use crate::proto_json::ProtoDuration;
 
 macro_rules! route_options {
-    ($($field:ident $name:literal $snake:literal,)+) => {
+    ($($field:ident $name:literal $($other:literal)+,)+) => {
         /// `spec.options` of a RouteOption.
         #[derive(Debug, Clone, PartialEq, Deserialize, Serialize, Default)]
         #[serde(rename_all = "camelCase")]
@@ -51,7 +51,7 @@ macro_rules! route_options {
             pub faults: Option<Faults>,
             $(
                 #[doc = concat!("`", $name, "`: known, not supported yet.")]
-                #[serde(default, rename = $name, alias = $snake, skip_serializing_if = "Option::is_none")]
+                #[serde(default, rename = $name, $(alias = $other,)+ skip_serializing_if = "Option::is_none")]
                 pub $field: Option<Value>,
             )+
         }
@@ -73,8 +73,8 @@ route_options! {
     transformations "transformations" "transformations",
     staged_transformations "stagedTransformations" "staged_transformations",
     ratelimit "ratelimit" "ratelimit",
-    rate_limit_early "rateLimitEarly" "rate_limit_early",
-    rate_limit_regular "rateLimitRegular" "rate_limit_regular",
+    rate_limit_early "ratelimitEarly" "ratelimit_early" "rateLimitEarly" "rate_limit_early",
+    rate_limit_regular "ratelimitRegular" "ratelimit_regular" "rateLimitRegular" "rate_limit_regular",
     waf "waf" "waf",
     jwt "jwt" "jwt",
     jwt_staged "jwtStaged" "jwt_staged",

@@ -2,7 +2,7 @@
 
 use super::options::{Cors, ExtAuth, Faults, HeaderAppend, HeaderManipulation, RatelimitBasic, Retries};
 use super::{RouteOption, TargetRef};
-use crate::gloo::rate_limit_config::Unit;
+use crate::gloo::rate_limit_config::{MOST_REFS, Unit};
 use crate::header;
 use crate::problem::Problem;
 
@@ -42,6 +42,14 @@ pub fn validate(object: &RouteOption) -> Vec<Problem> {
     }
     if let Some(found) = &options.extauth {
         extauth("spec.options.extauth", found, &mut problems);
+    }
+    let refs = [&options.rate_limit_configs, &options.rate_limit_early_configs, &options.rate_limit_regular_configs];
+    let refs: usize = refs.into_iter().flatten().map(|configs| configs.refs.len()).sum();
+    if refs > MOST_REFS {
+        problems.push(Problem::error(
+            "spec.options.rateLimitConfigs.refs",
+            format!("{refs} of them, early and regular ones included; at most {MOST_REFS} are allowed"),
+        ));
     }
     for (field, configs) in [
         ("rateLimitConfigs", &options.rate_limit_configs),

@@ -37,10 +37,6 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("PROMETHEUS_RESPONSE_TIME_AS_MILLISECONDS", "response times are in seconds"),
     ("XDS_CLIENT_BACKOFF_RANDOM_FACTOR", "waits are doubled, and spread by half"),
     ("XDS_CLIENT_BACKOFF_JITTER", "waits are doubled, and spread by half"),
-    ("TRACING_SERVICE_NAMESPACE", "set OTEL_RESOURCE_ATTRIBUTES"),
-    ("TRACING_SERVICE_INSTANCE_ID", "set OTEL_RESOURCE_ATTRIBUTES"),
-    ("TRACING_SAMPLING_RATE", "set OTEL_TRACES_SAMPLER"),
-    ("TRACING_SERVICE_NAME", "set OTEL_SERVICE_NAME"),
     ("GOSTATS_FLUSH_INTERVAL_SECONDS", "STATS_FLUSH_INTERVAL is used"),
     ("GOSTATS_LOGGING_SINK_DISABLED", "statistics are not logged"),
 ];

@@ -1,7 +1,7 @@
 //! Where the configuration comes from: files, or a management server.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::Reader;
@@ -84,10 +84,27 @@ fn files(env: &mut Reader<'_>, used: bool) -> FilesAt {
                 "is not set, so nothing would be limited: name the folder in RUNTIME_ROOT",
             );
         }
-        FilesAt { directory: root.join(sub), only: Some(app), ignore_dot_files }
+        FilesAt { directory: below(&root, &[&sub]), only: Some(app), ignore_dot_files }
     } else {
-        FilesAt { directory: root.join(sub).join(app), only: None, ignore_dot_files }
+        FilesAt { directory: below(&root, &[&sub, &app]), only: None, ignore_dot_files }
     }
+}
+
+/// `root/part/part`, as Go joins paths: what begins with a slash is below `root` like all else, and
+/// `.` and `..` are resolved by their spelling.
+fn below(root: &Path, parts: &[&str]) -> PathBuf {
+    let mut joined = PathBuf::new();
+    let parts = parts.iter().flat_map(|part| Path::new(part).components()).filter(|part| *part != Component::RootDir);
+    for part in root.components().chain(parts) {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir if joined.file_name().is_some() => drop(joined.pop()),
+            // Nothing is above the root.
+            Component::ParentDir if joined.has_root() => {}
+            part => joined.push(part),
+        }
+    }
+    joined
 }
 
 fn xds(env: &mut Reader<'_>) -> XdsSettings {
@@ -112,5 +129,25 @@ fn xds(env: &mut Reader<'_>) -> XdsSettings {
         tls: tls.then_some(client),
         backoff: (first.min(retry), longest.max(first)),
         most_bytes: env.optional_number("XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_joined_as_go_joins_them() {
+        for (root, parts, joined) in [
+            ("/data", ["/x", "config"], "/data/x/config"),
+            ("/data/", ["x/", "/config/"], "/data/x/config"),
+            ("/data", ["/", "config"], "/data/config"),
+            ("/data", ["", "."], "/data"),
+            ("/data", ["../other", "config"], "/other/config"),
+            ("/", ["../..", "config"], "/config"),
+            ("data", ["../..", "x"], "../x"),
+        ] {
+            assert_eq!(below(Path::new(root), &parts), Path::new(joined), "{root} {parts:?}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 //! A config may take one more counter while it holds fewer than are still free: one that is
 //! flooded with values stops at half of the room, a second one at half of the rest. What is held
 //! is never taken away before it has ended, so a share can only be kept by leaving room in time.
-//! A few counters of each config are free of this.
+//! A few counters of each config are free of this, and those whose number the rules bound.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -81,6 +81,8 @@ pub(super) enum Want {
     RulesCounter,
     /// A bucket.
     Bucket,
+    /// A bucket of which there are only so many for each rule: there is always room.
+    LastBucket,
 }
 
 /// What became of a hit for whose counter there was no room.
@@ -104,11 +106,12 @@ impl Shares {
         self.of(config, |holder| {
             let (room, held, tag) = match want {
                 Want::Counter | Want::RulesCounter => (&self.counters, &holder.counters, 0),
-                Want::Bucket => (&self.buckets, &holder.buckets, BUCKET),
+                Want::Bucket | Want::LastBucket => (&self.buckets, &holder.buckets, BUCKET),
             };
             let free = room.most.saturating_sub(room.taken.load(Ordering::Relaxed));
             let has = held.load(Ordering::Relaxed);
-            if has >= free.max(ALWAYS) && want != Want::RulesCounter {
+            let bounded = matches!(want, Want::RulesCounter | Want::LastBucket);
+            if has >= free.max(ALWAYS) && !bounded {
                 return None;
             }
             room.taken.fetch_add(1, Ordering::Relaxed);

@@ -301,10 +301,9 @@ impl Router {
 }
 
 async fn slots_of(access: &Access, place: &Place) -> Result<Vec<Range>, String> {
-    let word = |error: RedisError| super::node::in_a_word(&error);
+    let word = |error: RedisError| super::connect::why(&error);
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(WITHIN)).set_response_timeout(None);
-    let mut connection =
-        access.client(place)?.get_multiplexed_async_connection_with_config(&config).await.map_err(word)?;
+    let mut connection = access.connect(place, &config).await?;
     let answer: Value = redis::cmd("CLUSTER").arg("SLOTS").query_async(&mut connection).await.map_err(word)?;
     Ok(ranges(&answer, place))
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, RedisError};
+use redis::{AsyncConnectionConfig, RedisError};
 use runtime::Shutdown;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::access::{Access, Place};
 use super::asking::Asking;
 use super::batch::Batch;
+use super::connect::why;
 use super::gate::{Breaker, Gate};
 use super::sentinel::Watch;
 use super::{Job, Lane, Letter, Way};
@@ -230,17 +231,16 @@ impl Source {
 /// A connection that has answered.
 async fn connect(source: &mut Source, budget: Duration) -> Result<MultiplexedConnection, String> {
     match source {
-        Source::Fixed(access, place) => open(access.client(place)?, budget, CONNECT, false).await,
+        Source::Fixed(access, place) => open(access, place, budget, CONNECT, false).await,
         Source::Sentinel(watch) => {
-            let candidates = watch.candidates();
+            let candidates = watch.candidates().await;
             let access = watch.access().clone();
             // All at once, since one that hangs takes its time; the likeliest that is a master counts.
             let attempt = async {
                 let access = &access;
-                let opened = candidates.into_iter().map(|place| async move {
-                    let client = access.client(&place)?;
-                    Ok((open(client, budget, CONNECT_ONE_OF, true).await?, place))
-                });
+                let opened = candidates
+                    .into_iter()
+                    .map(|place| async move { Ok((open(access, &place, budget, CONNECT_ONE_OF, true).await?, place)) });
                 let mut opened = futures_util::stream::iter(opened).buffered(MOST_CANDIDATES);
                 let mut why = "no Sentinel names a master".to_owned();
                 while let Some(opened) = opened.next().await {
@@ -263,23 +263,24 @@ async fn connect(source: &mut Source, budget: Duration) -> Result<MultiplexedCon
 }
 
 async fn open(
-    client: Client,
+    access: &Access,
+    place: &Place,
     budget: Duration,
     within: Duration,
     must_be_master: bool,
 ) -> Result<MultiplexedConnection, String> {
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(within)).set_response_timeout(None);
     let attempt = async {
-        let mut connection = client.get_multiplexed_async_connection_with_config(&config).await?;
-        super::batch::load(&mut connection).await?;
+        let mut connection = access.connect(place, &config).await?;
+        super::batch::load(&mut connection).await.map_err(|error| why(&error))?;
         let role = match must_be_master {
-            true => redis::cmd("ROLE").query_async::<Vec<redis::Value>>(&mut connection).await?,
-            false => Vec::new(),
+            true => redis::cmd("ROLE").query_async::<Vec<redis::Value>>(&mut connection).await,
+            false => Ok(Vec::new()),
         };
-        Ok::<_, RedisError>((connection, role))
+        Ok::<_, String>((connection, role.map_err(|error| why(&error))?))
     };
     let (mut connection, role) = match tokio::time::timeout(within, attempt).await {
-        Ok(opened) => opened.map_err(|error| in_a_word(&error))?,
+        Ok(opened) => opened?,
         Err(_) => return Err("no answer in time".to_owned()),
     };
     let is_master = |value: &redis::Value| matches!(value, redis::Value::BulkString(role) if role == b"master");
@@ -289,7 +290,7 @@ async fn open(
     // No slower than requests can wait.
     match tokio::time::timeout(budget.max(PING), redis::cmd("PING").exec_async(&mut connection)).await {
         Ok(Ok(())) => Ok(connection),
-        Ok(Err(error)) => Err(in_a_word(&error)),
+        Ok(Err(error)) => Err(why(&error)),
         Err(_) => Err("too slow".to_owned()),
     }
 }
@@ -308,7 +309,7 @@ impl Post<'_> {
         if letters.is_empty() {
             let ping = redis::cmd("PING");
             return match tokio::time::timeout(patience, ping.exec_async(&mut self.connection)).await {
-                Ok(Err(error)) if !outlives(&error) => Health::Gone(in_a_word(&error)),
+                Ok(Err(error)) if !outlives(&error) => Health::Gone(why(&error)),
                 Ok(_) => Health::Alive,
                 Err(_) => Health::Gone("no answer in time".to_owned()),
             };
@@ -361,9 +362,9 @@ impl Post<'_> {
                     let _ = strays.try_send(Stray::Misplaced(jobs.into_iter().map(back).collect(), error));
                     return Health::Answered;
                 }
-                let why = in_a_word(&error);
-                let answer = if error.code().is_some() { StoreError::Refused(why.clone()) } else { StoreError::Late };
-                let health = if outlives(&error) { Health::Answered } else { Health::Gone(why) };
+                let said = why(&error);
+                let answer = if error.code().is_some() { StoreError::Refused(said.clone()) } else { StoreError::Late };
+                let health = if outlives(&error) { Health::Answered } else { Health::Gone(said) };
                 (vec![Err(answer); jobs.len()], health)
             }
             Err(_) => (vec![Err(StoreError::Late); jobs.len()], Health::Late),
@@ -381,12 +382,4 @@ impl Post<'_> {
 fn outlives(error: &RedisError) -> bool {
     let moved = matches!(error.code(), Some("READONLY" | "LOADING" | "MASTERDOWN" | "NOAUTH" | "NOPERM"));
     !moved && !error.is_io_error() && !error.is_connection_dropped() && !error.is_timeout() && error.code().is_some()
-}
-
-/// An error's kind and nothing that could hold a key or a password.
-pub(super) fn in_a_word(error: &RedisError) -> String {
-    match error.code() {
-        Some(code) => code.to_owned(),
-        None => format!("{:?}", error.kind()),
-    }
 }

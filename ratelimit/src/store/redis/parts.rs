@@ -69,7 +69,10 @@ impl RedisUrl {
             "" | "SINGLE" => {
                 let mut places = hosts(&parts.url);
                 if places.len() > 1 {
-                    mistakes.push(format!("{prefix}URL names several hosts: set {prefix}TYPE to CLUSTER"));
+                    // A Sentinel's master has a name and no port.
+                    let named = parts.url.split(',').next().is_some_and(|first| !first.contains(':'));
+                    let kind = if named { "SENTINEL" } else { "CLUSTER" };
+                    mistakes.push(format!("{prefix}URL names several hosts: set {prefix}TYPE to {kind}"));
                 }
                 places.drain(..).next().map_or(Topology::Cluster(Vec::new()), Topology::Single)
             }
@@ -168,6 +171,10 @@ mod tests {
         let said = RedisUrl::from_parts(&wrong, "REDIS_PERSECOND_").unwrap_err().join("\n");
         for word in ["REDIS_PERSECOND_SOCKET_TYPE", "REDIS_PERSECOND_TYPE", "REDIS_TLS_CLIENT_CERT"] {
             assert!(said.contains(word), "{said}");
+        }
+        for (url, kind) in [("mymaster,a:26379", "SENTINEL"), ("mymaster,a", "SENTINEL"), ("a:1,b:2", "CLUSTER")] {
+            let said = RedisUrl::from_parts(&parts("", url), "REDIS_").unwrap_err().join("\n");
+            assert!(said.contains(&format!("set REDIS_TYPE to {kind}")), "{said}");
         }
         let said = RedisUrl::from_parts(&parts("SENTINEL", "mymaster"), "REDIS_").unwrap_err().join("\n");
         assert!(said.contains("master-name,host:port"), "{said}");

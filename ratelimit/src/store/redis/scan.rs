@@ -97,9 +97,9 @@ impl Scanner {
     }
 
     async fn connect(&self, place: &Place) -> RedisResult<MultiplexedConnection> {
-        // The words could quote a secret: see `in_time`.
-        let client = self.access.client(place).map_err(|_| (redis::ErrorKind::InvalidClientConfig, "no client"))?;
-        client.get_multiplexed_async_connection().await
+        let config = redis::AsyncConnectionConfig::new();
+        let opened = self.access.connect(place, &config).await;
+        opened.map_err(|why| redis::RedisError::from((redis::ErrorKind::Io, "no connection", why)))
     }
 
     async fn places(&self) -> Result<Vec<Place>, StoreError> {
@@ -117,8 +117,7 @@ impl Scanner {
 async fn in_time<T>(work: impl Future<Output = RedisResult<T>>) -> Result<T, StoreError> {
     match tokio::time::timeout(MOST_TIME, work).await {
         Ok(Ok(found)) => Ok(found),
-        // The library's words could quote a key.
-        Ok(Err(error)) => Err(StoreError::Refused(error.code().unwrap_or("no connection").to_owned())),
+        Ok(Err(error)) => Err(StoreError::Refused(super::connect::why(&error))),
         Err(_) => Err(StoreError::Late),
     }
 }

@@ -84,9 +84,10 @@ impl Watch {
         }
     }
 
-    /// Who may be the master, the likeliest first.
-    pub(super) fn candidates(&mut self) -> Vec<Place> {
+    /// Who may be the master, the likeliest first. The first voices are waited for, but not for ever.
+    pub(super) async fn candidates(&mut self) -> Vec<Place> {
         self.current = None;
+        let _ = tokio::time::timeout(2 * WITHIN, self.votes.wait_for(|votes| !votes.is_empty())).await;
         ranked(&self.votes.borrow_and_update())
     }
 
@@ -159,13 +160,12 @@ async fn ask(
     access: &Access,
     master: &str,
 ) -> Result<Vote, String> {
-    let word = |error: RedisError| super::node::in_a_word(&error);
+    let word = |error: RedisError| super::connect::why(&error);
     let connection = match kept {
         Some(connection) => connection,
         None => {
             let config = AsyncConnectionConfig::new().set_connection_timeout(Some(WITHIN)).set_response_timeout(None);
-            let opened = access.client(at)?.get_multiplexed_async_connection_with_config(&config).await;
-            kept.insert(opened.map_err(word)?)
+            kept.insert(access.connect(at, &config).await?)
         }
     };
     let mut both = redis::pipe();

@@ -82,9 +82,26 @@ fn descriptor(descriptor: &Descriptor) -> Value {
 fn action(entry: &Entry) -> Value {
     match entry {
         Entry::Constant(value) => json!({"generic_key": {"descriptor_value": value}}),
+        Entry::Named { key, value } => json!({"generic_key": {"descriptor_key": key, "descriptor_value": value}}),
         Entry::SourceCluster => json!({"source_cluster": {}}),
         Entry::DestinationCluster => json!({"destination_cluster": {}}),
         Entry::RemoteAddress => json!({"remote_address": {}}),
+        Entry::RemoteNetwork { v4, v6 } => {
+            let mut fields = json!({});
+            for (field, length) in [("v4_prefix_mask_len", v4), ("v6_prefix_mask_len", v6)] {
+                if let Some(length) = length {
+                    fields[field] = json!(length);
+                }
+            }
+            json!({"masked_remote_address": fields})
+        }
+        Entry::Parameter { name, key, optional } => {
+            let mut fields = json!({"query_parameter_name": name, "descriptor_key": key});
+            if *optional {
+                fields["skip_if_absent"] = json!(true);
+            }
+            json!({"query_parameters": fields})
+        }
         Entry::Header { name, key, optional } => {
             let mut fields = json!({"header_name": name, "descriptor_key": key});
             if *optional {

@@ -1,8 +1,9 @@
 //! `rateLimits`: what Envoy would refuse, or would silently never send.
 
-use super::{MOST_LEVELS, MOST_RATE_LIMITS, at_most, bounded, required};
+use super::{MOST_LEVELS, at_most, bounded, contradict, reach, required};
 use crate::gloo::rate_limit_config::{
-    Action, ActionKind, HeaderMatcher, HeaderValueMatch, LimitType, MatchHow, MetadataKey, RateLimitActions, Raw,
+    Action, ActionKind, HeaderMatcher, HeaderValueMatch, LimitType, MOST_CLIENT_VALUES, MOST_RATE_LIMITS, MatchHow,
+    MetadataKey, RateLimitActions, Raw,
 };
 use crate::problem::Problem;
 
@@ -44,6 +45,23 @@ pub(super) fn rate_limits(raw: &Raw, problems: &mut Vec<Problem>) {
             "no rateLimits entry has setActions, so no request is ever described in these rules' words",
         ));
     }
+    let lists = raw.rate_limits.iter().flat_map(|entry| entry.actions.iter().chain(&entry.set_actions));
+    let from_client = |action: &&Action| {
+        matches!(action.kind(), Some(ActionKind::RequestHeaders(_) | ActionKind::QueryParameters(_)))
+    };
+    let values = lists.filter(from_client).count();
+    if values > MOST_CLIENT_VALUES {
+        problems.push(Problem::error(
+            root,
+            format!(
+                "{values} of the actions copy what clients send; at most {MOST_CLIENT_VALUES} are allowed, or one long \
+                 header would make a request larger than the rate-limit service takes"
+            ),
+        ));
+    }
+    if !crate::problem::has_errors(problems) {
+        reach::unreached(raw, problems);
+    }
 }
 
 fn one(entry: &RateLimitActions, at: &str, problems: &mut Vec<Problem>) {
@@ -52,13 +70,18 @@ fn one(entry: &RateLimitActions, at: &str, problems: &mut Vec<Problem>) {
     }
     for (name, list) in [("actions", &entry.actions), ("setActions", &entry.set_actions)] {
         at_most(list.len(), MOST_LEVELS, format!("{at}.{name}"), problems);
+        // What may be absent leaves its place to the next.
+        let first = list.iter().take_while(|action| may_be_absent(action)).count();
         for (index, item) in list.iter().enumerate().take(MOST_LEVELS) {
             let at = format!("{at}.{name}[{index}]");
             action(item, &at, problems);
-            if name == "actions" && index == 0 {
+            if name == "actions" && index <= first {
                 not_to_be_mistaken(item, &at, problems);
             }
         }
+    }
+    for (name, list) in [("actions", &entry.actions), ("setActions", &entry.set_actions)] {
+        contradict::contradictory(list, &format!("{at}.{name}"), problems);
     }
     if let Some(limit) = &entry.limit {
         match &limit.dynamic_metadata {
@@ -76,11 +99,20 @@ fn one(entry: &RateLimitActions, at: &str, problems: &mut Vec<Problem>) {
     }
 }
 
+fn may_be_absent(action: &Action) -> bool {
+    match action.kind() {
+        Some(ActionKind::RequestHeaders(headers)) => headers.skip_if_absent,
+        Some(ActionKind::QueryParameters(query)) => query.skip_if_absent,
+        _ => false,
+    }
+}
+
 /// The entry after the object's own name tells set style from tree style by a reserved
 /// value: what a client sends must not stand there under the same key.
 fn not_to_be_mistaken(action: &Action, at: &str, problems: &mut Vec<Problem>) {
     let (field, key) = match action.kind() {
         Some(ActionKind::RequestHeaders(headers)) => ("requestHeaders", &headers.descriptor_key),
+        Some(ActionKind::QueryParameters(query)) => ("queryParameters", &query.descriptor_key),
         Some(ActionKind::Metadata(metadata)) => ("metadata", &metadata.descriptor_key),
         _ => return,
     };
@@ -94,11 +126,23 @@ fn not_to_be_mistaken(action: &Action, at: &str, problems: &mut Vec<Problem>) {
 
 fn action(action: &Action, at: &str, problems: &mut Vec<Problem>) {
     let kinds = action.kinds();
+    let astray = action.astray();
+    if !astray.is_empty() {
+        let fields = astray.join(" and ");
+        problems.push(Problem::error(
+            format!("{at}.{}", astray.first().copied().unwrap_or_default()),
+            format!(
+                "{fields} belongs inside the action, e.g. genericKey or requestHeaders, and stands beside it: indent it \
+                 by two more spaces"
+            ),
+        ));
+    }
     match kinds.as_slice() {
+        [] if !astray.is_empty() => {}
         [] => problems.push(Problem::error(
             at,
-            "Unknown action type: write one of sourceCluster, destinationCluster, requestHeaders, remoteAddress, \
-             genericKey, headerValueMatch or metadata",
+            "Unknown action type: write one of sourceCluster, destinationCluster, requestHeaders, queryParameters, \
+             remoteAddress, maskedRemoteAddress, genericKey, headerValueMatch or metadata",
         )),
         [kind] => one_kind(*kind, &format!("{at}.{}", kind.field()), problems),
         several => {
@@ -118,7 +162,21 @@ fn one_kind(kind: ActionKind<'_>, at: &str, problems: &mut Vec<Problem>) {
             header_name(&headers.header_name, format!("{at}.headerName"), problems);
             required(&headers.descriptor_key, format!("{at}.descriptorKey"), "the entry's key", problems);
         }
+        ActionKind::QueryParameters(query) => {
+            let name = &query.query_parameter_name;
+            required(name, format!("{at}.queryParameterName"), "the name of a parameter", problems);
+            required(&query.descriptor_key, format!("{at}.descriptorKey"), "the entry's key", problems);
+        }
+        ActionKind::MaskedRemoteAddress(masked) => {
+            let lengths = [("v4PrefixMaskLen", masked.v4_prefix_mask_len, 32), ("v6PrefixMaskLen", masked.v6_prefix_mask_len, 128)];
+            for (field, length, most) in lengths {
+                if length.is_some_and(|length| length > most) {
+                    problems.push(Problem::error(format!("{at}.{field}"), format!("write a number from 0 to {most}")));
+                }
+            }
+        }
         ActionKind::GenericKey(generic) => {
+            bounded(&generic.descriptor_key, format!("{at}.descriptorKey"), problems);
             required(&generic.descriptor_value, format!("{at}.descriptorValue"), "the entry's value", problems);
         }
         ActionKind::HeaderValueMatch(matches) => header_value_match(matches, at, problems),

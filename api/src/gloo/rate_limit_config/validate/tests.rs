@@ -156,7 +156,7 @@ fn wrong_types_and_ranges_are_named_with_what_to_write() {
 fn rules_that_can_never_apply_are_warned_of() {
     let rule = |conditions: Value| json!({"simpleDescriptors": conditions, "rateLimit": {"unit": "DAY", "requestsPerUnit": 1}});
     let raw = json!({"setDescriptors": [rule(json!([{"key": "a"}])), rule(json!([{"key": "b"}, {"key": "a", "value": "1"}])), rule(json!([]))],
-        "rateLimits": [{"setActions": [{"remoteAddress": {}}]}]});
+        "rateLimits": [{"setActions": ["a", "b"].map(|key| json!({"requestHeaders": {"headerName": key, "descriptorKey": key}}))}]});
     let got = warnings(&raw);
     assert_eq!(got.len(), 1, "{got:?}");
     assert!(got[0].starts_with("spec.raw.setDescriptors[1]: never applies"), "{got:?}");
@@ -304,4 +304,151 @@ fn a_condition_on_values_says_one_thing_that_can_be_checked() {
     }
     let same = json!({"key": "a", "valueMatch": {"prefix": "x"}, "rateLimit": {"requestsPerUnit": 1, "unit": "DAY"}});
     assert_eq!(fields(&json!({"descriptors": [same.clone(), same]})), ["spec.raw.descriptors[1].key"]);
+}
+
+#[test]
+fn actions_and_rules_that_never_meet_are_warned_of() {
+    let day = json!({"requestsPerUnit": 1, "unit": "DAY"});
+    let generic = |value: &str| json!({"genericKey": {"descriptorValue": value}});
+    let header = |key: &str| json!({"requestHeaders": {"headerName": "x", "descriptorKey": key}});
+    let nested = json!([{"key": "generic_key", "value": "a", "descriptors": [{"key": "user", "rateLimit": day}]}]);
+    let at = "spec.raw.rateLimits[0].actions";
+    for (descriptors, actions, field, words) in [
+        (nested.clone(), json!([generic("b"), header("user")]), format!("{at}[0]"), "the values there are a"),
+        (nested.clone(), json!([header("user"), generic("a")]), format!("{at}[0]"), "write generic_key, user"),
+        (nested.clone(), json!([generic("a"), header("usr")]), format!("{at}[1]"), "the keys there are user"),
+        (nested.clone(), json!([generic("a")]), at.to_owned(), "add actions for user"),
+        (
+            nested.clone(),
+            json!([generic("a"), header("user"), {"remoteAddress": {}}]),
+            format!("{at}[2]"),
+            "rules end before it",
+        ),
+        (
+            json!([{"key": "generic_key", "value": "a"}]),
+            json!([{"remoteAddress": {}}]),
+            format!("{at}[0]"),
+            "generic_key",
+        ),
+    ] {
+        let got = warnings(&json!({"descriptors": descriptors, "rateLimits": [{"actions": actions}]}));
+        assert!(
+            got.iter().any(|one| one.starts_with(&format!("{field}: limits nothing")) && one.contains(words)),
+            "{got:?}"
+        );
+    }
+    let both = json!({"descriptors": [
+            {"key": "a", "rateLimit": day}, {"key": "b", "descriptors": [{"key": "c", "rateLimit": day}]},
+        ],
+        "setDescriptors": [{"simpleDescriptors": [{"key": "a"}, {"key": "z"}], "rateLimit": day}],
+        "rateLimits": [{"actions": [header("a")], "setActions": [header("a")]}]});
+    let got = warnings(&both);
+    assert_eq!(got.len(), 2, "{got:?}");
+    assert!(got[0].starts_with("spec.raw.descriptors[1].descriptors[0]: never applies"), "{got:?}");
+    assert!(got[1].starts_with("spec.raw.setDescriptors[0]: never applies: no setActions yield z"), "{got:?}");
+}
+
+#[test]
+fn what_meets_is_not_warned_of() {
+    let day = json!({"requestsPerUnit": 1, "unit": "DAY"});
+    let header = |key: &str, skip: bool| json!({"requestHeaders": {"headerName": "x", "descriptorKey": key, "skipIfAbsent": skip}});
+    for raw in [
+        // One that may be absent leads to the rule without it as well.
+        json!({"descriptors": [
+            {"key": "a", "descriptors": [{"key": "b", "rateLimit": day}]}, {"key": "b", "rateLimit": day},
+        ], "rateLimits": [{"actions": [header("a", true), header("b", false)]}]}),
+        json!({"descriptors": [{"key": "a", "valueMatch": {"prefix": "x"}, "rateLimit": day}],
+            "rateLimits": [{"actions": [{"genericKey": {"descriptorKey": "a", "descriptorValue": "xy"}}]}]}),
+        // Let through on purpose.
+        json!({"descriptors": [{"key": "a", "value": "free"}, {"key": "a", "rateLimit": day}],
+            "rateLimits": [{"actions": [header("a", false)]}]}),
+        json!({"setDescriptors": [{"simpleDescriptors": [], "rateLimit": day}],
+            "rateLimits": [{"setActions": [{"remoteAddress": {}}]}]}),
+        json!({"descriptors": [{"key": "masked_remote_address", "rateLimit": day}, {"key": "q", "rateLimit": day}], "rateLimits": [
+            {"actions": [{"maskedRemoteAddress": {"v4PrefixMaskLen": 24}}]},
+            {"actions": [{"queryParameters": {"queryParameterName": "page", "descriptorKey": "q"}}]}]}),
+    ] {
+        assert_eq!(admit(&document(&raw)).problems, vec![], "{raw}");
+    }
+}
+
+#[test]
+fn matches_that_never_hold_together_are_warned_of() {
+    let matched = |headers: Value, expect: bool| json!({"headerValueMatch": {"descriptorValue": "v", "expectMatch": expect, "headers": headers}});
+    let with = |actions: Value| json!({"setDescriptors": [{"simpleDescriptors": [{"key": "header_match"}]}], "rateLimits": [{"setActions": actions}]});
+    let h = |test: Value| {
+        let mut header = json!({"name": "x"});
+        header.as_object_mut().unwrap().extend(test.as_object().unwrap().clone());
+        header
+    };
+    for headers in [
+        json!([h(json!({"exactMatch": "a"})), {"name": "X", "exactMatch": "b"}]),
+        json!([h(json!({"presentMatch": false})), h(json!({"prefixMatch": "a"}))]),
+        json!([h(json!({"exactMatch": "a"})), h(json!({"exactMatch": "a", "invertMatch": true}))]),
+        json!([h(json!({"prefixMatch": "a"})), h(json!({"prefixMatch": "b"}))]),
+        json!([h(json!({"exactMatch": "7"})), h(json!({"rangeMatch": {"start": 8, "end": 9}}))]),
+        json!([h(json!({"exactMatch": "a"})), h(json!({"regexMatch": "b+"}))]),
+    ] {
+        let got = warnings(&with(json!([matched(headers.clone(), true)])));
+        assert!(got.iter().any(|one| one.contains("never hold together")), "{headers}: {got:?}");
+        let got = warnings(&with(json!([matched(headers.clone(), false)])));
+        assert_eq!(got, Vec::<String>::new(), "what never matches is there when it is not to match");
+    }
+    let one = json!([h(json!({"exactMatch": "a"}))]);
+    let got = warnings(&with(json!([matched(one.clone(), true), matched(one.clone(), false)])));
+    assert!(got.iter().any(|one| one.contains("setActions[1].headerValueMatch.expectMatch")), "{got:?}");
+    for headers in [
+        json!([h(json!({"exactMatch": "a"})), {"name": "y", "exactMatch": "b"}]),
+        json!([h(json!({"prefixMatch": "a"})), h(json!({"prefixMatch": "ab"}))]),
+        json!([h(json!({"presentMatch": true})), h(json!({"exactMatch": "a", "invertMatch": true}))]),
+        json!([h(json!({"rangeMatch": {"start": 1, "end": 9}})), h(json!({"rangeMatch": {"start": 8, "end": 12}}))]),
+    ] {
+        assert_eq!(warnings(&with(json!([matched(headers.clone(), true)]))), Vec::<String>::new(), "{headers}");
+    }
+}
+
+#[test]
+fn what_stands_in_the_wrong_place_is_told_where_it_belongs() {
+    let raw = json!({"descriptors": [{"key": "generic_key", "value": "a", "rateLimit": {"unit": "minute", "requestsPerUnit": 1}}],
+        "rateLimits": [{"actions": [{"genericKey": null, "descriptorValue": "a"}, {"requestHeaders": {}, "headerName": "x"}]}]});
+    let got = errors(&raw).join("\n");
+    assert!(got.contains("write MINUTE"), "{got}");
+    let raw = json!({"descriptors": [{"key": "generic_key"}], "rateLimits": raw["rateLimits"]});
+    let got = errors(&raw).join("\n");
+    for words in [
+        "actions[0].descriptorValue: descriptorValue belongs inside",
+        "actions[1].headerName: headerName belongs inside",
+    ] {
+        assert!(got.contains(words), "{got}");
+    }
+    assert!(!got.contains("Unknown action type"), "{got}");
+}
+
+#[test]
+fn a_client_cannot_pass_a_tree_off_as_a_set_where_an_entry_may_be_absent() {
+    let query = json!({"queryParameters": {"queryParameterName": "q", "descriptorKey": "generic_key"}});
+    let skipped = json!({"requestHeaders": {"headerName": "x", "descriptorKey": "x", "skipIfAbsent": true}});
+    let with = |actions: Value| json!({"descriptors": [{"key": "generic_key"}], "rateLimits": [{"actions": actions}]});
+    let at = "spec.raw.rateLimits[0].actions";
+    assert_eq!(fields(&with(json!([query]))), [format!("{at}[0].queryParameters.descriptorKey")]);
+    assert_eq!(fields(&with(json!([skipped, query]))), [format!("{at}[1].queryParameters.descriptorKey")]);
+    assert_eq!(fields(&with(json!([{"remoteAddress": {}}, query]))), Vec::<String>::new());
+}
+
+#[test]
+fn masks_and_copies_of_what_clients_send_have_bounds() {
+    let with = |action: Value| json!({"descriptors": [{"key": "a"}], "rateLimits": [{"actions": [action]}]});
+    let at = "spec.raw.rateLimits[0].actions[0]";
+    for (wrong, field) in [
+        (json!({"maskedRemoteAddress": {"v4PrefixMaskLen": 33}}), ".maskedRemoteAddress.v4PrefixMaskLen"),
+        (json!({"masked_remote_address": {"v6_prefix_mask_len": "129"}}), ".maskedRemoteAddress.v6PrefixMaskLen"),
+        (json!({"queryParameters": {"descriptorKey": "a"}}), ".queryParameters.queryParameterName"),
+        (json!({"queryParameters": {"queryParameterName": "a"}}), ".queryParameters.descriptorKey"),
+    ] {
+        assert_eq!(fields(&with(wrong.clone())), [format!("{at}{field}")], "{wrong}");
+    }
+    let copy = json!({"requestHeaders": {"headerName": "x", "descriptorKey": "a"}});
+    let many = |each: usize| json!({"setDescriptors": [{"simpleDescriptors": []}], "rateLimits": vec![json!({"setActions": vec![copy.clone(); each]}); 32]});
+    assert_eq!(errors(&many(3)), Vec::<String>::new());
+    assert_eq!(fields(&many(4)), ["spec.raw.rateLimits"]);
 }
