@@ -36,7 +36,7 @@ pub fn short_of_room(ids: &[Box<str>]) -> Report {
         let message = "no room for more counters: values that come new are limited too early, together or at once; \
              count fewer values, in shorter windows, or give the server more room (--counters)";
         let conditions = vec![Condition::fails(COUNTED_EXACTLY, "NoRoom", message)];
-        vec![ObjectStatus { ancestor: String::new(), conditions }]
+        vec![ObjectStatus::new(conditions)]
     };
     ids.iter().filter_map(|id| Some((named(id)?, said()))).collect()
 }

@@ -539,7 +539,7 @@ mod tests {
                     }
                 }
                 // Room comes back: nothing that was counted for them is lost.
-                memory.forget(CounterId(round + 1 << 12));
+                memory.forget(CounterId((round + 1) << 12));
             }
             assert!(admitted.values().all(|times| *times <= 3), "{policy:?} {admitted:?}");
             assert!(admitted.len() > 50, "{policy:?}: the buckets are many: {}", admitted.len());

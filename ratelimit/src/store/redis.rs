@@ -257,7 +257,7 @@ impl Pool {
         let (budget, at) = (settings.budget, settings.url.to_string());
         // Mistakes in files come to light now, not with the first connection.
         access.client(&Place::Tcp("localhost".to_owned(), 1)).map_err(anyhow::Error::msg)?;
-        access.tls.as_ref().map(Tls::config).transpose().map_err(anyhow::Error::msg)?;
+        access.tls.as_ref().filter(|tls| tls.ca.is_some()).map(Tls::config).transpose().map_err(anyhow::Error::msg)?;
         let (route, task, masters) = match topology {
             Topology::Single(place) => {
                 let (node, lane) = Node::new(Source::Fixed(access.clone(), place.clone()), budget, at, None);

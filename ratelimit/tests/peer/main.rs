@@ -107,3 +107,30 @@ mappings:
         settle_on(&servers.peer, ours, mapped);
     }
 }
+
+/// The same file that a person might have written, and a machine did: what is null is not written.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_null_is_not_written_and_limits_whatever_comes() {
+    let limit = "rate_limit: {unit: day, requests_per_unit: 2, name: null}";
+    let text = format!(
+        "domain: d\ndescriptors:\n- key: a\n  value: null\n  {limit}\n- key: b\n  value: ~\n  {limit}\n- key: c\n  value: 'null'\n  {limit}\n- key: d\n  value: 010\n  {limit}\n"
+    );
+    let files = std::collections::BTreeMap::from([("f.yaml".to_owned(), text)]);
+    let servers = Servers::start(&files, &[], &[Backend::Memory, Backend::Redis]).await;
+    for ours in &servers.ours {
+        assert_eq!(page_lines(&ours.debug("/rlconfig")), page_lines(&servers.peer.debug("/rlconfig")));
+    }
+    for (key, value) in
+        [("a", "1.2.3.4"), ("a", "null"), ("b", "x"), ("c", "null"), ("c", "y"), ("d", "010"), ("d", "8")]
+    {
+        for _ in 0..4 {
+            let json = format!(
+                r#"{{"domain": "d", "descriptors": [{{"entries": [{{"key": "{key}", "value": "{value}"}}]}}]}}"#
+            );
+            let theirs = servers.peer.json(&json);
+            for ours in &servers.ours {
+                assert!(alike(&theirs, &ours.json(&json)).is_ok(), "{key} {value}: {theirs:?} {:?}", ours.json(&json));
+            }
+        }
+    }
+}
