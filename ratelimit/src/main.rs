@@ -82,16 +82,16 @@ struct Serve {
     /// The most counters to keep in memory.
     #[arg(long, env = "RATELIMIT_COUNTERS", default_value_t = COUNTERS, value_name = "N")]
     counters: usize,
-    /// What becomes of values there is no room for: counted with others, or refused.
+    /// What becomes of values beyond those.
     #[arg(long, env = "RATELIMIT_WHEN_FULL", value_name = "HOW", value_enum, default_value_t = Full::Coarse)]
     when_full: Full,
-    /// Seconds for which removed rules are still answered, while Envoys learn of it.
-    #[arg(long, env = "RATELIMIT_REMOVED_GRACE", value_name = "N", default_value_t = REMOVED_GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(0..=3600))]
+    /// Seconds for which removed rules are still answered, while Envoys learn of it; help is one page, and few need it.
+    #[arg(long, env = "RATELIMIT_REMOVED_GRACE", value_name = "N", hide = true, default_value_t = REMOVED_GRACE.as_secs(), value_parser = clap::value_parser!(u64).range(0..=3600))]
     removed_grace: u64,
     /// A domain to answer for; may be repeated; * for any.
     #[arg(long = "domain", env = "RATELIMIT_DOMAINS", value_delimiter = ',', default_values_t = DOMAINS.map(str::to_owned), value_name = "NAME")]
     domains: Vec<String>,
-    /// Among which rules a weight is compared.
+    /// Whose weights are compared.
     #[arg(long, env = "RATELIMIT_WEIGHT_SCOPE", value_name = "OF", value_enum, default_value_t = Weights::Config)]
     weight_scope: Weights,
     /// The most series of limits and what is left on /metrics, the fullest; 0 for none.
