@@ -1,10 +1,11 @@
 //! Keeps the tunnel's plan in step with what is declared and what the Envoys have taken.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api::Snapshot;
+use api::{Name, Snapshot};
 use runtime::{Gate, Shutdown};
 use tokio::sync::watch;
 use tunnel::{Endpoint, Plan, Target, Tunnel};
@@ -45,11 +46,19 @@ impl Services {
         shutdown: Shutdown,
     ) -> anyhow::Result<()> {
         let mut gate = Some(gate);
+        let mut heard = BTreeSet::new();
         self.handle.translation.mark_changed();
         loop {
             tokio::select! {
                 () = shutdown.begun() => return Ok(()),
                 changed = self.handle.translation.changed() => changed.context("the control plane ended")?,
+                changed = self.handle.served.changed() => {
+                    changed.context("the control plane ended")?;
+                    let listening = self.listening();
+                    if gate.is_some() || listening == heard {
+                        continue;
+                    }
+                }
             }
             let translation = self.handle.translation.borrow_and_update().clone();
             let snapshot = self.snapshots.borrow().clone();
@@ -65,8 +74,10 @@ impl Services {
                 () = acknowledged => {}
                 () = tokio::time::sleep(ACK_PATIENCE), if !first => {}
             }
+            heard = self.listening();
             publish.send_if_modified(|current| {
-                let plan = plan(&snapshot, &translation, &trust_domain);
+                let mut plan = plan(&snapshot, &translation, &trust_domain);
+                only_to_ours(&mut plan, &translation, &heard);
                 let changed = **current != plan;
                 if changed {
                     *current = Arc::new(plan);
@@ -78,6 +89,12 @@ impl Services {
                 gate.open();
             }
         }
+    }
+
+    /// The Gateways whose Envoys are known to listen where they were told to.
+    fn listening(&self) -> BTreeSet<Name> {
+        let served = self.handle.served.borrow();
+        served.iter().filter(|(_, served)| served.listening).map(|(name, _)| name.clone()).collect()
     }
 
     async fn acknowledged(&self) {
@@ -115,6 +132,19 @@ impl Services {
             }
         }
         rows
+    }
+}
+
+/// Sends nothing to an address at which none of our Envoys listens: who knows who does.
+fn only_to_ours(plan: &mut Plan, translation: &Translation, listening: &BTreeSet<Name>) {
+    let known = translation.gateways.iter().filter_map(|(name, output)| Some((Endpoint::from(output.address?), name)));
+    let strange: Vec<(Endpoint, &Name)> = known.filter(|(_, name)| !listening.contains(*name)).collect();
+    for target in plan.bindings.values_mut() {
+        if let Target::Waypoint(at) = target
+            && let Some((_, gateway)) = strange.iter().find(|(address, _)| address == at)
+        {
+            *target = Target::Refuse(format!("the Envoy of its waypoint {gateway} does not listen"));
+        }
     }
 }
 

@@ -19,7 +19,9 @@ pub fn router(board: StatusBoard, paths: Vec<PathBuf>, services: Services, readi
         // Files are read for the lines of mistakes.
         let findings = tokio::task::spawn_blocking(move || provider::findings::findings(&read, &given)).await;
         let findings = findings.unwrap_or_default();
-        Json(report::status(&board, &findings, &services.rows(), &readiness.waiting_for()))
+        let mut status = report::status(&board, &findings, &services.rows(), &readiness.waiting_for());
+        status["notInForce"] = readiness.remarks().into();
+        Json(status)
     };
     Router::new().route("/status", get(answer))
 }

@@ -131,11 +131,15 @@ fn is_ours(headers: &HeaderMap) -> bool {
 
 async fn readyz(State(shared): State<Shared>) -> impl IntoResponse {
     let waiting = shared.readiness.waiting_for();
-    if waiting.is_empty() {
+    let (code, mut said) = if waiting.is_empty() {
         (StatusCode::OK, "ready\n".to_owned())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("waiting for: {}\n", waiting.join(", ")))
+    };
+    for remark in shared.readiness.remarks() {
+        said.push_str(&format!("not in force: {}\n", remark.replace('\n', " ")));
     }
+    (code, said)
 }
 
 async fn metrics(State(shared): State<Shared>) -> impl IntoResponse {

@@ -28,7 +28,7 @@ pub struct Wait {
     pub wait: Option<u32>,
 }
 
-/// GETs `/readyz` at `admin`, prints one line, and succeeds when the server is ready.
+/// GETs `/readyz` at `admin`, prints what it says, and succeeds when the server is ready.
 #[allow(clippy::print_stdout, reason = "printing is what this is for")]
 pub fn ask(admin: &Addr, wait: Wait) -> ExitCode {
     let began = Instant::now();
@@ -95,7 +95,7 @@ fn get(mut stream: impl Read + Write) -> std::io::Result<Vec<u8>> {
 fn verdict(answer: &str) -> Result<String, String> {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, ""));
     let status = head.split_whitespace().nth(1);
-    let said = body.lines().next().unwrap_or_default().to_owned();
+    let said = body.trim_end().to_owned();
     match status {
         Some("200") => Ok(said),
         Some("503") if !said.is_empty() => Err(said),
@@ -111,6 +111,8 @@ mod tests {
     #[test]
     fn it_says_what_the_server_waits_for() {
         assert_eq!(verdict("HTTP/1.1 200 OK\r\nx: y\r\n\r\nready\n"), Ok("ready".to_owned()));
+        let remark = "HTTP/1.1 200 OK\r\n\r\nready\nnot in force: x\n";
+        assert_eq!(verdict(remark), Ok("ready\nnot in force: x".to_owned()));
         let waiting = "HTTP/1.1 503 Service Unavailable\r\n\r\nwaiting for: folder loaded\n";
         assert_eq!(verdict(waiting), Err("waiting for: folder loaded".to_owned()));
         for other in ["", "SSH-2.0\r\n", "HTTP/1.1 404 Not Found\r\n\r\nno"] {

@@ -12,6 +12,7 @@ pub struct Readiness(Arc<Mutex<Gates>>);
 #[derive(Debug, Default)]
 struct Gates {
     closed: BTreeMap<String, usize>,
+    remarks: BTreeMap<&'static str, Vec<String>>,
     stopping: bool,
 }
 
@@ -48,6 +49,17 @@ impl Readiness {
     pub fn is_ready(&self) -> bool {
         let gates = self.0.lock();
         gates.closed.is_empty() && !gates.stopping
+    }
+
+    /// Replaces what `author` says is declared and not in force, though that does not keep this process
+    /// from being ready: whoever asks whether it is ready is told.
+    pub fn remark(&self, author: &'static str, remarks: Vec<String>) {
+        self.0.lock().remarks.insert(author, remarks);
+    }
+
+    /// What is declared and not in force.
+    pub fn remarks(&self) -> Vec<String> {
+        self.0.lock().remarks.values().flatten().cloned().collect()
     }
 
     /// Never ready again: the process is stopping.

@@ -2,12 +2,16 @@
 //! The Envoy here is one with a stricter bound on regular expressions than ours have.
 #![allow(clippy::unwrap_used)]
 
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
+use api::loopback::{Range, candidate};
 use serde_json::Value;
-use waykeeper_tests::parts::Application;
+use waykeeper_tests::parts::{Application, binary};
+use waykeeper_tests::ports::free_port;
 use waykeeper_tests::wait::eventually;
 use waykeeper_tests::{Backends, Curl, Folder, Waykeeper, turn};
 
@@ -138,4 +142,65 @@ fn a_rule_that_envoy_refuses_answers_500_and_everything_else_is_served() {
     folder.apply("bad.yaml", &route("bad", "httpbin2", &rules));
     waykeeper.within_a_second("the mended rule", &get("/zzab"), |reply| reply.status == 404);
     until_programmed_is(&waykeeper, "bad", "True");
+}
+
+#[test]
+fn a_second_up_with_a_gateway_of_the_same_name_is_refused_and_reaches_nobody() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    let first = Waykeeper::up(&folder, &[]);
+    let output = Command::new(binary("waykeeper"))
+        .arg("up")
+        .arg(folder.path())
+        .args(["--admin", &format!("127.0.0.1:{}", free_port())])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    for part in ["httpbin/gloo-waypoint", "another `waykeeper up`", "rename the Gateway"] {
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("ready"));
+    assert_eq!(status("/get"), 200, "the first goes on");
+    drop(first);
+    // What it had is free again.
+    let _again = Waykeeper::up(&folder, &[]);
+    assert_eq!(status("/get"), 200);
+}
+
+#[test]
+fn where_an_envoy_cannot_listen_nothing_is_ready_and_nothing_is_sent_there() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    let gateway = std::fs::read_to_string(folder.path().join("gateway.yaml")).unwrap();
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    // A second Gateway comes to an address at which something else listens that takes all it is sent.
+    let address = SocketAddr::new(candidate(Range::Gateways, "httpbin/other", 0).into(), 15088);
+    let stranger = TcpListener::bind(address).unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    folder.apply("other.yaml", &gateway.replace("name: gloo-waypoint", "name: other"));
+    let apps = std::fs::read_to_string(folder.path().join("apps.yaml")).unwrap();
+    folder.apply("apps.yaml", &apps.replacen("use-waypoint: gloo-waypoint", "use-waypoint: other", 1));
+    eventually("the other Gateway to be waited for", Duration::from_secs(5), || {
+        let reply = waykeeper.admin("/readyz");
+        if reply.status == 503 && reply.body.contains("httpbin/other") { Ok(()) } else { Err(reply.body) }
+    });
+    eventually("its Service to be refused", Duration::from_secs(5), || match status("/get") {
+        0 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    assert!(stranger.accept().is_err(), "nothing was sent to whoever listens there");
+    assert_eq!(Curl::to("http://httpbin3:8000/get").send().status, 200, "the first Gateway goes on");
+    // It is served once the address is free.
+    drop(stranger);
+    eventually("the other Gateway to be served", Duration::from_secs(10), || match status("/get") {
+        200 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    eventually("ready", Duration::from_secs(5), || match waykeeper.admin("/readyz").status {
+        200 => Ok(()),
+        other => Err(other.to_string()),
+    });
 }

@@ -58,6 +58,13 @@ impl Handle {
     }
 }
 
+impl Served {
+    /// All but the resources, which the generation tells apart.
+    fn key<'a>((name, served): (&'a Name, &'a Served)) -> impl PartialEq + use<'a> {
+        (name, served.generation, served.settled, served.listening, &served.refused)
+    }
+}
+
 /// What one Gateway's Envoys were last given.
 #[derive(Debug, Clone, Default)]
 pub struct Served {
@@ -67,6 +74,8 @@ pub struct Served {
     pub generation: u64,
     /// Whether they were answered, and nothing is held back.
     pub settled: bool,
+    /// Whether the Envoys listen where they were told to.
+    pub listening: bool,
     /// What was declared and is not in force, since Envoy refuses it.
     pub refused: Vec<String>,
 }
@@ -107,6 +116,9 @@ impl ControlPlane {
             offers: BTreeMap::new(),
             standings: BTreeMap::new(),
             generation: 0,
+            readiness: settings.wait_for_envoy.then(|| readiness.clone()),
+            waiting: BTreeMap::new(),
+            remarks: readiness.clone(),
             translated: Some(readiness.gate("first translation")),
             acknowledged: settings.wait_for_envoy.then(|| readiness.gate("envoy to acknowledge")),
         };
@@ -128,6 +140,12 @@ struct Control {
     generation: u64,
     translated: Option<Gate>,
     acknowledged: Option<Gate>,
+    /// Where it is said what keeps this process from being ready, if Envoys do.
+    readiness: Option<Readiness>,
+    /// What does, each with its closed gate.
+    waiting: BTreeMap<String, Gate>,
+    /// Where it is said what is not in force.
+    remarks: Readiness,
 }
 
 impl Control {
@@ -251,12 +269,46 @@ impl Control {
             self.offers.iter().map(|(name, offer)| (name.clone(), served(offer))).collect();
         let refused: usize = served.values().map(|served| served.refused.len()).sum();
         gauge!("waypoint_refused_by_envoy").set(refused as f64);
-        self.served.send_replace(Arc::new(served));
+        let remarks = served.iter().flat_map(|(name, served)| {
+            served.refused.iter().map(move |refused| format!("the Envoy of Gateway {name} refused {refused}"))
+        });
+        self.remarks.remark(crate::AUTHOR, remarks.collect());
+        self.served.send_if_modified(|shown| {
+            let changed = !shown.iter().map(Served::key).eq(served.iter().map(Served::key));
+            if changed {
+                *shown = Arc::new(served);
+            }
+            changed
+        });
+        self.wait_for_envoys();
         if self.translated.is_none()
             && self.offers.values().all(Offer::is_in_force)
             && let Some(gate) = self.acknowledged.take()
         {
             gate.open();
+        }
+    }
+}
+
+impl Control {
+    /// Closes a gate for every Gateway whose Envoys cannot do what was declared.
+    fn wait_for_envoys(&mut self) {
+        let Some(readiness) = &self.readiness else { return };
+        let mut wanted = BTreeSet::new();
+        for (name, offer) in &self.offers {
+            if !offer.is_served() {
+                wanted.insert(format!("the Envoy of Gateway {name}"));
+            }
+            let refusals = offer.refusals().map(programmed::say_refusal);
+            wanted
+                .extend(refusals.map(|words| format!("the Envoy of Gateway {name} to take what it refuses: {words}")));
+        }
+        let over: Vec<String> = self.waiting.keys().filter(|words| !wanted.contains(*words)).cloned().collect();
+        for gate in over.iter().filter_map(|words| self.waiting.remove(words)).collect::<Vec<_>>() {
+            gate.open();
+        }
+        for words in wanted {
+            self.waiting.entry(words).or_insert_with_key(|words| readiness.gate(words.clone()));
         }
     }
 }
@@ -275,6 +327,7 @@ fn served(offer: &Offer) -> Served {
         resources: offer.resources().clone(),
         generation: offer.generation(),
         settled: offer.is_settled(),
+        listening: offer.is_listening(),
         refused,
     }
 }

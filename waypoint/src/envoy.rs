@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use api::Name;
+use claim::Claim;
 use runtime::{Shutdown, Tasks};
 use states::Watch;
 use tokio::sync::watch;
@@ -16,13 +17,16 @@ use tokio::task::JoinSet;
 use waypoint_translate::{Admin, AdsServer, BootstrapSettings, Translation, bootstrap};
 
 mod admin;
+mod claim;
 mod find;
-
 mod process;
 mod states;
 
 pub use admin::request as admin_request;
 pub use find::{FindError, VERSION, find_envoy, must_run};
+
+/// After how long an address that somebody else has is asked for again.
+const CLAIM_AGAIN: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// How Envoys are run.
 #[derive(Debug, Clone)]
@@ -131,8 +135,12 @@ async fn follow(
     let mut running: BTreeMap<Name, Shutdown> = BTreeMap::new();
     let mut stopping: BTreeSet<Name> = BTreeSet::new();
     let mut envoys: JoinSet<Name> = JoinSet::new();
+    let mut claims: BTreeMap<Name, Claim> = BTreeMap::new();
+    let mut first = true;
+    let mut retry = tokio::time::interval(CLAIM_AGAIN);
     translation.mark_changed();
     loop {
+        let unclaimed = translation.borrow().gateways.keys().any(|name| !claims.contains_key(name));
         tokio::select! {
             () = shutdown.begun() => break,
             changed = translation.changed() => if changed.is_err() { break },
@@ -141,9 +149,30 @@ async fn follow(
                 running.remove(&name);
                 stopping.remove(&name);
                 states.remove(&name);
+                claims.remove(&name);
             },
+            _ = retry.tick(), if unclaimed => {},
         }
-        let wanted: Vec<Name> = translation.borrow_and_update().gateways.keys().cloned().collect();
+        let now = translation.borrow_and_update().clone();
+        for (name, output) in &now.gateways {
+            let Some(address) = output.address else { continue };
+            if claims.get(name).is_some_and(|claim| claim.address == address) {
+                continue;
+            }
+            match Claim::take(address) {
+                Ok(claim) => drop(claims.insert(name.clone(), claim)),
+                Err(why) if first => anyhow::bail!("Gateway {name}: {why}"),
+                Err(why) => tracing::error!(gateway = %name, why = %why, "this Gateway's Envoy cannot be started"),
+            }
+        }
+        first &= now.revision == 0;
+        // One that has an Envoy keeps it: it will refuse the address if that is taken.
+        let wanted: Vec<Name> = now
+            .gateways
+            .keys()
+            .filter(|name| claims.contains_key(*name) || running.contains_key(*name))
+            .cloned()
+            .collect();
         for (name, stop) in &running {
             if !wanted.contains(name) && stopping.insert(name.clone()) {
                 stop.begin();

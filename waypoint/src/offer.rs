@@ -34,6 +34,10 @@ pub struct Offer {
     unanswered: BTreeSet<Key>,
     /// How far the Envoys have come; 0 while one of them has taken nothing yet.
     acked: u64,
+    /// Whether the Envoys listen where we told them to.
+    listening: bool,
+    /// Whether an Envoy has come since that was found out.
+    restarted: bool,
     standing: Vec<Nack>,
 }
 
@@ -54,6 +58,7 @@ impl Offer {
     /// Takes the Envoys' answers; what comes back is whether there is something else to send.
     pub fn answered(&mut self, acks: &AckState) -> bool {
         self.acked = if acks.sessions > 0 { acks.generation } else { 0 };
+        self.restarted |= self.acked == 0;
         self.standing.clone_from(&acks.nacks);
         // One resource's refusal changes what is known of the parts of another, but not what was sent.
         let sent = self.quarantine.clone();
@@ -118,6 +123,12 @@ impl Offer {
         &self.unanswered
     }
 
+    /// Whether the Envoys listen where they were told to. While one starts again, as before:
+    /// nobody else gets its address meanwhile.
+    pub fn is_listening(&self) -> bool {
+        self.listening
+    }
+
     /// What Envoy refuses of what is sent.
     pub fn refusals(&self) -> impl Iterator<Item = &Nack> {
         self.standing.iter().filter(|nack| self.sends(nack))
@@ -146,6 +157,11 @@ impl Offer {
     /// Envoy has answered everything, and refuses at most what is hopeless.
     fn take(&mut self) {
         self.unanswered.clear();
+        let refuses_listener = self.refusals().any(|nack| nack.kind == ResourceType::Listener);
+        if !refuses_listener || self.restarted {
+            self.listening = !refuses_listener;
+        }
+        self.restarted = false;
         let refused: BTreeSet<Key> = self.refusals().map(|nack| (nack.kind, nack.name.clone())).collect();
         self.kept = refused.into_iter().map(|key| (key.clone(), self.taken(&key).cloned())).collect();
         self.taken = self.resources.clone();
