@@ -138,9 +138,11 @@ async fn start_extauth(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::R
     let listener = Listener::bind(&Addr::Unix(parts.socket("extauth"))).await?;
     let (snapshots, board, readiness) = (parts.snapshots.clone(), parts.board.clone(), parts.readiness.clone());
     let shutdown = tasks.shutdown().clone();
-    let settings = extauth::Settings { user_id_header: args.asking.user_id_header.clone() };
+    let settings =
+        extauth::Settings { user_id_header: args.asking.user_id_header.clone(), ..extauth::Settings::default() };
     tasks.spawn("extauth", async move {
-        extauth::serve(listener, None, &settings, snapshots, board, readiness, shutdown).await
+        let front = extauth::Front { listener, acceptor: None, workers: None };
+        extauth::serve(front, &settings, snapshots, board, readiness, shutdown).await
     });
     Ok(())
 }

@@ -1,15 +1,19 @@
-//! The steps of one AuthConfig and how their results combine.
+//! The steps of one AuthConfig and how their answers combine.
+//!
+//! Evaluation is a pure function of the request and of what steps have answered so far. When a step
+//! needs time, evaluation stops there; with its answer it begins anew and comes further.
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use api::Name;
-use api::gloo::auth_config::Expression;
+use api::gloo::auth_config::{Expression, HeaderUse, check_header_name};
+use futures_util::future::BoxFuture;
 
-use crate::api_key::ApiKey;
-use crate::headers::{Mutations, Value};
+use crate::headers::Seal;
 use crate::meters::ConfigMeters;
 use crate::request::Request;
+use crate::step::{Answer, Ask, Denial, Fault, Grant, Outcome, Step};
 
 /// A compiled AuthConfig.
 #[derive(Debug)]
@@ -17,36 +21,22 @@ pub struct Chain {
     /// The AuthConfig.
     pub name: Name,
     /// Its steps, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<Box<dyn Step>>,
     /// How they combine.
     pub plan: Plan,
     /// Every header any step may set. Those that a passing request does not get are taken out of it.
-    pub sets: Vec<Arc<str>>,
+    pub seal: Arc<Seal>,
+    /// Lower-case name of the header that tells upstream who the user is, where the question names none.
+    pub user_header: Arc<str>,
     /// Counters of this AuthConfig, made at the first request.
     pub meters: OnceLock<ConfigMeters>,
 }
 
-/// One step.
-#[derive(Debug)]
-pub struct Step {
-    /// Its name, `config_<index>` by default.
-    pub name: String,
-    /// What it checks.
-    pub check: Check,
-}
-
-/// What a step checks: one variant for each type that is enforced.
-#[derive(Debug)]
-pub enum Check {
-    /// A key in a header.
-    ApiKey(ApiKey),
-}
-
-/// How steps combine; [`Expression`] with names resolved.
+/// How steps combine; what a `booleanExpr` says, or all in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
-    /// The step at this index passes.
-    Step(usize),
+    /// A step passes.
+    Step(Place),
     /// The inner plan denies.
     Not(Box<Plan>),
     /// All pass, in order; the first denial is the answer.
@@ -55,82 +45,145 @@ pub enum Plan {
     Any(Vec<Plan>),
 }
 
-/// What the steps that let the request pass have said so far.
-#[derive(Debug, Clone, Default)]
-pub struct State {
-    /// Changes to the request's headers.
-    pub mutations: Mutations,
-    /// Who the user is; the last step to say so wins.
-    pub user: Option<Value>,
+/// Where a plan asks a step. One that is asked in two places may be asked about different headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Which step, by its number.
+    pub step: usize,
+    /// The how many-th place of the plan this is.
+    pub number: usize,
 }
 
-/// Why and how a request is answered instead of passed on.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Denial {
-    /// HTTP status.
-    pub status: u16,
-    /// Value of `www-authenticate`, if any.
-    pub challenge: Option<&'static str>,
-    /// For logs and metrics; the client does not see it.
-    pub reason: &'static str,
+/// What is to be decided.
+#[derive(Debug, Clone, Copy)]
+pub struct Question<'a> {
+    /// The request.
+    pub request: Request<'a>,
+    /// When the answer must be there.
+    pub deadline: Instant,
 }
 
-impl Denial {
-    /// No key, or none that is known: the answer is the same, so that it tells nothing.
-    pub const MISSING_KEY: Denial =
-        Denial { status: 401, challenge: Some("API key is missing or invalid"), reason: "api key missing or unknown" };
-    /// A negated step passed.
-    pub const NEGATED: Denial = Denial { status: 403, challenge: None, reason: "a negated config passed" };
-    /// The route names no AuthConfig.
-    pub const NO_CONFIG_ID: Denial = Denial { status: 403, challenge: None, reason: "no config_id" };
-    /// The route names an AuthConfig that does not exist.
-    pub const UNKNOWN_CONFIG: Denial = Denial { status: 403, challenge: None, reason: "unknown config_id" };
-    /// The route names an AuthConfig that was refused.
-    pub const REFUSED_CONFIG: Denial = Denial { status: 403, challenge: None, reason: "AuthConfig was refused" };
-    /// Something that cannot happen, or a request that cannot be read.
-    pub const FAULT: Denial = Denial { status: 403, challenge: None, reason: "internal fault" };
-    /// A message too large or malformed to be read.
-    pub const UNREADABLE: Denial = Denial { status: 403, challenge: None, reason: "unreadable request" };
+/// What steps that needed time have answered, by the number of their place.
+pub type Known = Vec<(usize, Outcome)>;
+
+/// How far a decision has come.
+pub enum Progress {
+    /// It is made.
+    Decided(Decision),
+    /// It cannot be made without the answer in this place.
+    Waits(usize, BoxFuture<'static, Outcome>),
 }
 
-impl fmt::Debug for Denial {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Denial({}, {})", self.status, self.reason)
-    }
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decision {
+    /// It may pass.
+    Allow(Allowed),
+    /// The client gets this answer instead.
+    Deny(Denial),
+}
+
+/// What a passing request gets, and what is taken out of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Allowed {
+    /// What the steps grant; none, nothing.
+    pub grant: Option<Arc<Grant>>,
+    /// The header that tells upstream who the user is.
+    pub user_header: Arc<str>,
+    /// The headers that it must not bring itself.
+    pub seal: Arc<Seal>,
+    /// More of them: those that look like the user header, if the question named it.
+    pub user_seal: Option<Seal>,
+}
+
+/// What a plan, or a part of one, has come to.
+enum Verdict {
+    Pass(Option<Arc<Grant>>),
+    Deny(Denial),
+    Fault(Fault),
+    Waits(usize, BoxFuture<'static, Outcome>),
 }
 
 impl Chain {
-    /// Decides about `request`.
-    pub fn decide(&self, request: Request<'_>) -> Result<State, Denial> {
-        let mut state = self.run(&self.plan, request, State::default())?;
-        state.mutations.seal(&self.sets);
-        Ok(state)
+    /// Decides about a request, given what was `known` already.
+    pub fn decide(&self, question: Question<'_>, known: &Known) -> Progress {
+        match self.run(&self.plan, question, known, None) {
+            Verdict::Pass(grant) => Progress::Decided(self.allowed(grant, question.request)),
+            Verdict::Deny(denial) => Progress::Decided(Decision::Deny(denial)),
+            Verdict::Fault(fault) => Progress::Decided(Decision::Deny(fault.denial())),
+            Verdict::Waits(place, answer) => Progress::Waits(place, answer),
+        }
     }
 
-    fn run(&self, plan: &Plan, request: Request<'_>, state: State) -> Result<State, Denial> {
+    fn allowed(&self, grant: Option<Arc<Grant>>, request: Request<'_>) -> Decision {
+        let seal = self.seal.clone();
+        match request.user_header().filter(|named| **named != *self.user_header) {
+            None => Decision::Allow(Allowed { grant, user_header: self.user_header.clone(), seal, user_seal: None }),
+            Some(named) if check_header_name(named, HeaderUse::Write).is_ok() => {
+                let user_header: Arc<str> = named.to_ascii_lowercase().into();
+                let user_seal = Some(Seal::new([user_header.clone()]));
+                Decision::Allow(Allowed { grant, user_header, seal, user_seal })
+            }
+            // Upstream would not learn who it is.
+            Some(_) => Decision::Deny(Fault::Internal.denial()),
+        }
+    }
+
+    /// `granted` is what the steps before `plan` grant.
+    fn run(&self, plan: &Plan, question: Question<'_>, known: &Known, granted: Option<Arc<Grant>>) -> Verdict {
         match plan {
-            Plan::Step(index) => match self.steps.get(*index).map(|step| &step.check) {
-                Some(Check::ApiKey(step)) => step.check(request, state),
-                None => Err(Denial::FAULT),
+            Plan::Step(place) => match self.ask(*place, question, known, granted.as_deref()) {
+                Answer::Now(Outcome::Pass(grant)) => Verdict::Pass(Some(match granted {
+                    None => grant,
+                    Some(earlier) => Arc::new(grant.after(&earlier)),
+                })),
+                Answer::Now(Outcome::Deny(denial)) => Verdict::Deny(denial),
+                Answer::Now(Outcome::Fault(fault)) => Verdict::Fault(fault),
+                Answer::Later(answer) => Verdict::Waits(place.number, answer),
             },
-            // What is said below a negation is not kept, whichever way it ends.
-            Plan::Not(inner) => match self.run(inner, request, state.clone()) {
-                Ok(_) => Err(Denial::NEGATED),
-                Err(_) => Ok(state),
+            // What is granted below a negation is not kept, whichever way it ends.
+            Plan::Not(inner) => match self.run(inner, question, known, granted.clone()) {
+                Verdict::Pass(_) => Verdict::Deny(Denial::NEGATED),
+                Verdict::Deny(_) => Verdict::Pass(granted),
+                open @ (Verdict::Fault(_) | Verdict::Waits(..)) => open,
             },
             // No parts is no permission.
-            Plan::All(parts) | Plan::Any(parts) if parts.is_empty() => Err(Denial::FAULT),
-            Plan::All(parts) => parts.iter().try_fold(state, |state, part| self.run(part, request, state)),
-            Plan::Any(parts) => {
-                let mut last = Denial::FAULT;
+            Plan::All(parts) | Plan::Any(parts) if parts.is_empty() => Verdict::Fault(Fault::Internal),
+            Plan::All(parts) => {
+                let mut granted = granted;
                 for part in parts {
-                    match self.run(part, request, state.clone()) {
-                        Ok(state) => return Ok(state),
-                        Err(denial) => last = denial,
+                    match self.run(part, question, known, granted) {
+                        Verdict::Pass(grant) => granted = grant,
+                        other => return other,
                     }
                 }
-                Err(last)
+                Verdict::Pass(granted)
             }
+            Plan::Any(parts) => {
+                let (mut denied, mut fault) = (None, None);
+                for part in parts {
+                    match self.run(part, question, known, granted.clone()) {
+                        Verdict::Deny(denial) => denied = Some(denial),
+                        Verdict::Fault(first) => fault = fault.or(Some(first)),
+                        reached @ (Verdict::Pass(_) | Verdict::Waits(..)) => return reached,
+                    }
+                }
+                // With a fault among them it is not known that none passes, so that a negation must not hold.
+                match (fault, denied) {
+                    (None, Some(denial)) => Verdict::Deny(denial),
+                    (fault, _) => Verdict::Fault(fault.unwrap_or(Fault::Internal)),
+                }
+            }
+        }
+    }
+
+    fn ask(&self, place: Place, question: Question<'_>, known: &Known, granted: Option<&Grant>) -> Answer {
+        if let Some((_, outcome)) = known.iter().find(|(number, _)| *number == place.number) {
+            return Answer::Now(outcome.clone());
+        }
+        match self.steps.get(place.step) {
+            Some(step) => step.check(&Ask { request: question.request, granted, deadline: question.deadline }),
+            None => Answer::Now(Outcome::Fault(Fault::Internal)),
         }
     }
 }
@@ -138,17 +191,30 @@ impl Chain {
 impl Plan {
     /// All of `steps` steps, in order.
     pub fn in_order(steps: usize) -> Plan {
-        Plan::All((0..steps).map(Plan::Step).collect())
+        Plan::All((0..steps).map(|step| Plan::Step(Place { step, number: step })).collect())
     }
 
     /// `expression` over the steps called `names`; None if it names another.
     pub fn of(expression: &Expression, names: &[String]) -> Option<Plan> {
-        let all = |parts: &[Expression]| parts.iter().map(|part| Plan::of(part, names)).collect::<Option<Vec<_>>>();
+        Plan::numbered(expression, names, &mut 0)
+    }
+
+    fn numbered(expression: &Expression, names: &[String], next: &mut usize) -> Option<Plan> {
+        let mut all = |parts: &[Expression]| {
+            parts.iter().map(|part| Plan::numbered(part, names, next)).collect::<Option<Vec<_>>>()
+        };
         Some(match expression {
-            Expression::Step(name) => Plan::Step(names.iter().position(|known| known == name)?),
-            Expression::Not(inner) => Plan::Not(Box::new(Plan::of(inner, names)?)),
+            Expression::Step(name) => {
+                let place = Place { step: names.iter().position(|known| known == name)?, number: *next };
+                *next += 1;
+                Plan::Step(place)
+            }
+            Expression::Not(inner) => Plan::Not(Box::new(Plan::numbered(inner, names, next)?)),
             Expression::All(parts) => Plan::All(all(parts)?),
             Expression::Any(parts) => Plan::Any(all(parts)?),
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,22 @@
 //! From a snapshot to the index that answers requests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
-use api::gloo::auth_config::{self, ApiKeyAuth, AuthConfig, Expression};
+use api::contract::config_id;
+use api::gloo::auth_config::{self, AuthConfig, Expression};
 use api::problem::has_errors;
 use api::{Kind, Name, Object, Problem, Secret, Snapshot};
 
-use crate::api_key::{ApiKey, Context};
-use crate::chain::{Chain, Check, Denial, Plan, Step};
+use crate::Settings;
+use crate::chain::{Chain, Plan};
 use crate::fingerprint::Hasher;
+use crate::headers::Seal;
+use crate::methods::hashing::Hashing;
+use crate::methods::{self, Accepts, Context, Inputs, Method, Read};
 use crate::select::Secrets;
+use crate::step::Denial;
 
 /// More warnings than this about one AuthConfig are only counted.
 const MOST_WARNINGS: usize = 20;
@@ -19,14 +25,17 @@ const MOST_WARNINGS: usize = 20;
 #[derive(Debug)]
 pub struct Compiler {
     context: Context,
+    removed_grace: Duration,
 }
 
-/// All AuthConfigs of one snapshot, by `config_id`. Holds no key.
+/// All AuthConfigs of one snapshot, by `config_id`, and those removed lately. Holds no key.
 #[derive(Debug, Default)]
 pub struct Index {
     /// Revision of the snapshot; 0 before the first.
     pub revision: u64,
-    configs: std::collections::HashMap<String, Compiled, ahash::RandomState>,
+    /// Whether something could not be read that may hold AuthConfigs or Secrets: then nothing passes.
+    pub withheld: bool,
+    configs: HashMap<String, Compiled, ahash::RandomState>,
 }
 
 /// One AuthConfig of the index.
@@ -38,30 +47,41 @@ pub struct Compiled {
     pub chain: Option<Arc<Chain>>,
     /// What is wrong or worth knowing beyond the object itself.
     pub problems: Vec<Problem>,
-    /// What it was made from; the Secrets weakly, so that no key outlives the snapshot.
+    /// How many credentials its steps accept in all.
+    pub accepts: Accepts,
+    /// It is not declared any more, and answers until then.
+    pub removed_until: Option<Instant>,
     source: Option<Arc<AuthConfig>>,
-    secrets: Vec<Vec<Weak<Secret>>>,
+    /// The Secrets that each step read; weakly, so that no key outlives the snapshot.
+    read: Vec<Vec<Weak<Secret>>>,
     dangling: Vec<Problem>,
 }
 
-/// Where a step stands, the step, and the Secrets it reads.
-type Selected<'a> = (String, &'a ApiKeyAuth, Vec<Arc<Secret>>);
+/// A step before it is compiled: where it stands, what is written, and what it reads.
+type Gathered<'a> = (String, &'a dyn Method, Read);
 
 impl Compiler {
-    /// A compiler whose chains tell upstream the user in `user_id_header`.
-    pub fn new(user_id_header: &str) -> Self {
-        let context =
-            Context { hasher: Arc::new(Hasher::new()), user_id_header: user_id_header.to_ascii_lowercase().into() };
-        Self { context }
+    /// A compiler of a process with these settings.
+    pub fn new(settings: &Settings) -> Self {
+        let context = Context {
+            hasher: Arc::new(Hasher::new()),
+            hashing: Arc::new(Hashing::new()),
+            user_id_header: settings.user_id_header.to_ascii_lowercase().into(),
+        };
+        Self { context, removed_grace: settings.removed_grace() }
     }
 
-    /// Compiles `snapshot`, taking over from `previous` what did not change.
-    pub fn compile(&self, snapshot: &Snapshot, previous: &Index) -> Index {
-        let secrets = Secrets::new(snapshot);
-        let mut configs = std::collections::HashMap::default();
+    /// Compiles `snapshot` as of `now`, taking over from `previous` what did not change.
+    ///
+    /// An AuthConfig that is gone answers for a while longer: Envoy goes on asking for it until its
+    /// routes are replaced. It does so with the Secrets of `snapshot`, so that a key that is revoked
+    /// is revoked there as well.
+    pub fn compile(&self, snapshot: &Snapshot, previous: &Index, now: Instant) -> Index {
+        let inputs = Inputs { secrets: Secrets::new(snapshot) };
+        let mut configs = HashMap::default();
         for (name, object) in &snapshot.auth_configs {
             let id = config_id(name);
-            let compiled = self.auth_config(name, object, &secrets, previous.configs.get(&id));
+            let compiled = self.auth_config(name, object, &inputs, previous.configs.get(&id));
             configs.insert(id, compiled);
         }
         for (reference, broken) in snapshot.broken.iter().filter(|(reference, _)| reference.kind == Kind::AuthConfig) {
@@ -69,36 +89,32 @@ impl Compiler {
                 Some(Object::AuthConfig(partial)) => Some(partial.clone()),
                 _ => None,
             };
-            let (name, problems) = (reference.name.clone(), broken.problems.clone());
             // Never in the way of a good one; a snapshot holds an object in one place only.
-            configs.entry(config_id(&name)).or_insert(Compiled {
-                name,
-                chain: None,
-                problems,
-                source,
-                secrets: vec![],
-                dangling: vec![],
-            });
+            let refused = || Compiled::refused(&reference.name, source, broken.problems.clone());
+            configs.entry(config_id(&reference.name)).or_insert_with(refused);
         }
-        Index { revision: snapshot.revision, configs }
+        for (id, was) in previous.configs.iter().filter(|(_, was)| was.chain.is_some()) {
+            let until = was.removed_until.unwrap_or(now + self.removed_grace);
+            if until > now
+                && !configs.contains_key(id)
+                && let Some(object) = &was.source
+            {
+                let compiled = self.auth_config(&was.name, object, &inputs, Some(was));
+                configs.insert(id.clone(), Compiled { removed_until: Some(until), ..compiled });
+            }
+        }
+        Index { revision: snapshot.revision, withheld: !snapshot.withheld.is_empty(), configs }
     }
 
     fn auth_config(
         &self,
         name: &Name,
         object: &Arc<AuthConfig>,
-        secrets: &Secrets<'_>,
+        inputs: &Inputs<'_>,
         previous: Option<&Compiled>,
     ) -> Compiled {
         let spec = &object.spec;
-        let refused = |problems| Compiled {
-            name: name.clone(),
-            chain: None,
-            problems,
-            source: Some(object.clone()),
-            secrets: vec![],
-            dangling: vec![],
-        };
+        let refused = |problems| Compiled::refused(name, Some(object.clone()), problems);
         // Admission has refused these already; nothing unenforced may get past a mistake there.
         let own: Vec<_> = auth_config::validate(object).into_iter().filter(Problem::is_error).collect();
         if has_errors(&own) {
@@ -106,18 +122,18 @@ impl Compiler {
         }
 
         let mut problems = Vec::new();
-        let mut selected = Vec::with_capacity(spec.configs.len());
+        let mut gathered: Vec<Gathered<'_>> = Vec::with_capacity(spec.configs.len());
         for (index, config) in spec.configs.iter().enumerate() {
-            let Some(auth) = &config.api_key_auth else {
+            let Some((kind, method)) = methods::of(config) else {
                 return refused(vec![Problem::error(format!("spec.configs[{index}]"), "not implemented yet")]);
             };
-            let field = format!("spec.configs[{index}].apiKeyAuth");
-            let (found, dangling) = secrets.select(auth.source(), &name.namespace, &field);
-            problems.extend(dangling);
-            selected.push((field, auth, found));
+            let field = format!("spec.configs[{index}].{kind}");
+            let mut read = method.reads(&field, &name.namespace, inputs);
+            problems.append(&mut read.problems);
+            gathered.push((field, method, read));
         }
-        if let Some(previous) = previous.filter(|previous| previous.made_from(object, &selected, &problems)) {
-            return previous.clone();
+        if let Some(previous) = previous.filter(|previous| previous.made_from(object, &gathered, &problems)) {
+            return Compiled { removed_until: None, ..previous.clone() };
         }
 
         let names: Vec<String> = (0..spec.configs.len()).map(|index| spec.step_name(index)).collect();
@@ -130,79 +146,113 @@ impl Compiler {
         };
 
         let dangling = problems.clone();
-        let mut sets = vec![self.context.user_id_header.clone()];
-        let mut steps = Vec::with_capacity(selected.len());
-        for ((field, auth, found), step) in selected.iter().zip(names) {
-            let (compiled, wrong) = ApiKey::compile(field, auth, found, &self.context);
-            problems.extend(wrong);
-            if compiled.keys() == 0 {
-                problems.push(Problem::warning(field.clone(), "no valid keys: every request is answered 401"));
-            }
-            sets.extend(ApiKey::sets(auth));
-            steps.push(Step { name: step, check: Check::ApiKey(compiled) });
+        let mut steps = Vec::with_capacity(gathered.len());
+        let mut accepts = Accepts::default();
+        for (field, method, read) in &gathered {
+            let compiled = method.compile(field, read, &self.context);
+            problems.extend(compiled.problems);
+            accepts += compiled.accepts;
+            steps.push(compiled.step);
         }
-        sets.sort();
-        sets.dedup();
         shorten(&mut problems);
-        let secrets = selected.iter().map(|(_, _, found)| found.iter().map(Arc::downgrade).collect()).collect();
-        let chain = Chain { name: name.clone(), steps, plan, sets, meters: OnceLock::new() };
+        let user_header = self.context.user_id_header.clone();
+        let seal = Seal::new(spec.grants(&user_header).into_iter().map(Arc::from));
+        let chain =
+            Chain { name: name.clone(), steps, plan, seal: Arc::new(seal), user_header, meters: OnceLock::new() };
+        let weakly = |read: &Read| read.secrets.iter().map(Arc::downgrade).collect();
         Compiled {
             name: name.clone(),
             chain: Some(Arc::new(chain)),
             problems,
+            accepts,
+            removed_until: None,
             source: Some(object.clone()),
-            secrets,
+            read: gathered.iter().map(|(_, _, read)| weakly(read)).collect(),
             dangling,
         }
     }
 }
 
-/// The `config_id` of the AuthConfig `name`. Namespaces have no dots, so no two are the same.
-pub fn config_id(name: &Name) -> String {
-    format!("{}.{}", name.namespace, name.name)
-}
-
 impl Index {
-    /// The chain that `config_id` names, or how to answer without one.
-    pub fn find(&self, config_id: Option<&str>) -> Result<&Arc<Chain>, Denial> {
-        let id = config_id.filter(|id| !id.is_empty()).ok_or(Denial::NO_CONFIG_ID)?;
-        let compiled = self.configs.get(id).ok_or(Denial::UNKNOWN_CONFIG)?;
-        compiled.chain.as_ref().ok_or(Denial::REFUSED_CONFIG)
+    /// The chain that `config_id` names at the time `now`, or how to answer without one.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn find(&self, config_id: Option<&str>, now: Instant) -> Result<&Arc<Chain>, NoChain> {
+        if self.withheld {
+            return Err(NoChain::Withheld);
+        }
+        let id = config_id.filter(|id| !id.is_empty()).ok_or(NoChain::Unnamed)?;
+        let compiled = self.configs.get(id).ok_or(NoChain::Unknown)?;
+        if compiled.removed_until.is_some_and(|until| now >= until) {
+            return Err(NoChain::Unknown);
+        }
+        compiled.chain.as_ref().ok_or(NoChain::Refused)
     }
 
-    /// Everything in the index, by name.
+    /// Every AuthConfig that is declared, by name.
     pub fn by_name(&self) -> BTreeMap<&Name, &Compiled> {
-        self.configs.values().map(|compiled| (&compiled.name, compiled)).collect()
+        let declared = self.configs.values().filter(|compiled| compiled.removed_until.is_none());
+        declared.map(|compiled| (&compiled.name, compiled)).collect()
+    }
+
+    /// When the first of those that were removed stops answering.
+    pub fn next_removal(&self) -> Option<Instant> {
+        self.configs.values().filter_map(|compiled| compiled.removed_until).min()
+    }
+}
+
+/// Why there is no chain to decide.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoChain {
+    /// Not all manifests could be read at the start.
+    Withheld,
+    /// The route names no AuthConfig.
+    Unnamed,
+    /// The route names an AuthConfig that does not exist.
+    Unknown,
+    /// The route names an AuthConfig that was refused.
+    Refused,
+}
+
+impl NoChain {
+    /// The answer to whoever asks.
+    pub const fn denial(self) -> Denial {
+        match self {
+            NoChain::Withheld => Denial::plain(403, "manifests cannot be read"),
+            NoChain::Unnamed => Denial::plain(403, "no config_id"),
+            NoChain::Unknown => Denial::plain(403, "unknown config_id"),
+            NoChain::Refused => Denial::plain(403, "AuthConfig was refused"),
+        }
     }
 }
 
 impl Compiled {
-    /// How many keys its steps accept in all.
-    pub fn keys(&self) -> usize {
-        let steps = self.chain.iter().flat_map(|chain| &chain.steps);
-        steps
-            .map(|step| match &step.check {
-                Check::ApiKey(step) => step.keys(),
-            })
-            .sum()
+    fn refused(name: &Name, source: Option<Arc<AuthConfig>>, problems: Vec<Problem>) -> Compiled {
+        Compiled {
+            name: name.clone(),
+            chain: None,
+            problems,
+            accepts: Accepts::default(),
+            removed_until: None,
+            source,
+            read: Vec::new(),
+            dangling: Vec::new(),
+        }
     }
 
-    /// From how many Secrets they were read.
-    pub fn secrets(&self) -> usize {
-        self.secrets.iter().map(Vec::len).sum()
-    }
-
-    /// Whether compiling `object` with these Secrets would give this again.
-    fn made_from(&self, object: &Arc<AuthConfig>, selected: &[Selected<'_>], dangling: &[Problem]) -> bool {
+    /// Whether compiling `object` with what its steps read now would give this again.
+    fn made_from(&self, object: &Arc<AuthConfig>, gathered: &[Gathered<'_>], dangling: &[Problem]) -> bool {
         // A Weak keeps its allocation, so equal addresses mean the very same object.
-        let same = |(was, (_, _, now)): (&Vec<Weak<Secret>>, &Selected<'_>)| {
+        let same = |(was, (_, _, now)): (&Vec<Weak<Secret>>, &Gathered<'_>)| {
+            let now = &now.secrets;
             was.len() == now.len() && was.iter().zip(now).all(|(was, now)| std::ptr::eq(was.as_ptr(), Arc::as_ptr(now)))
         };
         self.chain.is_some()
             && self.dangling == dangling
             && self.source.as_ref().is_some_and(|source| Arc::ptr_eq(source, object))
-            && self.secrets.len() == selected.len()
-            && self.secrets.iter().zip(selected).all(same)
+            && self.read.len() == gathered.len()
+            && self.read.iter().zip(gathered).all(same)
     }
 }
 

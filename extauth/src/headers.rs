@@ -1,7 +1,7 @@
 //! What the steps of a chain do to a request's headers, merged as Envoy would apply it step by step.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -64,13 +64,9 @@ impl Mutations {
         self.0.insert(name.clone(), merged);
     }
 
-    /// Takes out each of `names` that no step has touched.
-    pub fn seal<'a>(&mut self, names: impl IntoIterator<Item = &'a Arc<str>>) {
-        for name in names {
-            if !self.0.contains_key(name) {
-                self.0.insert(name.clone(), Mutation::Remove);
-            }
-        }
+    /// Whether something is done to the header `name`.
+    pub fn touches(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// The value of `name` that the next step sees, given the client's.
@@ -90,6 +86,74 @@ impl Mutations {
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Mutation)> {
         self.0.iter()
     }
+}
+
+/// The headers that an AuthConfig may set: a request that passes has them from there or not at all.
+///
+/// Applications that are given headers as variables (CGI and what descends from it: PHP, WSGI, Rack)
+/// cannot tell `x_user_id` from `x-user-id`, so that every spelling they take for one of these is
+/// taken out too.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Seal {
+    names: Vec<Arc<str>>,
+    /// The other spellings of short names.
+    spellings: Vec<Arc<str>>,
+}
+
+/// Names with more separators than this have too many spellings to name them all unasked; what a
+/// client did send is looked for in any case.
+const MOST_SEPARATORS: u32 = 3;
+
+impl Seal {
+    /// Of the headers of these names, in lower case.
+    pub fn new(names: impl IntoIterator<Item = Arc<str>>) -> Seal {
+        let mut names: Vec<_> = names.into_iter().collect();
+        names.sort();
+        names.dedup();
+        let all: BTreeSet<Arc<str>> = names.iter().flat_map(|name| spellings(name)).collect();
+        let spellings = all.into_iter().filter(|spelling| names.binary_search(spelling).is_err()).collect();
+        Seal { names, spellings }
+    }
+
+    /// What is to be taken out of a request that has the headers `sent`, and is given those that are `set`.
+    pub fn removed<'a>(
+        &'a self,
+        set: impl Fn(&str) -> bool + 'a,
+        sent: impl Iterator<Item = &'a str> + 'a,
+    ) -> impl Iterator<Item = &'a str> + 'a {
+        let other = move |name: &&str| {
+            let known = |list: &[Arc<str>]| list.binary_search_by(|probe| (**probe).cmp(name)).is_ok();
+            self.names.iter().any(|own| looks_like(own, name)) && !known(&self.names) && !known(&self.spellings)
+        };
+        let named = self.names.iter().chain(&self.spellings).map(|name| &**name);
+        named.chain(sent.filter(other)).filter(move |name| !set(name))
+    }
+}
+
+/// `name` with each of its separators as `-` and as `_`.
+fn spellings(name: &str) -> Vec<Arc<str>> {
+    let separators: Vec<usize> =
+        name.bytes().enumerate().filter(|(_, byte)| b"-_".contains(byte)).map(|(at, _)| at).collect();
+    let Ok(count) = u32::try_from(separators.len()) else { return Vec::new() };
+    if count > MOST_SEPARATORS {
+        return vec![name.replace('-', "_").into()];
+    }
+    (0..1_u32 << count)
+        .map(|choice| {
+            let letter = |(at, letter)| match separators.iter().position(|separator| *separator == at) {
+                Some(number) if choice >> number & 1 == 1 => '_',
+                Some(_) => '-',
+                None => letter,
+            };
+            name.char_indices().map(letter).collect::<String>().into()
+        })
+        .collect()
+}
+
+/// Whether both are the same once case is ignored and all that is neither letter nor digit is a separator.
+fn looks_like(one: &str, other: &str) -> bool {
+    let fold = |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' };
+    one.len() == other.len() && one.bytes().map(fold).eq(other.bytes().map(fold))
 }
 
 #[cfg(test)]
@@ -124,6 +188,36 @@ mod tests {
         assert_eq!(Value::new(&"a".repeat(MOST_BYTES + 1)), None);
         assert!(Value::new("solo.io\tü").is_some());
         assert_eq!(format!("{:?}", value("canary")), "[redacted]");
+    }
+
+    #[test]
+    fn every_spelling_that_an_application_takes_for_a_granted_header_is_taken_out() {
+        let seal = Seal::new(["x-user-id".into(), "x-org".into(), "a-b-c-d-e".into()]);
+        let mut granted = Mutations::default();
+        granted.apply(&"x-org".into(), Mutation::Overwrite(value("o")));
+        let sent = ["x-user-id", "x_user-id", "X.USER.ID", "x-userid", "a_b-c_d-e", "x_org", "x-org", "api-key"];
+        let removed: BTreeSet<&str> = seal.removed(|name| granted.touches(name), sent.into_iter()).collect();
+        for name in [
+            "x-user-id",
+            "x_user-id",
+            "x-user_id",
+            "x_user_id",
+            "X.USER.ID",
+            "x_org",
+            "a-b-c-d-e",
+            "a_b_c_d_e",
+            "a_b-c_d-e",
+        ] {
+            assert!(removed.contains(name), "{name}");
+        }
+        for name in ["x-org", "x-userid", "api-key"] {
+            assert!(!removed.contains(name), "{name}");
+        }
+        let both = Seal::new(["x-a".into(), "x_a".into()]);
+        let mut granted = Mutations::default();
+        granted.apply(&"x_a".into(), Mutation::Overwrite(value("o")));
+        let removed = both.removed(|name| granted.touches(name), ["x_a", "x-a"].into_iter());
+        assert_eq!(removed.collect::<Vec<_>>(), ["x-a"]);
     }
 
     #[derive(Debug, Clone)]

@@ -1,13 +1,15 @@
 //! `extauth PATH…`: the ext_authz service by itself.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 
+use extauth::Front;
 use extauth::settings::{Cli, Command};
 use provider::{FolderSettings, Provider, StatusBoard};
-use runtime::{Admin, Listener, Readiness, Shutdown, Tasks};
+use runtime::{Admin, Listener, Readiness, Shutdown, Tasks, Workers};
 
 /// How long calls under way may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -22,11 +24,7 @@ fn main() -> ExitCode {
         Some(Command::Health { admin, wait }) => return runtime::health::ask(admin, *wait),
         None => {}
     }
-    let done = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("starting the runtime")
-        .and_then(|runtime| runtime.block_on(run(cli)));
+    let done = Workers::with(cli.threads, |workers| run(cli, workers));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -36,7 +34,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<()> {
+async fn run(cli: Cli, workers: Arc<Workers>) -> anyhow::Result<()> {
     let telemetry = runtime::telemetry::init("extauth", &cli.telemetry)?;
     let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
     shutdown.on_signals().context("handling signals")?;
@@ -51,12 +49,10 @@ async fn run(cli: Cli) -> anyhow::Result<()> {
     let mut tasks = Tasks::new(shutdown.clone());
     let admin_server = Admin::new(readiness.clone(), telemetry.clone());
     tasks.spawn("admin", admin_server.serve(admin, shutdown.clone()));
-    let tls = tls.map(|at| runtime::tls::acceptor(at, &mut tasks)).transpose()?;
+    let acceptor = tls.map(|at| runtime::tls::acceptor(at, &mut tasks)).transpose()?;
+    let front = Front { listener: grpc, acceptor, workers: Some(workers) };
     let (settings, snapshots) = (cli.settings, provider.watch());
-    tasks.spawn(
-        "grpc",
-        async move { extauth::serve(grpc, tls, &settings, snapshots, board, readiness, shutdown).await },
-    );
+    tasks.spawn("grpc", async move { extauth::serve(front, &settings, snapshots, board, readiness, shutdown).await });
     let ended = tasks.join(DRAIN).await;
     telemetry.flush();
     ended

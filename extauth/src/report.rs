@@ -4,6 +4,7 @@ use api::{Kind, ObjectRef, Problem};
 use status::{ACCEPTED, Condition, ObjectStatus, Report};
 
 use crate::compile::{Compiled, Index};
+use crate::methods::Accepts;
 
 /// A status for every AuthConfig of `index`.
 pub fn report(index: &Index) -> Report {
@@ -22,14 +23,24 @@ fn accepted(compiled: &Compiled) -> Condition {
         let message = "refused: every request it governs is answered 403 until it is corrected";
         return Condition::fails(ACCEPTED, "Invalid", message).with(compiled.problems.clone());
     }
-    let mut message =
-        format!("{} from {}", count(compiled.keys(), "key", "keys"), count(compiled.secrets(), "Secret", "Secrets"));
+    let mut message = said(compiled.accepts);
     let reason = if compiled.problems.is_empty() { "Accepted" } else { "AcceptedWithWarnings" };
     for problem in &compiled.problems {
         message.push_str("; ");
         message.push_str(&Problem::to_string(problem));
     }
     Condition::holds(ACCEPTED, reason, message).with(compiled.problems.clone())
+}
+
+/// What is accepted, in words; an AuthConfig that lets nobody in says so in figures.
+fn said(accepts: Accepts) -> String {
+    let Accepts { keys, secrets, users } = accepts;
+    let keys = format!("{} from {}", count(keys, "key", "keys"), count(secrets, "Secret", "Secrets"));
+    match (accepts.keys + secrets, users) {
+        (0, 1..) => count(users, "user", "users"),
+        (_, 0) => keys,
+        (_, 1..) => format!("{keys}, {}", count(users, "user", "users")),
+    }
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {

@@ -1,7 +1,9 @@
 //! What a `CheckRequest` says, read in one place. Wire types stop here.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use api::contract::check;
 use proto::envoy::config::core::v3::HeaderValue;
 use proto::envoy::service::auth::v3 as pb;
 use proto::envoy::service::auth::v3::attribute_context::HttpRequest;
@@ -23,7 +25,12 @@ impl<'a> Request<'a> {
 
     /// Which AuthConfig decides: `<namespace>.<name>`. Set by the route, never by the client.
     pub fn config_id(&self) -> Option<&'a str> {
-        self.attributes?.context_extensions.get("config_id").map(String::as_str)
+        self.attributes?.context_extensions.get(check::CONFIG_ID).map(String::as_str)
+    }
+
+    /// The header that is to tell upstream who the user is, if the route names one.
+    pub fn user_header(&self) -> Option<&'a str> {
+        self.attributes?.context_extensions.get(check::USER_HEADER).map(String::as_str)
     }
 
     /// The value of the header `name`, given in lower case as Envoy spells it.
@@ -48,6 +55,14 @@ impl<'a> Request<'a> {
                 Some(Cow::Owned(joined))
             }
         }
+    }
+
+    /// The names of all headers, in lower case as Envoy spells them.
+    pub fn header_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        let raw = self.http.and_then(|http| http.header_map.as_ref());
+        let plain = self.http.filter(|_| raw.is_none());
+        let raw = raw.into_iter().flat_map(|raw| raw.headers.iter().map(|header| header.key.as_str()));
+        raw.chain(plain.into_iter().flat_map(|http| http.headers.keys().map(String::as_str)))
     }
 
     /// The request's id, for logs.
@@ -79,6 +94,13 @@ impl<'a> Request<'a> {
 
 fn bytes(header: &HeaderValue) -> &[u8] {
     if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value }
+}
+
+/// Its headers are not printed: there are keys and passwords among them.
+impl fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Request").field("config_id", &self.config_id()).finish_non_exhaustive()
+    }
 }
 
 /// As much of `text` as a log line needs.

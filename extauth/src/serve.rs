@@ -1,14 +1,19 @@
 //! Wires the parts to the world: snapshots in, gRPC out, statuses back.
 
+use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
+use anyhow::Context as _;
 use api::Snapshot;
+use parking_lot::Mutex;
 use provider::StatusBoard;
-use runtime::grpc::{GrpcOptions, serve as serve_grpc};
+use runtime::follow::{Follower, follow};
+use runtime::grpc::{GrpcOptions, serve_on};
 use runtime::tls::TlsAcceptor;
-use runtime::{Gate, Listener, Readiness, Shutdown};
+use runtime::{Gate, Listener, Readiness, Shutdown, Workers};
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::compile::{Compiler, Index};
 use crate::report::report;
@@ -18,16 +23,31 @@ use crate::{AUTHOR, Settings};
 /// The schema of the service, for gRPC reflection; made by `proto/examples/generate_descriptors.rs`.
 const DESCRIPTORS: &[u8] = include_bytes!("gen/authorization.bin");
 
-/// Serves checks on `listener` until shutdown begins and the calls under way have ended.
+/// Where checks are answered.
+pub struct Front {
+    /// Where Envoy connects.
+    pub listener: Listener,
+    /// TLS; none, plaintext.
+    pub acceptor: Option<TlsAcceptor>,
+    /// The threads that answer; none, the one this is called on.
+    pub workers: Option<Arc<Workers>>,
+}
+
+impl fmt::Debug for Front {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Front").field("listener", &self.listener).finish_non_exhaustive()
+    }
+}
+
+/// Serves checks at `front` until shutdown begins and the calls under way have ended.
 ///
 /// Follows `snapshots`, writes what it finds to `board`, and opens its gate of
-/// `readiness` once the first snapshot is in service. Until then it denies. With `tls` it serves nothing else.
+/// `readiness` once the first snapshot is in service. Until then it denies.
 ///
 /// # Errors
-/// When the gRPC server fails.
+/// When the gRPC server fails, or nobody publishes snapshots any more.
 pub async fn serve(
-    listener: Listener,
-    tls: Option<TlsAcceptor>,
+    front: Front,
     settings: &Settings,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     board: StatusBoard,
@@ -35,62 +55,63 @@ pub async fn serve(
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let authority = Arc::new(Authority::new());
-    let gate = readiness.gate("auth configs compiled");
+    let following = Arc::new(Following {
+        compiler: Compiler::new(settings),
+        authority: authority.clone(),
+        board,
+        gate: Mutex::new(Some(readiness.gate("auth configs compiled"))),
+    });
     let options = GrpcOptions {
         health_services: vec!["ext-auth".to_owned(), SERVICE.to_owned()],
         descriptors: vec![DESCRIPTORS],
-        acceptor: tls,
+        acceptor: front.acceptor,
         ..GrpcOptions::default()
     };
-    let compiler = Arc::new(Compiler::new(&settings.user_id_header));
-    let followed = follow(compiler, authority.clone(), snapshots, board, gate);
-    let served = serve_grpc(listener, services(authority), options, readiness, shutdown);
+    let count = front.workers.as_ref().map_or(1, |workers| workers.count());
+    let services = (0..count).map(|_| services(authority.clone())).collect();
+    let served = serve_on(front.workers, front.listener, services, options, readiness, shutdown.clone());
+    let followed = async {
+        let ended = follow(following, snapshots).await;
+        // Whoever publishes may be the first to stop.
+        if shutdown.is_begun() { std::future::pending().await } else { ended }
+    };
     tokio::select! {
         served = served => served,
-        never = followed => match never {},
+        ended = followed => match ended.context("following the manifests")? {},
     }
 }
 
-/// Compiles every snapshot and puts it in service. When that fails, what was served goes on being served.
-async fn follow(
-    compiler: Arc<Compiler>,
+/// Puts snapshots into service.
+struct Following {
+    compiler: Compiler,
     authority: Arc<Authority>,
-    mut snapshots: watch::Receiver<Arc<Snapshot>>,
     board: StatusBoard,
-    gate: Gate,
-) -> std::convert::Infallible {
-    let mut gate = Some(gate);
-    loop {
-        let snapshot = snapshots.borrow_and_update().clone();
-        if snapshot.revision > 0 {
-            let (compiler, previous) = (compiler.clone(), authority.index());
-            let compiled = tokio::task::spawn_blocking(move || compiler.compile(&snapshot, &previous)).await;
-            match compiled {
-                Ok(index) => {
-                    install(&authority, index, &board);
-                    if let Some(gate) = gate.take() {
-                        gate.open();
-                    }
-                }
-                Err(failure) => {
-                    error!(
-                        panicked = failure.is_panic(),
-                        "compiling auth configs failed; the last index stays in service"
-                    );
-                }
-            }
-        }
-        if snapshots.changed().await.is_err() {
-            // Nobody publishes any more: the last index stays in service.
-            std::future::pending::<()>().await;
-        }
-    }
+    gate: Mutex<Option<Gate>>,
 }
 
-fn install(authority: &Authority, index: Index, board: &StatusBoard) {
-    let said = report(&index);
-    let (revision, configs) = (index.revision, said.len());
-    authority.install(Arc::new(index));
-    board.publish(AUTHOR, said);
-    info!(revision, configs, "auth configs in service");
+impl Follower for Following {
+    type Declared = Snapshot;
+    type Made = Index;
+
+    fn make(&self, snapshot: &Snapshot, now: Instant) -> Option<Index> {
+        (snapshot.revision > 0).then(|| self.compiler.compile(snapshot, &self.authority.index(), now))
+    }
+
+    fn install(&self, index: Index) {
+        let said = report(&index);
+        let (revision, configs) = (index.revision, said.len());
+        let anew = revision != self.authority.index().revision;
+        self.authority.install(Arc::new(index));
+        self.board.publish(AUTHOR, said);
+        if let Some(gate) = self.gate.lock().take() {
+            gate.open();
+        }
+        if anew {
+            info!(revision, configs, "auth configs in service");
+        }
+    }
+
+    fn again(&self) -> Option<Instant> {
+        self.authority.index().next_removal()
+    }
 }

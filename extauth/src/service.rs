@@ -1,21 +1,28 @@
-//! `envoy.service.auth.v3.Authorization`: one load of the index per request, no waiting.
+//! `envoy.service.auth.v3.Authorization`: one load of the index per request, and no waiting for
+//! what is known at once.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use proto::envoy::service::auth::v3 as pb;
 use proto::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
+use tokio::sync::watch;
+use tokio::time::timeout_at;
 use tracing::{debug, error, warn};
 
 use crate::answer;
-use crate::chain::{Denial, State};
-use crate::compile::Index;
+use crate::chain::{Chain, Decision, Known, Progress, Question};
+use crate::compile::{Index, NoChain};
 use crate::meters::{ConfigMeters, Meters};
+use crate::patience;
 use crate::request::Request;
 use crate::sealed::AlwaysAnswers;
+use crate::step::{Denial, Fault, Outcome};
 
 /// The full name of the gRPC service.
 pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
@@ -23,19 +30,44 @@ pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 /// Larger requests are denied unread. Envoy sends headers and at most the body it was told to.
 pub const MOST_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
+/// How long a question about an AuthConfig that is not there waits for it: Envoy may have been told
+/// of a new one before this process has read it.
+const MOST_UNKNOWN: Duration = Duration::from_millis(100);
+
 /// Answers checks from the index it holds. Empty at first: everything is denied.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Authority {
     index: ArcSwap<Index>,
+    /// The revision of the index.
+    installed: watch::Sender<u64>,
     meters: Meters,
     /// Revision at which an unknown `config_id` was last logged, plus one: once for each index is enough.
     complained: AtomicU64,
 }
 
+/// How far a decision has come at once.
+enum Begun {
+    Decided(Decision),
+    /// There is no such AuthConfig yet.
+    Unknown,
+    Waits(Arc<Chain>, usize, BoxFuture<'static, Outcome>),
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Authority {
     /// An authority that denies everything until it has an index.
     pub fn new() -> Self {
-        Self::default()
+        Self {
+            index: ArcSwap::default(),
+            installed: watch::Sender::new(0),
+            meters: Meters::new(),
+            complained: AtomicU64::default(),
+        }
     }
 
     /// The index that answers now.
@@ -45,28 +77,114 @@ impl Authority {
 
     /// From now on `index` answers.
     pub fn install(&self, index: Arc<Index>) {
+        let revision = index.revision;
         self.index.store(index);
+        self.installed.send_replace(revision);
     }
 
-    /// Answers one check. Never fails: whatever goes wrong is a denied response.
-    pub fn answer(&self, check: &pb::CheckRequest) -> pb::CheckResponse {
+    /// Answers one check, by `deadline`. Never fails: whatever goes wrong is a denied response.
+    pub async fn answer(&self, check: &pb::CheckRequest, deadline: Instant) -> pb::CheckResponse {
         self.meters.started();
         let began = Instant::now();
         let request = Request::new(check);
-        let decision = self.guarded(|| self.decide(request));
-        let status = answer::status(&decision);
-        let took = began.elapsed();
-        self.meters.handled(status, took);
+        let decision = match self.guarded(|| self.begin(request, began, deadline)) {
+            Begun::Decided(decision) => decision,
+            Begun::Unknown => self.once_known(request, began, deadline).await,
+            Begun::Waits(chain, place, waited) => self.finish(&chain, request, deadline, place, waited).await,
+        };
+        self.handled(request, &decision, began.elapsed());
+        answer::answer(&decision, request)
+    }
+
+    /// The answer to a message that could not be decoded.
+    pub fn unreadable(&self) -> pb::CheckResponse {
+        self.meters.unreadable();
+        warn!("a check could not be read and was denied; see grpc max size and versions of Envoy");
+        answer::deny(&Denial::UNREADABLE)
+    }
+
+    fn begin(&self, request: Request<'_>, now: Instant, deadline: Instant) -> Begun {
+        let index = self.index.load();
+        match index.find(request.config_id(), now) {
+            Ok(chain) => match chain.decide(Question { request, deadline }, &Known::new()) {
+                Progress::Decided(decision) => {
+                    decided(chain, &decision, now.elapsed());
+                    Begun::Decided(decision)
+                }
+                Progress::Waits(place, waited) => Begun::Waits(chain.clone(), place, waited),
+            },
+            Err(NoChain::Unknown) => Begun::Unknown,
+            Err(why) => Begun::Decided(self.no_chain(&index, request, why)),
+        }
+    }
+
+    /// Decides as soon as there is an AuthConfig of that name.
+    async fn once_known(&self, request: Request<'_>, began: Instant, deadline: Instant) -> Decision {
+        let until = deadline.min(began + MOST_UNKNOWN);
+        let mut installed = self.installed.subscribe();
+        loop {
+            // Looked at after subscribing, so that none is missed.
+            match self.guarded(|| self.begin(request, Instant::now(), deadline)) {
+                Begun::Decided(decision) => return decision,
+                Begun::Waits(chain, place, waited) => {
+                    return self.finish(&chain, request, deadline, place, waited).await;
+                }
+                Begun::Unknown => {}
+            }
+            let changed = timeout_at(until.into(), installed.changed()).await;
+            if !matches!(changed, Ok(Ok(()))) {
+                return self.no_chain(&self.index.load(), request, NoChain::Unknown);
+            }
+        }
+    }
+
+    /// Decides once steps that need time have answered.
+    async fn finish(
+        &self,
+        chain: &Arc<Chain>,
+        request: Request<'_>,
+        deadline: Instant,
+        mut place: usize,
+        mut waited: BoxFuture<'static, Outcome>,
+    ) -> Decision {
+        let began = Instant::now();
+        let mut known = Known::new();
+        let decision = loop {
+            let outcome = match timeout_at(deadline.into(), AssertUnwindSafe(waited).catch_unwind()).await {
+                Ok(Ok(outcome)) => outcome,
+                Ok(Err(_)) => {
+                    self.panicked();
+                    Outcome::Fault(Fault::Internal)
+                }
+                Err(_) => Outcome::Fault(Fault::TooLate),
+            };
+            known.push((place, outcome));
+            match self.guarded(|| go_on(chain, Question { request, deadline }, &known)) {
+                Begun::Waits(_, next, wait) => (place, waited) = (next, wait),
+                Begun::Decided(decision) => break decision,
+                Begun::Unknown => break Decision::Deny(Fault::Internal.denial()),
+            }
+        };
+        decided(chain, &decision, began.elapsed());
+        decision
+    }
+
+    fn handled(&self, request: Request<'_>, decision: &Decision, took: Duration) {
+        self.meters.handled(answer::status(decision), took);
+        let denial = match decision {
+            Decision::Allow(_) => None,
+            Decision::Deny(denial) => Some(denial),
+        };
         if runtime::trace::is_on() {
             runtime::trace::note("authconfig", request.config_id().unwrap_or_default().to_owned());
-            runtime::trace::note("allowed", decision.is_ok());
-            runtime::trace::note("reason", decision.as_ref().err().map_or("", |denial| denial.reason));
+            runtime::trace::note("allowed", denial.is_none());
+            runtime::trace::note("reason", denial.map_or("", |denial| denial.reason));
         }
         debug!(
             config = request.config_id().unwrap_or_default(),
-            allowed = decision.is_ok(),
-            status = decision.as_ref().map_or_else(|denial| denial.status, |_| 200),
-            reason = decision.as_ref().err().map(|denial| denial.reason),
+            allowed = denial.is_none(),
+            status = denial.map_or(200, |denial| denial.status),
+            reason = denial.map(|denial| denial.reason),
             request_id = ?request.id(),
             method = ?request.method(),
             host = ?request.host(),
@@ -74,45 +192,42 @@ impl Authority {
             micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
             "decided"
         );
-        match &decision {
-            Ok(state) => answer::allow(state, request),
-            Err(denial) => answer::deny(*denial),
-        }
     }
 
-    /// The answer to a message that could not be decoded.
-    pub fn unreadable(&self) -> pb::CheckResponse {
-        self.meters.unreadable();
-        warn!("a check could not be read and was denied; see grpc max size and versions of Envoy");
-        answer::deny(Denial::UNREADABLE)
-    }
-
-    fn decide(&self, request: Request<'_>) -> Result<State, Denial> {
-        let began = Instant::now();
-        let index = self.index.load();
-        let chain = index.find(request.config_id()).inspect_err(|denial| self.complain(&index, request, *denial))?;
-        let decision = chain.decide(request);
-        let meters = chain.meters.get_or_init(|| ConfigMeters::new(&chain.name));
-        meters.decided(answer::status(&decision), began.elapsed());
-        decision
-    }
-
-    fn complain(&self, index: &Index, request: Request<'_>, denial: Denial) {
+    fn no_chain(&self, index: &Index, request: Request<'_>, why: NoChain) -> Decision {
         self.meters.no_such_config();
+        let denial = why.denial();
         if self.complained.swap(index.revision + 1, Ordering::Relaxed) != index.revision + 1 {
             let config = request.config_id().unwrap_or_default();
             warn!(config, reason = denial.reason, "a route asks for an AuthConfig that is not served; denying");
         }
+        Decision::Deny(denial)
     }
 
     /// A panic is a denial as well.
-    fn guarded(&self, decide: impl FnOnce() -> Result<State, Denial>) -> Result<State, Denial> {
-        catch_unwind(AssertUnwindSafe(decide)).unwrap_or_else(|_| {
-            self.meters.panicked();
-            error!("a check panicked and was denied");
-            Err(Denial::FAULT)
+    fn guarded(&self, begin: impl FnOnce() -> Begun) -> Begun {
+        catch_unwind(AssertUnwindSafe(begin)).unwrap_or_else(|_| {
+            self.panicked();
+            Begun::Decided(Decision::Deny(Fault::Internal.denial()))
         })
     }
+
+    fn panicked(&self) {
+        self.meters.panicked();
+        error!("a check panicked and was denied");
+    }
+}
+
+fn go_on(chain: &Arc<Chain>, question: Question<'_>, known: &Known) -> Begun {
+    match chain.decide(question, known) {
+        Progress::Decided(decision) => Begun::Decided(decision),
+        Progress::Waits(place, waited) => Begun::Waits(chain.clone(), place, waited),
+    }
+}
+
+fn decided(chain: &Chain, decision: &Decision, took: Duration) {
+    let meters = chain.meters.get_or_init(|| ConfigMeters::new(&chain.name));
+    meters.decided(answer::status(decision), took);
 }
 
 #[tonic::async_trait]
@@ -121,12 +236,14 @@ impl Authorization for Authority {
         &self,
         request: tonic::Request<pb::CheckRequest>,
     ) -> Result<tonic::Response<pb::CheckResponse>, tonic::Status> {
+        let deadline = patience::deadline(request.metadata(), Instant::now());
         let check = request.get_ref();
         // Envoy passes on the request's own headers; that it traces its question too is rare.
         let http = Request::new(check);
         let asked = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
         let span = runtime::trace::call("ext_authz.check", |name| http.header_text(name).or_else(|| asked(name)));
-        Ok(tonic::Response::new(span.in_scope(|| self.answer(check))))
+        let answer = self.answer(check, deadline);
+        Ok(tonic::Response::new(tracing::Instrument::instrument(answer, span).await))
     }
 }
 
@@ -143,13 +260,14 @@ mod tests {
     #[test]
     fn a_panic_is_a_denial() {
         let authority = Authority::new();
-        let decision = authority.guarded(|| panic!("deliberate"));
-        assert_eq!(decision.err(), Some(Denial::FAULT));
+        let begun = authority.guarded(|| panic!("deliberate"));
+        assert!(matches!(begun, Begun::Decided(Decision::Deny(denial)) if denial == Fault::Internal.denial()));
     }
 
-    #[test]
-    fn before_the_first_snapshot_everything_is_denied() {
-        let answer = Authority::new().answer(&pb::CheckRequest::default());
-        assert_eq!(answer, answer::deny(Denial::NO_CONFIG_ID));
+    #[tokio::test]
+    async fn before_the_first_snapshot_everything_is_denied() {
+        let deadline = Instant::now() + Duration::from_secs(1);
+        let answer = Authority::new().answer(&pb::CheckRequest::default(), deadline).await;
+        assert_eq!(answer, answer::deny(&NoChain::Unnamed.denial()));
     }
 }

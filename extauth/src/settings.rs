@@ -1,13 +1,15 @@
 //! What a person can set.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use api::contract::USER_HEADER;
 use api::gloo::auth_config::{HeaderUse, check_header_name};
-use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 use runtime::tls::ServerTls;
+use runtime::{Addr, Workers};
 
 /// Where the admin port is unless told otherwise.
 const ADMIN: &str = "127.0.0.1:9091";
@@ -16,13 +18,27 @@ const ADMIN: &str = "127.0.0.1:9091";
 #[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// Header that tells upstream who the user is
-    #[arg(long, env = "USER_ID_HEADER", default_value = "x-user-id", value_name = "HEADER", value_parser = header)]
+    #[arg(long, env = "USER_ID_HEADER", default_value = USER_HEADER, value_name = "HEADER", value_parser = header)]
     pub user_id_header: String,
+    /// How long a removed AuthConfig still answers: longer than Envoy takes to hear of it
+    #[arg(long, env = "EXTAUTH_REMOVED_GRACE", default_value_t = REMOVED_GRACE, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=600))]
+    pub removed_grace: u64,
 }
+
+/// Ten seconds: an Envoy that is connected hears of a change in milliseconds, and one that has to
+/// connect again has done so by then.
+const REMOVED_GRACE: u64 = 10;
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { user_id_header: "x-user-id".to_owned() }
+        Self { user_id_header: USER_HEADER.to_owned(), removed_grace: REMOVED_GRACE }
+    }
+}
+
+impl Settings {
+    /// [`Settings::removed_grace`] as a duration.
+    pub fn removed_grace(&self) -> Duration {
+        Duration::from_secs(self.removed_grace)
     }
 }
 
@@ -48,6 +64,9 @@ pub struct Cli {
     /// Let in only clients with a certificate of these authorities, PEM
     #[arg(long, env = "EXTAUTH_GRPC_CLIENT_CA", value_name = "FILE", requires = "grpc_tls")]
     pub grpc_client_ca: Option<PathBuf>,
+    /// Threads that answer; by itself up to 4
+    #[arg(long, env = "EXTAUTH_THREADS", value_parser = Workers::parse_count, value_name = "N")]
+    pub threads: Option<usize>,
     /// Settings of the service itself
     #[command(flatten)]
     pub settings: Settings,

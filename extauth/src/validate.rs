@@ -2,11 +2,13 @@
 
 use std::io::Write;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use api::{Kind, Snapshot};
 use provider::validate::{Author, ValidateArgs};
 use status::Report;
 
+use crate::Settings;
 use crate::compile::{Compiler, Index};
 
 /// The kinds this service serves.
@@ -19,6 +21,6 @@ pub fn validate(args: &ValidateArgs, out: &mut impl Write) -> ExitCode {
 
 /// What this service would say of what is declared.
 pub fn report(snapshot: &Snapshot) -> Report {
-    let compiled = Compiler::new("x-user-id").compile(snapshot, &Index::default());
+    let compiled = Compiler::new(&Settings::default()).compile(snapshot, &Index::default(), Instant::now());
     crate::report::report(&compiled)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use extauth::report::report;
 use serde::Deserialize;
 
-use crate::support::{authority, check, read};
+use crate::support::{ask, authority, check, read};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,6 +22,8 @@ struct Story {
 struct Asked {
     name: String,
     config_id: Option<String>,
+    /// What the route says the user's header is.
+    user_header: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     answer: i32,
@@ -29,6 +31,8 @@ struct Asked {
     set: BTreeMap<String, String>,
     #[serde(default)]
     removed: Vec<String>,
+    /// `www-authenticate`; that of a missing key where a denial says nothing else.
+    challenge: Option<String>,
 }
 
 #[test]
@@ -42,9 +46,14 @@ fn every_story_ends_as_told() {
         let story: Story = serde_norway::from_str(&text("checks.yaml")).unwrap();
         for asked in &story.checks {
             let headers: Vec<_> = asked.headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-            let answer = read(&authority.answer(&check(asked.config_id.as_deref(), &headers)));
+            let mut asks = check(asked.config_id.as_deref(), &headers);
+            let said = &mut asks.attributes.as_mut().unwrap().context_extensions;
+            said.extend(asked.user_header.iter().map(|name| ("user_header".to_owned(), name.clone())));
+            let answer = read(&ask(&authority, &asks));
             let place = format!("{}: {}", folder.display(), asked.name);
             assert_eq!(answer.status, asked.answer, "{place}");
+            let challenge = asked.challenge.as_deref().unwrap_or("API key is missing or invalid");
+            assert_eq!(answer.challenge.as_deref(), (asked.answer == 401).then_some(challenge), "{place}");
             assert_eq!((answer.set, answer.removed), (asked.set.clone(), asked.removed.clone()), "{place}");
         }
         let said = report(&authority.index());
@@ -55,5 +64,5 @@ fn every_story_ends_as_told() {
         }
         stories += 1;
     }
-    assert!(stories >= 6, "{stories}");
+    assert!(stories >= 10, "{stories}");
 }

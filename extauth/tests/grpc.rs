@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use extauth::Settings;
+use extauth::{Front, Settings};
 use proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use provider::StatusBoard;
-use runtime::{Addr, Listener, Readiness, Shutdown};
+use runtime::{Addr, Listener, Readiness, Shutdown, Workers};
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
@@ -22,13 +22,19 @@ struct Running {
 }
 
 async fn start() -> Running {
+    start_with(Settings { removed_grace: 0, ..Settings::default() }).await
+}
+
+async fn start_with(settings: Settings) -> Running {
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
     let Addr::Tcp(address) = listener.local_addr().unwrap() else { panic!("not TCP") };
     let (publish, snapshots) = watch::channel(Arc::new(api::Snapshot::default()));
     let (board, readiness, shutdown) = (StatusBoard::new(), Readiness::new(), Shutdown::new());
     let served = tokio::spawn({
         let (board, readiness, shutdown) = (board.clone(), readiness.clone(), shutdown.clone());
-        async move { extauth::serve(listener, None, &Settings::default(), snapshots, board, readiness, shutdown).await }
+        let workers = Some(Workers::start(2).unwrap());
+        let front = Front { listener, acceptor: None, workers };
+        async move { extauth::serve(front, &settings, snapshots, board, readiness, shutdown).await }
     });
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     Running { client: AuthorizationClient::new(channel), publish, board, readiness, shutdown, served }
@@ -112,5 +118,72 @@ async fn reloading_under_load_never_lets_a_wrong_key_pass_nor_fails_a_right_one(
     for worker in asking {
         worker.await.unwrap();
     }
+    server.stop().await;
+}
+
+/// Envoy hears of a new name before this server has read it, and asks for the old one for a while after.
+#[tokio::test(flavor = "multi_thread")]
+async fn renaming_under_load_fails_no_right_key_and_lets_no_wrong_one_pass() {
+    let server = start_with(Settings::default()).await;
+    let named = |revision: u64| one_key("mykey").replace("name: keys}", &format!("name: keys-{revision}}}"));
+    server.publish.send_replace(Arc::new(snapshot(1, &named(1))));
+    // What Envoys ask for: one is ahead of this server, the others lag behind.
+    let (told, asked_for) = watch::channel(1_u64);
+    let asking = (0..6).map(|worker: u64| {
+        let (client, asked_for) = (server.client.clone(), asked_for.clone());
+        tokio::spawn(async move {
+            let mut answers = 0;
+            while *asked_for.borrow() < 40 {
+                let (key, expected) = if worker % 2 == 0 { ("mykey", 200) } else { ("wrong", 401) };
+                let revision = asked_for.borrow().saturating_sub(worker / 2).max(1);
+                let request = check(Some(&format!("default.keys-{revision}")), &[("api-key", key)]);
+                let answer = client.clone().check(request).await.unwrap().into_inner();
+                assert_eq!(read(&answer).status, expected, "{revision}");
+                answers += 1;
+            }
+            answers
+        })
+    });
+    let asking: Vec<_> = asking.collect();
+    for revision in 2..=40 {
+        told.send_replace(revision);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        server.publish.send_replace(Arc::new(snapshot(revision, &named(revision))));
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    for worker in asking {
+        assert!(worker.await.unwrap() > 10);
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_removed_config_is_forgotten_when_its_time_has_come_though_nothing_else_changes() {
+    let server = start_with(Settings { removed_grace: 1, ..Settings::default() }).await;
+    server.publish.send_replace(Arc::new(snapshot(1, &one_key("mykey"))));
+    server.until("mykey", 200).await;
+    let secret = one_key("mykey").split("---").next().unwrap().to_owned();
+    server.publish.send_replace(Arc::new(snapshot(2, &secret)));
+    let began = std::time::Instant::now();
+    assert_eq!(server.ask("mykey").await, 200);
+    server.until("mykey", 403).await;
+    assert!(began.elapsed() > Duration::from_millis(900), "{:?}", began.elapsed());
+    server.stop().await;
+}
+
+/// As Envoy does, whose patience is in `grpc-timeout`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_takes_too_long_to_check_is_denied_in_time() {
+    let server = start().await;
+    let slow = "$argon2id$v=19$m=65536,t=10,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAA";
+    let yaml = format!(
+        "{{apiVersion: extauth.solo.io/v1, kind: AuthConfig, metadata: {{name: keys}}, spec: {{configs: [{{basicAuth: {{encryption: {{argon2: {{}}}}, userList: {{users: {{u: {{hashedPassword: {slow:?}}}}}}}}}}}]}}}}"
+    );
+    server.publish.send_replace(Arc::new(snapshot(1, &yaml)));
+    server.until("", 401).await;
+    let mut request = tonic::Request::new(check(Some("default.keys"), &[("authorization", "Basic dTpw")]));
+    request.set_timeout(Duration::from_millis(80));
+    let answer = server.client.clone().check(request).await.unwrap().into_inner();
+    assert_eq!(read(&answer).status, 503);
     server.stop().await;
 }

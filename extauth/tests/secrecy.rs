@@ -4,10 +4,13 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use extauth::report::report;
-use extauth::{Authority, Compiler, Index};
+use extauth::{Authority, Index};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::support::{check, one_key, read, snapshot};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::support::{ask, check, compile, compiler, one_key, read, snapshot};
 
 const CANARY: &str = "canary-3f9a";
 
@@ -35,12 +38,26 @@ fn no_trace_of_a_key_anywhere() {
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let recorder = PrometheusBuilder::new().build_recorder();
     let metrics = recorder.handle();
-    let yaml = one_key(CANARY) + "---\n" + &one_key(CANARY).replace("owner", "copy").replace("keys}", "more}");
+    let basic = |name: &str, users: &str| {
+        format!(
+            "---\n{{apiVersion: extauth.solo.io/v1, kind: AuthConfig, metadata: {{name: {name}}}, spec: {{configs: [{{basicAuth: {{{users}}}}}]}}}}\n"
+        )
+    };
+    // SHA-1 of the canary alone.
+    let hash = "95b1cf5390adfd14146ba341a3f6e3e93f49fd8d";
+    let users =
+        basic("people", &format!("encryption: {{sha1: {{}}}}, userList: {{users: {{u: {{hashedPassword: {hash}}}}}}}"))
+            + &basic("plain", &format!("apr: {{users: {{u: {{salt: s, hashedPassword: {CANARY}}}}}}}"));
+    let yaml = users
+        + "---\n"
+        + &one_key(CANARY)
+        + "---\n"
+        + &one_key(CANARY).replace("owner", "copy").replace("keys}", "more}");
     let seen = tracing::subscriber::with_default(subscriber, || {
         tracing::callsite::rebuild_interest_cache();
         metrics::with_local_recorder(&recorder, || {
             let declared = snapshot(1, &yaml);
-            let index = Compiler::new("x-user-id").compile(&declared, &Index::default());
+            let index = compile(&compiler(), &declared, &Index::default());
             let said = format!(
                 "{:?} {}",
                 report(&index),
@@ -50,10 +67,16 @@ fn no_trace_of_a_key_anywhere() {
             let authority = Authority::new();
             authority.install(Arc::new(index));
             let mut seen = said;
-            for (id, header, status) in
-                [("default.keys", CANARY, 200), ("default.keys", "canary-3f9a-wrong", 401), ("x.y", CANARY, 403)]
-            {
-                let answer = authority.answer(&check(Some(id), &[("api-key", header)]));
+            for (id, header, status) in [
+                ("default.keys", CANARY, 200),
+                ("default.keys", "canary-3f9a-wrong", 401),
+                ("x.y", CANARY, 403),
+                ("default.people", CANARY, 200),
+                ("default.people", "canary", 401),
+                ("default.plain", CANARY, 401),
+            ] {
+                let basic = format!("Basic {}", STANDARD.encode(format!("u:{header}")));
+                let answer = ask(&authority, &check(Some(id), &[("api-key", header), ("authorization", &basic)]));
                 assert_eq!(read(&answer).status, status);
                 seen += &format!("{answer:?}");
             }
@@ -68,12 +91,14 @@ fn no_trace_of_a_key_anywhere() {
         ),
         "{text}"
     );
-    assert!(text.contains("auth_server_response_status{status=\"UNAUTHENTICATED\"} 1"), "{text}");
+    assert!(text.contains("auth_server_response_status{status=\"UNAUTHENTICATED\"} 3"), "{text}");
     assert!(text.contains("grpc_server_handled_total"), "{text}");
     let logs = String::from_utf8(logs.0.lock().unwrap().clone()).unwrap();
     assert!(logs.contains("decided"), "{logs}");
     for text in [&seen, &text, &logs] {
-        assert!(!text.contains("canary"), "{text}");
+        for secret in ["canary", hash, &STANDARD.encode(CANARY)[..12]] {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
         assert!(!text.contains("access_token"), "{text}");
     }
 }

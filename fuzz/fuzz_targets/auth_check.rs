@@ -1,9 +1,10 @@
 //! Never: a check that panics, goes unanswered, or is allowed without exactly the key.
 #![no_main]
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, Instant};
 
-use extauth::{Authority, Compiler, Index};
+use extauth::{Authority, Compiler, Index, Settings};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 use proto::envoy::service::auth::v3 as pb;
@@ -12,6 +13,8 @@ use waykeeper_fuzz::{documents, snapshot};
 
 const KEY: &str = "mykey";
 const CONFIG: &str = "default.keys";
+
+static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
 
 static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let manifests = format!(
@@ -24,7 +27,7 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let snapshot = snapshot(&documents(manifests.as_bytes()));
     assert!(snapshot.broken.is_empty() && snapshot.auth_configs.len() == 1, "the fixture is wrong");
     let authority = Authority::new();
-    authority.install(Arc::new(Compiler::new("x-user-id").compile(&snapshot, &Index::default())));
+    authority.install(Arc::new(Compiler::new(&Settings::default()).compile(&snapshot, &Index::default(), Instant::now())));
     authority
 });
 
@@ -43,7 +46,12 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// Whether `check` is allowed, which it may only be with the key.
 fn judge(check: &pb::CheckRequest) -> bool {
-    let answer = AUTHORITY.answer(check);
+    // A config that is not there is waited for, on a clock that does not make the fuzzer wait.
+    let runtime = RUNTIME.get_or_init(|| {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_time().start_paused(true).build().expect("a runtime")
+    });
+    let answer = runtime.block_on(AUTHORITY.answer(check, Instant::now() + Duration::from_secs(10)));
     let code = answer.status.expect("every answer has a status").code;
     let allowed = matches!(answer.http_response.expect("every answer says what to do"), HttpResponse::OkResponse(_));
     assert_eq!(allowed, code == 0, "the two halves of the answer disagree");

@@ -77,7 +77,7 @@ struct Serve {
     #[arg(long, env = "RATELIMIT_MAX_CONNECTION_AGE", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_connection_age: Option<u64>,
     /// Threads that answer; by itself up to 4.
-    #[arg(long, env = "RATELIMIT_THREADS", value_parser = threads, value_name = "N")]
+    #[arg(long, env = "RATELIMIT_THREADS", value_parser = Workers::parse_count, value_name = "N")]
     threads: Option<usize>,
     /// The most counters to keep in memory.
     #[arg(long, env = "RATELIMIT_COUNTERS", default_value_t = COUNTERS, value_name = "N")]
@@ -108,13 +108,6 @@ struct Serve {
     // Last: its heading holds for whatever comes after.
     #[command(flatten)]
     redis: RedisArgs,
-}
-
-fn threads(text: &str) -> Result<usize, String> {
-    text.parse()
-        .ok()
-        .filter(|threads| (1..=512).contains(threads))
-        .ok_or_else(|| "write a number from 1 to 512".to_owned())
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -181,18 +174,8 @@ fn main() -> ExitCode {
             );
             ExitCode::from(runtime::EXIT_USAGE)
         }
-        None => ended(on_threads(cli.serve.threads, |workers| serve(cli.serve, workers))),
+        None => ended(Workers::with(cli.serve.threads, |workers| serve(cli.serve, workers))),
     }
-}
-
-/// Runs `work` on a thread that keeps the process going, with so many workers that answer.
-fn on_threads<W: Future<Output = anyhow::Result<()>>>(
-    count: Option<usize>,
-    work: impl FnOnce(Arc<Workers>) -> W,
-) -> anyhow::Result<()> {
-    let workers = Workers::start(count.unwrap_or_else(Workers::usual))?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting threads")?;
-    runtime.block_on(work(workers))
 }
 
 fn ended(outcome: anyhow::Result<()>) -> ExitCode {
@@ -213,8 +196,8 @@ fn in_place(vars: &BTreeMap<String, String>) -> ExitCode {
             ExitCode::from(runtime::EXIT_USAGE)
         }
         Ok(settings) => {
-            let count = vars.get("RATELIMIT_THREADS").and_then(|text| threads(text).ok());
-            ended(on_threads(count, |workers| process::run(settings, workers)))
+            let count = vars.get("RATELIMIT_THREADS").and_then(|text| Workers::parse_count(text).ok());
+            ended(Workers::with(count, |workers| process::run(settings, workers)))
         }
     }
 }

@@ -7,6 +7,7 @@
 
 pub mod admin;
 pub mod command_line;
+pub mod follow;
 pub mod grpc;
 pub mod health;
 pub mod listen;

@@ -49,6 +49,29 @@ impl Workers {
         std::thread::available_parallelism().map_or(1, usize::from).min(MOST_UNASKED)
     }
 
+    /// Runs `work` on this thread, which keeps the process going, with so many workers that answer;
+    /// the usual number where none is given.
+    ///
+    /// # Errors
+    /// That of `work`, or when the system has no more threads.
+    pub fn with<W: Future<Output = anyhow::Result<()>>>(
+        count: Option<usize>,
+        work: impl FnOnce(Arc<Workers>) -> W,
+    ) -> anyhow::Result<()> {
+        let workers = Workers::start(count.unwrap_or_else(Workers::usual))?;
+        let runtime = Builder::new_current_thread().enable_all().build().context("starting threads")?;
+        runtime.block_on(work(workers))
+    }
+
+    /// A number of workers as a person writes it.
+    ///
+    /// # Errors
+    /// What to write instead.
+    pub fn parse_count(text: &str) -> Result<usize, String> {
+        let count = text.parse().ok().filter(|count| (1..=512).contains(count));
+        count.ok_or_else(|| "write a number from 1 to 512".to_owned())
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.handles.len()

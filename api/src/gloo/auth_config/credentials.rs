@@ -30,6 +30,62 @@ pub struct BasicAuth {
     pub user_list: Option<UserList>,
 }
 
+/// What `hashedPassword` is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PasswordKind {
+    /// Apache's MD5, without prefix and salt.
+    Apr1,
+    /// SHA-1 of password and salt, hexadecimal.
+    Sha1,
+    /// Bcrypt, whole.
+    Bcrypt,
+    /// Argon2, whole.
+    Argon2,
+}
+
+/// The users of a `basicAuth`, whichever way they are written.
+#[derive(Debug, Clone, Copy)]
+pub struct WrittenUsers<'a> {
+    /// How passwords are hashed.
+    pub kind: PasswordKind,
+    /// By user name.
+    pub users: &'a BTreeMap<String, SaltedHash>,
+    /// Where they stand, below `basicAuth`.
+    pub field: &'static str,
+}
+
+impl BasicAuth {
+    /// Whether it is written in the newer form, `encryption` and `userList`.
+    pub fn is_extended(&self) -> bool {
+        self.apr.is_none()
+    }
+
+    /// The users.
+    pub fn users(&self) -> WrittenUsers<'_> {
+        static NOBODY: BTreeMap<String, SaltedHash> = BTreeMap::new();
+        if let Some(apr) = &self.apr {
+            return WrittenUsers { kind: PasswordKind::Apr1, users: &apr.users, field: "apr.users" };
+        }
+        let kind = self.encryption.as_ref().and_then(|encryption| encryption.kinds().first().copied());
+        let users = self.user_list.as_ref().map_or(&NOBODY, |list| &list.users);
+        WrittenUsers { kind: kind.unwrap_or(PasswordKind::Apr1), users, field: "userList.users" }
+    }
+}
+
+impl Encryption {
+    /// The kinds that are set; a valid one has exactly one.
+    pub fn kinds(&self) -> Vec<PasswordKind> {
+        let Encryption { apr, sha1, bcrypt, argon2 } = self;
+        let set = [
+            (PasswordKind::Apr1, apr),
+            (PasswordKind::Sha1, sha1),
+            (PasswordKind::Bcrypt, bcrypt),
+            (PasswordKind::Argon2, argon2),
+        ];
+        set.into_iter().filter_map(|(kind, set)| set.as_ref().map(|_| kind)).collect()
+    }
+}
+
 /// Users with apr1 hashes.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -60,7 +116,7 @@ pub struct SaltedHash {
     pub hashed_password: Option<Redacted>,
 }
 
-/// Which hash function; one of the two.
+/// Which hash function; one of them.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Encryption {
@@ -70,6 +126,12 @@ pub struct Encryption {
     /// SHA-1 of password and salt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sha1: Option<Empty>,
+    /// Bcrypt, whose hashes hold their salt; ours, not Gloo's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bcrypt: Option<Empty>,
+    /// Argon2, whose hashes hold their salt; ours, not Gloo's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argon2: Option<Empty>,
 }
 
 /// A message without fields.

@@ -56,14 +56,6 @@ fn every_type_of_the_schema_decodes_and_is_refused_until_it_is_enforced() {
     let validation = json!({"jwt": {"remoteJwks": {"url": "https://idp/jwks", "refreshInterval": "5m"}, "issuer": "i", "audiences": ["a"]},
         "userinfoUrl": "https://idp/me", "cacheTimeout": "600s", "requiredScopes": {"scope": ["read"]}, "dynamicMetadataFromClaims": {"a": "b"}});
     for (kind, config) in [
-        (
-            "basicAuth",
-            json!({"basicAuth": {"realm": "r", "apr": {"users": {"u": {"salt": "s", "hashedPassword": "h"}}}}}),
-        ),
-        (
-            "basicAuth",
-            json!({"basicAuth": {"encryption": {"sha1": {}}, "userList": {"users": {"u": {"salt": "s", "hashed_password": "h"}}}}}),
-        ),
         ("oauth", json!({"oauth": {"clientId": "c", "issuerUrl": "i", "appUrl": "a", "callbackPath": "/c"}})),
         ("oauth2", json!({"oauth2": {"oidcAuthorizationCode": oidc}})),
         ("oauth2", json!({"oauth2": {"access_token_validation": validation}})),
@@ -104,6 +96,38 @@ fn every_type_of_the_schema_decodes_and_is_refused_until_it_is_enforced() {
     ] {
         refused(json!({"configs": [config]}), &format!("spec.configs[0].{kind}: {kind} is not implemented yet"));
     }
+}
+
+#[test]
+fn users_with_passwords_are_written_in_one_of_two_forms() {
+    let user = json!({"users": {"u": {"salt": "s", "hashedPassword": "h"}}});
+    let basic = |auth: serde_json::Value| json!({"configs": [{"basicAuth": auth}]});
+    for good in [
+        json!({"realm": "r", "apr": user}),
+        json!({"encryption": {"apr": {}}, "userList": user}),
+        json!({"encryption": {"sha1": {}}, "user_list": {"users": {"u": {"salt": "s", "hashed_password": "h"}}}}),
+        json!({"encryption": {"bcrypt": {}}, "userList": {"users": {"u": {"hashedPassword": "h"}}}}),
+    ] {
+        let admission = auth_config(basic(good.clone()));
+        assert_eq!(messages(&admission), Vec::<String>::new(), "{good}");
+    }
+    for (wrong, part) in [
+        (json!({}), "basicAuth: names no users"),
+        (json!({"encryption": {"apr": {}}}), "basicAuth: names no users"),
+        (json!({"apr": {"users": {}}}), "basicAuth.apr.users: empty"),
+        (json!({"encryption": {"sha1": {}}, "userList": {}}), "basicAuth.userList.users: empty"),
+        (json!({"userList": user}), "basicAuth.encryption: missing"),
+        (json!({"encryption": {}, "userList": user}), "basicAuth.encryption: names no hash"),
+        (json!({"encryption": {"apr": {}, "sha1": {}}, "userList": user}), "basicAuth.encryption: names several"),
+        (json!({"apr": user, "userList": user}), "basicAuth.apr: stands beside"),
+        (json!({"apr": user, "encryption": {"sha1": {}}}), "basicAuth.apr: stands beside"),
+        (json!({"realm": "a\nb", "apr": user}), "basicAuth.realm: has control characters"),
+        (json!({"apr": user, "users": {}}), "basicAuth.users: unknown field"),
+    ] {
+        refused(basic(wrong), part);
+    }
+    let salted = auth_config(basic(json!({"encryption": {"argon2": {}}, "userList": user})));
+    assert!(!salted.rejected() && messages(&salted)[0].contains("u.salt: has no effect"), "{:?}", messages(&salted));
 }
 
 #[test]

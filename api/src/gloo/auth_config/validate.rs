@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ApiKeyAuth, AuthConfig, Config, Expression, HeaderUse, check_header_name};
+use super::{ApiKeyAuth, AuthConfig, BasicAuth, Config, Expression, HeaderUse, PasswordKind, check_header_name};
 use crate::gloo::ResourceRef;
 use crate::problem::Problem;
 
@@ -40,9 +40,10 @@ pub fn validate(object: &AuthConfig) -> Vec<Problem> {
 fn step(field: &str, config: &Config, problems: &mut Vec<Problem>) {
     match config.types().as_slice() {
         [] => problems.push(Problem::error(field, "no type: write one of apiKeyAuth, basicAuth, oauth2, …")),
-        [kind] => match &config.api_key_auth {
-            Some(auth) => api_key(&format!("{field}.apiKeyAuth"), auth, problems),
-            None => problems.push(not_implemented(field, kind)),
+        [kind] => match (&config.api_key_auth, &config.basic_auth) {
+            (Some(auth), _) => api_key(&format!("{field}.apiKeyAuth"), auth, problems),
+            (_, Some(auth)) => basic(&format!("{field}.basicAuth"), auth, problems),
+            (None, None) => problems.push(not_implemented(field, kind)),
         },
         several => problems.push(Problem::error(
             field,
@@ -124,6 +125,43 @@ fn api_key(field: &str, auth: &ApiKeyAuth, problems: &mut Vec<Problem>) {
         }
     }
     headers(field, auth, problems);
+}
+
+/// More users than this belong in a directory.
+const MOST_USERS: usize = 10_000;
+
+fn basic(field: &str, auth: &BasicAuth, problems: &mut Vec<Problem>) {
+    let mut wrong = |at: &str, why: &str| problems.push(Problem::error(format!("{field}{at}"), why));
+    if auth.realm.as_deref().unwrap_or_default().chars().any(char::is_control) {
+        wrong(".realm", "has control characters, which no header can carry; write it without");
+    }
+    match (&auth.apr, &auth.encryption, &auth.user_list) {
+        (Some(_), None, None) => {}
+        (Some(_), ..) => wrong(".apr", "stands beside encryption and userList; write one of the two forms"),
+        (None, Some(encryption), Some(_)) => match encryption.kinds().as_slice() {
+            [_] => {}
+            [] => wrong(".encryption", "names no hash: write one of apr, sha1, bcrypt, argon2, as {}"),
+            _ => wrong(".encryption", "names several hashes; all users of a list have the same: write one"),
+        },
+        (None, None, Some(_)) => {
+            wrong(".encryption", "missing: write how the passwords of userList are hashed, e.g. {apr: {}}")
+        }
+        (None, _, None) => return wrong("", "names no users: write apr.users, or encryption and userList.users"),
+    }
+    let written = auth.users();
+    let at = format!(".{}", written.field);
+    if written.users.is_empty() {
+        wrong(&at, "empty: write at least one user");
+    }
+    if written.users.len() > MOST_USERS {
+        wrong(&at, &format!("more than {MOST_USERS} users; use a directory"));
+    }
+    if matches!(written.kind, PasswordKind::Bcrypt | PasswordKind::Argon2) {
+        for name in written.users.iter().filter(|(_, hash)| hash.salt.is_some()).map(|(name, _)| name) {
+            let path = format!("{field}{at}.{name}.salt");
+            problems.push(Problem::warning(path, "has no effect: the salt is part of such a hash"));
+        }
+    }
 }
 
 fn headers(field: &str, auth: &ApiKeyAuth, problems: &mut Vec<Problem>) {

@@ -1,5 +1,6 @@
 //! The `apiKeyAuth` step: whose key is in the header, and what upstream is told about them.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
@@ -7,41 +8,54 @@ use std::sync::Arc;
 use api::gloo::auth_config::{API_KEY, ApiKeyAuth};
 use api::{Meta as _, Name, Problem, Redacted, Secret};
 
-use crate::chain::{Denial, State};
+use super::{Accepts, Compiled, Context, Inputs, Method, Read};
 use crate::fingerprint::{Fingerprint, Hasher};
-use crate::headers::{MOST_BYTES, Mutation, Value};
-use crate::request::Request;
+use crate::headers::{MOST_BYTES, Mutation, Mutations, Value};
+use crate::step::{Answer, Ask, Denial, Grant, Outcome, Step};
 
-/// A compiled `apiKeyAuth`.
+/// A compiled `apiKeyAuth`. The keys themselves are not here.
 #[derive(Debug)]
-pub struct ApiKey {
+struct ApiKey {
     header: String,
     hasher: Arc<Hasher>,
     owners: HashMap<Fingerprint, Owner, ahash::RandomState>,
 }
 
-/// Whose key it is and what is set on the request. The key itself is not here.
+/// Whose key it is and what a request with it gets.
 #[derive(Debug)]
 struct Owner {
     secret: Name,
-    user: Value,
-    mutations: Vec<(Arc<str>, Mutation)>,
+    grant: Arc<Grant>,
 }
 
-/// What a chain needs to know beside the configuration itself.
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// Makes the fingerprints of this process.
-    pub hasher: Arc<Hasher>,
-    /// Lower-case name of the header that tells upstream who the user is.
-    pub user_id_header: Arc<str>,
+impl Step for ApiKey {
+    /// Lets the request pass if its header holds a key, exactly.
+    fn check(&self, ask: &Ask<'_>) -> Answer {
+        let sent = ask.header(&self.header).filter(|key| !key.is_empty());
+        Answer::Now(match sent.and_then(|key| self.owners.get(&self.hasher.fingerprint(&key))) {
+            Some(owner) => Outcome::Pass(owner.grant.clone()),
+            None => Outcome::Deny(NO_KEY),
+        })
+    }
 }
 
-impl ApiKey {
-    /// Reads the keys of `secrets`. `field` is where `auth` stands, for what is wrong with it.
-    pub fn compile(field: &str, auth: &ApiKeyAuth, secrets: &[Arc<Secret>], context: &Context) -> (Self, Vec<Problem>) {
+/// No key, or none that is known: the answer is the same, so that it tells nothing.
+const NO_KEY: Denial = Denial {
+    status: 401,
+    headers: Cow::Borrowed(&[(Cow::Borrowed("www-authenticate"), Cow::Borrowed("API key is missing or invalid"))]),
+    body: Cow::Borrowed(""),
+    reason: "api key missing or unknown",
+};
+
+impl Method for ApiKeyAuth {
+    fn reads(&self, field: &str, namespace: &str, inputs: &Inputs<'_>) -> Read {
+        let (secrets, problems) = inputs.secrets.select(self.source(), namespace, field);
+        Read { secrets, problems }
+    }
+
+    fn compile(&self, field: &str, read: &Read, context: &Context) -> Compiled {
         let mut problems = Vec::new();
-        let headers: Vec<(Arc<str>, &str, bool)> = auth
+        let headers: Vec<(Arc<str>, &str, bool)> = self
             .metadata_headers()
             .into_iter()
             .filter(|(name, _)| {
@@ -57,7 +71,7 @@ impl ApiKey {
             .map(|(name, entry)| (name.into(), entry.name.as_str(), entry.required))
             .collect();
 
-        let mut oldest_first: Vec<&Arc<Secret>> = secrets.iter().collect();
+        let mut oldest_first: Vec<&Arc<Secret>> = read.secrets.iter().collect();
         oldest_first.sort_by_cached_key(|secret| {
             let created = secret.metadata.creation_timestamp.as_ref().map(|time| time.0);
             // An object of unknown age never takes a key from one that is known to be older.
@@ -67,7 +81,7 @@ impl ApiKey {
         let mut owners: HashMap<Fingerprint, Owner, ahash::RandomState> = HashMap::default();
         for secret in oldest_first {
             let warn = |message: String| Problem::warning(field, format!("Secret {}: {message}", secret.name_of()));
-            let Some((key, owner)) = read(secret, &headers, context, warn, &mut problems) else { continue };
+            let Some((key, owner)) = owner(secret, &headers, warn, &mut problems) else { continue };
             match owners.entry(context.hasher.fingerprint(key.expose())) {
                 Entry::Vacant(free) => drop(free.insert(owner)),
                 Entry::Occupied(taken) => problems.push(warn(format!(
@@ -76,37 +90,19 @@ impl ApiKey {
                 ))),
             }
         }
-        (Self { header: auth.header(), hasher: context.hasher.clone(), owners }, problems)
-    }
-
-    /// How many different keys there are.
-    pub fn keys(&self) -> usize {
-        self.owners.len()
-    }
-
-    /// The names of all headers this step may set, besides the user id.
-    pub fn sets(auth: &ApiKeyAuth) -> impl Iterator<Item = Arc<str>> {
-        auth.metadata_headers().into_keys().map(Arc::from)
-    }
-
-    /// Lets the request pass if its header holds a key, exactly.
-    pub fn check(&self, request: Request<'_>, mut state: State) -> Result<State, Denial> {
-        let sent = state.mutations.seen(&self.header, request.header(&self.header));
-        let found = sent.filter(|key| !key.is_empty()).and_then(|key| self.owners.get(&self.hasher.fingerprint(&key)));
-        let Some(owner) = found else { return Err(Denial::MISSING_KEY) };
-        for (name, mutation) in &owner.mutations {
-            state.mutations.apply(name, mutation.clone());
+        let accepts = Accepts { keys: owners.len(), secrets: read.secrets.len(), ..Accepts::default() };
+        if owners.is_empty() {
+            problems.push(Problem::warning(field, "no valid keys: every request is answered 401"));
         }
-        state.user = Some(owner.user.clone());
-        Ok(state)
+        let step = ApiKey { header: self.header(), hasher: context.hasher.clone(), owners };
+        Compiled { step: Box::new(step), accepts, problems }
     }
 }
 
 /// The key of one Secret and what goes with it; None when the Secret gives no usable key.
-fn read<'a>(
+fn owner<'a>(
     secret: &'a Secret,
     headers: &[(Arc<str>, &str, bool)],
-    context: &Context,
     warn: impl Fn(String) -> Problem,
     problems: &mut Vec<Problem>,
 ) -> Option<(&'a Redacted, Owner)> {
@@ -131,7 +127,7 @@ fn read<'a>(
 
     let name = secret.name_of();
     let user = Value::new(&name.name)?;
-    let mut mutations = Vec::with_capacity(headers.len() + 1);
+    let mut mutations = Mutations::default();
     for (header, entry, required) in headers {
         let value = match secret.data.get(*entry).map(Redacted::expose) {
             None | Some([]) => None,
@@ -154,8 +150,7 @@ fn read<'a>(
             }
             None => Mutation::Remove,
         };
-        mutations.push((header.clone(), mutation));
+        mutations.apply(header, mutation);
     }
-    mutations.push((context.user_id_header.clone(), Mutation::Overwrite(user.clone())));
-    Some((key, Owner { secret: name, user, mutations }))
+    Some((key, Owner { secret: name, grant: Arc::new(Grant { headers: mutations, user: Some(user) }) }))
 }

@@ -1,0 +1,96 @@
+//! The ways to prove who sends a request: one file each, one row in [`of`].
+
+mod api_key;
+mod basic_auth;
+pub mod hashing;
+
+use std::ops::AddAssign;
+use std::sync::Arc;
+
+use api::gloo::auth_config::Config;
+use api::{Problem, Secret};
+
+use crate::fingerprint::Hasher;
+use crate::select::Secrets;
+use crate::step::Step;
+use hashing::Hashing;
+
+/// A type of step, as it is written in an AuthConfig.
+pub trait Method {
+    /// What it reads besides itself. `field` is where it stands, for what is wrong with references;
+    /// `namespace` is that of the AuthConfig.
+    fn reads(&self, field: &str, namespace: &str, inputs: &Inputs<'_>) -> Read {
+        let _ = (field, namespace, inputs);
+        Read::default()
+    }
+
+    /// The step, made of what is written and what was `read`. It may set the headers that
+    /// `AuthConfigSpec::grants` lists for its type, and no other.
+    fn compile(&self, field: &str, read: &Read, context: &Context) -> Compiled;
+}
+
+/// The one type that is written in `config` and its name, if it is one that is enforced.
+pub fn of(config: &Config) -> Option<(&'static str, &dyn Method)> {
+    let Config { api_key_auth, basic_auth, .. } = config;
+    let api_key = api_key_auth.as_ref().map(|auth| ("apiKeyAuth", auth as &dyn Method));
+    let basic = basic_auth.as_ref().map(|auth| ("basicAuth", auth as &dyn Method));
+    // Two in one step are refused, and so is one that is not enforced.
+    (config.types().len() == 1).then(|| api_key.or(basic)).flatten()
+}
+
+/// Everything outside an AuthConfig that a step may be made from.
+#[derive(Debug)]
+pub struct Inputs<'a> {
+    /// Secrets, found by name and label.
+    pub secrets: Secrets<'a>,
+}
+
+/// What one step reads. As long as it is the same, so is the step.
+#[derive(Debug, Default)]
+pub struct Read {
+    /// Secrets, in order of name.
+    pub secrets: Vec<Arc<Secret>>,
+    /// What is wrong with the references to them.
+    pub problems: Vec<Problem>,
+}
+
+/// What all steps of a process have in common.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// Makes the fingerprints of this process.
+    pub hasher: Arc<Hasher>,
+    /// Where passwords are hashed.
+    pub hashing: Arc<Hashing>,
+    /// Lower-case name of the header that tells upstream who the user is, unless a question names another.
+    pub user_id_header: Arc<str>,
+}
+
+/// A step and what goes with it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The step.
+    pub step: Box<dyn Step>,
+    /// Whom it lets in.
+    pub accepts: Accepts,
+    /// What is worth knowing about what it was made from.
+    pub problems: Vec<Problem>,
+}
+
+/// How many credentials are accepted, for statuses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Accepts {
+    /// Different API keys.
+    pub keys: usize,
+    /// Secrets they were looked for in.
+    pub secrets: usize,
+    /// Users with a password.
+    pub users: usize,
+}
+
+impl AddAssign for Accepts {
+    fn add_assign(&mut self, more: Accepts) {
+        self.keys += more.keys;
+        self.secrets += more.secrets;
+        self.users += more.users;
+    }
+}
