@@ -31,7 +31,14 @@ pub enum Command {
     /// Carry connections to the services of manifests, as a mesh does: through their waypoints
     Tunnel(Box<Tunnel>),
     /// Ask whether a running `waykeeper up` or `waykeeper tunnel` is ready: exit 0 when it is
-    Health(Admin),
+    Health {
+        /// Where to ask.
+        #[command(flatten)]
+        at: Admin,
+        /// Whether to wait for it.
+        #[command(flatten)]
+        wait: runtime::health::Wait,
+    },
     /// Make an authority, and a server's certificate and key, where they are missing: to try TLS out
     Certificate(Certificate),
     /// Check manifests and exit: 0 when all are valid, 1 when one is not
@@ -171,9 +178,6 @@ pub struct Admin {
     /// The admin address
     #[arg(long, env = "WAYKEEPER_ADMIN", default_value = "127.0.0.1:15000", value_name = "ADDR")]
     pub admin: Addr,
-    /// Whether to wait for it
-    #[command(flatten)]
-    pub wait: runtime::health::Wait,
 }
 
 /// Commands that ask a running `waykeeper up`.

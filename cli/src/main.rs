@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         Command::Up(up) => runtime.block_on(up::run(*up)).map(|()| ExitCode::SUCCESS),
         Command::Tunnel(tunnel) => runtime.block_on(carry::run(*tunnel)).map(|()| ExitCode::SUCCESS),
         Command::Certificate(certificate) => certificate::run(&certificate).map(|()| ExitCode::SUCCESS),
-        Command::Health(Admin { admin, wait }) => Ok(runtime::health::ask(&admin, wait)),
+        Command::Health { at: Admin { admin }, wait } => Ok(runtime::health::ask(&admin, wait)),
         Command::Validate(args) => Ok(validate::run(&args)),
         Command::Ratelimit(command) => runtime.block_on(crate::ratelimit::run(command)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),
