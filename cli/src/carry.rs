@@ -87,7 +87,8 @@ pub async fn run(args: args::Tunnel) -> anyhow::Result<()> {
     shutdown.on_signals().context("handling signals")?;
     let admin = Listener::bind(&args.admin.admin).await?;
     let board = StatusBoard::new();
-    let provider = Provider::folder(args.paths.clone(), FolderSettings::default(), board, shutdown.clone()).await?;
+    let provider =
+        Provider::folder(args.paths.clone(), FolderSettings::default(), board, &readiness, shutdown.clone()).await?;
 
     let mut tasks = Tasks::new(shutdown.clone());
     let (publish, plans) = watch::channel(Arc::new(Plan::default()));

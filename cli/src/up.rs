@@ -56,11 +56,14 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
     let envoy = waypoint::envoy::find_envoy(args.envoy.clone()).await?;
     waypoint::envoy::must_run(&envoy).await?;
     let board = StatusBoard::new();
-    let provider = Provider::folder(args.paths.clone(), FolderSettings::default(), board.clone(), back.clone()).await?;
+    let readiness = Readiness::new();
+    // What is wrong is shown in the terminal already, with what the servers say of it.
+    let folder = FolderSettings { log_mistakes: false, ..FolderSettings::default() };
+    let provider = Provider::folder(args.paths.clone(), folder, board.clone(), &readiness, back.clone()).await?;
     let parts = Parts {
         snapshots: provider.watch(),
         board,
-        readiness: Readiness::new(),
+        readiness,
         run_dir: run_dir.path().to_owned(),
         tunnel_done: Shutdown::new(),
     };

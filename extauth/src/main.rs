@@ -44,7 +44,7 @@ async fn run(cli: Cli, workers: Arc<Workers>) -> anyhow::Result<()> {
 
     let (board, tls) = (StatusBoard::new(), cli.tls());
     let folder = FolderSettings { allocate_vips: false, ..FolderSettings::default() };
-    let provider = Provider::folder(cli.paths, folder, board.clone(), shutdown.clone()).await?;
+    let provider = Provider::folder(cli.paths, folder, board.clone(), &readiness, shutdown.clone()).await?;
 
     let mut tasks = Tasks::new(shutdown.clone());
     let admin_server = Admin::new(readiness.clone(), telemetry.clone());

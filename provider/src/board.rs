@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api::ObjectRef;
+use api::{ObjectRef, Severity};
 use parking_lot::RwLock;
 use serde::Serialize;
 use status::board::Author;
@@ -28,6 +28,8 @@ pub struct FileStatus {
 /// One mistake in a file that cannot be put on an object.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct FileProblem {
+    /// Whether it keeps something from being served, or is advice.
+    pub severity: Severity,
     /// Line, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
@@ -41,7 +43,12 @@ pub struct FileProblem {
 impl FileProblem {
     /// A mistake of the file as a whole.
     pub fn whole(message: impl Into<String>) -> Self {
-        Self { line: None, column: None, message: message.into() }
+        Self { severity: Severity::Error, line: None, column: None, message: message.into() }
+    }
+
+    /// Whether this is more than advice.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 }
 

@@ -123,7 +123,7 @@ pub fn on_board(board: &StatusBoard) -> Vec<Finding> {
     for file in board.files() {
         for problem in file.problems {
             found.push(Finding {
-                severity: Severity::Error,
+                severity: problem.severity,
                 code: FILE.to_owned(),
                 file: Some(file.path.clone()),
                 line: problem.line,

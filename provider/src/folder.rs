@@ -15,19 +15,22 @@ mod watching;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::Snapshot;
 use parking_lot::Mutex;
+use runtime::{Gate, Readiness};
 use status::Report;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::error;
+use tracing::{error, warn};
 
 use crate::board::{FileStatus, Origins, StatusBoard};
 use crate::{AUTHOR, StartError};
+use assemble::{Mistake, MistakeKey};
 use engine::Engine;
 use watching::{Hints, Interest, Watching};
 
@@ -46,6 +49,10 @@ pub struct FolderSettings {
     pub held_open: Duration,
     /// How often everything is looked at even without events.
     pub poll: Duration,
+    /// Logs mistakes in manifests; not where someone else shows them.
+    pub log_mistakes: bool,
+    /// More files than this are not read: a start with more serves nothing but refusals.
+    pub max_files: usize,
 }
 
 impl Default for FolderSettings {
@@ -57,6 +64,8 @@ impl Default for FolderSettings {
             vanish: Duration::from_millis(300),
             held_open: Duration::from_secs(2),
             poll: Duration::from_secs(2),
+            log_mistakes: true,
+            max_files: 100_000,
         }
     }
 }
@@ -92,6 +101,7 @@ pub(crate) async fn start(
     paths: Vec<PathBuf>,
     settings: FolderSettings,
     board: StatusBoard,
+    readiness: &Readiness,
     shutdown: runtime::Shutdown,
 ) -> Result<(watch::Receiver<Arc<Snapshot>>, JoinHandle<()>), StartError> {
     if paths.is_empty() {
@@ -109,7 +119,15 @@ pub(crate) async fn start(
     })
     .await
     .map_err(StartError::FirstLoad)?;
-    let mut follower = Follower { engine: Arc::new(Mutex::new(engine)), publish, board, settings };
+    let mut follower = Follower {
+        engine: Arc::new(Mutex::new(engine)),
+        publish,
+        board,
+        settings,
+        readiness: readiness.clone(),
+        gates: Vec::new(),
+        logged: BTreeSet::new(),
+    };
     follower.publish();
     let task = tokio::spawn(async move {
         tokio::select! {
@@ -128,7 +146,17 @@ struct Follower {
     publish: watch::Sender<Arc<Snapshot>>,
     board: StatusBoard,
     settings: FolderSettings,
+    readiness: Readiness,
+    /// One for each thing that withholds everything.
+    gates: Vec<Gate>,
+    /// Mistakes that were logged and are still there.
+    logged: BTreeSet<MistakeKey>,
 }
+
+/// So many of the things that withhold everything are named by readiness.
+const MAX_GATES: usize = 8;
+/// So many mistakes are logged for one change.
+const MAX_LOGGED: usize = 100;
 
 impl Follower {
     async fn follow(&mut self, watching: Watching, mut interest: Interest) {
@@ -193,6 +221,13 @@ impl Follower {
     fn publish(&mut self) {
         let assembled = self.engine.lock().assemble();
         assembled.record();
+        // The new ones first, so that it is never ready in between.
+        let withheld = assembled.snapshot.withheld.iter().take(MAX_GATES);
+        let gates = withheld.map(|withheld| self.readiness.gate(format!("manifests: {withheld}"))).collect();
+        let before = std::mem::replace(&mut self.gates, gates);
+        if self.settings.log_mistakes {
+            self.log(assembled.mistakes());
+        }
         // Statuses first, so that whoever reacts to the files or the snapshot finds them.
         self.board.publish_origins(assembled.origins);
         self.board.publish(AUTHOR, assembled.report);
@@ -200,5 +235,21 @@ impl Follower {
         if assembled.differs {
             self.publish.send_replace(Arc::new(assembled.snapshot));
         }
+        before.into_iter().for_each(Gate::open);
+    }
+
+    /// Logs each mistake when it is first read, and again only after it was mended.
+    fn log(&mut self, mistakes: Vec<Mistake>) {
+        let new: Vec<&Mistake> = mistakes.iter().filter(|mistake| !self.logged.contains(&mistake.key())).collect();
+        for mistake in new.iter().take(MAX_LOGGED) {
+            let Mistake { file, line, object, problem } = mistake;
+            let object = object.as_ref().map(tracing::field::display);
+            let (file, line) = (file.display(), *line);
+            warn!(%file, line, object, field = problem.field, problem = problem.message, "mistake in a manifest");
+        }
+        if let Some(more @ 1..) = new.len().checked_sub(MAX_LOGGED) {
+            warn!(more, "further mistakes in manifests are not logged; see /status");
+        }
+        self.logged = mistakes.iter().map(Mistake::key).collect();
     }
 }

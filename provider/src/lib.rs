@@ -6,6 +6,7 @@
 //! creation times. Servers follow [`Provider::watch`] and write what they think
 //! of the objects to a [`StatusBoard`].
 
+mod assembly;
 pub mod board;
 pub mod findings;
 pub mod folder;
@@ -47,7 +48,8 @@ impl Provider {
     /// Reads `paths` (files, or folders with all they hold) and follows their changes until `shutdown`.
     ///
     /// Returns once everything has been read, so that [`Provider::watch`] holds revision 1.
-    /// Mistakes in manifests, and paths that do not exist yet, are reported on `board`, not here.
+    /// Mistakes in manifests, and paths that do not exist yet, are reported on `board` and logged, not
+    /// returned. As long as they withhold everything, `readiness` waits for each of them by name.
     ///
     /// # Errors
     /// When `paths` is empty, or reading them panicked.
@@ -55,9 +57,10 @@ impl Provider {
         paths: Vec<PathBuf>,
         settings: FolderSettings,
         board: StatusBoard,
+        readiness: &runtime::Readiness,
         shutdown: runtime::Shutdown,
     ) -> Result<Provider, StartError> {
-        let (snapshots, task) = folder::start(paths, settings, board, shutdown).await?;
+        let (snapshots, task) = folder::start(paths, settings, board, readiness, shutdown).await?;
         Ok(Provider { snapshots, task })
     }
 

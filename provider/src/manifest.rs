@@ -57,7 +57,7 @@ pub(crate) fn parse(bytes: &[u8], json: bool, limits: Limits) -> Parsed {
             let line = before.iter().filter(|b| **b == b'\n').count() + 1;
             let column = before.iter().rev().take_while(|b| **b != b'\n').count() + 1;
             let message = "not UTF-8 text; save the file as UTF-8".to_owned();
-            parsed.error = Some(FileProblem { line: Some(line), column: Some(column), message });
+            parsed.error = Some(FileProblem { line: Some(line), column: Some(column), ..FileProblem::whole(message) });
             return parsed;
         }
     };
@@ -169,7 +169,7 @@ impl Reader {
         } else {
             format!("not valid {language}: {message}")
         };
-        let problem = FileProblem { line: Some(line), column: Some(column), message };
+        let problem = FileProblem { line: Some(line), column: Some(column), ..FileProblem::whole(message) };
         self.parsed.error.get_or_insert(problem);
     }
 
@@ -201,7 +201,7 @@ impl Reader {
         }
         if self.parsed.documents.len() >= self.limits.documents {
             let message = format!("more than {} objects in one file; split it", self.limits.documents);
-            self.parsed.error.get_or_insert(FileProblem { line: Some(line), column: None, message });
+            self.parsed.error.get_or_insert(FileProblem { line: Some(line), ..FileProblem::whole(message) });
             self.full = true;
             return;
         }

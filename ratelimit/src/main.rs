@@ -212,7 +212,8 @@ async fn serve(args: Serve, workers: Arc<Workers>) -> anyhow::Result<()> {
 
     let board = StatusBoard::new();
     let settings = args.settings(workers)?;
-    let provider = Provider::folder(args.paths, FolderSettings::default(), board.clone(), shutdown.clone()).await?;
+    let provider =
+        Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?;
     let mut tasks = Tasks::new(shutdown.clone());
     let server = ratelimit::build(settings, provider.watch(), board, &readiness, &mut tasks)?;
     tracing::info!(grpc = %grpc.local_addr()?, admin = %admin.local_addr()?, "listening");

@@ -217,7 +217,8 @@ async fn follow(
     let mut gate = Some(gate);
     loop {
         let snapshot = snapshots.borrow_and_update().clone();
-        if snapshot.revision > 0 {
+        // What could not be read may be a limit: until it can, there are no rules to answer by.
+        if snapshot.revision > 0 && snapshot.withheld.is_empty() {
             let revision = snapshot.revision;
             let mut next = configs.clone();
             let compiled = tokio::task::spawn_blocking(move || {

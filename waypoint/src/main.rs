@@ -52,7 +52,8 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let tls = args.listen.open_tls_dir()?;
     let listen = args.listen.listen(tls.as_ref())?;
     let admin = Listener::bind(&args.admin).await?;
-    let provider = Provider::folder(args.paths, FolderSettings::default(), board.clone(), shutdown.clone()).await?;
+    let provider =
+        Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?;
     let settings = waypoint::Settings { translate: args.translate.settings(), listen, wait_for_envoy: false };
     let handle = ControlPlane::start(settings, provider.watch(), board, &mut tasks, &readiness).await?;
     if let Some(tls) = tls {

@@ -6,42 +6,26 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use api::core::{Namespace, ObjectMeta, Time};
-use api::{Broken, Kind, Name, Object, ObjectRef, Problem, Snapshot};
+use api::{Broken, Kind, Name, Object, ObjectRef, Problem, Snapshot, Withheld};
 use blake3::Hash;
 use serde_json::Value;
 use status::{Condition, ObjectStatus, Report};
-use tracing::info;
 
 use super::addresses::{Addresses, Wish, replaced, with_address};
 use super::engine::{Births, Declared, Source};
+use crate::assembly::{Assembly, Version};
 use crate::board::{FileProblem, FileStatus, Origin, Origins};
 
 /// Label by which selectors find a namespace by its name; every API server sets it.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 
-/// What outlives each reading.
+/// The state kept between one reading and the next.
 #[derive(Default)]
 pub(crate) struct Memory {
     allocate: bool,
     births: Births,
     addresses: Addresses,
-    /// The newest version of each declared object that could be served.
-    good: BTreeMap<ObjectRef, (Object, Hash)>,
-    /// What the last snapshot held.
-    served: BTreeMap<ObjectRef, Served>,
-    revision: u64,
-}
-
-/// An object of a snapshot and what tells it from other versions of itself.
-struct Served {
-    identity: Identity,
-    object: Option<Object>,
-}
-
-#[derive(PartialEq)]
-enum Identity {
-    Good { digest: Option<Hash>, address: String },
-    Broken { digest: Hash, problems: Vec<Problem> },
+    assembly: Assembly,
 }
 
 /// The outcome of one reading.
@@ -111,7 +95,7 @@ impl Memory {
         unread: &BTreeMap<&PathBuf, &str>,
     ) -> Assembled {
         let candidates = candidates(sources);
-        self.good.retain(|reference, _| candidates.contains_key(reference));
+        self.assembly.retain_good(|reference| candidates.contains_key(reference));
         let mut decisions: BTreeMap<ObjectRef, Decision<'_>> =
             candidates.into_iter().map(|(reference, all)| (reference.clone(), self.decide(&reference, &all))).collect();
         if self.allocate {
@@ -119,7 +103,7 @@ impl Memory {
         }
         for (reference, decision) in &decisions {
             if let (Some(object), false) = (&decision.object, decision.fallback) {
-                self.good.insert(reference.clone(), object.clone());
+                self.assembly.keep_good(reference.clone(), object.clone());
             }
         }
         let implicit = self.namespaces(&mut decisions);
@@ -128,10 +112,12 @@ impl Memory {
         let origins =
             decisions.iter().map(|(reference, decision)| (reference.clone(), decision.winner.origin())).collect();
         let rejected = decisions.values().filter(|d| d.fallback || d.object.is_none()).count();
-        let (snapshot, differs) = self.snapshot(decisions, implicit);
-        let kinds = Kind::ALL
-            .iter()
-            .map(|kind| (*kind, self.served.iter().filter(|(r, s)| r.kind == *kind && s.object.is_some()).count()));
+        let declared = decisions.into_iter().map(|(reference, decision)| (reference, decision.version()));
+        let implicit = implicit
+            .into_iter()
+            .map(|object| (object.reference(), Version::Good { object, digest: None, made: String::new() }));
+        let (snapshot, differs) = self.assembly.assemble(declared.chain(implicit), withheld(sources, unread));
+        let kinds = Kind::ALL.iter().map(|kind| (*kind, snapshot.count(*kind)));
         Assembled {
             differs,
             report,
@@ -167,7 +153,7 @@ impl Memory {
         let usable = winner.usable();
         let fallback = usable.is_none();
         let object = usable
-            .or_else(|| self.good.get(reference).cloned())
+            .or_else(|| self.assembly.last_good(reference).cloned())
             // As if the older file had been read before the newer one was written.
             .or_else(|| all[1..].iter().find_map(Candidate::usable));
         Decision { winner, object, fallback, problems, address: String::new() }
@@ -188,7 +174,7 @@ impl Memory {
                 decision.problems.push(problem.clone());
                 let partial = decision.object.take();
                 // The version before may have asked for another address.
-                decision.object = self.good.get(reference).filter(|_| !decision.fallback).cloned();
+                decision.object = self.assembly.last_good(reference).filter(|_| !decision.fallback).cloned();
                 refused |= decision.object.is_some();
                 decision.fallback = true;
                 drop(partial);
@@ -244,63 +230,20 @@ impl Memory {
         };
         needed.into_iter().map(make).collect()
     }
-
-    /// Builds the snapshot, sharing with the last one whatever is unchanged.
-    fn snapshot(&mut self, decisions: BTreeMap<ObjectRef, Decision<'_>>, implicit: Vec<Object>) -> (Snapshot, bool) {
-        let mut before = std::mem::take(&mut self.served);
-        let mut snapshot = Snapshot::default();
-        let (mut added, mut changed) = (0_usize, 0_usize);
-        let mut serve = |reference: ObjectRef, identity: Identity, object: Option<Object>| {
-            let known = before.remove(&reference);
-            added += usize::from(known.is_none());
-            let object = match known {
-                Some(known) if known.identity == identity => known.object,
-                Some(_) => {
-                    changed += 1;
-                    object
-                }
-                None => object,
-            };
-            if let Some(object) = &object {
-                snapshot.insert(object.clone());
-            }
-            self.served.insert(reference, Served { identity, object });
-        };
-        let mut broken = api::Table::default();
-        for (reference, decision) in decisions {
-            match decision.object {
-                Some((object, digest)) => {
-                    let identity = Identity::Good { digest: Some(digest), address: decision.address };
-                    serve(reference, identity, Some(object));
-                }
-                None => {
-                    let declared = decision.winner.declared;
-                    let problems = decision.problems;
-                    let identity = Identity::Broken { digest: declared.digest, problems: problems.clone() };
-                    let partial = declared.admission.object.clone();
-                    let reach = declared.admission.reach.clone();
-                    broken.insert(reference.clone(), Broken { problems, partial, reach });
-                    serve(reference, identity, None);
-                }
-            }
-        }
-        for object in implicit {
-            serve(object.reference(), Identity::Good { digest: None, address: String::new() }, Some(object));
-        }
-        snapshot.broken = broken;
-        let removed = before.len();
-        let differs = self.revision == 0 || added + changed + removed > 0;
-        self.revision += u64::from(differs);
-        snapshot.revision = self.revision;
-        if differs {
-            let (objects, broken) = (self.served.len() - snapshot.broken.len(), snapshot.broken.len());
-            info!(revision = self.revision, objects, broken, added, changed, removed, "manifests read");
-        }
-        (snapshot, differs)
-    }
 }
 
 impl Decision<'_> {
+    fn version(self) -> Version {
+        match self.object {
+            Some((object, digest)) => Version::Good { object, digest: Some(digest), made: self.address },
+            None => {
+                let Declared { admission, digest, .. } = self.winner.declared;
+                let (partial, reach) = (admission.object.clone(), admission.reach.clone());
+                Version::Broken(Broken { problems: self.problems, partial, reach }, *digest)
+            }
+        }
+    }
+
     fn status(&self) -> ObjectStatus {
         let mut problems = self.problems.clone();
         problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
@@ -318,7 +261,47 @@ impl Decision<'_> {
     }
 }
 
+/// One mistake of an object or of a file, to be logged.
+pub(crate) struct Mistake {
+    pub file: PathBuf,
+    pub line: Option<usize>,
+    pub object: Option<ObjectRef>,
+    pub problem: Problem,
+}
+
+/// What tells a mistake from another, wherever in its file it moves.
+pub(crate) type MistakeKey = (PathBuf, Option<ObjectRef>, Problem);
+
+impl Mistake {
+    pub(crate) fn key(&self) -> MistakeKey {
+        (self.file.clone(), self.object.clone(), self.problem.clone())
+    }
+}
+
 impl Assembled {
+    /// Everything that is wrong with the manifests themselves.
+    pub(crate) fn mistakes(&self) -> Vec<Mistake> {
+        let of_files = self.files.iter().flat_map(|file| {
+            file.problems.iter().map(|problem| Mistake {
+                file: file.path.clone(),
+                line: problem.line,
+                object: None,
+                problem: Problem { severity: problem.severity, field: String::new(), message: problem.message.clone() },
+            })
+        });
+        let of_objects = self.report.iter().flat_map(|(object, statuses)| {
+            let origin = self.origins.get(object);
+            let problems = statuses.iter().flat_map(|status| &status.conditions).flat_map(|c| &c.problems);
+            problems.map(move |problem| Mistake {
+                file: origin.map(|origin| origin.path.clone()).unwrap_or_default(),
+                line: origin.map(|origin| origin.line),
+                object: Some(object.clone()),
+                problem: problem.clone(),
+            })
+        });
+        of_files.chain(of_objects).collect()
+    }
+
     /// Writes the metrics.
     pub(crate) fn record(&self) {
         if self.differs {
@@ -328,7 +311,7 @@ impl Assembled {
             metrics::gauge!("waykeeper_provider_objects", "kind" => kind.as_str()).set(*count as f64);
         }
         metrics::gauge!("waykeeper_provider_rejected_objects").set(self.rejected as f64);
-        let broken_files = self.files.iter().filter(|file| !file.problems.is_empty()).count();
+        let broken_files = self.files.iter().filter(|file| file.problems.iter().any(FileProblem::is_error)).count();
         metrics::gauge!("waykeeper_provider_broken_files").set(broken_files as f64);
     }
 }
@@ -350,6 +333,25 @@ fn candidates(sources: &BTreeMap<PathBuf, Source>) -> BTreeMap<ObjectRef, Vec<Ca
     candidates
 }
 
+/// Why not all that is there could be read: files that never were, and paths that cannot be looked at.
+fn withheld(sources: &BTreeMap<PathBuf, Source>, unread: &BTreeMap<&PathBuf, &str>) -> Vec<Withheld> {
+    let mut reasons: Vec<Withheld> = Vec::new();
+    for (path, source) in sources.iter().filter(|(_, source)| !source.record.good) {
+        reasons.push(match &source.record.problem {
+            Some(problem) => Withheld {
+                place: problem.line.map_or(path.display().to_string(), |line| format!("{}:{line}", path.display())),
+                why: problem.message.clone(),
+            },
+            None => Withheld { place: path.display().to_string(), why: "is still being written to".to_owned() },
+        });
+    }
+    for (path, why) in unread {
+        reasons.push(Withheld { place: path.display().to_string(), why: (*why).to_owned() });
+    }
+    reasons.sort();
+    reasons
+}
+
 fn label(metadata: &mut ObjectMeta, name: &str) {
     metadata.labels.get_or_insert_default().insert(NAMESPACE_NAME.to_owned(), name.to_owned());
 }
@@ -357,7 +359,8 @@ fn label(metadata: &mut ObjectMeta, name: &str) {
 fn files(sources: &BTreeMap<PathBuf, Source>, unread: &BTreeMap<&PathBuf, &str>) -> Vec<FileStatus> {
     let mut files: BTreeMap<&Path, FileStatus> = BTreeMap::new();
     for (path, source) in sources {
-        let problems = source.record.problem.iter().chain(&source.strays).cloned().collect();
+        let mut problems: Vec<FileProblem> = source.record.problem.iter().cloned().collect();
+        problems.extend(source.strays.iter().filter(|stray| Some(*stray) != source.record.problem.as_ref()).cloned());
         files.insert(path, FileStatus { path: path.clone(), objects: source.declared.len(), problems });
     }
     for (&path, &why) in unread {

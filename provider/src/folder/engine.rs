@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use api::{Admission, Kind, ObjectRef, Problem, admit};
+use api::{Admission, Kind, ObjectRef, Problem, Severity, admit};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -69,7 +69,7 @@ impl Engine {
 
     /// What is to be watched as of now.
     pub(crate) fn interest(&self) -> Interest {
-        Interest::of(&list(&self.roots))
+        Interest::of(&list(&self.roots, self.settings.max_files))
     }
 
     /// Reads everything; blocks until files written right now have settled.
@@ -86,7 +86,7 @@ impl Engine {
 
     /// Looks at every file and takes in what has settled.
     pub(crate) fn step(&mut self, round: &Round) -> Step {
-        let listing = list(&self.roots);
+        let listing = list(&self.roots, self.settings.max_files);
         let mut changed = self.unknown != listing.unknown || self.missing != listing.missing;
         let mut again: Option<Duration> = None;
         let mut later = |wait: Duration| again = Some(again.map_or(wait, |a| a.min(wait)));
@@ -146,13 +146,21 @@ impl Source {
     /// Takes in a file's new contents: whole, or not at all.
     fn take(&mut self, parsed: Parsed, modified: SystemTime, memory: &mut Memory) {
         let Parsed { documents, error } = parsed;
+        let mut admitted = Vec::with_capacity(documents.len());
+        for Document { number, line, mut value } in documents {
+            memory.give_creation_time(&mut value, modified);
+            admitted.push(Admitted { document: number, line, digest: digest(&value), admission: admit(&value) });
+        }
+        // A document of which nobody knows what it would govern is like one that cannot be read.
+        let unclear = admitted.iter().find(|one| one.admission.withholds).map(Admitted::stray);
+        let error = error.or(unclear);
         self.record.problem = error.clone();
         match error {
             // The last whole version stays, objects and all.
             Some(_) if self.record.good => {}
             // There is none. What can be read is kept, but only to be refused.
             Some(error) => {
-                self.declare(documents, modified, memory);
+                self.declare(admitted, modified);
                 for declared in &mut self.declared {
                     let problem = Problem::error("", format!("its file cannot be read as a whole: {error}"));
                     declared.admission.problems.insert(0, problem);
@@ -160,33 +168,43 @@ impl Source {
             }
             None => {
                 self.record.good = true;
-                self.declare(documents, modified, memory);
+                self.declare(admitted, modified);
             }
         }
     }
 
-    fn declare(&mut self, documents: Vec<Document>, modified: SystemTime, memory: &mut Memory) {
+    fn declare(&mut self, admitted: Vec<Admitted>, modified: SystemTime) {
         self.record.modified = Some(modified);
         self.declared.clear();
         self.strays.clear();
-        for Document { number, line, mut value } in documents {
-            memory.give_creation_time(&mut value, modified);
-            let admission = admit(&value);
-            match &admission.reference {
-                Some(reference) => self.declared.push(Declared {
-                    reference: reference.clone(),
-                    document: number,
-                    line,
-                    digest: digest(&value),
-                    admission,
-                }),
-                None => self.strays.extend(admission.problems.iter().map(|problem| FileProblem {
-                    line: Some(line),
-                    column: None,
-                    message: format!("document {number}: {problem}"),
-                })),
+        for one in admitted {
+            match one.admission.reference.clone() {
+                Some(reference) => {
+                    let Admitted { document, line, digest, admission } = one;
+                    self.declared.push(Declared { reference, document, line, digest, admission });
+                }
+                None => self.strays.push(one.stray()),
             }
         }
+    }
+}
+
+/// One document of a file, judged.
+struct Admitted {
+    document: usize,
+    line: usize,
+    digest: blake3::Hash,
+    admission: Admission,
+}
+
+impl Admitted {
+    /// What is said of a document that names no object.
+    fn stray(&self) -> FileProblem {
+        let problems = self.admission.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        // Another product's is none of ours to refuse.
+        let severity = if self.admission.withholds { Severity::Error } else { Severity::Warning };
+        let whole = FileProblem::whole(format!("document {}: {problems}", self.document));
+        FileProblem { severity, line: Some(self.line), ..whole }
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::fs::File;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use blake3::Hash;
 
-use super::scan::{Found, Stamp, unreadable};
+use super::scan::{Found, NO_FILE, Stamp, unreadable};
 use crate::board::FileProblem;
 use crate::manifest::{Limits, Parsed, parse, too_big};
 
@@ -118,10 +119,16 @@ impl FileRecord {
 }
 
 /// Reads a file with the stamp it had before, provided it still had it after.
-fn read(path: &Path) -> Result<(Stamp, Vec<u8>), FileProblem> {
+pub(super) fn read(path: &Path) -> Result<(Stamp, Vec<u8>), FileProblem> {
     let problem = |error: std::io::Error| FileProblem::whole(unreadable(&error));
-    let file = File::open(path).map_err(problem)?;
-    let stamp = Stamp::of(&file.metadata().map_err(problem)?);
+    // What was a file when the folder was listed may be a pipe by now: opening it must not wait for a writer.
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(problem)?;
+    let metadata = file.metadata().map_err(problem)?;
+    if !metadata.is_file() {
+        return Err(FileProblem::whole(NO_FILE));
+    }
+    let stamp = Stamp::of(&metadata);
     let mut bytes = Vec::new();
     (&file).take(Limits::DEFAULT.bytes + 1).read_to_end(&mut bytes).map_err(problem)?;
     if bytes.len() as u64 > Limits::DEFAULT.bytes {

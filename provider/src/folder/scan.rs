@@ -7,9 +7,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// Bounds of one listing.
-const MAX_FILES: usize = 10_000;
+/// The deepest folder that is read.
 const MAX_DEPTH: usize = 32;
+
+/// Said of a pipe, a socket or a device.
+pub(crate) const NO_FILE: &str = "is not a regular file; nothing is read from it";
 
 /// What tells one state of a file from another without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +67,14 @@ pub(crate) struct Listing {
     pub unknown: BTreeMap<PathBuf, String>,
     /// Paths given that do not exist.
     pub missing: BTreeSet<PathBuf>,
+    max_files: usize,
     visited: BTreeSet<PathBuf>,
     seen: BTreeSet<PathBuf>,
 }
 
 /// Lists `roots`, which may be files, folders, or not there yet.
-pub(crate) fn list(roots: &[PathBuf]) -> Listing {
-    let mut listing = Listing::default();
+pub(crate) fn list(roots: &[PathBuf], max_files: usize) -> Listing {
+    let mut listing = Listing { max_files, ..Listing::default() };
     for root in roots {
         listing.root(root);
     }
@@ -87,9 +90,9 @@ impl Listing {
             }
             Ok(metadata) if metadata.is_file() => {
                 self.watch_parent(root);
-                self.file(root, &metadata);
+                self.file(root, None, &metadata);
             }
-            Ok(_) => drop(self.unknown.insert(root.to_owned(), "neither a file nor a folder".to_owned())),
+            Ok(_) => drop(self.unknown.insert(root.to_owned(), NO_FILE.to_owned())),
             Err(error) if is_gone(&error) => {
                 self.watch_parent(root);
                 self.missing.insert(root.to_owned());
@@ -126,34 +129,46 @@ impl Listing {
             self.unknown.insert(path.to_owned(), format!("more than {MAX_DEPTH} folders deep; not read"));
             return;
         }
-        self.directories.insert(canonical);
+        self.directories.insert(canonical.clone());
         let entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(entries) => entries,
             Err(error) if is_gone(&error) => return,
             Err(error) => return drop(self.unknown.insert(path.to_owned(), unreadable(&error))),
         };
-        let mut paths: Vec<_> = entries.iter().map(fs::DirEntry::path).filter(|path| !is_ignored(path)).collect();
-        paths.sort();
-        for path in paths {
+        let mut entries: Vec<_> =
+            entries.iter().map(|entry| (entry.path(), entry)).filter(|(path, _)| !is_ignored(path)).collect();
+        entries.sort_by(|a, b| a.0.cmp(&b.0));
+        for (path, entry) in entries {
+            let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
             match fs::metadata(&path) {
                 Ok(metadata) if metadata.is_dir() => self.folder(&path, depth + 1),
-                Ok(metadata) if metadata.is_file() && is_manifest(&path) => self.file(&path, &metadata),
+                Ok(metadata) if metadata.is_file() && is_manifest(&path) => {
+                    // Only behind a link is a file elsewhere than in its folder.
+                    let place = if is_link { None } else { Some(canonical.join(entry.file_name())) };
+                    self.file(&path, place, &metadata);
+                }
+                Ok(_) if is_manifest(&path) => drop(self.unknown.insert(path, NO_FILE.to_owned())),
                 Ok(_) => {}
-                Err(error) if is_gone(&error) => {}
+                Err(error) if is_gone(&error) && !(is_link && is_manifest(&path)) => {}
+                Err(error) if is_gone(&error) => {
+                    drop(self.unknown.insert(path, "is a symbolic link that leads nowhere".to_owned()));
+                }
                 Err(error) if is_manifest(&path) => drop(self.unknown.insert(path, unreadable(&error))),
                 Err(_) => {}
             }
         }
     }
 
-    fn file(&mut self, path: &Path, metadata: &Metadata) {
-        let Ok(canonical) = fs::canonicalize(path) else { return };
+    /// `place`: where the file is once all links are followed, if that is known.
+    fn file(&mut self, path: &Path, place: Option<PathBuf>, metadata: &Metadata) {
+        let Some(canonical) = place.or_else(|| fs::canonicalize(path).ok()) else { return };
         // The same file by two ways is one file.
         if !self.seen.insert(canonical.clone()) {
             return;
         }
-        if self.files.len() >= MAX_FILES {
-            self.unknown.insert(path.to_owned(), format!("more than {MAX_FILES} files; not read"));
+        if self.files.len() >= self.max_files {
+            self.unknown
+                .insert(path.to_owned(), format!("is one of more than {} files; it is not read", self.max_files));
             return;
         }
         // Behind a symbolic link, writes happen in another folder.

@@ -63,6 +63,30 @@ impl Running {
 }
 
 #[tokio::test]
+async fn while_everything_is_withheld_it_is_not_ready_and_says_nothing_of_any_request() {
+    let mut declared = limits();
+    declared.withheld = vec![api::Withheld { place: "limits.yaml:3".into(), why: "not valid YAML".into() }];
+    let (snapshots, receiver) = watch::channel(Arc::new(declared.clone()));
+    let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
+    let mut tasks = Tasks::new(shutdown.clone());
+    let (clock, board) = (HandClock::at(1_000_000_020), StatusBoard::new());
+    let built =
+        ratelimit::server::build_with_clock(Settings::default(), clock, receiver, board, &readiness, &mut tasks);
+    let _built = built.unwrap();
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(!readiness.is_ready());
+    declared.withheld.clear();
+    declared.revision += 1;
+    snapshots.send_replace(Arc::new(declared));
+    while !readiness.is_ready() {
+        tokio::task::yield_now().await;
+    }
+    shutdown.begin();
+}
+
+#[tokio::test]
 async fn until_something_was_read_nothing_is_said_of_any_request() {
     let index = Arc::new(ArcSwap::from_pointee(Index::not_loaded(scope())));
     let service = Service::new(index.clone(), Arc::new(Memory::new(10)), HandClock::at(1_000_000_020));
