@@ -103,6 +103,7 @@ impl Follower for Following {
         let anew = revision != self.authority.index().revision;
         self.authority.install(Arc::new(index));
         self.board.publish(AUTHOR, said);
+        self.board.serves(AUTHOR, revision);
         if let Some(gate) = self.gate.lock().take() {
             gate.open();
         }

@@ -84,6 +84,7 @@ struct Inner {
     files: RwLock<Vec<FileStatus>>,
     origins: RwLock<Arc<Origins>>,
     changes: watch::Sender<u64>,
+    serving: watch::Sender<BTreeMap<Author, u64>>,
 }
 
 impl Default for StatusBoard {
@@ -93,6 +94,7 @@ impl Default for StatusBoard {
             files: RwLock::default(),
             origins: RwLock::default(),
             changes: watch::Sender::new(0),
+            serving: watch::Sender::default(),
         }))
     }
 }
@@ -124,6 +126,18 @@ impl StatusBoard {
     /// Everything said about each object, with who said it, authors in alphabetical order.
     pub fn merged(&self) -> BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> {
         self.0.said.read().merged()
+    }
+
+    /// Says that `author` answers by the snapshot of this revision from now on.
+    pub fn serves(&self, author: Author, revision: u64) {
+        self.0.serving.send_if_modified(|serving| serving.insert(author, revision) != Some(revision));
+    }
+
+    /// Waits until all who say by which snapshot they answer do so by that of `revision` or a later one.
+    pub async fn until_served(&self, revision: u64) {
+        let mut serving = self.0.serving.subscribe();
+        // The sender lives as long as the board.
+        let _ = serving.wait_for(|serving| serving.values().all(|served| *served >= revision)).await;
     }
 
     /// Counts up with every change of what the board holds.
@@ -167,6 +181,22 @@ mod tests {
     fn report(message: &str) -> Report {
         let status = ObjectStatus::new(vec![Condition::holds("Accepted", "Accepted", message)]);
         Report::from([(ObjectRef::new(Kind::Service, "shop", "cart"), vec![status])])
+    }
+
+    #[tokio::test]
+    async fn a_revision_is_served_once_all_who_answer_have_it() {
+        let board = StatusBoard::new();
+        board.until_served(7).await;
+        board.serves("extauth", 7);
+        board.serves("ratelimit", 6);
+        let waiting = tokio::spawn({
+            let board = board.clone();
+            async move { board.until_served(7).await }
+        });
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        board.serves("ratelimit", 8);
+        assert!(waiting.await.is_ok());
     }
 
     #[test]

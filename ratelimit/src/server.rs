@@ -233,6 +233,7 @@ async fn follow(
                     meters::loaded(refused);
                     tracing::debug!(revision, configs = report.len(), refused, "loaded");
                     board.publish(AUTHOR, report);
+                    board.serves(AUTHOR, revision);
                     if let Some(gate) = gate.take() {
                         gate.open();
                     }

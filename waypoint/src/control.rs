@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api::{Name, ObjectRef, Snapshot};
@@ -20,6 +20,9 @@ use xds::{Acks, Hub};
 use crate::listen::Listen;
 use crate::offer::Offer;
 use crate::programmed::{self, Standing};
+
+/// How long Envoy is not told of a change while the servers in this process do not know of it yet.
+const SERVERS_FIRST: Duration = Duration::from_secs(2);
 
 /// Settings of the control plane.
 #[derive(Debug, Clone)]
@@ -194,6 +197,11 @@ impl Control {
         };
         self.translator = translator;
         histogram!("waypoint_translate_seconds").record(started.elapsed().as_secs_f64());
+        // What Envoy is told to ask for is known to those whom it asks. What it is told to ask for
+        // no longer they still know, for a grace that is longer than this.
+        if tokio::time::timeout(SERVERS_FIRST, self.board.until_served(revision)).await.is_err() {
+            tracing::warn!(revision, "the servers are late; Envoy is told all the same");
+        }
         gauge!("waypoint_gateways").set(translation.gateways.len() as f64);
         let translation = Arc::new(translation);
         self.snapshot = snapshot;
