@@ -3,8 +3,10 @@
 //! Kind and version are recognised, defaults filled in, names checked, fields
 //! decoded with every mistake collected, and each kind's own rules applied.
 
+pub mod gateway;
 pub mod http_route;
 mod identity;
+mod names;
 
 use std::sync::Arc;
 
@@ -101,6 +103,15 @@ fn reported(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
+/// Whether `problem` only follows from one in `known`: a value that could not be read, there or inside, was taken out.
+fn follows(problem: &Problem, known: &[Problem]) -> bool {
+    let taken_out = |known: &&Problem| known.is_error() && !known.message.starts_with("unknown field");
+    known.iter().filter(taken_out).any(|known| {
+        let inside = known.field.strip_prefix(problem.field.as_str());
+        inside.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    })
+}
+
 /// Decodes and judges by the rules in the table of kinds.
 macro_rules! admission {
     ($($(#[$doc:meta])* $variant:ident {
@@ -115,7 +126,9 @@ macro_rules! admission {
                     let (decoded, mut problems): (Option<$ty>, _) = $decode(&body);
                     let object = decoded.map(|mut object| {
                         *object.meta_mut() = metadata;
-                        problems.extend(crate::kinds::$rules::validate(&mut object));
+                        let found = crate::kinds::$rules::validate(&mut object);
+                        let found: Vec<_> = found.into_iter().filter(|problem| !follows(problem, &problems)).collect();
+                        problems.extend(found);
                         Object::$variant(Arc::new(object))
                     });
                     (object, problems)

@@ -1,119 +1,125 @@
-//! What may stand in an HTTP header, so that no manifest makes Envoy refuse its configuration.
+//! What a header may be called, and which headers are not for policies to touch.
+//!
+//! One rule for everything that names a header: filters of HTTPRoutes,
+//! `headerManipulation`, AuthConfigs and settings.
+
+/// What a policy does with a header that it names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeaderUse {
+    /// Reads it from the request.
+    Read,
+    /// Sets, adds or removes it on a request, or sets it on a response.
+    Write,
+    /// Removes it from a response.
+    Hide,
+}
+
+/// Headers that say where a message ends or what becomes of its connection:
+/// written by anyone but Envoy, one request becomes two. `proxy-…` belongs to them.
+const FRAMING: [&str; 9] = [
+    "connection",
+    "content-length",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "trailers",
+    "transfer-encoding",
+    "upgrade",
+];
 
 /// RFC 9110 token: what a header may be called.
 pub fn is_name(name: &str) -> bool {
-    !name.is_empty()
-        && name.len() <= 256
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
+    !name.is_empty() && name.len() <= 256 && name.bytes().all(is_token)
 }
 
-/// Visible characters, spaces and tabs.
-pub fn is_value(value: &str) -> bool {
-    value.len() <= 16_384 && value.bytes().all(|b| b >= 0x20 && b != 0x7f || b == b'\t')
+/// RFC 9110 token characters.
+fn is_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Whether policy may add or remove the header `name`; if not, why.
-pub fn changeable(name: &str) -> Result<(), &'static str> {
-    if name.starts_with(':') {
-        Err("pseudo-headers cannot be changed; use a rewrite")
+/// What is wrong with `name` as the name of a header, and what to write instead.
+pub fn check(name: &str, header_use: HeaderUse) -> Result<(), String> {
+    let verb = match header_use {
+        HeaderUse::Read => "read",
+        HeaderUse::Write => "change",
+        HeaderUse::Hide => "remove",
+    };
+    // Some applications take `_` for `-`.
+    let plain = name.to_ascii_lowercase().replace('_', "-");
+    if name.is_empty() {
+        Err("empty; write the name of a header".to_owned())
+    } else if name.len() > 256 {
+        Err("a header name has at most 256 characters".to_owned())
+    } else if name.starts_with(':') {
+        Err(format!(
+            "{name:?} is a pseudo-header, which is not for policies to {verb}; for path and host use a rewrite"
+        ))
     } else if !is_name(name) {
-        Err("not a header name; use letters, digits and '-'")
-    } else if name.eq_ignore_ascii_case("host") {
-        Err("Host cannot be changed as a header; use hostRewrite or a URLRewrite filter")
+        Err(format!("{name:?} is not a header name; use letters, digits and - _ . ~ ! # $ % & ' * + ^ ` |"))
+    } else if plain == "host" {
+        Err(format!("{name:?} is not for policies to {verb} as a header; use hostRewrite or a URLRewrite filter"))
+    } else if FRAMING.contains(&plain.as_str()) || plain.starts_with("proxy-") {
+        Err(format!("{name:?} belongs to the connection and is not for policies to {verb}; choose another header"))
+    } else if plain.starts_with("x-envoy-") && header_use != HeaderUse::Hide {
+        Err(format!("{name:?} belongs to the proxy and is not for policies to {verb}; choose another header"))
     } else {
         Ok(())
     }
-}
-
-/// Envoy's command operators without arguments, and those that take them.
-const OPERATORS: &[&str] = &[
-    "REQ",
-    "RESP",
-    "START_TIME",
-    "PROTOCOL",
-    "DYNAMIC_METADATA",
-    "FILTER_STATE",
-    "UPSTREAM_HOST",
-    "UPSTREAM_CLUSTER",
-    "UPSTREAM_REMOTE_ADDRESS",
-    "DOWNSTREAM_REMOTE_ADDRESS",
-    "DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT",
-    "DOWNSTREAM_REMOTE_PORT",
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS",
-    "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT",
-    "DOWNSTREAM_LOCAL_ADDRESS",
-    "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT",
-    "DOWNSTREAM_LOCAL_PORT",
-    "HOSTNAME",
-    "RESPONSE_CODE",
-    "RESPONSE_CODE_DETAILS",
-    "RESPONSE_FLAGS",
-    "ROUTE_NAME",
-    "CONNECTION_ID",
-    "STREAM_ID",
-    "BYTES_RECEIVED",
-    "BYTES_SENT",
-    "DURATION",
-    "VIRTUAL_CLUSTER_NAME",
-];
-
-/// Whether `value` is a format Envoy accepts: `%%`, or `%OPERATOR(…):length%` of a known operator.
-pub fn formats(value: &str) -> Result<(), String> {
-    let mut rest = value;
-    while let Some(at) = rest.find('%') {
-        rest = &rest[at + 1..];
-        if let Some(after) = rest.strip_prefix('%') {
-            rest = after;
-            continue;
-        }
-        let name_len = rest.find(|c: char| !(c.is_ascii_uppercase() || c == '_')).unwrap_or(rest.len());
-        let (name, mut tail) = rest.split_at(name_len);
-        if !OPERATORS.contains(&name) {
-            return Err(format!("%{name}… is not a command operator we know; write %% for a percent sign"));
-        }
-        let takes_argument = matches!(name, "REQ" | "RESP" | "DYNAMIC_METADATA" | "FILTER_STATE");
-        if let Some(inner) = tail.strip_prefix('(') {
-            let close = inner.find(')').ok_or_else(|| format!("%{name}( is not closed"))?;
-            if takes_argument && inner[..close].trim().is_empty() || inner[..close].contains('(') {
-                return Err(format!("%{name}({})% names nothing", &inner[..close]));
-            }
-            tail = &inner[close + 1..];
-        } else if takes_argument {
-            return Err(format!("%{name}% needs an argument in parentheses"));
-        }
-        if let Some(length) = tail.strip_prefix(':') {
-            let digits = length.find(|c: char| !c.is_ascii_digit()).unwrap_or(length.len());
-            if !(1..=6).contains(&digits) {
-                return Err(format!("%{name}: is followed by a length"));
-            }
-            tail = &length[digits..];
-        }
-        rest = tail.strip_prefix('%').ok_or_else(|| format!("%{name} is not closed by a percent sign"))?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ALL: [HeaderUse; 3] = [HeaderUse::Read, HeaderUse::Write, HeaderUse::Hide];
+
     #[test]
-    fn formats_that_envoy_would_refuse_are_caught() {
-        for right in ["plain", "100%%", "%REQ(x-a)%", "a %REQ(x-a?y):10% b", "%START_TIME(%s)%", "%PROTOCOL%"] {
-            assert_eq!(formats(right), Ok(()), "{right}");
-        }
-        for wrong in ["100%", "%REQ%", "%REQ(x%", "%req(x)%", "%NO_SUCH%", "%REQ(x):%", "%REQ()%"] {
-            assert!(formats(wrong).is_err(), "{wrong}");
+    fn ordinary_headers_pass() {
+        for name in
+            ["api-key", "X-Organization", "authorization", "x_y", "X-User-Id", "forwarded", "hostname", "Trailer-Park"]
+        {
+            for header_use in ALL {
+                assert_eq!(check(name, header_use), Ok(()), "{name}");
+            }
         }
     }
 
     #[test]
-    fn names_and_values() {
-        assert!(changeable("X-User-Id").is_ok());
-        for wrong in ["", "a b", ":path", "Host", "x:y", "ä"] {
-            assert!(changeable(wrong).is_err(), "{wrong}");
+    fn nobody_touches_what_frames_a_message() {
+        for name in [
+            "",
+            ":path",
+            ":authority",
+            "Host",
+            "Content-Length",
+            "content_length",
+            "TRANSFER-ENCODING",
+            "Transfer_Encoding",
+            "a b",
+            "a:b",
+            "a\r\nb",
+            "é",
+            "upgrade",
+            "TE",
+            "Trailer",
+            "Keep-Alive",
+            "Connection",
+            "Proxy-Connection",
+            "proxy-authorization",
+        ] {
+            for header_use in ALL {
+                assert!(check(name, header_use).is_err(), "{name}");
+            }
         }
-        assert!(is_value("a\tb ü"));
-        assert!(!is_value("a\nb"));
+        assert!(check(&"a".repeat(257), HeaderUse::Read).is_err());
+    }
+
+    #[test]
+    fn the_proxys_own_headers_may_be_hidden_from_the_client_and_nothing_else() {
+        for name in ["x-envoy-foo", "X-Envoy-Upstream-Service-Time"] {
+            assert!(check(name, HeaderUse::Write).is_err() && check(name, HeaderUse::Read).is_err(), "{name}");
+            assert_eq!(check(name, HeaderUse::Hide), Ok(()), "{name}");
+        }
     }
 }

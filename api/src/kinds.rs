@@ -13,11 +13,13 @@
 pub(crate) mod auth_config;
 pub(crate) mod endpoint_slice;
 pub(crate) mod gateway;
+pub(crate) mod gateway_class;
 pub(crate) mod http_route;
 pub(crate) mod namespace;
 pub(crate) mod plain;
 mod prelude;
 pub(crate) mod rate_limit_config;
+pub(crate) mod reference_grant;
 pub(crate) mod route_option;
 pub(crate) mod secret;
 pub(crate) mod service;
@@ -79,7 +81,7 @@ macro_rules! kinds {
             GatewayClass {
                 type: crate::gateway::GatewayClass, kind: "GatewayClass", plural: "gatewayclasses",
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: false,
-                table: gateway_classes, decode: crate::decode::rejecting, rules: plain,
+                table: gateway_classes, decode: crate::decode::rejecting, rules: gateway_class,
             }
             /// Gateways.
             Gateway {
@@ -97,7 +99,7 @@ macro_rules! kinds {
             ReferenceGrant {
                 type: crate::gateway::ReferenceGrant, kind: "ReferenceGrant", plural: "referencegrants",
                 versions: ["gateway.networking.k8s.io/v1beta1", "gateway.networking.k8s.io/v1"], namespaced: true,
-                table: reference_grants, decode: crate::decode::rejecting, rules: plain,
+                table: reference_grants, decode: crate::decode::rejecting, rules: reference_grant,
             }
             /// Gloo route options.
             RouteOption {

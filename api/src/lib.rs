@@ -13,6 +13,7 @@ pub mod admit;
 pub mod contract;
 pub mod core;
 pub mod decode;
+pub mod envoy;
 mod fields;
 pub mod gateway;
 pub mod gloo;

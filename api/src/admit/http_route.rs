@@ -1,62 +1,381 @@
-//! HTTPRoute rules that need more than types: what Envoy would refuse, said before it does.
+//! What the schema of HTTPRoute asks for beyond types, and what Envoy would refuse.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::names::{self, Duplicates};
+use crate::envoy::Checks;
 use crate::gateway::HttpRoute;
 use crate::gateway::httproutes::{
-    HttpRouteRulesMatches, HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesPathType as PathType,
-    HttpRouteRulesMatchesQueryParamsType as QueryType,
+    HttpRouteParentRefs as ParentRef, HttpRouteRules as Rule, HttpRouteRulesBackendRefs as BackendRef,
+    HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersRequestRedirectPathType as RedirectPath,
+    HttpRouteRulesFiltersType as FilterType, HttpRouteRulesFiltersUrlRewritePathType as RewritePath,
+    HttpRouteRulesMatches as Match, HttpRouteRulesMatchesHeadersType as HeaderType,
+    HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
 };
-use crate::header;
+use crate::header::HeaderUse;
 use crate::problem::Problem;
+use crate::proto_json::ProtoDuration;
 
-/// What is wrong with `route` taken by itself.
+const MOST_PARENTS: usize = 32;
+const MOST_MATCHES: usize = 64;
+const MOST_MATCHES_OF_ALL_RULES: usize = 128;
+/// Rules, filters, backends, host names, header and query conditions, headers of a modifier.
+const MOST: usize = 16;
+
+/// What is wrong with `route` taken by itself; defaults are filled in.
 pub fn validate(route: &mut HttpRoute) -> Vec<Problem> {
-    let mut problems = Vec::new();
-    for (rule_index, rule) in route.spec.rules.iter().flatten().enumerate() {
-        for (index, matches) in rule.matches.iter().flatten().enumerate() {
-            check(&format!("spec.rules[{rule_index}].matches[{index}]"), matches, &mut problems);
-        }
-        for (index, backend) in rule.backend_refs.iter().flatten().enumerate() {
-            if backend.weight.is_some_and(|weight| !(0..=1_000_000).contains(&weight)) {
-                let field = format!("spec.rules[{rule_index}].backendRefs[{index}].weight");
-                problems.push(Problem::error(field, "write 0 to 1000000"));
-            }
-        }
+    let spec = &mut route.spec;
+    spec.rules.get_or_insert_with(|| vec![Rule::default()]);
+    let mut checks = Checks::default();
+    parents(spec.parent_refs.as_deref().unwrap_or_default(), &mut checks);
+
+    let hostnames = spec.hostnames.as_deref().unwrap_or_default();
+    checks.at_most("spec.hostnames", hostnames.len(), MOST);
+    for (index, hostname) in hostnames.iter().enumerate().take(MOST) {
+        names::wildcard_hostname(&format!("spec.hostnames[{index}]"), hostname, &mut checks);
     }
-    problems
+
+    let rules = spec.rules.as_deref().unwrap_or_default();
+    if rules.is_empty() {
+        checks.error("spec.rules", "empty; write at least one rule, or leave the field out");
+    }
+    checks.at_most("spec.rules", rules.len(), MOST);
+    let matches: usize = rules.iter().map(|rule| rule.matches.as_ref().map_or(0, Vec::len)).sum();
+    if matches > MOST_MATCHES_OF_ALL_RULES {
+        checks.error(
+            "spec.rules",
+            format!("{matches} matches in all rules; at most {MOST_MATCHES_OF_ALL_RULES} are allowed: split the route"),
+        );
+    }
+    let mut rule_names = Duplicates::default();
+    for (index, rule) in rules.iter().enumerate().take(MOST) {
+        let field = format!("spec.rules[{index}]");
+        if let Some(name) = &rule.name {
+            names::section(&format!("{field}.name"), name, &mut checks);
+            rule_names.note(&format!("{field}.name"), name.clone(), "the name of another rule", &mut checks);
+        }
+        self::rule(&field, rule, &mut checks);
+    }
+    checks.problems
 }
 
-fn check(field: &str, matches: &HttpRouteRulesMatches, problems: &mut Vec<Problem>) {
+fn parents(parents: &[ParentRef], checks: &mut Checks) {
+    checks.at_most("spec.parentRefs", parents.len(), MOST_PARENTS);
+    let mut known = BTreeSet::new();
+    for (index, parent) in parents.iter().enumerate().take(MOST_PARENTS) {
+        let field = format!("spec.parentRefs[{index}]");
+        names::reference(
+            &field,
+            parent.group.as_deref(),
+            parent.kind.as_deref(),
+            Some(&parent.name),
+            parent.namespace.as_deref(),
+            checks,
+        );
+        if let Some(section) = &parent.section_name {
+            names::section(&format!("{field}.sectionName"), section, checks);
+        }
+        names::port(&format!("{field}.port"), parent.port, checks);
+        let identity =
+            (&parent.group, &parent.kind, &parent.namespace, &parent.name, &parent.section_name, &parent.port);
+        if !known.insert(identity) {
+            checks
+                .error(&field, "the same parent as another entry; remove it, or name a sectionName or port of its own");
+        }
+    }
+}
+
+fn rule(field: &str, rule: &Rule, checks: &mut Checks) {
+    let matches = rule.matches.as_deref().unwrap_or_default();
+    checks.at_most(&format!("{field}.matches"), matches.len(), MOST_MATCHES);
+    for (index, matches) in matches.iter().enumerate().take(MOST_MATCHES) {
+        self::matches(&format!("{field}.matches[{index}]"), matches, checks);
+    }
+
+    let filters = rule.filters.as_deref().unwrap_or_default();
+    self::filters(&format!("{field}.filters"), filters, matches, checks);
+
+    let backends = rule.backend_refs.as_deref().unwrap_or_default();
+    checks.at_most(&format!("{field}.backendRefs"), backends.len(), MOST);
+    for (index, backend) in backends.iter().enumerate().take(MOST) {
+        self::backend(&format!("{field}.backendRefs[{index}]"), backend, matches, checks);
+    }
+    if !backends.is_empty() && filters.iter().any(|filter| filter.request_redirect.is_some()) {
+        checks.error(&format!("{field}.backendRefs"), "a redirect goes to no backend; remove one of the two");
+    }
+
+    if let Some(timeouts) = &rule.timeouts {
+        let mut time = |name: &str, text: Option<&String>| {
+            let text = text?;
+            let field = format!("{field}.timeouts.{name}");
+            match duration(text) {
+                Ok(time) => {
+                    checks.duration(&field, ProtoDuration(time));
+                    Some(time)
+                }
+                Err(why) => {
+                    checks.error(&field, why);
+                    None
+                }
+            }
+        };
+        let request = time("request", timeouts.request.as_ref());
+        let backend_request = time("backendRequest", timeouts.backend_request.as_ref());
+        if let (Some(request), Some(backend_request)) = (request, backend_request)
+            && request != Duration::ZERO
+            && backend_request > request
+        {
+            let field = format!("{field}.timeouts.backendRequest");
+            checks.error(&field, "longer than timeouts.request, which would end it; write less");
+        }
+    }
+}
+
+/// One to four numbers of one to five digits with `h`, `m`, `s` or `ms` each.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong =
+        || format!("{text:?} is not a duration of Gateway API; write for example \"10s\", \"1m30s\" or \"500ms\"");
+    let mut rest = text;
+    let mut parts = 0;
+    while !rest.is_empty() {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        let unit = rest[digits..].bytes().take_while(u8::is_ascii_lowercase).count();
+        let right = (1..=5).contains(&digits) && matches!(&rest[digits..digits + unit], "h" | "m" | "s" | "ms");
+        parts += 1;
+        if !right || parts > 4 {
+            return Err(wrong());
+        }
+        rest = &rest[digits + unit..];
+    }
+    text.parse::<ProtoDuration>().map(|duration| duration.0).map_err(|_| wrong())
+}
+
+fn matches(field: &str, matches: &Match, checks: &mut Checks) {
     if let Some(path) = &matches.path {
         let value = path.value.as_deref().unwrap_or("/");
+        let field = format!("{field}.path.value");
         if path.r#type == Some(PathType::RegularExpression) {
-            regex(&format!("{field}.path.value"), value, problems);
-        } else if !value.starts_with('/') || value.contains(['?', '#']) || !header::is_value(value) {
-            problems
-                .push(Problem::error(format!("{field}.path.value"), "a path begins with '/' and has no '?' or '#'"));
+            text(&field, value, 1024, checks);
+            checks.regex(&field, value);
+        } else {
+            checks.match_path(&field, value);
         }
     }
-    for (index, written) in matches.headers.iter().flatten().enumerate() {
-        if !header::is_name(&written.name) {
-            problems.push(Problem::error(format!("{field}.headers[{index}].name"), "not a header name"));
-        }
-        if written.r#type == Some(HeaderType::RegularExpression) {
-            regex(&format!("{field}.headers[{index}].value"), &written.value, problems);
+    let headers = matches.headers.as_deref().unwrap_or_default();
+    checks.at_most(&format!("{field}.headers"), headers.len(), MOST);
+    let mut known = Duplicates::default();
+    for (index, written) in headers.iter().enumerate().take(MOST) {
+        let field = format!("{field}.headers[{index}]");
+        condition_name(&field, &written.name, &mut known, checks);
+        text(&format!("{field}.value"), &written.value, 4096, checks);
+        match written.r#type {
+            Some(HeaderType::RegularExpression) => checks.regex(&format!("{field}.value"), &written.value),
+            _ => checks.header_value(&format!("{field}.value"), &written.value),
         }
     }
-    for (index, written) in matches.query_params.iter().flatten().enumerate() {
-        if written.name.is_empty() {
-            problems.push(Problem::error(format!("{field}.queryParams[{index}].name"), "empty"));
-        }
+    let parameters = matches.query_params.as_deref().unwrap_or_default();
+    checks.at_most(&format!("{field}.queryParams"), parameters.len(), MOST);
+    let mut known = Duplicates::default();
+    for (index, written) in parameters.iter().enumerate().take(MOST) {
+        let field = format!("{field}.queryParams[{index}]");
+        condition_name(&field, &written.name, &mut known, checks);
+        text(&format!("{field}.value"), &written.value, 1024, checks);
         if written.r#type == Some(QueryType::RegularExpression) {
-            regex(&format!("{field}.queryParams[{index}].value"), &written.value, problems);
+            checks.regex(&format!("{field}.value"), &written.value);
         }
     }
 }
 
-fn regex(field: &str, pattern: &str, problems: &mut Vec<Problem>) {
-    if let Err(error) = regex::Regex::new(pattern) {
-        let why = error.to_string();
-        let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        problems.push(Problem::error(field, format!("not a regular expression: {why}")));
+/// The name of a header or query parameter that a match looks at.
+fn condition_name(field: &str, name: &str, known: &mut Duplicates, checks: &mut Checks) {
+    let field = format!("{field}.name");
+    names::token(&field, name, checks);
+    known.note(&field, name.to_owned(), "what another condition names as well", checks);
+}
+
+fn text(field: &str, value: &str, most: usize, checks: &mut Checks) {
+    if value.is_empty() {
+        checks.error(field, "empty; write what to compare with");
+    } else if value.chars().count() > most {
+        checks.error(field, format!("longer than {most} characters"));
+    }
+}
+
+fn backend(field: &str, backend: &BackendRef, matches: &[Match], checks: &mut Checks) {
+    names::reference(
+        field,
+        backend.group.as_deref(),
+        backend.kind.as_deref(),
+        Some(&backend.name),
+        backend.namespace.as_deref(),
+        checks,
+    );
+    names::port(&format!("{field}.port"), backend.port, checks);
+    let service =
+        backend.group.as_deref().is_none_or(str::is_empty) && backend.kind.as_deref().is_none_or(|k| k == "Service");
+    if service && backend.port.is_none() {
+        checks.error(&format!("{field}.port"), "missing: a Service is named with a port");
+    }
+    if backend.weight.is_some_and(|weight| !(0..=1_000_000).contains(&weight)) {
+        checks.error(&format!("{field}.weight"), "write 0 to 1000000");
+    }
+    // Filters of backends have types of their own with the same fields.
+    let own: Vec<Filter> = serde_json::to_value(backend.filters.as_deref().unwrap_or_default())
+        .and_then(serde_json::from_value)
+        .unwrap_or_default();
+    filters(&format!("{field}.filters"), &own, matches, checks);
+}
+
+fn filters(field: &str, filters: &[Filter], matches: &[Match], checks: &mut Checks) {
+    checks.at_most(field, filters.len(), MOST);
+    let has = |kind: FilterType| filters.iter().any(|filter| filter.r#type == kind);
+    if has(FilterType::RequestRedirect) && has(FilterType::UrlRewrite) {
+        checks.error(field, "RequestRedirect and URLRewrite exclude each other; keep one of the two");
+    }
+    let mut known = Duplicates::default();
+    for (index, filter) in filters.iter().enumerate().take(MOST) {
+        let field = format!("{field}[{index}]");
+        if !matches!(filter.r#type, FilterType::RequestMirror | FilterType::ExtensionRef) {
+            let kind = format!("{:?}", filter.r#type);
+            known.note(&format!("{field}.type"), kind, "a filter that is there already; write one with both", checks);
+        }
+        self::filter(&field, filter, matches, checks);
+    }
+}
+
+fn filter(field: &str, filter: &Filter, matches: &[Match], checks: &mut Checks) {
+    for (kind, name, present) in [
+        (FilterType::Cors, "cors", filter.cors.is_some()),
+        (FilterType::ExternalAuth, "externalAuth", filter.external_auth.is_some()),
+        (FilterType::ExtensionRef, "extensionRef", filter.extension_ref.is_some()),
+        (FilterType::RequestHeaderModifier, "requestHeaderModifier", filter.request_header_modifier.is_some()),
+        (FilterType::RequestMirror, "requestMirror", filter.request_mirror.is_some()),
+        (FilterType::RequestRedirect, "requestRedirect", filter.request_redirect.is_some()),
+        (FilterType::ResponseHeaderModifier, "responseHeaderModifier", filter.response_header_modifier.is_some()),
+        (FilterType::UrlRewrite, "urlRewrite", filter.url_rewrite.is_some()),
+    ] {
+        match (filter.r#type == kind, present) {
+            (true, false) => checks.error(&format!("{field}.{name}"), "missing, though the filter's type asks for it"),
+            (false, true) => {
+                checks.error(&format!("{field}.{name}"), "does not belong to the filter's type; remove it")
+            }
+            _ => {}
+        }
+    }
+    if let Some(modifier) = &filter.request_header_modifier {
+        let field = format!("{field}.requestHeaderModifier");
+        let set = modifier.set.iter().flatten().map(|h| (h.name.as_str(), h.value.as_str()));
+        let add = modifier.add.iter().flatten().map(|h| (h.name.as_str(), h.value.as_str()));
+        put(&format!("{field}.set"), set, checks);
+        put(&format!("{field}.add"), add, checks);
+        remove(&format!("{field}.remove"), modifier.remove.as_deref(), HeaderUse::Write, checks);
+    }
+    if let Some(modifier) = &filter.response_header_modifier {
+        let field = format!("{field}.responseHeaderModifier");
+        let set = modifier.set.iter().flatten().map(|h| (h.name.as_str(), h.value.as_str()));
+        let add = modifier.add.iter().flatten().map(|h| (h.name.as_str(), h.value.as_str()));
+        put(&format!("{field}.set"), set, checks);
+        put(&format!("{field}.add"), add, checks);
+        remove(&format!("{field}.remove"), modifier.remove.as_deref(), HeaderUse::Hide, checks);
+    }
+    if let Some(redirect) = &filter.request_redirect {
+        let field = format!("{field}.requestRedirect");
+        if let Some(hostname) = &redirect.hostname {
+            names::hostname(&format!("{field}.hostname"), hostname, checks);
+        }
+        names::port(&format!("{field}.port"), redirect.port, checks);
+        if let Some(path) = &redirect.path {
+            let prefix = path.r#type == RedirectPath::ReplacePrefixMatch;
+            new_path(
+                &field,
+                prefix,
+                path.replace_full_path.as_ref(),
+                path.replace_prefix_match.as_ref(),
+                matches,
+                checks,
+            );
+        }
+    }
+    if let Some(rewrite) = &filter.url_rewrite {
+        let field = format!("{field}.urlRewrite");
+        if let Some(hostname) = &rewrite.hostname {
+            names::hostname(&format!("{field}.hostname"), hostname, checks);
+        }
+        if let Some(path) = &rewrite.path {
+            let prefix = path.r#type == RewritePath::ReplacePrefixMatch;
+            new_path(
+                &field,
+                prefix,
+                path.replace_full_path.as_ref(),
+                path.replace_prefix_match.as_ref(),
+                matches,
+                checks,
+            );
+        }
+    }
+    if let Some(reference) = &filter.extension_ref {
+        let (group, kind) = (Some(reference.group.as_str()), Some(reference.kind.as_str()));
+        names::reference(&format!("{field}.extensionRef"), group, kind, Some(&reference.name), None, checks);
+    }
+}
+
+fn put<'a>(field: &str, headers: impl Iterator<Item = (&'a str, &'a str)>, checks: &mut Checks) {
+    let headers: Vec<_> = headers.collect();
+    checks.at_most(field, headers.len(), MOST);
+    let mut known = Duplicates::default();
+    for (index, (name, value)) in headers.into_iter().enumerate().take(MOST) {
+        let field = format!("{field}[{index}]");
+        checks.header_name(&format!("{field}.name"), name, HeaderUse::Write);
+        known.note(&format!("{field}.name"), name.to_owned(), "named twice; write one entry", checks);
+        text(&format!("{field}.value"), value, 4096, checks);
+        checks.header_value(&format!("{field}.value"), value);
+    }
+}
+
+fn remove(field: &str, headers: Option<&[String]>, header_use: HeaderUse, checks: &mut Checks) {
+    let headers = headers.unwrap_or_default();
+    checks.at_most(field, headers.len(), MOST);
+    let mut known = Duplicates::default();
+    for (index, name) in headers.iter().enumerate().take(MOST) {
+        checks.header_name(&format!("{field}[{index}]"), name, header_use);
+        known.note(&format!("{field}[{index}]"), name.clone(), "named twice; write one entry", checks);
+    }
+}
+
+/// What replaces a path, of a redirect or a rewrite; a prefix can be replaced only where one is matched.
+fn new_path(
+    field: &str,
+    prefix: bool,
+    full_path: Option<&String>,
+    prefix_match: Option<&String>,
+    matches: &[Match],
+    checks: &mut Checks,
+) {
+    for (name, wanted, written) in
+        [("replaceFullPath", !prefix, full_path), ("replacePrefixMatch", prefix, prefix_match)]
+    {
+        let field = format!("{field}.path.{name}");
+        match (wanted, written) {
+            (true, None) => checks.error(&field, "missing, though path.type asks for it"),
+            (false, Some(_)) => checks.error(&field, "does not belong to path.type; remove it"),
+            (true, Some(path)) => checks.new_path(&field, path),
+            (false, None) => {}
+        }
+    }
+    let of_prefix = |matches: &Match| {
+        let kind = matches.path.as_ref().and_then(|path| path.r#type.as_ref());
+        kind.is_none_or(|kind| *kind == PathType::PathPrefix)
+    };
+    let one_prefix = match matches {
+        [] => true,
+        [only] => of_prefix(only),
+        _ => false,
+    };
+    if prefix && !one_prefix {
+        checks.error(
+            &format!("{field}.path.type"),
+            "a prefix is replaced only in a rule with exactly one match, of type PathPrefix; write a rule for each",
+        );
     }
 }

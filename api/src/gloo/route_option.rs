@@ -34,6 +34,9 @@ pub struct RouteOptionSpec {
     /// What to do.
     #[serde(default)]
     pub options: RouteOptions,
+    /// What Gloo's controllers write; read and ignored, because exported manifests hold it.
+    #[serde(default, alias = "namespaced_statuses", skip_serializing)]
+    pub namespaced_statuses: Option<serde_json::Value>,
 }
 
 /// The first entry of every descriptor of the `ratelimitBasic` of the RouteOption `name`, as a `generic_key`.

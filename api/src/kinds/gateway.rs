@@ -1,11 +1,7 @@
 //! Gateway: governs what names it, if it is of a class that is served.
 
 use super::prelude::*;
-use crate::gateway::Gateway;
-
-pub fn validate(_: &mut Gateway) -> Vec<Problem> {
-    Vec::new()
-}
+pub use crate::admit::gateway::validate;
 
 pub fn reach(raw: &Raw<'_>) -> Reach {
     let class = raw.document.get("spec").and_then(|spec| spec.get("gatewayClassName")).and_then(|class| class.as_str());

@@ -61,9 +61,10 @@ fn route(route: &Route) -> Value {
     Value::Object(fields)
 }
 
-/// The body is text of ours; `inline_string` takes it as it is.
+/// The body is text of ours; `inline_string` takes it as it is, up to Envoy's bound of 4 KiB.
 pub fn direct(refusal: &Refusal) -> Value {
-    json!({"status": refusal.status, "body": {"inline_string": format!("{}\n", refusal.why)}})
+    let why: String = refusal.why.chars().take(1000).collect();
+    json!({"status": refusal.status, "body": {"inline_string": format!("{why}\n")}})
 }
 
 fn headers(changes: &HeaderChanges, side: &str, fields: &mut Map<String, Value>) {

@@ -4,6 +4,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -288,7 +290,7 @@ fn matches() -> impl Strategy<Value = Match> {
     let kind = select(vec![PathKind::Exact, PathKind::Prefix, PathKind::Prefix, PathKind::Unsaid]);
     let headers = vec((select(vec!["x-a", "X-A", "x-b", "x-c"]), value()), 0..3);
     (option::weighted(0.8, (kind, some_path())), option::of(method()), headers, vec(query(), 0..3))
-        .prop_map(|(path, method, headers, query)| Match { path, method, headers, query })
+        .prop_map(|(path, method, headers, query)| Match { path, method, headers: once(headers), query: once(query) })
 }
 
 fn request() -> impl Strategy<Value = Request> {
@@ -308,6 +310,13 @@ fn some_path() -> impl Strategy<Value = String> {
 
 fn method() -> impl Strategy<Value = &'static str> {
     select(vec!["GET", "GET", "POST"])
+}
+
+/// The same name twice, in the same letters, is refused at admission.
+fn once(mut pairs: Vec<Pair>) -> Vec<Pair> {
+    let mut names = BTreeSet::new();
+    pairs.retain(|(name, _)| names.insert(*name));
+    pairs
 }
 
 fn query() -> impl Strategy<Value = Pair> {

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{ApiKeyAuth, AuthConfig, BasicAuth, Config, Expression, HeaderUse, PasswordKind, check_header_name};
+use super::{ApiKeyAuth, AuthConfig, BasicAuth, Config, Expression, PasswordKind};
 use crate::gloo::ResourceRef;
+use crate::header::{self, HeaderUse};
 use crate::problem::Problem;
 
 /// More steps than this in one AuthConfig are refused: all of them may run on every request.
@@ -73,7 +74,7 @@ fn api_key(field: &str, auth: &ApiKeyAuth, problems: &mut Vec<Problem>) {
     let ignored = |name: &str, why: &str| Problem::warning(format!("{field}.{name}"), why.to_owned());
 
     if let Some(name) = auth.header_name.as_deref().filter(|name| !name.is_empty())
-        && let Err(why) = check_header_name(name, HeaderUse::Read)
+        && let Err(why) = header::check(name, HeaderUse::Read)
     {
         problems.push(Problem::error(format!("{field}.headerName"), why));
     }
@@ -172,7 +173,7 @@ fn headers(field: &str, auth: &ApiKeyAuth, problems: &mut Vec<Problem>) {
         let mut seen = BTreeSet::new();
         for (header, entry) in entries {
             let path = format!("{field}.{list}.{header}");
-            if let Err(why) = check_header_name(header, HeaderUse::Write) {
+            if let Err(why) = header::check(header, HeaderUse::Write) {
                 problems.push(Problem::error(path.clone(), why));
             }
             if !seen.insert(header.to_ascii_lowercase()) {

@@ -2,8 +2,9 @@
 
 use super::options::{Cors, ExtAuth, Faults, HeaderAppend, HeaderManipulation, RatelimitBasic, Retries};
 use super::{RouteOption, TargetRef};
+use crate::envoy::{Checks, MOST_ENTRIES};
 use crate::gloo::rate_limit_config::{MOST_REFS, Unit};
-use crate::header;
+use crate::header::{self, HeaderUse};
 use crate::problem::Problem;
 
 /// Retry conditions Envoy acts on; it ignores any other without a word.
@@ -25,6 +26,9 @@ const RETRY_ON: &[&str] = &[
     "resource-exhausted",
     "unavailable",
 ];
+
+/// More would keep a request going for ever.
+const MOST_RETRIES: u32 = 1000;
 
 /// What is wrong with `object` taken by itself.
 pub fn validate(object: &RouteOption) -> Vec<Problem> {
@@ -68,30 +72,38 @@ pub fn validate(object: &RouteOption) -> Vec<Problem> {
     if let Some(found) = &options.ratelimit_basic {
         ratelimit_basic("spec.options.ratelimitBasic", found, &mut problems);
     }
+    let mut checks = Checks::default();
     if let Some(found) = &options.header_manipulation {
-        header_manipulation("spec.options.headerManipulation", found, &mut problems);
+        header_manipulation("spec.options.headerManipulation", found, &mut checks);
+    }
+    if let Some(timeout) = options.timeout {
+        checks.duration("spec.options.timeout", timeout);
     }
     if let Some(found) = &options.retries {
-        retries("spec.options.retries", found, &mut problems);
+        retries("spec.options.retries", found, &mut checks);
     }
     if let Some(found) = &options.cors {
-        cors("spec.options.cors", found, &mut problems);
+        cors("spec.options.cors", found, &mut checks);
     }
     if let Some(found) = &options.faults {
-        faults("spec.options.faults", found, &mut problems);
+        faults("spec.options.faults", found, &mut checks);
     }
-    if options.prefix_rewrite.as_deref().is_some_and(|prefix| !prefix.starts_with('/')) {
-        problems.push(Problem::error("spec.options.prefixRewrite", "begins with '/'"));
+    if let Some(prefix) = &options.prefix_rewrite {
+        checks.new_path("spec.options.prefixRewrite", prefix);
     }
-    if options.host_rewrite.as_deref().is_some_and(|host| !header::is_value(host) || host.is_empty()) {
-        problems.push(Problem::error("spec.options.hostRewrite", "not a host name"));
+    if let Some(host) = &options.host_rewrite {
+        checks.new_host("spec.options.hostRewrite", host);
     }
+    problems.extend(checks.problems);
     problems
 }
 
 fn target_ref(field: &str, target: &TargetRef, namespace: &str, problems: &mut Vec<Problem>) {
     if target.group != "gateway.networking.k8s.io" {
         problems.push(Problem::error(format!("{field}.group"), "write gateway.networking.k8s.io"));
+    }
+    if target.name.is_empty() {
+        problems.push(Problem::error(format!("{field}.name"), "empty; write the name of an HTTPRoute"));
     }
     if target.kind != "HTTPRoute" {
         problems.push(Problem::error(format!("{field}.kind"), "a RouteOption governs an HTTPRoute; write HTTPRoute"));
@@ -134,121 +146,134 @@ fn ratelimit_basic(field: &str, basic: &RatelimitBasic, problems: &mut Vec<Probl
     }
 }
 
-fn header_manipulation(field: &str, headers: &HeaderManipulation, problems: &mut Vec<Problem>) {
-    for (list, entries, request) in [
-        ("requestHeadersToAdd", &headers.request_headers_to_add, true),
-        ("responseHeadersToAdd", &headers.response_headers_to_add, false),
+fn header_manipulation(field: &str, headers: &HeaderManipulation, checks: &mut Checks) {
+    for (list, entries) in [
+        ("requestHeadersToAdd", &headers.request_headers_to_add),
+        ("responseHeadersToAdd", &headers.response_headers_to_add),
     ] {
-        for (index, entry) in entries.iter().enumerate() {
-            header_to_add(&format!("{field}.{list}[{index}]"), entry, request, problems);
+        checks.at_most(&format!("{field}.{list}"), entries.len(), MOST_ENTRIES);
+        for (index, entry) in entries.iter().enumerate().take(MOST_ENTRIES) {
+            header_to_add(&format!("{field}.{list}[{index}]"), entry, checks);
         }
     }
-    for (list, names) in [
-        ("requestHeadersToRemove", &headers.request_headers_to_remove),
-        ("responseHeadersToRemove", &headers.response_headers_to_remove),
+    for (list, names, header_use) in [
+        ("requestHeadersToRemove", &headers.request_headers_to_remove, HeaderUse::Write),
+        ("responseHeadersToRemove", &headers.response_headers_to_remove, HeaderUse::Hide),
     ] {
-        for (index, name) in names.iter().enumerate() {
-            if let Err(why) = header::changeable(name) {
-                problems.push(Problem::error(format!("{field}.{list}[{index}]"), why));
-            }
+        checks.at_most(&format!("{field}.{list}"), names.len(), MOST_ENTRIES);
+        for (index, name) in names.iter().enumerate().take(MOST_ENTRIES) {
+            checks.header_name(&format!("{field}.{list}[{index}]"), name, header_use);
         }
     }
 }
 
-fn header_to_add(field: &str, entry: &HeaderAppend, _request: bool, problems: &mut Vec<Problem>) {
+fn header_to_add(field: &str, entry: &HeaderAppend, checks: &mut Checks) {
     if entry.header_secret_ref.is_some() {
-        problems.push(Problem::error(format!("{field}.headerSecretRef"), "headerSecretRef is not supported yet"));
+        checks.error(&format!("{field}.headerSecretRef"), "headerSecretRef is not supported yet");
     }
     match &entry.header {
         None if entry.header_secret_ref.is_none() => {
-            problems.push(Problem::error(format!("{field}.header"), "missing: write key and value"));
+            checks.error(&format!("{field}.header"), "missing: write key and value");
         }
         None => {}
         Some(header) => {
-            if let Err(why) = header::changeable(&header.key) {
-                problems.push(Problem::error(format!("{field}.header.key"), why));
-            }
-            if !header::is_value(&header.value) {
-                problems.push(Problem::error(format!("{field}.header.value"), "holds control characters"));
-            } else if let Err(why) = header::formats(&header.value) {
-                problems.push(Problem::error(format!("{field}.header.value"), why));
-            }
+            checks.header_name(&format!("{field}.header.key"), &header.key, HeaderUse::Write);
+            checks.header_format(&format!("{field}.header.value"), &header.value);
         }
     }
 }
 
-fn retries(field: &str, retries: &Retries, problems: &mut Vec<Problem>) {
+fn retries(field: &str, retries: &Retries, checks: &mut Checks) {
     if retries.previous_priorities.is_some() {
-        problems.push(Problem::error(format!("{field}.previousPriorities"), "not supported yet"));
+        checks.error(&format!("{field}.previousPriorities"), "not supported yet");
     }
     if retries.rate_limited_retry_back_off.is_some() {
-        problems.push(Problem::error(format!("{field}.rateLimitedRetryBackOff"), "not supported yet"));
+        checks.error(&format!("{field}.rateLimitedRetryBackOff"), "not supported yet");
     }
     if retries.retry_on.is_empty() {
-        problems.push(Problem::error(format!("{field}.retryOn"), "missing: nothing would be retried"));
+        checks.error(&format!("{field}.retryOn"), "missing: nothing would be retried");
     }
     for condition in retries.retry_on.split(',').map(str::trim).filter(|condition| !condition.is_empty()) {
         if !RETRY_ON.contains(&condition) {
-            problems.push(Problem::error(
-                format!("{field}.retryOn"),
+            checks.error(
+                &format!("{field}.retryOn"),
                 format!("{condition:?} is not a retry condition; write one of {}", RETRY_ON.join(", ")),
-            ));
+            );
         }
     }
-    for (index, code) in retries.retriable_status_codes.iter().enumerate() {
+    if retries.num_retries > MOST_RETRIES {
+        checks.error(&format!("{field}.numRetries"), format!("at most {MOST_RETRIES} are allowed"));
+    }
+    if let Some(per_try) = retries.per_try_timeout {
+        checks.duration(&format!("{field}.perTryTimeout"), per_try);
+    }
+    checks.at_most(&format!("{field}.retriableStatusCodes"), retries.retriable_status_codes.len(), MOST_ENTRIES);
+    for (index, code) in retries.retriable_status_codes.iter().enumerate().take(MOST_ENTRIES) {
         if !(100..600).contains(code) {
-            problems.push(Problem::error(format!("{field}.retriableStatusCodes[{index}]"), "not an HTTP status"));
+            checks.error(&format!("{field}.retriableStatusCodes[{index}]"), "not an HTTP status");
         }
     }
     if let Some(back_off) = &retries.retry_back_off {
         let base = back_off.base_interval.map(|d| d.0);
+        for (name, pause) in [("baseInterval", back_off.base_interval), ("maxInterval", back_off.max_interval)] {
+            if let Some(pause) = pause {
+                checks.duration(&format!("{field}.retryBackOff.{name}"), pause);
+            }
+        }
         if base.is_none_or(|base| base.as_millis() == 0) {
-            problems.push(Problem::error(format!("{field}.retryBackOff.baseInterval"), "write at least 1ms"));
+            checks.error(&format!("{field}.retryBackOff.baseInterval"), "write at least 1ms");
         } else if back_off.max_interval.map(|d| d.0).is_some_and(|max| base.is_some_and(|base| max < base)) {
-            problems.push(Problem::error(format!("{field}.retryBackOff.maxInterval"), "is less than baseInterval"));
+            checks.error(&format!("{field}.retryBackOff.maxInterval"), "is less than baseInterval");
         }
     }
 }
 
-fn cors(field: &str, cors: &Cors, problems: &mut Vec<Problem>) {
-    for (index, pattern) in cors.allow_origin_regex.iter().enumerate() {
-        if let Err(error) = regex::Regex::new(pattern) {
-            problems.push(Problem::error(
-                format!("{field}.allowOriginRegex[{index}]"),
-                format!("not a regular expression: {}", error.to_string().lines().last().unwrap_or_default()),
-            ));
+fn cors(field: &str, cors: &Cors, checks: &mut Checks) {
+    for (name, list) in [
+        ("allowOrigin", &cors.allow_origin),
+        ("allowOriginRegex", &cors.allow_origin_regex),
+        ("allowMethods", &cors.allow_methods),
+        ("allowHeaders", &cors.allow_headers),
+        ("exposeHeaders", &cors.expose_headers),
+    ] {
+        checks.at_most(&format!("{field}.{name}"), list.len(), MOST_ENTRIES);
+        for (index, entry) in list.iter().enumerate().take(MOST_ENTRIES) {
+            let field = format!("{field}.{name}[{index}]");
+            match name {
+                "allowOriginRegex" => checks.regex(&field, entry),
+                "allowOrigin" if entry.is_empty() => checks.error(&field, "empty; write an origin or *"),
+                "allowOrigin" => checks.header_value(&field, entry),
+                // Methods have the characters of header names, and `*` is one of them.
+                _ if !header::is_name(entry) => {
+                    checks.error(&field, format!("{entry:?} is neither a method nor a header name; write one, or *"));
+                }
+                _ => {}
+            }
         }
-    }
-    for (index, origin) in cors.allow_origin.iter().enumerate() {
-        if origin.is_empty() {
-            problems.push(Problem::error(format!("{field}.allowOrigin[{index}]"), "empty; write an origin or *"));
-        }
-    }
-    let lists = cors.allow_methods.iter().chain(&cors.allow_headers).chain(&cors.expose_headers);
-    if lists.into_iter().any(|item| !header::is_value(item)) {
-        problems.push(Problem::error(field, "a method or header holds control characters"));
     }
     if let Err(why) = cors.max_age_seconds() {
-        problems.push(Problem::error(format!("{field}.maxAge"), why));
+        checks.error(&format!("{field}.maxAge"), why);
     }
 }
 
-fn faults(field: &str, faults: &Faults, problems: &mut Vec<Problem>) {
-    let percentage = |field: String, value: f64, problems: &mut Vec<Problem>| {
+fn faults(field: &str, faults: &Faults, checks: &mut Checks) {
+    let mut percentage = |field: String, value: f64| {
         if !(0.0..=100.0).contains(&value) {
-            problems.push(Problem::error(field, "a percentage lies between 0 and 100"));
+            checks.error(&field, "a percentage lies between 0 and 100");
         }
     };
     if let Some(abort) = &faults.abort {
-        percentage(format!("{field}.abort.percentage"), abort.percentage, problems);
-        if !(200..600).contains(&abort.http_status) {
-            problems.push(Problem::error(format!("{field}.abort.httpStatus"), "write a status from 200 to 599"));
-        }
+        percentage(format!("{field}.abort.percentage"), abort.percentage);
     }
     if let Some(delay) = &faults.delay {
-        percentage(format!("{field}.delay.percentage"), delay.percentage, problems);
-        if delay.fixed_delay.is_none_or(|delay| delay.0.as_millis() == 0) {
-            problems.push(Problem::error(format!("{field}.delay.fixedDelay"), "write a duration, e.g. \"2s\""));
-        }
+        percentage(format!("{field}.delay.percentage"), delay.percentage);
+    }
+    if faults.abort.as_ref().is_some_and(|abort| !(200..600).contains(&abort.http_status)) {
+        checks.error(&format!("{field}.abort.httpStatus"), "write a status from 200 to 599");
+    }
+    match faults.delay.as_ref().map(|delay| delay.fixed_delay) {
+        None => {}
+        Some(Some(fixed)) if fixed.0.as_millis() > 0 => checks.duration(&format!("{field}.delay.fixedDelay"), fixed),
+        Some(_) => checks.error(&format!("{field}.delay.fixedDelay"), "write a duration, e.g. \"2s\""),
     }
 }

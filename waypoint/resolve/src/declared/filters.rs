@@ -1,7 +1,8 @@
 //! HTTPRoute filters, those of rules and those of backends.
 
 use api::gateway::httproutes as written;
-use api::{Name, Problem, header};
+use api::header::{self, HeaderUse};
+use api::{Name, Problem, envoy};
 use ir::{HeaderChanges, HeaderPut, PathRewrite, Redirect};
 
 /// What the filters of a rule or backend ask for.
@@ -149,10 +150,10 @@ fn gather(filters: impl Iterator<Item = Result<Filter, &'static str>>, field: &s
 fn add(filter: Filter, field: &str, namespace: &str, out: &mut Filters) -> Result<(), Problem> {
     match filter {
         Filter::RequestHeaders(modifier) => {
-            change(&modifier, &format!("{field}.requestHeaderModifier"), &mut out.request)?;
+            change(&modifier, HeaderUse::Write, &format!("{field}.requestHeaderModifier"), &mut out.request)?;
         }
         Filter::ResponseHeaders(modifier) => {
-            change(&modifier, &format!("{field}.responseHeaderModifier"), &mut out.response)?;
+            change(&modifier, HeaderUse::Hide, &format!("{field}.responseHeaderModifier"), &mut out.response)?;
         }
         Filter::Redirect(redirect) => out.redirect = Some(redirect),
         Filter::Rewrite { host, path } => {
@@ -189,28 +190,23 @@ fn literal(value: &str) -> String {
     value.replace('%', "%%")
 }
 
-fn put(name: &str, value: &str, append: bool, field: &str) -> Result<HeaderPut, Problem> {
-    header::changeable(name).map_err(|why| Problem::error(field, format!("{name}: {why}")))?;
-    if !header::is_value(value) {
-        return Err(Problem::error(field, format!("the value of {name} holds control characters")));
-    }
-    Ok(HeaderPut { name: name.to_owned(), format: literal(value), append })
+fn put((name, value): &(String, String), append: bool, field: &str) -> Result<HeaderPut, Problem> {
+    let wrong = |why: String| Problem::error(field, format!("{name}: {why}"));
+    header::check(name, HeaderUse::Write).map_err(wrong)?;
+    envoy::text::value(value).map_err(wrong)?;
+    Ok(HeaderPut { name: name.clone(), format: literal(value), append })
 }
 
-fn remove(name: &str, field: &str) -> Result<String, Problem> {
-    header::changeable(name).map_err(|why| Problem::error(field, format!("{name}: {why}")))?;
-    Ok(name.to_owned())
-}
-
-fn change(modifier: &Modifier, field: &str, out: &mut HeaderChanges) -> Result<(), Problem> {
+fn change(modifier: &Modifier, removal: HeaderUse, field: &str, out: &mut HeaderChanges) -> Result<(), Problem> {
     for name in &modifier.remove {
-        out.remove.push(remove(name, field)?);
+        header::check(name, removal).map_err(|why| Problem::error(field, format!("{name}: {why}")))?;
+        out.remove.push(name.clone());
     }
-    for (name, value) in &modifier.set {
-        out.put.push(put(name, value, false, field)?);
+    for header in &modifier.set {
+        out.put.push(put(header, false, field)?);
     }
-    for (name, value) in &modifier.add {
-        out.put.push(put(name, value, true, field)?);
+    for header in &modifier.add {
+        out.put.push(put(header, true, field)?);
     }
     Ok(())
 }

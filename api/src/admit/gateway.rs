@@ -1,0 +1,145 @@
+//! What the schemas of Gateway, GatewayClass and ReferenceGrant ask for beyond types.
+
+use super::names::{self, Duplicates};
+use crate::envoy::Checks;
+use crate::gateway::gateways::{GatewayListeners as Listener, GatewayListenersTlsMode as TlsMode};
+use crate::gateway::{Gateway, GatewayClass, ReferenceGrant};
+use crate::problem::Problem;
+
+const MOST_LISTENERS: usize = 64;
+const MOST_ADDRESSES: usize = 16;
+const MOST_KINDS: usize = 8;
+const MOST_GRANTS: usize = 16;
+
+/// What is wrong with `gateway` taken by itself.
+pub fn validate(gateway: &mut Gateway) -> Vec<Problem> {
+    let spec = &gateway.spec;
+    let mut checks = Checks::default();
+    if spec.gateway_class_name.is_empty() || spec.gateway_class_name.len() > 253 {
+        checks.error("spec.gatewayClassName", "write the name of a GatewayClass");
+    }
+    if spec.listeners.is_empty() {
+        checks.error("spec.listeners", "empty; write at least one listener");
+    }
+    checks.at_most("spec.listeners", spec.listeners.len(), MOST_LISTENERS);
+    let (mut listener_names, mut places) = (Duplicates::default(), Duplicates::default());
+    for (index, listener) in spec.listeners.iter().enumerate().take(MOST_LISTENERS) {
+        let field = format!("spec.listeners[{index}]");
+        names::section(&format!("{field}.name"), &listener.name, &mut checks);
+        listener_names.note(
+            &format!("{field}.name"),
+            listener.name.clone(),
+            "the name of another listener",
+            &mut checks,
+        );
+        let place = match &listener.hostname {
+            Some(hostname) => format!("{} {} {hostname}", listener.port, listener.protocol),
+            None => format!("{} {}", listener.port, listener.protocol),
+        };
+        places.note(&field, place, "port, protocol and hostname of another listener", &mut checks);
+        self::listener(&field, listener, &mut checks);
+    }
+    let addresses = spec.addresses.as_deref().unwrap_or_default();
+    checks.at_most("spec.addresses", addresses.len(), MOST_ADDRESSES);
+    for (index, address) in addresses.iter().enumerate().take(MOST_ADDRESSES) {
+        let (kind, value) =
+            (address.r#type.as_deref().unwrap_or("IPAddress"), address.value.as_deref().unwrap_or_default());
+        let field = format!("spec.addresses[{index}].value");
+        if kind == "IPAddress" && !value.is_empty() && value.parse::<std::net::IpAddr>().is_err() {
+            checks.error(&field, format!("{value:?} is not an address"));
+        } else if kind == "Hostname" && !value.is_empty() {
+            names::wildcard_hostname(&field, value, &mut checks);
+        }
+    }
+    checks.problems
+}
+
+fn listener(field: &str, listener: &Listener, checks: &mut Checks) {
+    names::port(&format!("{field}.port"), Some(listener.port), checks);
+    if let Some(hostname) = listener.hostname.as_deref().filter(|hostname| !hostname.is_empty()) {
+        if matches!(listener.protocol.as_str(), "TCP" | "UDP") {
+            checks.error(&format!("{field}.hostname"), format!("{} knows no host names; remove it", listener.protocol));
+        }
+        names::wildcard_hostname(&format!("{field}.hostname"), hostname, checks);
+    }
+    protocol(&format!("{field}.protocol"), &listener.protocol, checks);
+    let tls = listener.tls.as_ref();
+    let mode = tls.and_then(|tls| tls.mode.as_ref());
+    match (listener.protocol.as_str(), tls) {
+        ("HTTP" | "TCP" | "UDP", Some(_)) => {
+            checks.error(&format!("{field}.tls"), format!("{} has no TLS; remove it", listener.protocol));
+        }
+        ("HTTPS", Some(_)) if mode == Some(&TlsMode::Passthrough) => {
+            checks.error(&format!("{field}.tls.mode"), "HTTPS is decrypted here; write Terminate, or protocol: TLS");
+        }
+        ("TLS", _) if mode.is_none() => {
+            checks.error(&format!("{field}.tls.mode"), "missing: write Terminate or Passthrough");
+        }
+        _ => {}
+    }
+    if let Some(tls) = tls
+        && mode.is_none_or(|mode| *mode == TlsMode::Terminate)
+        && tls.certificate_refs.as_ref().is_none_or(Vec::is_empty)
+        && tls.options.as_ref().is_none_or(|options| options.is_empty())
+    {
+        checks.error(&format!("{field}.tls.certificateRefs"), "missing: who decrypts needs a certificate");
+    }
+    let kinds = listener.allowed_routes.as_ref().and_then(|allowed| allowed.kinds.as_deref()).unwrap_or_default();
+    checks.at_most(&format!("{field}.allowedRoutes.kinds"), kinds.len(), MOST_KINDS);
+    for (index, kind) in kinds.iter().enumerate().take(MOST_KINDS) {
+        let field = format!("{field}.allowedRoutes.kinds[{index}]");
+        names::reference(&field, kind.group.as_deref(), Some(&kind.kind), None, None, checks);
+    }
+}
+
+/// A word such as HTTP, or a domain and a word such as `istio.io/PROXY`.
+fn protocol(field: &str, protocol: &str, checks: &mut Checks) {
+    let word = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric());
+    let right = match protocol.split_once('/') {
+        Some((domain, name)) => crate::envoy::text::hostname(domain).is_ok() && word(name),
+        None => word(&protocol.replace('-', "")) && !protocol.starts_with('-') && !protocol.ends_with('-'),
+    };
+    if !right || protocol.len() > 255 {
+        checks.error(field, format!("{protocol:?} is not a protocol; write for example HTTP or istio.io/PROXY"));
+    }
+}
+
+/// What is wrong with `class` taken by itself.
+pub fn validate_class(class: &mut GatewayClass) -> Vec<Problem> {
+    let mut checks = Checks::default();
+    let name = &class.spec.controller_name;
+    let right = name.len() <= 253
+        && name.split_once('/').is_some_and(|(domain, path)| {
+            crate::envoy::text::hostname(domain).is_ok()
+                && !path.is_empty()
+                && path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-._~%!$&'()*+,;=:".contains(&b))
+        });
+    if !right {
+        checks.error(
+            "spec.controllerName",
+            format!("{name:?} is not a controller; write a domain and a path, a.example/name"),
+        );
+    }
+    checks.problems
+}
+
+/// What is wrong with `grant` taken by itself.
+pub fn validate_grant(grant: &mut ReferenceGrant) -> Vec<Problem> {
+    let mut checks = Checks::default();
+    let spec = &grant.spec;
+    for (field, count) in [("spec.from", spec.from.len()), ("spec.to", spec.to.len())] {
+        if count == 0 {
+            checks.error(field, "empty; write at least one entry");
+        }
+        checks.at_most(field, count, MOST_GRANTS);
+    }
+    for (index, from) in spec.from.iter().enumerate().take(MOST_GRANTS) {
+        let (group, kind, namespace) = (Some(&*from.group), Some(&*from.kind), Some(&*from.namespace));
+        names::reference(&format!("spec.from[{index}]"), group, kind, None, namespace, &mut checks);
+    }
+    for (index, to) in spec.to.iter().enumerate().take(MOST_GRANTS) {
+        let name = to.name.as_deref().filter(|name| !name.is_empty());
+        names::reference(&format!("spec.to[{index}]"), Some(&to.group), Some(&to.kind), name, None, &mut checks);
+    }
+    checks.problems
+}

@@ -1,0 +1,223 @@
+//! What RE2 takes and refuses, and that the size is never counted too small.
+
+use super::*;
+
+#[test]
+fn what_only_other_dialects_have_is_refused() {
+    for wrong in [
+        "(?x)a",
+        "(?R)a",
+        "(?u)a",
+        r"\u{61}",
+        r"\u0061",
+        r"a{1001}",
+        "",
+        "(?=a)",
+        "(?!a)",
+        "(?<=a)b",
+        "(?<!a)b",
+        r"(a)\1",
+        r"\p{greek}",
+        r"\p{Letter}",
+        r"\p{Script=Greek}",
+        r"\pX",
+        r"\h",
+        r"\Z",
+        r"\G",
+        r"\K",
+        r"\R",
+        r"\X",
+        "a**",
+        "a*+",
+        "a{2}{3}",
+        "a{2}*",
+        "*a",
+        "a|*",
+        "(*a)",
+        "(?i)*",
+        "(a",
+        "a)",
+        "[a",
+        "[]",
+        "[z-a]",
+        r"[a-\d]",
+        r"[\b]",
+        "[[:nope:]]",
+        "(?P<n>a)(?P<n>b)",
+        "(?P<>a)",
+        "(?P=n)",
+        "(?#note)",
+        "(?>a)",
+        "(?|a)",
+        r"\",
+        r"\x",
+        r"\x{110000}",
+        r"\x{D800}",
+        r"\xg1",
+        r"\e",
+        r"\c",
+        r"\z*+",
+        "(a{10}){101}",
+        "a{3,2}",
+        "(?",
+        "(?)",
+        "(?-)a",
+        "(?i",
+        r"\pL{2}",
+        "{2}",
+    ] {
+        assert!(check(wrong).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn what_re2_takes_is_taken() {
+    for right in [
+        "a",
+        "/users/[0-9]+",
+        "^/v[12]/.*$",
+        "(?i)x",
+        "(?i:x)y",
+        "(?P<n>a)",
+        "(?<n>a)",
+        "(?:a|b)*",
+        r"\d{3}-\d{4}",
+        r"\w+@\w+",
+        "a{,5}",
+        "{",
+        "a{",
+        "{a}",
+        "x{2",
+        "x{01}",
+        r"\Qa.b\E",
+        r"\Qa.b",
+        r"[[:alpha:]_-]",
+        "[^/]+",
+        "[]a]",
+        "[a-]",
+        "[-a]",
+        r"[\d-z]",
+        r"\.",
+        r"\-",
+        r"\_",
+        r"\x41",
+        r"\x{41}",
+        r"\A.*\z",
+        r"\bfoo\b",
+        "a|b|",
+        "()",
+        "(?:)",
+        "|",
+        "(|a)*",
+        "ü.*",
+        "(?U)a*",
+        "(?m)^a$",
+        "(?s).*",
+        "(?i-s)a",
+        r"(?-i:a)",
+        "^*",
+        "\n",
+        r"^https://[a-zA-Z0-9]*\.example\.com$",
+        r"(?i)^bearer\s+.+$",
+        "[a&&b]",
+        "[a[b]",
+        "a~~b",
+        "[--/]",
+        r"\0",
+        r"\07",
+    ] {
+        assert!(check(right).is_ok(), "{right}: {:?}", check(right));
+    }
+}
+
+/// Envoy compares bytes, so these would not mean what they say.
+#[test]
+fn characters_beyond_ascii_stand_alone() {
+    for wrong in [
+        "[é]",
+        "[a-é]",
+        "é+",
+        "é?",
+        "é{2}",
+        "(?i)é",
+        "(?i:a)(?i)ü",
+        r"\p{Greek}",
+        r"\p{^Greek}",
+        r"\pL",
+        r"\PN",
+        r"[\pL]",
+        r"\xff",
+        r"\x{100}",
+        r"[^\x{80}]",
+        "(?P<é>a)",
+        r"\Qé\E+",
+    ] {
+        assert!(check(wrong).is_err(), "{wrong}");
+    }
+    for right in ["é", "/caf(?:é)+", "日本|中国", "[^/]*é", r"\Qé+\E", "(?i:a)é"] {
+        assert!(check(right).is_ok(), "{right}: {:?}", check(right));
+    }
+}
+
+/// Counted by RE2 itself.
+#[test]
+fn the_size_is_an_upper_bound_and_a_close_one() {
+    for (pattern, size) in [
+        ("a", 5),
+        ("abc", 7),
+        (".", 6),
+        ("[^a]", 6),
+        (".*", 6),
+        ("(?i)k", 5),
+        ("(?i)hello", 9),
+        ("\\w+", 8),
+        ("[^/]+", 7),
+        ("(?:a|bc|de)*x", 10),
+        ("(a?){10}", 44),
+        ("(ab|cd)", 10),
+        ("\\d{3}-\\d{4}", 12),
+        ("é", 6),
+        ("(?s).", 5),
+        ("a*?b", 6),
+        ("x{2,}", 7),
+        ("(x{2,5}){3}", 34),
+        ("\\bfoo\\b", 9),
+        ("a|b|cd|ef|gh", 11),
+        ("/zz(a|b|c){1,100}", 406),
+        ("https://[a-zA-Z0-9]*\\.example\\.com", 26),
+        ("[^/]{1,64}", 195),
+        ("[\\w.-]+@[\\w.-]+", 15),
+        ("(?i)[k-z]", 5),
+        ("x.{0,100}y", 306),
+    ] {
+        let counted = check(pattern).unwrap_or_default();
+        assert!(counted >= size && counted <= size + size / 2 + 4, "{pattern}: {counted} instead of {size}");
+    }
+    for too_large in ["/zz(a|b|c){1,400}", "a{1000}", ".{900}", "[^a]{900}", "(?:é){499}", "((a{1,10}){1,10}){1,10}"] {
+        assert!(check(too_large).is_err_and(|why| why.contains("too large")), "{too_large}");
+    }
+}
+
+#[test]
+fn reading_what_is_hostile_is_cheap() {
+    let start = std::time::Instant::now();
+    for hostile in [
+        "(".repeat(4096),
+        "a{1000}".repeat(585),
+        r"\d{250}".repeat(585),
+        format!("[{}]", r"\D".repeat(2047)),
+        format!("(?i){}", r"\D".repeat(2046)),
+        "(?:".repeat(1000) + &")*".repeat(548),
+        "a|".repeat(2048),
+        r"\Q".repeat(2048),
+        "[:alpha:".repeat(512),
+        "[[:".repeat(1365),
+        "(?P<a>".repeat(600),
+        "{".repeat(4096),
+    ] {
+        for _ in 0..10 {
+            drop(check(&hostile));
+        }
+    }
+    assert!(start.elapsed().as_secs() < 3, "{:?}", start.elapsed());
+}
