@@ -28,15 +28,21 @@ fn up_prints_a_table_lines_to_paste_and_ready_and_exits_zero_on_sigterm() {
     assert_eq!(waykeeper.admin("/readyz").body, "ready\n");
     assert_eq!(waykeeper.admin("/livez").status, 200);
     assert!(waykeeper.admin("/metrics").body.contains("# TYPE"), "metrics are served");
-    for command in [vec!["ps"], vec!["status"], vec!["get", "services"], vec!["get", "HTTPRoute"]] {
+    for command in [vec!["ps"], vec!["status"], vec!["get", "services"], vec!["get", "Gateway"]] {
         let output =
             Command::new(binary("waykeeper")).args(&command).args(["--admin", &waykeeper.admin]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(output.status.success(), "{command:?}: {text}{}", String::from_utf8_lossy(&output.stderr));
         assert!(text.contains("NAME"), "{command:?}: {text}");
     }
-    let (exit, _) = waykeeper.stop();
+    // A wrapper passes on the signal that its whole group was sent: it comes twice and means one thing.
+    waykeeper.terminate();
+    let (exit, log) = waykeeper.stop();
     assert!(exit.success(), "{exit}");
+    let complaints: Vec<&str> =
+        log.lines().filter(|line| ["WARN", "ERROR"].iter().any(|level| line.contains(level))).collect();
+    assert_eq!(complaints, [""; 0], "nothing went wrong");
+    assert!(!log.contains('\u{1b}'), "a file is no terminal");
 }
 
 #[test]

@@ -40,7 +40,8 @@ pub(super) async fn supervise(
     states.update(&name, |state| state.admin = files.admin.clone());
     while !stop.is_begun() {
         let started = Instant::now();
-        match start(&name, &settings, &files).await {
+        let leaving = Shutdown::new();
+        match start(&name, &settings, &files, leaving.clone()).await {
             Err(error) => tracing::error!(gateway = %name, error = format!("{error:#}"), "Envoy could not be started"),
             Ok(mut child) => {
                 states.update(&name, |state| state.pid = child.id());
@@ -49,7 +50,7 @@ pub(super) async fn supervise(
                     let callers_gone = async {
                         if all.is_begun() { settings.callers_gone.begun().await } else { sleep(LATE_CALLERS).await }
                     };
-                    drain(&name, child, &files, settings.drain, callers_gone).await;
+                    drain(&name, child, &files, settings.drain, callers_gone, leaving).await;
                     break;
                 }
             }
@@ -99,7 +100,8 @@ impl Files {
     }
 }
 
-async fn start(name: &Name, settings: &FleetSettings, files: &Files) -> anyhow::Result<Child> {
+/// `leaving` begins when it is told to exit.
+async fn start(name: &Name, settings: &FleetSettings, files: &Files, leaving: Shutdown) -> anyhow::Result<Child> {
     let bootstrap = (settings.bootstrap.0)(name, &files.admin);
     files.remove();
     tokio::fs::write(&files.config, bootstrap.to_string()).await.context("writing the bootstrap")?;
@@ -126,17 +128,18 @@ async fn start(name: &Name, settings: &FleetSettings, files: &Files) -> anyhow::
         .spawn()
         .with_context(|| format!("starting {}", settings.envoy.display()))?;
     if let Some(stderr) = child.stderr.take() {
-        tokio::spawn(forward(name.to_string(), stderr));
+        tokio::spawn(forward(name.to_string(), stderr, leaving));
     }
     Ok(child)
 }
 
-/// Envoy's log lines become ours.
-async fn forward(gateway: String, stderr: tokio::process::ChildStderr) {
+/// Envoy's log lines become ours. That one which was told to exit loses its connections is no warning.
+async fn forward(gateway: String, stderr: tokio::process::ChildStderr, leaving: Shutdown) {
     let mut lines = BufReader::new(stderr).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         match line.split_once(' ') {
             Some(("error" | "critical", text)) => tracing::error!(target: "envoy", gateway, "{text}"),
+            Some(("warning", text)) if leaving.is_begun() => tracing::debug!(target: "envoy", gateway, "{text}"),
             Some(("warning", text)) => tracing::warn!(target: "envoy", gateway, "{text}"),
             _ => tracing::info!(target: "envoy", gateway, "{line}"),
         }
@@ -171,6 +174,7 @@ async fn drain(
     files: &Files,
     deadline: Duration,
     callers_gone: impl Future<Output = ()>,
+    leaving: Shutdown,
 ) {
     let drained = async {
         admin::request(&files.admin, Method::POST, "/healthcheck/fail").await?;
@@ -189,6 +193,7 @@ async fn drain(
     if let Some(why) = why {
         tracing::warn!(gateway = %name, why, "Envoy did not drain in time");
     }
+    leaving.begin();
     if let Err(error) = admin::request(&files.admin, Method::POST, "/quitquitquit").await {
         tracing::warn!(gateway = %name, error = format!("{error:#}"), "Envoy could not be told to exit");
     }
