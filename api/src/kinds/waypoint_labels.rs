@@ -64,7 +64,8 @@ pub fn reach<T: DeserializeOwned>(raw: &Raw<'_>, home: &str) -> Reach {
 
 /// None if it cannot be told.
 fn asked(labels: &Map<String, Value>, home: &str) -> Option<Vec<Target>> {
-    if labels.keys().any(|key| misspelt(key).is_some()) {
+    // A label is text; a mapping or list in its place may hold the one that is meant.
+    if labels.iter().any(|(key, value)| misspelt(key).is_some() || value.is_object() || value.is_array()) {
         return None;
     }
     let namespace = match labels.get(USE_WAYPOINT_NAMESPACE) {

@@ -124,6 +124,14 @@ impl Statuses {
             let statuses = self.of_route(&route.reference.name, parents);
             report.insert(route.reference.clone(), statuses);
         }
+        for (name, route) in &snapshot.http_routes {
+            if route.spec.parent_refs.iter().flatten().next().is_none() {
+                let message =
+                    "it has no parentRefs, so it applies nowhere; name a Service (with group: \"\") or a Gateway";
+                let status = ObjectStatus::new(vec![Condition::fails(ACCEPTED, "NoMatchingParent", message)]);
+                report.insert(ObjectRef { kind: Kind::HttpRoute, name: name.clone() }, vec![status]);
+            }
+        }
         for (name, said) in std::mem::take(&mut self.services) {
             let message = said.into_iter().collect::<Vec<_>>().join("; ");
             let condition = Condition::fails(SERVED, "Refused", message);
