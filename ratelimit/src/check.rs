@@ -10,10 +10,15 @@ use provider::validate::{Author, ValidateArgs};
 use status::Report;
 
 use crate::config::{Configs, Index, Scope, WeightScope};
+use crate::dropin::check;
 use crate::settings::DOMAINS;
 
-/// Prints everything that is wrong with RateLimitConfigs.
+/// Prints everything that is wrong with RateLimitConfigs, and with files of envoyproxy/ratelimit.
 pub fn validate(args: &ValidateArgs, out: &mut impl Write) -> ExitCode {
+    let files = check::files(&args.paths);
+    if !files.is_empty() {
+        return check::print(args, &files, out);
+    }
     let author = Author::new(crate::config::AUTHOR, report);
     provider::validate::run(args, Some(&[Kind::RateLimitConfig]), &[author], out)
 }

@@ -7,6 +7,7 @@
 //! goes the way of all requests: plan, store, decide.
 
 pub mod answer;
+pub mod check;
 pub mod compile;
 pub mod domains;
 pub mod env;
@@ -14,6 +15,7 @@ pub mod exhausted;
 pub mod files;
 pub mod http;
 pub mod mapping;
+pub mod marks;
 pub mod plan;
 pub mod process;
 pub mod service;

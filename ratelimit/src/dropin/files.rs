@@ -46,6 +46,11 @@ pub fn look(at: &FilesAt) -> Result<Seen, String> {
 }
 
 impl Seen {
+    /// Where the file of this name is.
+    pub fn path(&self, name: &str) -> Option<&Path> {
+        self.0.get(name).map(|(path, _)| path.as_path())
+    }
+
     /// Leaves each file one of its names. A mounted config map has its files in a folder that begins with a
     /// dot and is a new one for each version, and links to them: the links' names stay.
     fn once_each(&mut self) {

@@ -4,6 +4,8 @@ use api::Problem;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
+use super::marks::{self, Mark};
+
 /// Every key that server knows, wherever it stands. One of these in a place
 /// where it means nothing is let through there, and is a warning here.
 const KNOWN: [&str; 16] = [
@@ -109,6 +111,28 @@ pub struct Replaces {
     pub name: String,
 }
 
+impl Descriptor {
+    fn has_metadata(&self) -> bool {
+        self.metadata.is_some() || self.descriptors.iter().any(Descriptor::has_metadata)
+    }
+}
+
+/// Metadata has no schema that would say what a scalar is: it is what that server takes it for.
+fn metadata_as_yaml_1_1(descriptors: &mut [Descriptor], above: &Mark) {
+    let Some(marks) = above.get("descriptors") else { return };
+    for (number, descriptor) in descriptors.iter_mut().enumerate() {
+        let Some(mark) = marks.item(number) else { return };
+        if let (Some(metadata), Some(mark)) = (&mut descriptor.metadata, mark.get("metadata")) {
+            let mut value = serde_norway::Value::Mapping(std::mem::take(metadata));
+            mark.as_yaml_1_1(&mut value);
+            if let serde_norway::Value::Mapping(read) = value {
+                *metadata = read;
+            }
+        }
+        metadata_as_yaml_1_1(&mut descriptor.descriptors, mark);
+    }
+}
+
 /// Reads `text`; nothing comes back when one of the problems is an error.
 pub fn read(text: &str) -> (Option<Document>, Vec<Problem>) {
     // Some editors begin a file with a byte-order mark.
@@ -130,10 +154,9 @@ pub fn read(text: &str) -> (Option<Document>, Vec<Problem>) {
     let decoded: Result<Document, _> = {
         let inner = serde_norway::Deserializer::from_str(&first);
         let tracked = serde_path_to_error::Deserializer::new(inner, &mut track);
-        serde_ignored::deserialize(tracked, |path| unknown.push(dotted(&path.to_string())))
+        serde_ignored::deserialize(tracked, |path| unknown.push((field(&path), last(&path))))
     };
-    for path in unknown {
-        let key = path.rsplit('.').next().unwrap_or_default().to_owned();
+    for (path, key) in unknown {
         problems.push(if KNOWN.contains(&key.as_str()) {
             Problem::warning(path, format!("'{key}' means nothing in this place"))
         } else {
@@ -141,7 +164,14 @@ pub fn read(text: &str) -> (Option<Document>, Vec<Problem>) {
         });
     }
     let document = match decoded {
-        Ok(document) => document,
+        Ok(mut document) => {
+            if document.descriptors.iter().any(Descriptor::has_metadata)
+                && let Some(mark) = marks::first(&first)
+            {
+                metadata_as_yaml_1_1(&mut document.descriptors, &mark);
+            }
+            document
+        }
         Err(error) => {
             let path = track.path().to_string();
             let path = if path == "." { String::new() } else { path };
@@ -185,20 +215,28 @@ fn first_document(text: &str) -> Result<(std::borrow::Cow<'_, str>, bool), Probl
     Ok((text.into(), more))
 }
 
-/// `descriptors.0.key` as `descriptors[0].key`.
-fn dotted(path: &str) -> String {
-    let mut out = String::with_capacity(path.len());
-    for part in path.split('.').filter(|part| *part != "?") {
-        if !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit()) {
-            out.push_str(&format!("[{part}]"));
-        } else {
-            if !out.is_empty() {
-                out.push('.');
-            }
-            out.push_str(part);
-        }
+/// `descriptors[0].key`.
+fn field(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Root => String::new(),
+        Path::Seq { parent, index } => format!("{}[{index}]", field(parent)),
+        Path::Map { parent, key } => match field(parent) {
+            above if above.is_empty() => key.clone(),
+            above => format!("{above}.{key}"),
+        },
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => field(parent),
     }
-    out
+}
+
+/// The key that `path` ends in.
+fn last(path: &serde_ignored::Path<'_>) -> String {
+    use serde_ignored::Path;
+    match path {
+        Path::Map { key, .. } => key.clone(),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => last(parent),
+        Path::Root | Path::Seq { .. } => field(path),
+    }
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -315,6 +353,18 @@ mod tests {
         let (document, _) =
             read("domain: d\ndescriptors:\n- &a {key: k, value: null}\n- {<<: *a, key: l}\n---\nx: 1\n");
         assert!(document.unwrap().descriptors.iter().all(|one| one.value.is_empty()));
+    }
+
+    #[test]
+    fn metadata_is_read_as_yaml_1_1_and_what_is_in_quotes_is_text() {
+        let (document, problems) = read(
+            "domain: d\ndescriptors:\n- key: k\n  descriptors:\n  - key: l\n    metadata: {a: yes, b: 'yes', c: 010, d: 1_000, e: [off, \"off\"], f: {g: on}, h: 1.5}\n",
+        );
+        assert_eq!(problems, []);
+        let metadata = document.unwrap().descriptors[0].descriptors[0].metadata.clone();
+        let json = serde_json::to_value(&metadata).unwrap();
+        let expected = serde_json::json!({"a": true, "b": "yes", "c": 8, "d": 1000, "e": [false, "off"], "f": {"g": true}, "h": 1.5});
+        assert_eq!(json, expected);
     }
 
     #[test]
