@@ -181,6 +181,7 @@ async fn start_control_plane(args: &Up, parts: &Parts, tasks: &mut Tasks) -> any
             ratelimit: target("ratelimit"),
             limits: args.asking.limits(),
             user_header: args.asking.user_id_header.clone(),
+            reserved: [args.admin].into(),
             trusted_proxies: args.asking.trusted_proxies.clone(),
             ..translate_settings(&args.trust_domain)
         },

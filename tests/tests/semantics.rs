@@ -495,3 +495,126 @@ fn a_try_may_take_as_long_as_its_route_says() {
         assert_eq!(got, wanted, "{path}");
     }
 }
+
+/// A Service `name` at `vip`, on these ports, whose endpoint is `address`.
+fn service(name: &str, vip: &str, port: &str, address: &str) -> String {
+    let (ip, number) = address.rsplit_once(':').unwrap();
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: t}}\nspec:\n  clusterIP: {vip}\n  ports: [{{name: {port}, port: 8000}}]\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: t, labels: {{kubernetes.io/service-name: {name}}}}}\naddressType: IPv4\nports: [{{name: {port}, port: {number}}}]\nendpoints: [{{addresses: [{ip}]}}]\n"
+    )
+}
+
+#[test]
+fn no_service_exposes_our_own_addresses() {
+    let _turn = turn();
+    let (folder, _echoes) = town();
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    let config = waykeeper.admin("/config").json();
+    let listener = config["gateways"][0]["listener"].as_str().unwrap().to_owned();
+    let admin_port = waykeeper.admin.rsplit_once(':').unwrap().1;
+    for (address, port) in [
+        (waykeeper.admin.clone(), "http"),
+        (format!("0.0.0.0:{admin_port}"), "http"),
+        (waykeeper.admin.clone(), "tcp"),
+        (listener.clone(), "tcp"),
+    ] {
+        folder.apply("c.yaml", &service("c", "127.0.20.43", port, &address));
+        eventually(&address, Duration::from_secs(2), || {
+            let status = waykeeper.status().to_string();
+            if status.contains(&format!("its endpoint {}", address.replace(':', " port "))) {
+                Ok(())
+            } else {
+                Err(status)
+            }
+        });
+        let answer = get("127.0.20.43:8000", "/status", "c", &[]);
+        assert!([0, 503].contains(&answer.status()), "{address} as {port}: {answer:?}");
+        folder.delete("c.yaml");
+    }
+    assert_eq!(plain(A, "/", &[]).status(), 200);
+}
+
+#[test]
+fn headers_that_never_end_are_given_up() {
+    let _turn = turn();
+    let (folder, _echoes) = town();
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+    let start = std::time::Instant::now();
+    let answer = send(A, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ");
+    assert_eq!(answer.status(), 408, "{answer:?}");
+    assert!(start.elapsed() < Duration::from_secs(15));
+}
+
+#[test]
+fn what_holds_goes_on_holding() {
+    let _turn = turn();
+    let (folder, _echoes) = town();
+    folder.apply("a.yaml", &route("a", &of_service("a"), &format!("  rules:\n{}{}", guarded("/"), rule("/open", ""))));
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    let long = "x".repeat(50_000);
+    let many: String = (0..10_000).map(|n| format!("h{n}: 1\r\n")).collect();
+    let close = "Connection: close\r\n\r\n";
+    // Each is refused or answered by us; none reaches the application without a key that is right.
+    let refused: Vec<(&str, Vec<u8>)> = vec![
+        ("no key", format!("GET / HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("case of the value", format!("GET / HTTP/1.1\r\nHost: a\r\napi-key: GOOD\r\n{close}").into()),
+        ("two keys", format!("GET / HTTP/1.1\r\nHost: a\r\napi-key: good\r\napi-key: good\r\n{close}").into()),
+        ("a comma", format!("GET / HTTP/1.1\r\nHost: a\r\napi-key: good,\r\n{close}").into()),
+        ("a wrong and a right key", format!("GET / HTTP/1.1\r\nHost: a\r\napi-key: bad\r\nAPI-Key: good\r\n{close}").into()),
+        ("an underscore", format!("GET / HTTP/1.1\r\nHost: a\r\napi_key: good\r\n{close}").into()),
+        ("50 KB", format!("GET / HTTP/1.1\r\nHost: a\r\napi-key: {long}\r\n{close}").into()),
+        ("not UTF-8", [b"GET / HTTP/1.1\r\nHost: a\r\napi-key: \xff\xfe\r\n".as_slice(), close.as_bytes()].concat()),
+        ("NUL", [b"GET / HTTP/1.1\r\nHost: a\r\napi-key: good\0\r\n".as_slice(), close.as_bytes()].concat()),
+        ("a header of the connection", b"GET / HTTP/1.1\r\nHost: a\r\napi-key: bad\r\nConnection: close, api-key\r\n\r\n".to_vec()),
+        ("the absolute form", format!("GET http://a/ HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("the absolute form of another host", format!("GET http://b/open/../ HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("CONNECT", format!("CONNECT a:8000 HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("TRACE", format!("TRACE / HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("OPTIONS *", format!("OPTIONS * HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("HTTP/1.0", b"GET / HTTP/1.0\r\nHost: a\r\n\r\n".to_vec()),
+        ("HTTP/0.9", b"GET /\r\n\r\n".to_vec()),
+        ("an upgrade to HTTP/2", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n".to_vec()),
+        ("a websocket", b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n".to_vec()),
+        ("a length and chunks", format!("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /in HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("two codings", format!("POST /open HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\nGET /in HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("two lengths", format!("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nContent-Length: 5\r\n\r\nGET /in HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("a negative length", format!("POST /open HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\nGET /in HTTP/1.1\r\nHost: a\r\n{close}").into()),
+        ("a folded line", format!("GET / HTTP/1.1\r\nHost: a\r\napi-key:\r\n bad\r\n good\r\n{close}").into()),
+        ("10,000 headers", format!("GET / HTTP/1.1\r\nHost: a\r\n{many}{close}").into()),
+        ("two hosts", format!("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n{close}").into()),
+        ("no host", format!("GET / HTTP/1.1\r\n{close}").into()),
+        ("a space before the colon", format!("GET / HTTP/1.1\r\nHost: a\r\napi-key : good\r\n{close}").into()),
+        ("a bare line feed", b"GET / HTTP/1.1\nHost: a\nX: 1\n\n".to_vec()),
+        ("headers of Envoy's", format!("GET / HTTP/1.1\r\nHost: a\r\nx-envoy-original-path: /open\r\nX-Envoy-Internal: true\r\n{close}").into()),
+    ];
+    for (what, bytes) in &refused {
+        let answer = send(A, bytes);
+        assert!(
+            answer.reached().is_none_or(|seen| !seen.contains("/in ") && seen.starts_with("POST /open")),
+            "{what}: {answer:?}"
+        );
+        assert!(!answer.text.contains("GET /in"), "{what}: {answer:?}");
+    }
+    // A key in trailers is none.
+    let trailers = send(A, format!("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: api-key\r\n{close}0\r\napi-key: good\r\n\r\n").as_bytes());
+    assert_eq!(trailers.status(), 401, "{trailers:?}");
+    // HTTP/2: pseudo-headers, whatever the client makes of them.
+    for args in [&["--http2-prior-knowledge"][..], &["--http2-prior-knowledge", "-H", "api-key: bad"]] {
+        let reply = waykeeper_tests::Curl::to("http://127.0.20.41:8000/").args(args).send();
+        assert_eq!(reply.status, 401, "{args:?}: {reply:?}");
+    }
+    // And the right key is right in every case of its header, on a connection kept alive, over HTTP/2.
+    assert_eq!(plain(A, "/", &["API-KEY: good"]).status(), 200);
+    let twice = send(
+        A,
+        format!("GET / HTTP/1.1\r\nHost: a\r\napi-key: good\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n{close}").as_bytes(),
+    );
+    assert_eq!(twice.text.matches("HTTP/1.1 200").count(), 1, "{twice:?}");
+    assert_eq!(twice.text.matches("HTTP/1.1 401").count(), 1, "{twice:?}");
+    let second = waykeeper_tests::Curl::to("http://127.0.20.41:8000/")
+        .args(&["--http2-prior-knowledge", "-H", "api-key: good"])
+        .send();
+    assert_eq!(second.status, 200, "{second:?}");
+    let (_, log) = waykeeper.stop();
+    assert!(!log.contains("good"), "a key was logged");
+}

@@ -8,13 +8,12 @@ use std::time::Duration;
 #[cfg(target_os = "linux")]
 use socket2::{SockFilter, SockRef};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::{Binding, carry, refuse};
-use crate::counters::Reason;
+use crate::shares::Shares;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
@@ -61,8 +60,8 @@ fn explain(address: SocketAddr, error: &io::Error) -> String {
 /// What all listeners share.
 #[derive(Clone)]
 pub(crate) struct Shared {
-    /// One permit for each connection.
-    pub permits: Arc<Semaphore>,
+    /// Who may have how many connections.
+    pub shares: Shares,
     /// Every connection being carried.
     pub connections: TaskTracker,
     /// Ends them all.
@@ -99,16 +98,16 @@ pub(crate) async fn accept(listener: TcpListener, binding: Arc<Binding>, shared:
 }
 
 fn serve(binding: &Arc<Binding>, shared: &Shared, caller: TcpStream, peer: SocketAddr) {
-    match Arc::clone(&shared.permits).try_acquire_owned() {
-        Ok(permit) => {
+    match shared.shares.take(peer, binding.address) {
+        Ok(share) => {
             let binding = Arc::clone(binding);
             let cut = shared.cut.clone();
             shared.connections.spawn(async move {
                 carry(&binding, caller, peer, cut).await;
-                drop(permit);
+                drop(share);
             });
         }
-        Err(_) => refuse(binding, &caller, Reason::Limit),
+        Err(reason) => refuse(binding, &caller, reason),
     }
 }
 

@@ -12,6 +12,10 @@ pub enum Reason {
     Refused,
     /// As many connections as allowed are open.
     Limit,
+    /// The caller's address has as many as one address may have.
+    SourceLimit,
+    /// The Service has as many as one Service may have.
+    ServiceLimit,
     /// The waypoint or endpoint refused the connection.
     ConnectRefused,
     /// The waypoint or endpoint did not answer in time.
@@ -30,9 +34,11 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 11] = [
         Reason::Refused,
         Reason::Limit,
+        Reason::SourceLimit,
+        Reason::ServiceLimit,
         Reason::ConnectRefused,
         Reason::ConnectTimeout,
         Reason::ConnectError,
@@ -47,6 +53,8 @@ impl Reason {
         match self {
             Reason::Refused => "refused",
             Reason::Limit => "limit",
+            Reason::SourceLimit => "source_limit",
+            Reason::ServiceLimit => "service_limit",
             Reason::ConnectRefused => "connect_refused",
             Reason::ConnectTimeout => "connect_timeout",
             Reason::ConnectError => "connect_error",

@@ -13,6 +13,7 @@ mod connection;
 mod counters;
 mod limits;
 mod plan;
+mod shares;
 mod splice;
 mod tunnel;
 

@@ -8,6 +8,10 @@ pub struct Limits {
     /// Connections carried at once, over all listeners. Each takes two file
     /// descriptors; one more than this is reset and counted.
     pub connections: usize,
+    /// Of these, those from one source address.
+    pub per_source: usize,
+    /// Of these, those to one Service, whichever its ports.
+    pub per_service: usize,
     /// How long reaching a target may take, name lookup included.
     pub connect_timeout: Duration,
     /// How often, at the latest, a listener that could not be bound is tried again.
@@ -20,6 +24,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 8192,
+            // One Service leaves half to the others; one caller, who may be all of one machine, a quarter.
+            per_source: 6144,
+            per_service: 4096,
             connect_timeout: Duration::from_secs(5),
             bind_retry: Duration::from_secs(2),
             drain: Duration::from_secs(10),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -20,6 +20,7 @@ use crate::connection::Binding;
 use crate::counters::{Counters, Reason};
 use crate::limits::Limits;
 use crate::plan::Plan;
+use crate::shares::Shares;
 
 /// The first retry of a bind comes soon: an address given up by the last plan
 /// is free a moment later.
@@ -103,7 +104,7 @@ impl Tunnel {
     /// Dropping the future closes every listener and connection at once.
     pub async fn run(&self, shutdown: impl Future<Output = ()>) -> Result<Drained, TunnelError> {
         let shared = Shared {
-            permits: Arc::new(Semaphore::new(self.limits.connections)),
+            shares: Shares::new(&self.limits),
             connections: TaskTracker::new(),
             cut: CancellationToken::new(),
         };

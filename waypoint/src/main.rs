@@ -54,7 +54,12 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let admin = Listener::bind(&args.admin).await?;
     let provider =
         Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?;
-    let settings = waypoint::Settings { translate: args.translate.settings(), listen, wait_for_envoy: false };
+    let mut translate = args.translate.settings();
+    translate.reserved.extend([&args.admin, &args.listen.grpc].into_iter().filter_map(|address| match address {
+        Addr::Tcp(address) => Some(*address),
+        Addr::Unix(_) => None,
+    }));
+    let settings = waypoint::Settings { translate, listen, wait_for_envoy: false };
     let handle = ControlPlane::start(settings, provider.watch(), board, &mut tasks, &readiness).await?;
     if let Some(tls) = tls {
         tasks.spawn("client certificates", issue(tls, handle.clone(), shutdown.clone()));

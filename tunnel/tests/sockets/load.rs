@@ -110,6 +110,37 @@ async fn one_connection_too_many_is_reset_and_counted_and_the_others_go_on() {
     greeting(&mut third).await;
 }
 
+#[tokio::test]
+async fn neither_a_service_nor_a_caller_takes_the_room_of_the_others() {
+    let server = echo_server(b"a").await;
+    let (busy, busy_too, quiet) = (free(2).await, free(2).await, free(3).await);
+    let limits = Limits { connections: 8, per_source: 3, per_service: 2, ..Limits::default() };
+    let bindings = [busy, busy_too, quiet].map(|vip| (vip, direct(server)));
+    let running = Running::start(plan(bindings), limits).await;
+    let from = |source: u8, vip: std::net::SocketAddr| async move {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(std::net::SocketAddr::from(([127, 0, 21, source], 0))).unwrap();
+        socket.connect(vip).await.unwrap()
+    };
+    let mut kept = Vec::new();
+    for vip in [busy, busy_too] {
+        let mut stream = from(1, vip).await;
+        greeting(&mut stream).await;
+        kept.push(stream);
+    }
+    // Both ports of the Service count as one, whoever asks.
+    assert!(read_to_end(&mut from(2, busy).await).await.is_err());
+    assert_eq!(running.status(busy).failed, [(Reason::ServiceLimit, 1)]);
+    let mut other = from(1, quiet).await;
+    greeting(&mut other).await;
+    assert!(read_to_end(&mut from(1, quiet).await).await.is_err());
+    assert_eq!(running.status(quiet).failed, [(Reason::SourceLimit, 1)]);
+    greeting(&mut from(2, quiet).await).await;
+    drop(kept);
+    eventually("room again", || running.status(busy).connections + running.status(busy_too).connections == 0).await;
+    greeting(&mut from(1, busy).await).await;
+}
+
 fn direct(server: std::net::SocketAddr) -> Target {
     Target::Direct(vec![tunnel::Endpoint { host: server.ip().to_string(), port: server.port() }])
 }

@@ -3,7 +3,13 @@
 use ir::{Name, UpstreamTls};
 use serde_json::{Value, json};
 
-use crate::tls;
+use crate::{packed, tls};
+
+/// The most connections from callers.
+const MOST_CONNECTIONS: u32 = 100_000;
+
+/// The most memory in use, in bytes: enough for ten thousand Services, and for as many connections beside them.
+const MOST_HEAP: u64 = 3 << 30;
 
 /// What [`bootstrap`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,13 +83,40 @@ pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
             "name": "static",
             "static_layer": {"re2": {"max_program_size": {"error_level": 1000}}},
         }]},
-        "overload_manager": {"resource_monitors": [{
-            "name": "envoy.resource_monitors.global_downstream_max_connections",
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.resource_monitors.downstream_connections.v3.DownstreamConnectionsConfig",
-                "max_active_downstream_connections": 100_000,
+        "overload_manager": overload_manager(),
+    })
+}
+
+/// Bounds on what Envoy takes of its machine: before memory runs out it keeps idle
+/// connections for a shorter time, then turns away requests, then connections.
+fn overload_manager() -> Value {
+    let heap = "envoy.resource_monitors.fixed_heap";
+    let monitor = |name: &str, message: &str, fields: Value| json!({"name": name, "typed_config": packed(&format!("envoy.extensions.resource_monitors.{message}"), fields)});
+    let above = |share: f64| json!([{"name": heap, "threshold": {"value": share}}]);
+    let idle = packed(
+        "envoy.config.overload.v3.ScaleTimersOverloadActionConfig",
+        json!({"timer_scale_factors": [{"timer": "HTTP_DOWNSTREAM_CONNECTION_IDLE", "min_timeout": "2s"}]}),
+    );
+    json!({
+        "refresh_interval": "0.250s",
+        "resource_monitors": [
+            monitor(
+                "envoy.resource_monitors.global_downstream_max_connections",
+                "downstream_connections.v3.DownstreamConnectionsConfig",
+                json!({"max_active_downstream_connections": MOST_CONNECTIONS}),
+            ),
+            monitor(heap, "fixed_heap.v3.FixedHeapConfig", json!({"max_heap_size_bytes": MOST_HEAP.to_string()})),
+        ],
+        "actions": [
+            {
+                "name": "envoy.overload_actions.reduce_timeouts",
+                "triggers": [{"name": heap, "scaled": {"scaling_threshold": 0.75, "saturation_threshold": 0.95}}],
+                "typed_config": idle,
             },
-        }]},
+            {"name": "envoy.overload_actions.shrink_heap", "triggers": above(0.9)},
+            {"name": "envoy.overload_actions.stop_accepting_requests", "triggers": above(0.95)},
+            {"name": "envoy.overload_actions.reject_incoming_connections", "triggers": above(0.97)},
+        ],
     })
 }
 

@@ -174,6 +174,8 @@ fn connection_manager(name: &str, routes: Value, http_filters: Vec<Value>, setti
         "merge_slashes": true,
         // Many applications mean something by `%2F`; where it is in doubt what it means, route tables refuse it.
         "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+        // Headers that never end hold a connection, and what is read of them, for nothing.
+        "request_headers_timeout": "10s",
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "early_header_mutation_extensions": [{
             "name": "envoy.http.early_header_mutation.header_mutation",

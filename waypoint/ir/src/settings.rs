@@ -1,6 +1,7 @@
 //! What the operator decides; everything else is declared in objects.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use api::contract;
@@ -27,6 +28,8 @@ pub struct Settings {
     /// The header by which applications and limits for each user learn who calls, in lower case.
     /// Every check says it, so that the authorization service sets the same one.
     pub user_header: String,
+    /// Addresses of ours, besides those of listeners and servers: no Service may point at them.
+    pub reserved: BTreeSet<SocketAddr>,
     /// The mesh's trust domain.
     pub trust_domain: String,
 }
@@ -42,6 +45,7 @@ impl Default for Settings {
             limits: LimitSettings::default(),
             trusted_proxies: Vec::new(),
             user_header: contract::USER_HEADER.to_owned(),
+            reserved: BTreeSet::new(),
             trust_domain: "cluster.local".to_owned(),
         }
     }

@@ -9,10 +9,17 @@ use api::{Kind, Name, ObjectRef, Snapshot};
 use ir::{Chain, Cluster, Destination, Endpoints, PortRef};
 
 use super::destinations;
+use super::ours::Ours;
 use super::services::{self, Protocol};
+use super::status::Statuses;
 
-/// A cluster for each place that `chains` forward to.
-pub fn clusters(snapshot: &Snapshot, chains: &BTreeMap<PortRef, Chain>) -> BTreeMap<Destination, Cluster> {
+/// A cluster for each place that `chains` forward to. Endpoints that are ours are left out, and Services say so.
+pub fn clusters(
+    snapshot: &Snapshot,
+    ours: &Ours,
+    chains: &BTreeMap<PortRef, Chain>,
+    statuses: &mut Statuses,
+) -> BTreeMap<Destination, Cluster> {
     let slices = slices(snapshot);
     destinations(chains)
         .into_iter()
@@ -41,6 +48,10 @@ pub fn clusters(snapshot: &Snapshot, chains: &BTreeMap<PortRef, Chain>) -> BTree
                     for (address, number) in
                         endpoint.addresses.iter().flat_map(|a| numbers.iter().map(move |number| (a, *number)))
                     {
+                        if let Some(why) = ours.refuse(address, number) {
+                            statuses.refused(&id.service, why);
+                            continue;
+                        }
                         match address.parse() {
                             Ok(ip) => drop(addresses.insert(SocketAddr::new(ip, number))),
                             Err(_) => drop(hosts.insert((address.trim_end_matches('.').to_owned(), number))),

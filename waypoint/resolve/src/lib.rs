@@ -9,6 +9,7 @@ mod enrolment;
 mod gateways;
 mod gloo;
 mod options;
+mod ours;
 mod owned;
 mod parents;
 mod precedence;
@@ -53,11 +54,12 @@ pub fn resolve(snapshot: &Snapshot, settings: &Settings) -> Resolved {
     let inputs = Inputs { snapshot, settings, attached: &attached, policies: &policies, refusals: &refusals };
     let mut statuses = status::Statuses::default();
 
+    let ours = ours::Ours::new(settings, gateways.values().filter_map(|gateway| gateway.address));
     let mut proxies = BTreeMap::new();
     for (name, gateway) in &gateways {
         if let Some(address) = gateway.address {
             let chains = chains::chains(&inputs, name, &services, &mut statuses, &mut report);
-            let clusters = backends::clusters(snapshot, &chains);
+            let clusters = backends::clusters(snapshot, &ours, &chains, &mut statuses);
             let origins = BTreeSet::from([ObjectRef { kind: Kind::Gateway, name: name.clone() }]);
             let of_listener = chains.keys().map(|id| ObjectRef { kind: Kind::Service, name: id.service.clone() });
             let of_listener = origins.iter().cloned().chain(of_listener).collect();

@@ -82,6 +82,11 @@ pub struct Statuses {
 }
 
 impl Statuses {
+    /// Notes that something of Service `name` is refused whatever its routes say.
+    pub fn refused(&mut self, name: &Name, why: String) {
+        self.services.entry(name.clone()).or_default().insert(why);
+    }
+
     /// The notes on route `name`.
     pub fn route(&mut self, name: &Name) -> &mut RouteNotes {
         self.routes.entry(name.clone()).or_default()
