@@ -1,7 +1,7 @@
 //! What the terminal of `waykeeper up` says of mistakes: each one when it is made, and when it is
 //! mended, once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +16,10 @@ const QUIET: Duration = Duration::from_millis(150);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The most lines about one change.
 const MOST: usize = 40;
+/// The most lines about one object.
+const MOST_OF_ONE: usize = 8;
+/// The longest line; what is longer repeats something that is far too long in a manifest.
+const LONGEST: usize = 600;
 
 /// Follows the board until shutdown.
 ///
@@ -87,11 +91,28 @@ fn place(declared: &Origins, object: &ObjectRef) -> String {
     }
 }
 
+/// So many of them as somebody may read, and how many more there are. Pure.
+fn readable<'n, 'a>(news: &'n [News<'a>]) -> (Vec<&'n News<'a>>, usize) {
+    let mut of_one: BTreeMap<Option<&ObjectRef>, usize> = BTreeMap::new();
+    let few = |line: &&News<'a>| match line {
+        News::Found(Finding { object: Some(object), .. }) => {
+            let seen = of_one.entry(Some(object)).or_default();
+            *seen += 1;
+            *seen <= MOST_OF_ONE
+        }
+        _ => true,
+    };
+    let shown: Vec<_> = news.iter().filter(few).take(MOST).collect();
+    let more = news.len() - shown.len();
+    (shown, more)
+}
+
 #[allow(clippy::print_stderr, reason = "the terminal is what this is for")]
 fn say(news: &[News<'_>], format: LogFormat) {
-    for line in news.iter().take(MOST) {
+    let (shown, more) = readable(news);
+    for line in shown {
         match (line, format) {
-            (News::Found(finding), LogFormat::Text) => eprintln!("{finding}"),
+            (News::Found(finding), LogFormat::Text) => eprintln!("{}", cut(finding.to_string())),
             (News::Mended(what), LogFormat::Text) => eprintln!("mended: {what}"),
             (News::Found(finding), LogFormat::Json) => tracing::warn!(
                 severity = if finding.is_error() { "error" } else { "warning" },
@@ -105,11 +126,17 @@ fn say(news: &[News<'_>], format: LogFormat) {
             (News::Mended(what), LogFormat::Json) => tracing::info!(what, "mended"),
         }
     }
-    if let Some(more) = news.len().checked_sub(MOST).filter(|more| *more > 0) {
-        match format {
-            LogFormat::Text => eprintln!("… and {more} more; see `waykeeper status`"),
-            LogFormat::Json => tracing::warn!(more, "and more; see `waykeeper status`"),
-        }
+    match format {
+        _ if more == 0 => {}
+        LogFormat::Text => eprintln!("… and {more} more; see `waykeeper status`"),
+        LogFormat::Json => tracing::warn!(more, "and more; see `waykeeper status`"),
+    }
+}
+
+fn cut(line: String) -> String {
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
     }
 }
 
@@ -161,6 +188,16 @@ mod tests {
             lines(std::slice::from_ref(&one), &[again]),
             ["error: a.yaml:1: HTTPRoute x/r: spec.a: still wrong"]
         );
+    }
+
+    #[test]
+    fn one_object_with_many_mistakes_leaves_room_for_others() {
+        let many: Vec<_> = (0..30).map(|n| finding(Some("r"), &format!("spec.f{n}"), "wrong")).collect();
+        let both = [many, vec![finding(Some("s"), "spec", &"x".repeat(9_000))]].concat();
+        let news = news(&[], &both, &Origins::new());
+        let (shown, more) = readable(&news);
+        assert_eq!((shown.len(), more), (9, 22));
+        assert!(matches!(shown[8], News::Found(last) if cut(last.to_string()).chars().count() == LONGEST + 1));
     }
 
     #[test]

@@ -73,6 +73,7 @@ fn parents(parents: &[ParentRef], checks: &mut Checks) {
             parent.namespace.as_deref(),
             checks,
         );
+        fits(&field, parent, checks);
         if let Some(section) = &parent.section_name {
             names::section(&format!("{field}.sectionName"), section, checks);
         }
@@ -84,6 +85,27 @@ fn parents(parents: &[ParentRef], checks: &mut Checks) {
                 .error(&field, "the same parent as another entry; remove it, or name a sectionName or port of its own");
         }
     }
+}
+
+/// Whether a parent is of a kind that its group has. What fits no group is a slip: nobody would
+/// attach the route, and what it is to guard would stand open.
+fn fits(field: &str, parent: &ParentRef, checks: &mut Checks) {
+    const GATEWAYS: &str = "gateway.networking.k8s.io";
+    let (group, kind) = (parent.group.as_deref().unwrap_or(GATEWAYS), parent.kind.as_deref().unwrap_or("Gateway"));
+    let (wrong, advice) = match (group, kind) {
+        ("", "Service") | (GATEWAYS, "Gateway" | "ListenerSet") => return,
+        (_, "Service") => ("group", "a Service is of the core group; write group: \"\""),
+        (_, "Gateway") => ("group", "write group: gateway.networking.k8s.io, or leave it out"),
+        ("", _) => ("kind", "of the core group only a Service can be a parent; write kind: Service"),
+        (GATEWAYS, _) => (
+            "kind",
+            "of this group only a Gateway can be a parent; write kind: Gateway, or for a Service kind: Service and group: \"\"",
+        ),
+        // Another controller's.
+        _ => return,
+    };
+    let message = format!("{kind:?} of group {group:?} is no parent of a route; {advice}");
+    checks.error(format!("{field}.{wrong}"), message);
 }
 
 fn rule(field: &str, rule: &Rule, checks: &mut Checks) {
@@ -377,5 +399,39 @@ fn new_path(
             &format!("{field}.path.type"),
             "a prefix is replaced only in a rule with exactly one match, of type PathPrefix; write a rule for each",
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use crate::admit;
+
+    #[test]
+    fn a_parent_of_a_kind_that_its_group_does_not_have_is_an_error_and_not_another_controllers() {
+        let problems = |parent: serde_json::Value| {
+            let route = json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+                "metadata": {"name": "r", "namespace": "x"}, "spec": {"parentRefs": [parent]}});
+            admit(&route).problems
+        };
+        for slip in [
+            json!({"kind": "Service", "name": "a"}),
+            json!({"group": "", "name": "a"}),
+            json!({"group": "", "kind": "Servcie", "name": "a"}),
+            json!({"group": "core", "kind": "Service", "name": "a"}),
+            json!({"group": "gateway.networkng.k8s.io", "kind": "Gateway", "name": "a"}),
+            json!({"kind": "gateway", "name": "a"}),
+        ] {
+            let found = problems(slip.clone());
+            assert!(found.iter().any(|p| p.is_error() && p.message.contains("write")), "{slip}: {found:?}");
+        }
+        for right in [
+            json!({"group": "", "kind": "Service", "name": "a"}),
+            json!({"name": "a"}),
+            json!({"group": "networking.istio.io", "kind": "ServiceEntry", "name": "a"}),
+        ] {
+            assert!(problems(right.clone()).is_empty(), "{right}");
+        }
     }
 }

@@ -103,10 +103,22 @@ impl<'a> Policies<'a> {
         for (name, option) in sources {
             if effective.sources.insert(name.clone()) {
                 effective.merge(name, &option.spec.options, &mut winners);
+                if let Some(limit) = invalid_limit(snapshot, name, &option.spec.options) {
+                    let why = format!("{limit}, which limits this route, is not valid; see its status");
+                    effective.refusal.get_or_insert(why);
+                }
             }
         }
         effective
     }
+}
+
+/// A RateLimitConfig that was never valid and that these options of RouteOption `from` name.
+fn invalid_limit(snapshot: &Snapshot, from: &Name, options: &RouteOptions) -> Option<ObjectRef> {
+    let configs = [&options.rate_limit_configs, &options.rate_limit_early_configs, &options.rate_limit_regular_configs];
+    let refs = configs.into_iter().flatten().flat_map(|configs| &configs.refs);
+    let named = refs.map(|reference| reference.resolve(&from.namespace));
+    named.map(|name| ObjectRef { kind: Kind::RateLimitConfig, name }).find(|limit| snapshot.broken.contains_key(limit))
 }
 
 impl Effective {

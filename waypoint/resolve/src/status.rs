@@ -320,12 +320,12 @@ fn lost(
     if exists(&name) {
         return None;
     }
-    let what = if snapshot.broken.contains_key(&ObjectRef { kind, name: name.clone() }) {
-        "is not valid, see its status"
+    let message = if snapshot.broken.contains_key(&ObjectRef { kind, name: name.clone() }) {
+        format!("{kind} {name} is not valid, see its status; requests are refused until it is")
     } else {
-        "does not exist"
+        format!("{kind} {name} does not exist; {consequence} until it does")
     };
-    Some(Problem::error(field, format!("{kind} {name} {what}; {consequence} until it does")))
+    Some(Problem::error(field, message))
 }
 
 /// Why a RouteOption governs nothing.
