@@ -9,7 +9,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 export RATELIMIT_PEER ?= $(TOOLS)/bin/ratelimit-peer
 
-.PHONY: help up test lint unit journeys golden fuzz bench bench-control bench-ratelimit images tools tools-envoy tools-test clean
+.PHONY: help up test lint unit journeys mutants-of-manifests golden fuzz bench bench-control bench-ratelimit images tools tools-envoy tools-test clean
 
 help: ## What there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -25,13 +25,24 @@ lint: ## rustfmt, clippy, licences and duplicate versions
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 
+# Journeys that need a Docker Engine; the others run where a `make up` is not in their way.
+CONTAINERS := compose compose_readme images
+JOURNEYS := $(filter-out $(CONTAINERS),$(basename $(notdir $(wildcard tests/tests/*.rs))))
+
 unit: tools-test ## All tests of all crates, the journeys through the real Envoy and Redis included
 	cargo build --workspace --bins
-	cargo test --workspace
+	cargo test --workspace --exclude waykeeper-tests
+	$(MAKE) --no-print-directory journeys
 
 journeys: tools-test ## Only the end-to-end journeys
 	cargo build --workspace --bins
-	cargo test -p waykeeper-tests
+	cargo test -p waykeeper-tests --no-run
+	scripts/alone.sh cargo test -p waykeeper-tests --lib $(addprefix --test ,$(JOURNEYS))
+	cargo test -p waykeeper-tests $(addprefix --test ,$(CONTAINERS))
+
+mutants-of-manifests: tools-envoy ## Every accident in every field of a manifest, through the real Envoy (about 20 minutes)
+	cargo build --workspace --bins
+	WAYKEEPER_MUTANTS=all scripts/alone.sh cargo test -p waykeeper-tests --test mutants
 
 golden: ## Rewrite the golden files, then read the diff
 	UPDATE_GOLDEN=1 cargo test -p waypoint-translate --test golden

@@ -6,7 +6,8 @@
 #
 # An engine that answers already, by $DOCKER_HOST or in the usual place, is used and
 # left as it is. Otherwise, as root, one is started with its own data, socket and
-# process id: images stay in .tools, the rest in /run.
+# process id: images stay in .tools, the rest in /run. dockerd writes firewall rules and
+# lets nothing be forwarded any more; once it has stopped, they are as they were before.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 data=$PWD/.tools/docker-engine
@@ -15,6 +16,38 @@ socket=unix://$run/docker.sock
 
 answers() { docker ${1:+-H "$1"} info --format '{{.ServerVersion}}' >/dev/null 2>&1; }
 alive() { [ -s "$run/docker.pid" ] && kill -0 "$(cat "$run/docker.pid")" 2>/dev/null; }
+
+# What dockerd changes and does not change back: whether and what the host forwards.
+remember() {
+  local tables
+  cat /proc/sys/net/ipv4/ip_forward >"$run/ip_forward"
+  for tables in iptables ip6tables; do
+    command -v "$tables" >/dev/null || continue
+    "$tables" -S FORWARD 2>/dev/null | sed -n 's/^-P FORWARD //p' >"$run/$tables.policy" || true
+  done
+}
+
+# Removes the rules and chains that name Docker or its bridge, and gives back what was remembered.
+restore() {
+  local tables table rule chain policy
+  for tables in iptables ip6tables; do
+    [ -s "$run/$tables.policy" ] || continue
+    policy=$(cat "$run/$tables.policy")
+    "$tables" -P FORWARD "$policy" || true
+    for table in filter nat; do
+      "$tables" -t "$table" -S 2>/dev/null | grep -E '^-A .*(DOCKER|docker0|172\.1[78]\.)' | sed 's/^-A /-D /' |
+        while read -r rule; do
+          # shellcheck disable=SC2086
+          "$tables" -t "$table" $rule 2>/dev/null || true
+        done
+      "$tables" -t "$table" -S 2>/dev/null | sed -n 's/^-N \(DOCKER[^ ]*\).*/\1/p' |
+        while read -r chain; do
+          "$tables" -t "$table" -F "$chain" 2>/dev/null && "$tables" -t "$table" -X "$chain" 2>/dev/null || true
+        done
+    done
+  done
+  [ ! -s "$run/ip_forward" ] || cat "$run/ip_forward" >/proc/sys/net/ipv4/ip_forward || true
+}
 
 start() {
   command -v docker >/dev/null || { echo "engine: docker is missing; run make tools, or install Docker" >&2; exit 1; }
@@ -37,6 +70,7 @@ start() {
   fi
   mkdir -p -m 0700 "$run" "$data"
   rm -f "$run/docker.pid"
+  remember
   # Of the environment dockerd needs only where to find its parts; it must not hold what our caller waits for.
   setsid dockerd --data-root "$data" --exec-root "$run/exec" --pidfile "$run/docker.pid" -H "$socket" \
     </dev/null >"$data.log" 2>&1 &
@@ -58,7 +92,7 @@ stop() {
   pid=$(cat "$run/docker.pid")
   kill "$pid"
   for _ in $(seq 300); do
-    kill -0 "$pid" 2>/dev/null || return 0
+    kill -0 "$pid" 2>/dev/null || { restore; return 0; }
     sleep 0.1
   done
   echo "engine: dockerd ($pid) did not stop within 30 s" >&2

@@ -275,9 +275,7 @@ mod tests {
         }
         let intact = format!("{manifest:#}\n");
         assert!(all.iter().all(|mutant| mutant.text != intact));
-        assert!(
-            all.iter().any(|mutant| mutant.accident == Accident::Truncated && mutant.text.ends_with("targetRefs:\n"))
-        );
+        assert!(all.iter().any(|mutant| mutant.accident == Accident::Truncated && mutant.text.starts_with("kind: ")));
         assert!(
             all.iter().any(|mutant| mutant.text.contains("\"targetRef\":") && mutant.accident == Accident::Misspelt)
         );

@@ -105,7 +105,7 @@ fn fits(field: &str, parent: &ParentRef, checks: &mut Checks) {
         _ => return,
     };
     let message = format!("{kind:?} of group {group:?} is no parent of a route; {advice}");
-    checks.error(format!("{field}.{wrong}"), message);
+    checks.error(&format!("{field}.{wrong}"), message);
 }
 
 fn rule(field: &str, rule: &Rule, checks: &mut Checks) {
