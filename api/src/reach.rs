@@ -121,12 +121,11 @@ impl<'a> Raw<'a> {
         let mut at = self.document;
         let mut walked: Vec<&str> = Vec::new();
         for key in path {
-            let doubt = self.has_unknown::<T>(&walked) || self.has_unknown::<T>(&["metadata"]);
             match at.get(*key).filter(|value| !value.is_null()) {
                 Some(Value::Object(inner)) => at = inner,
                 Some(_) => return Found::Doubt,
-                None if doubt || self.is_misplaced(field) => return Found::Doubt,
-                None => return Found::Nothing,
+                // Without it nothing says that there was no reference: the manifest may have been cut off.
+                None => return Found::Doubt,
             }
             // A second one beside it that only looks alike may be the one that is meant.
             if self.document_at(&walked).is_some_and(|map| map.keys().any(|k| k != key && resembles(k, key))) {

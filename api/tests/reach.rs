@@ -394,12 +394,31 @@ proptest! {
                 return Ok(());
             }
             apply(&mut mutant, path, mistake);
+            // What was moved somewhere is gone if that is overwritten next: a reference taken out as a whole.
+            if matches!(mistake, Mistake::MoveInto(_)) {
+                break;
+            }
         }
         let admission = admit(&mutant);
         if admission.rejected() && !admission.withholds {
             prop_assert!(admission.reach.may_govern(&target), "{mutant}\n{admission:?}");
         } else if !admission.rejected() {
             prop_assert!(admission.reach.may_govern(&target), "admitted: {mutant}\n{admission:?}");
+        }
+    }
+}
+
+/// A manifest that was cut off before its references says nothing of them.
+#[test]
+fn a_manifest_without_a_spec_may_govern_anything() {
+    for intact in [route(json!({})), option(json!({}))] {
+        for spec in [None, Some(Value::Null)] {
+            let mut cut = intact.clone();
+            match spec {
+                None => drop(cut.as_object_mut().unwrap().remove("spec")),
+                Some(spec) => cut["spec"] = spec,
+            }
+            assert_eq!(broken(&cut).reach, Reach::Unknown, "{cut}");
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use api::gloo::route_option::RouteOption;
 use api::{Kind, Name, ObjectRef, Reach, Snapshot, Target};
 use ir::{Enrolment, PortRef};
 
@@ -66,7 +67,33 @@ pub fn refusals(
             _ => {}
         }
     }
+    for (name, option) in &snapshot.route_options {
+        for (route, section) in missing_rules(snapshot, name, option) {
+            let why = format!(
+                "RouteOption {name} is to govern rule {section:?} of this route, which has no rule of that name"
+            );
+            refusals.rules.entry(route).or_default().push((None, why));
+        }
+    }
     refusals
+}
+
+/// Rules that a RouteOption names by `sectionName` and that its HTTPRoute does not have, by route.
+///
+/// Which rule is meant cannot be told, so none of that route is served without the option.
+pub fn missing_rules<'a>(
+    snapshot: &'a Snapshot,
+    name: &'a Name,
+    option: &'a RouteOption,
+) -> impl Iterator<Item = (Name, &'a str)> {
+    let targets = option.spec.target_refs.iter().filter(|target| target.kind == Kind::HttpRoute.as_str());
+    targets.filter_map(|target| {
+        let section = target.section_name.as_deref().filter(|section| !section.is_empty())?;
+        let route = Name::new(name.namespace.as_str(), target.name.as_str());
+        let declared = snapshot.http_routes.get(&route)?;
+        let mut rules = declared.spec.rules.iter().flatten();
+        (!rules.any(|rule| rule.name.as_deref() == Some(section))).then_some((route, section))
+    })
 }
 
 /// Why nothing may be served at all: what cannot be read may hold any policy.

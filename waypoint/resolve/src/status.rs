@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::gloo::ResourceRef;
+use api::gloo::route_option::RouteOption;
 use api::{Kind, Name, ObjectRef, Problem, Snapshot};
 use ir::PortRef;
 use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS, Report};
@@ -149,8 +150,11 @@ impl Statuses {
         for (name, option) in &snapshot.route_options {
             let governed = self.governed.remove(name).unwrap_or_default();
             let notes = self.without_effect(name, &governed);
-            let mut accepted =
-                if governed.is_empty() { not_attached(snapshot, name, policies) } else { Condition::accepted(notes) };
+            let mut accepted = match rules_not_found(snapshot, name, option) {
+                Some(condition) => condition,
+                None if governed.is_empty() => not_attached(snapshot, name, policies),
+                None => Condition::accepted(notes),
+            };
             if accepted.status == Some(true) && accepted.message.is_empty() {
                 let routes: Vec<String> = governed.keys().map(ToString::to_string).collect();
                 accepted.message = format!("governs {}", routes.join(", "));
@@ -326,6 +330,18 @@ fn lost(
         format!("{kind} {name} does not exist; {consequence} until it does")
     };
     Some(Problem::error(field, message))
+}
+
+/// What is said of a RouteOption that names rules which its routes do not have.
+fn rules_not_found(snapshot: &Snapshot, name: &Name, option: &RouteOption) -> Option<Condition> {
+    let missing: Vec<String> = super::refusals::missing_rules(snapshot, name, option)
+        .map(|(route, rule)| {
+            format!(
+                "HTTPRoute {route} has no rule named {rule:?}; until it has, requests of that route are answered 500"
+            )
+        })
+        .collect();
+    (!missing.is_empty()).then(|| Condition::fails(ACCEPTED, "TargetNotFound", missing.join("; ")))
 }
 
 /// Why a RouteOption governs nothing.
