@@ -121,10 +121,31 @@ pub struct Waykeeper {
 impl Waykeeper {
     /// Starts it on `folder` and waits for the line `ready`.
     pub fn up(folder: &Folder, args: &[&str]) -> Waykeeper {
+        let (mut waykeeper, banner) = Self::start(folder, args);
+        let start = Instant::now();
+        let Ok(banner) = banner.recv_timeout(Duration::from_secs(30)) else {
+            let _ = waykeeper.child.kill();
+            panic!("not ready within 30 s; its log:\n{}", waykeeper.log());
+        };
+        (waykeeper.banner, waykeeper.started_in) = (banner, start.elapsed());
+        waykeeper
+    }
+
+    /// Starts it on a folder that it will not serve, and waits until it says why not.
+    pub fn up_and_waiting(folder: &Folder, args: &[&str], what: &str) -> Waykeeper {
+        let (waykeeper, _) = Self::start(folder, args);
+        eventually("what it waits for", Duration::from_secs(30), || {
+            let reply = waykeeper.admin("/readyz");
+            if reply.status == 503 && reply.body.contains(what) { Ok(()) } else { Err(format!("{reply:?}")) }
+        });
+        waykeeper
+    }
+
+    /// Starts it; what it prints until `ready` comes by the channel.
+    fn start(folder: &Folder, args: &[&str]) -> (Waykeeper, mpsc::Receiver<String>) {
         let dir = TempDir::new().unwrap();
         let log = dir.path().join("log");
         let admin = format!("127.0.0.1:{}", free_port());
-        let start = Instant::now();
         let mut child = Command::new(binary("waykeeper"))
             .arg("up")
             .arg(folder.path())
@@ -151,11 +172,8 @@ impl Waykeeper {
             }
             let _ = lines.read_to_string(&mut banner);
         });
-        let Ok(banner) = receive.recv_timeout(Duration::from_secs(30)) else {
-            let _ = child.kill();
-            panic!("not ready within 30 s; its log:\n{}", fs::read_to_string(&log).unwrap_or_default());
-        };
-        Waykeeper { child, banner, admin, started_in: start.elapsed(), log, dir }
+        let waykeeper = Waykeeper { child, banner: String::new(), admin, started_in: Duration::ZERO, log, dir };
+        (waykeeper, receive)
     }
 
     /// What it logged so far.
