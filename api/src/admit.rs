@@ -6,7 +6,7 @@
 pub mod gateway;
 pub mod http_route;
 mod identity;
-mod names;
+pub(crate) mod names;
 
 use std::sync::Arc;
 

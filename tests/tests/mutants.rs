@@ -210,7 +210,7 @@ fn chosen() -> Vec<Case> {
         Err(_) => USUAL,
     };
     let seed = std::env::var("WAYKEEPER_MUTANTS_SEED").map_or(1, |seed| seed.parse().expect("a number"));
-    println!("{wanted} of {total} mutants, seed {seed}");
+    eprintln!("{wanted} of {total} mutants, seed {seed}");
     let mut state: u64 = seed;
     let mut queues: Vec<(&'static str, Vec<Mutant>)> = MUTATED
         .iter()

@@ -21,7 +21,8 @@ fn strict_envoy(dir: &Path) -> PathBuf {
     let envoy = envoy.expect("no Envoy: set $ENVOY to the binary, or put it on the path");
     let script = dir.join("envoy");
     let text = format!(
-        "#!/bin/sh\nsed -i 's/\"error_level\":1000/\"error_level\":100/' \"$2\"\ngrep -q '\"error_level\":100[^0]' \"$2\" || exit 3\nexec {} \"$@\"\n",
+        "#!/bin/sh\n[ \"$1\" = --version ] && exec {} \"$@\"\nsed -i 's/\"error_level\":1000/\"error_level\":300/' \"$2\"\ngrep -q '\"error_level\":300' \"$2\" || exit 3\nexec {} \"$@\"\n",
+        envoy.display(),
         envoy.display()
     );
     std::fs::write(&script, text).unwrap();
@@ -30,7 +31,7 @@ fn strict_envoy(dir: &Path) -> PathBuf {
 }
 
 /// Too large for the strict Envoy, well within what is admitted.
-const LARGE: &str = "/zz(a|b|c){1,60}";
+const LARGE: &str = "/zz(a|b|c){1,120}";
 
 fn route(name: &str, service: &str, rules: &str) -> String {
     format!(
@@ -91,23 +92,23 @@ fn a_rule_that_envoy_refuses_answers_500_and_everything_else_is_served() {
     folder.apply_walkthrough("apikeys");
     folder.delete("apikeys-02-routeoption-httpbin2.yaml");
     folder.delete("apikeys-03-httproute-httpbin2.yaml");
-    // Twenty rules that came together with the bad one.
-    let many: String = (0..20).map(|number| prefix(&format!("/anything/{number}"))).collect();
+    // As many rules as a route may have, the bad one among them.
+    let many: String = (0..14).map(|number| prefix(&format!("/anything/{number}"))).collect();
     let rules = format!("{many}{}{}", expression(LARGE), prefix("/"));
     folder.apply("bad.yaml", &route("bad", "httpbin2", &rules));
     let waykeeper = Waykeeper::up(&folder, &["--envoy", envoy.to_str().unwrap()]);
 
-    let only_the_bad_rule_is_refused = || {
-        assert_eq!(status("/zzab"), 500);
-        for path in ["/get", "/anything/0", "/anything/19", "/z"] {
-            assert_ne!(status(path), 500, "{path}");
+    let only_the_bad_rule_is_refused = |when: &str| {
+        assert_eq!(status("/zzab"), 500, "{when}");
+        for path in ["/get", "/anything/0", "/anything/13", "/z"] {
+            assert_ne!(status(path), 500, "{path} {when}");
         }
         assert_eq!(status("/get"), 200);
         assert_eq!(Curl::to("http://httpbin3:8000/get").send().status, 200, "the other service is left alone");
     };
-    only_the_bad_rule_is_refused();
+    only_the_bad_rule_is_refused("at the start");
     let message = until_programmed_is(&waykeeper, "bad", "False");
-    for part in ["HTTPRoute httpbin/bad rule 20", "RE2 program size", "answered 500"] {
+    for part in ["HTTPRoute httpbin/bad rule 14", "RE2 program size", "answered 500"] {
         assert!(message.contains(part), "{message}");
     }
 
@@ -117,12 +118,16 @@ fn a_rule_that_envoy_refuses_answers_500_and_everything_else_is_served() {
     waykeeper.within_a_second("a later policy", &get("/anything/new"), |reply| reply.status == 401);
     assert_eq!(get("/anything/new").header("api-key: mykey").send().status, 200);
     until_programmed_is(&waykeeper, "new", "True");
-    only_the_bad_rule_is_refused();
+    only_the_bad_rule_is_refused("beside a later policy");
 
     // A guard for the whole route, too, and the rule that is refused is not opened by it.
     folder.apply("guard-bad.yaml", &guard("bad"));
     waykeeper.within_a_second("a policy on the bad route", &get("/get"), |reply| reply.status == 401);
-    assert_eq!(status("/anything/7"), 401);
+    // While the guilty one is looked for, others may be refused for a moment; none is open.
+    waykeeper.within_a_second("it on the other rules", &get("/anything/7"), |reply| {
+        assert_ne!(reply.status, 200);
+        reply.status == 401
+    });
     assert_eq!(get("/zzab").header("api-key: mykey").send().status, 500);
     folder.delete("guard-bad.yaml");
     waykeeper.within_a_second("without it", &get("/get"), |reply| reply.status == 200);
@@ -134,7 +139,7 @@ fn a_rule_that_envoy_refuses_answers_500_and_everything_else_is_served() {
         404 => panic!("the service is gone"),
         other => Err(other.to_string()),
     });
-    only_the_bad_rule_is_refused();
+    only_the_bad_rule_is_refused("after Envoy started again");
     assert_eq!(status("/anything/new"), 401);
 
     // Mended, the rule is tried anew.

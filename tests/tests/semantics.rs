@@ -2,6 +2,7 @@
 //! application behind it see them.
 #![allow(clippy::unwrap_used)]
 
+use std::net::TcpStream;
 use std::time::Duration;
 
 use waykeeper_tests::echo::{Answer, Echo, get, send};
@@ -527,6 +528,10 @@ fn no_service_exposes_our_own_addresses() {
                 Err(status)
             }
         });
+        // The status is out before the tunnel listens.
+        eventually("127.0.20.43:8000 to listen", Duration::from_secs(2), || {
+            TcpStream::connect("127.0.20.43:8000").map(drop).map_err(|error| error.to_string())
+        });
         let answer = get("127.0.20.43:8000", "/status", "c", &[]);
         assert!([0, 503].contains(&answer.status()), "{address} as {port}: {answer:?}");
         folder.delete("c.yaml");
@@ -543,6 +548,60 @@ fn headers_that_never_end_are_given_up() {
     let answer = send(A, b"GET / HTTP/1.1\r\nHost: a\r\nX-Slow: ");
     assert_eq!(answer.status(), 408, "{answer:?}");
     assert!(start.elapsed() < Duration::from_secs(15));
+}
+
+/// What a route's header modifiers are not to touch: where a message ends, and where it goes.
+#[test]
+fn header_modifiers_smuggle_nothing() {
+    let _turn = turn();
+    let (folder, _echoes) = town();
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    let inner = "GET /smuggled HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let body = format!("0\r\n\r\n{inner}");
+    let request =
+        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+    for (name, value) in [
+        ("Transfer-Encoding", "chunked"),
+        ("Content-Length", "3"),
+        ("Connection", "close, x-user-id"),
+        ("Host", "b"),
+        ("Upgrade", "h2c"),
+        ("TE", "trailers"),
+        ("Keep-Alive", "max=1"),
+        ("Proxy-Connection", "close"),
+    ] {
+        for filter in [
+            format!(
+                "{{type: RequestHeaderModifier, requestHeaderModifier: {{set: [{{name: {name}, value: '{value}'}}]}}}}"
+            ),
+            format!(
+                "{{type: RequestHeaderModifier, requestHeaderModifier: {{add: [{{name: {name}, value: '{value}'}}]}}}}"
+            ),
+            format!(
+                "{{type: ResponseHeaderModifier, responseHeaderModifier: {{set: [{{name: {name}, value: '{value}'}}]}}}}"
+            ),
+        ] {
+            folder.apply(
+                "a.yaml",
+                &route(
+                    "a",
+                    &of_service("a"),
+                    &format!("  rules:\n  - filters: [{filter}]\n    backendRefs: [{{name: a, port: 8000}}]\n"),
+                ),
+            );
+            let answer = eventually(&filter, Duration::from_secs(2), || {
+                let answer = send(A, request.as_bytes());
+                if answer.status() == 500 { Ok(answer) } else { Err(format!("{answer:?}")) }
+            });
+            assert!(!answer.text.contains("/smuggled"), "{answer:?}");
+            folder.delete("a.yaml");
+            eventually("the modifier gone", Duration::from_secs(2), || {
+                let answer = plain(A, "/", &[]);
+                if answer.status() == 200 { Ok(()) } else { Err(format!("{answer:?}")) }
+            });
+        }
+    }
+    drop(waykeeper);
 }
 
 #[test]

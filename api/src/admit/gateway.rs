@@ -1,15 +1,14 @@
-//! What the schemas of Gateway, GatewayClass and ReferenceGrant ask for beyond types.
+//! What the schemas of Gateway and GatewayClass ask for beyond types.
 
 use super::names::{self, Duplicates};
 use crate::envoy::Checks;
 use crate::gateway::gateways::{GatewayListeners as Listener, GatewayListenersTlsMode as TlsMode};
-use crate::gateway::{Gateway, GatewayClass, ReferenceGrant};
+use crate::gateway::{Gateway, GatewayClass};
 use crate::problem::Problem;
 
 const MOST_LISTENERS: usize = 64;
 const MOST_ADDRESSES: usize = 16;
 const MOST_KINDS: usize = 8;
-const MOST_GRANTS: usize = 16;
 
 /// What is wrong with `gateway` taken by itself.
 pub fn validate(gateway: &mut Gateway) -> Vec<Problem> {
@@ -119,27 +118,6 @@ pub fn validate_class(class: &mut GatewayClass) -> Vec<Problem> {
             "spec.controllerName",
             format!("{name:?} is not a controller; write a domain and a path, a.example/name"),
         );
-    }
-    checks.problems
-}
-
-/// What is wrong with `grant` taken by itself.
-pub fn validate_grant(grant: &mut ReferenceGrant) -> Vec<Problem> {
-    let mut checks = Checks::default();
-    let spec = &grant.spec;
-    for (field, count) in [("spec.from", spec.from.len()), ("spec.to", spec.to.len())] {
-        if count == 0 {
-            checks.error(field, "empty; write at least one entry");
-        }
-        checks.at_most(field, count, MOST_GRANTS);
-    }
-    for (index, from) in spec.from.iter().enumerate().take(MOST_GRANTS) {
-        let (group, kind, namespace) = (Some(&*from.group), Some(&*from.kind), Some(&*from.namespace));
-        names::reference(&format!("spec.from[{index}]"), group, kind, None, namespace, &mut checks);
-    }
-    for (index, to) in spec.to.iter().enumerate().take(MOST_GRANTS) {
-        let name = to.name.as_deref().filter(|name| !name.is_empty());
-        names::reference(&format!("spec.to[{index}]"), Some(&to.group), Some(&to.kind), name, None, &mut checks);
     }
     checks.problems
 }
