@@ -42,7 +42,7 @@ journeys: tools-test ## Only the end-to-end journeys
 
 mutants-of-manifests: tools-envoy ## Every accident in every field of a manifest, through the real Envoy (about 20 minutes)
 	cargo build --workspace --bins
-	WAYKEEPER_MUTANTS=$${WAYKEEPER_MUTANTS:-all} scripts/alone.sh cargo test -p waykeeper-tests --test mutants -- --ignored
+	WAYKEEPER_MUTANTS=$${WAYKEEPER_MUTANTS:-all} scripts/alone.sh cargo test -p waykeeper-tests --test mutants
 
 golden: ## Rewrite the golden files, then read the diff
 	UPDATE_GOLDEN=1 cargo test -p waypoint-translate --test golden

@@ -92,6 +92,20 @@ fn versions_stand_once() {
     }
 }
 
+/// Images are built from what `.dockerignore` lets through.
+#[test]
+fn images_are_built_from_every_crate() {
+    let ignored = fs::read_to_string(root().join(".dockerignore")).unwrap();
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    let members = manifest.split_once("members = [").unwrap().1.split_once(']').unwrap().0;
+    for member in members.split(',').map(|member| member.trim().trim_matches('"')).filter(|member| !member.is_empty()) {
+        let let_through = ignored.lines().filter_map(|line| line.strip_prefix('!')).any(|path| {
+            path == member || member.starts_with(&format!("{path}/")) || path == format!("{member}/Cargo.toml")
+        });
+        assert!(let_through, ".dockerignore leaves out {member}: write !{member}");
+    }
+}
+
 #[test]
 fn every_source_file_says_what_it_is_for() {
     let mut silent = Vec::new();
