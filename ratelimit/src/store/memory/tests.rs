@@ -150,11 +150,13 @@ fn a_rule_that_counts_no_values_always_has_room() {
     let memory = Memory::new(1_000);
     filled(&memory, CountPolicy::Always);
     let limit = Limit::new(2, Unit::Hour).unwrap();
+    let buckets = memory.fill()[2];
     for id in 0..1_000_u128 {
         let hit = of(limit, 8 << 80 | id, Change::Add(1), CountPolicy::Always, NOW);
         let hit = Hit { rule: hit.counter, ..hit };
         assert_eq!([(); 3].map(|()| all(&memory, &[hit], NOW)[0]), [1, 2, 3]);
     }
+    assert_eq!(memory.fill()[2], buckets, "such a rule was counted in a bucket");
 }
 
 #[test]
