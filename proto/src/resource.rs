@@ -15,6 +15,8 @@ pub enum ResourceType {
     Cluster,
     /// `envoy.config.endpoint.v3.ClusterLoadAssignment`
     Endpoint,
+    /// `envoy.config.route.v3.ScopedRouteConfiguration`
+    Scope,
     /// `envoy.config.listener.v3.Listener`
     Listener,
     /// `envoy.config.listener.v3.FilterChain` (filter chain discovery)
@@ -27,9 +29,10 @@ pub enum ResourceType {
 
 impl ResourceType {
     /// Every type, in the order of additions.
-    pub const ALL: [ResourceType; 6] = [
+    pub const ALL: [ResourceType; 7] = [
         ResourceType::Cluster,
         ResourceType::Endpoint,
+        ResourceType::Scope,
         ResourceType::Listener,
         ResourceType::FilterChain,
         ResourceType::Route,
@@ -41,6 +44,7 @@ impl ResourceType {
         match self {
             ResourceType::Cluster => "type.googleapis.com/envoy.config.cluster.v3.Cluster",
             ResourceType::Endpoint => "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
+            ResourceType::Scope => "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
             ResourceType::Listener => "type.googleapis.com/envoy.config.listener.v3.Listener",
             ResourceType::FilterChain => "type.googleapis.com/envoy.config.listener.v3.FilterChain",
             ResourceType::Route => "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",

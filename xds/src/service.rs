@@ -234,6 +234,7 @@ fn label(type_url: &str) -> &'static str {
     match ResourceType::of_type_url(type_url) {
         Some(ResourceType::Cluster) => "cds",
         Some(ResourceType::Endpoint) => "eds",
+        Some(ResourceType::Scope) => "srds",
         Some(ResourceType::Listener) => "lds",
         Some(ResourceType::FilterChain) => "fcds",
         Some(ResourceType::Route) => "rds",

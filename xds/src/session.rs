@@ -2,7 +2,8 @@
 //!
 //! The order is make before break. Clusters go first, with their secrets and
 //! endpoints. Envoy withholds its acknowledgement of clusters until they are
-//! warm, so listeners, filter chains and routes wait for it. Removals come last,
+//! warm, so listeners, filter chains and routes wait for it. Scopes come before the
+//! listener that sends requests to them. Removals come last,
 //! in reverse, once every addition was answered, and wait longer while Envoy
 //! keeps serving the old version of something it rejected, which may need them.
 //!
@@ -24,12 +25,14 @@ use subscription::{InFlight, Subscription};
 /// Types sent as soon as they change, in this order: they name nothing that must be there first.
 const FREE: [ResourceType; 3] = [ResourceType::Cluster, ResourceType::Secret, ResourceType::Endpoint];
 /// Types that name clusters, sent in this order once clusters are acknowledged.
-const GATED: [ResourceType; 3] = [ResourceType::Listener, ResourceType::FilterChain, ResourceType::Route];
+const GATED: [ResourceType; 4] =
+    [ResourceType::Scope, ResourceType::Listener, ResourceType::FilterChain, ResourceType::Route];
 /// The order of removals: who names others goes before those it names.
-const REMOVALS: [ResourceType; 6] = [
+const REMOVALS: [ResourceType; 7] = [
     ResourceType::Route,
     ResourceType::FilterChain,
     ResourceType::Listener,
+    ResourceType::Scope,
     ResourceType::Endpoint,
     ResourceType::Cluster,
     ResourceType::Secret,
@@ -282,13 +285,14 @@ impl Session {
 
     /// Whether Envoy serves the old version of something it rejected that may name resources of `kind`.
     fn old_versions_may_need(&self, kind: ResourceType) -> bool {
-        use ResourceType::{Cluster, Endpoint, FilterChain, Listener, Route, Secret};
+        use ResourceType::{Cluster, Endpoint, FilterChain, Listener, Route, Scope, Secret};
         let by: &[ResourceType] = match kind {
-            Cluster => &[Listener, FilterChain, Route],
-            Endpoint | Secret => &[Cluster, Listener, FilterChain, Route],
+            Cluster => &[Listener, FilterChain, Route, Scope],
+            Endpoint | Secret => &[Cluster, Listener, FilterChain, Route, Scope],
             Route => &[Listener, FilterChain],
             FilterChain => &[Listener],
-            Listener => &[],
+            // A request whose scope is gone is answered 404: nothing is served that was to end.
+            Listener | Scope => &[],
         };
         by.iter().any(|kind| self.types.get(kind).is_some_and(Subscription::serves_old_versions))
     }
@@ -324,7 +328,7 @@ impl Session {
         let refusing = subscriptions.clone().any(|s| !s.rejections.is_empty());
         target.resources.iter().all(|(kind, resources)| match self.types.get(kind) {
             // Names that only a rejected resource would have asked for are never asked for.
-            None => resources.is_empty() || (!subscription::by_wildcard(*kind) && (refusing || self.forgiven)),
+            None => resources.is_empty() || (!subscription::unprompted(*kind) && (refusing || self.forgiven)),
             Some(subscription) => resources.values().all(|resource| {
                 subscription.has_answered(resource)
                     || (!subscription.wants(&resource.name) && (refusing || self.forgiven))

@@ -117,7 +117,7 @@ pub fn offer(kind: ResourceType, resource: &Resource, quarantine: &Quarantine) -
         ResourceType::Route => work.table(),
         ResourceType::Listener => work.listener(),
         ResourceType::Endpoint => work.endpoints(),
-        ResourceType::Cluster | ResourceType::FilterChain | ResourceType::Secret => work.one(),
+        ResourceType::Cluster | ResourceType::Scope | ResourceType::FilterChain | ResourceType::Secret => work.one(),
     };
     work.offer.resource = bytes.map(|bytes| proto::canonical::of_bytes(kind, resource.name.clone(), bytes));
     work.offer

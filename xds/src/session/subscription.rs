@@ -62,6 +62,11 @@ pub(super) struct Additions {
 
 /// Whether a client that names nothing wants all resources of `kind`.
 pub(super) fn by_wildcard(kind: ResourceType) -> bool {
+    matches!(kind, ResourceType::Scope) || unprompted(kind)
+}
+
+/// Whether every client asks for `kind`, without having been told of it by another resource.
+pub(super) fn unprompted(kind: ResourceType) -> bool {
     matches!(kind, ResourceType::Cluster | ResourceType::Listener)
 }
 

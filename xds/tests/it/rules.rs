@@ -1,6 +1,6 @@
 //! Each rule of the protocol, on a session without a socket.
 
-use proto::ResourceType::{Cluster, Endpoint, FilterChain, Listener, Route, Secret};
+use proto::ResourceType::{Cluster, Endpoint, FilterChain, Listener, Route, Scope, Secret};
 use proto::envoy::service::discovery::v3 as pb;
 use xds::{Limits, Session, SessionError};
 
@@ -151,6 +151,38 @@ fn filter_chains_go_between_listeners_and_routes() {
     let mut client = Client::serving(&[(Listener, "l", "1"), (FilterChain, "f", "1"), (Route, "r", "1")]);
     let out = client.set(&[(Listener, "l", "2"), (FilterChain, "f", "2"), (Route, "r", "2")], 2);
     assert_eq!(out, ["Listener +l@2", "FilterChain +f@2", "Route +r@2"]);
+}
+
+#[test]
+fn scopes_are_a_wildcard_and_come_before_the_listener_that_sends_requests_to_them() {
+    let scopes =
+        |version| [(Cluster, "a", "1"), (Listener, "l", version), (Scope, "one", version), (Scope, "two", "1")];
+    let mut client = Client::new();
+    client.set(&scopes("1"), 1);
+    client.ask(subscribe(Cluster, &[]));
+    client.ack_all();
+    client.ask(subscribe(Listener, &[]));
+    assert_eq!(client.ask(subscribe(Scope, &[])), ["Scope +one@1 +two@1"]);
+    client.ack_all();
+    assert_eq!(client.session.state().generation, 1);
+    assert_eq!(client.set(&scopes("2"), 2), ["Scope +one@2", "Listener +l@2"]);
+    client.ack_all();
+    assert_eq!(client.set(&[(Cluster, "a", "1")], 3), ["Listener -l", "Scope -one -two"]);
+    client.ack_all();
+    assert_eq!(client.session.state().generation, 3);
+}
+
+#[test]
+fn scopes_that_a_refused_listener_never_asked_for_are_not_waited_for() {
+    let mut client = Client::new();
+    client.set(&[(Listener, "l", "1"), (Scope, "one", "1")], 1);
+    client.ask(subscribe(Cluster, &[]));
+    client.ack_all();
+    client.ask(subscribe(Listener, &[]));
+    client.nack_next("no");
+    client.session.release();
+    assert_eq!(client.session.state().generation, 1);
+    assert_eq!(client.session.state().nacks.len(), 1);
 }
 
 #[test]
