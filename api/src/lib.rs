@@ -15,6 +15,7 @@ pub mod core;
 pub mod decode;
 pub mod envoy;
 mod fields;
+pub mod fingerprint;
 pub mod gateway;
 pub mod gloo;
 pub mod header;
@@ -32,6 +33,7 @@ mod strict;
 pub mod table;
 
 pub use admit::{Admission, admit};
+pub use fingerprint::Fingerprint;
 pub use name::Name;
 pub use object::{Kind, Object, ObjectRef};
 pub use problem::{Problem, Severity};

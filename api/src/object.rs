@@ -83,9 +83,10 @@ macro_rules! objects {
                 match self { $(Object::$variant(_) => Kind::$variant,)+ }
             }
 
-            /// The metadata of this object.
-            pub fn meta(&self) -> &ObjectMeta {
-                match self { $(Object::$variant(object) => object.meta(),)+ }
+            /// Kind, namespace and name.
+            pub fn reference(&self) -> ObjectRef {
+                let name = match self { $(Object::$variant(object) => object.name_of(),)+ };
+                ObjectRef { kind: self.kind(), name }
             }
         }
 
@@ -95,21 +96,15 @@ macro_rules! objects {
             }
 
             impl Meta for $ty {
-                fn meta(&self) -> &ObjectMeta { &self.metadata }
-                fn meta_mut(&mut self) -> &mut ObjectMeta { &mut self.metadata }
+                fn name_of(&self) -> Name { self.metadata.name_of() }
+                fn label(&self, key: &str) -> Option<&str> { self.metadata.label(key) }
+                fn set_meta(&mut self, metadata: ObjectMeta) { self.metadata.set_meta(metadata); }
             }
         )+
     };
 }
 
 kinds!(objects);
-
-impl Object {
-    /// Kind, namespace and name.
-    pub fn reference(&self) -> ObjectRef {
-        ObjectRef { kind: self.kind(), name: self.meta().name_of() }
-    }
-}
 
 impl Kind {
     /// Finds the kind that `api_version` and `kind` name in a manifest.

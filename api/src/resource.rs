@@ -1,37 +1,85 @@
 //! What all objects have in common: metadata.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
 
 /// Access to an object's metadata, whatever its kind.
 pub trait Meta {
-    /// The metadata.
-    fn meta(&self) -> &ObjectMeta;
-
-    /// The metadata, to be changed.
-    fn meta_mut(&mut self) -> &mut ObjectMeta;
-
     /// Namespace and name.
-    fn name_of(&self) -> Name {
-        let meta = self.meta();
-        Name::new(meta.namespace.clone().unwrap_or_default(), meta.name.clone().unwrap_or_default())
-    }
+    fn name_of(&self) -> Name;
 
     /// The label `key`, if set.
-    fn label(&self, key: &str) -> Option<&str> {
-        self.meta().labels.as_ref()?.get(key).map(String::as_str)
-    }
+    fn label(&self, key: &str) -> Option<&str>;
+
+    /// Gives it this metadata in place of its own.
+    fn set_meta(&mut self, metadata: ObjectMeta);
 }
 
 impl Meta for ObjectMeta {
-    fn meta(&self) -> &ObjectMeta {
-        self
+    fn name_of(&self) -> Name {
+        Name::new(self.namespace.clone().unwrap_or_default(), self.name.clone().unwrap_or_default())
     }
 
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        self
+    fn label(&self, key: &str) -> Option<&str> {
+        self.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    fn set_meta(&mut self, metadata: ObjectMeta) {
+        *self = metadata;
+    }
+}
+
+/// The part of an object's metadata that something reads, in a third of the room: for kinds of which there are very many.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Brief {
+    /// Namespace.
+    pub namespace: Box<str>,
+    /// Name within it.
+    pub name: Box<str>,
+    /// When the object was made, if that is known.
+    pub created: Option<Time>,
+    /// Labels, in the order of their keys.
+    labels: Box<[(Box<str>, Box<str>)]>,
+}
+
+impl Brief {
+    /// The labels, in the order of their keys.
+    pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().map(|(key, value)| (&**key, &**value))
+    }
+
+    /// The label `key`, if set.
+    pub fn label(&self, key: &str) -> Option<&str> {
+        let at = self.labels.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        self.labels.get(at).map(|(_, value)| &**value)
+    }
+}
+
+impl From<ObjectMeta> for Brief {
+    fn from(metadata: ObjectMeta) -> Self {
+        let labels = metadata.labels.unwrap_or_default().into_iter();
+        Self {
+            namespace: metadata.namespace.unwrap_or_default().into(),
+            name: metadata.name.unwrap_or_default().into(),
+            created: metadata.creation_timestamp,
+            labels: labels.map(|(key, value)| (key.into(), value.into())).collect(),
+        }
+    }
+}
+
+impl Meta for Brief {
+    fn name_of(&self) -> Name {
+        Name::new(&*self.namespace, &*self.name)
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        Brief::label(self, key)
+    }
+
+    fn set_meta(&mut self, metadata: ObjectMeta) {
+        *self = metadata.into();
     }
 }
 

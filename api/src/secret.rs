@@ -1,10 +1,18 @@
-//! Secret material that cannot be printed by accident.
+//! Secret material that cannot be printed by accident, and what is kept of it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use zeroize::Zeroizing;
+use serde_json::Value;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use crate::fingerprint::Fingerprint;
+use crate::gloo::auth_config::API_KEY;
+use crate::resource::Brief;
+
+/// The type of a Secret that holds an API key.
+pub const API_KEY_SECRET: &str = "extauth.solo.io/apikey";
 
 /// Bytes that print as `[redacted]` and are wiped when dropped.
 ///
@@ -43,12 +51,166 @@ impl serde::Serialize for Redacted {
 }
 
 /// A Kubernetes Secret with `stringData` already folded into `data` and base64 undone.
+///
+/// There may be very many, so it is small: of the metadata it has what something reads.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Secret {
-    /// Name, namespace, labels, annotations.
-    pub metadata: ObjectMeta,
-    /// `type`, e.g. `extauth.solo.io/apikey`; `Opaque` when the manifest names none.
-    pub kind: String,
+    /// Name, namespace, labels, creation time. Annotations are not among it: `kubectl apply` repeats all data in one.
+    pub metadata: Brief,
+    /// `type`, e.g. [`API_KEY_SECRET`]; `Opaque` when the manifest names none.
+    pub kind: Cow<'static, str>,
+    /// What is kept of the entry `api-key` of a Secret of the type [`API_KEY_SECRET`]; it is not among the entries.
+    pub key: Option<ApiKey>,
     /// Entries by key.
-    pub data: BTreeMap<String, Redacted>,
+    pub data: Entries,
+}
+
+impl Secret {
+    /// A Secret of the type `kind` with these entries, without metadata.
+    pub fn new(kind: &str, mut data: BTreeMap<String, Redacted>) -> Self {
+        let kind = match kind {
+            API_KEY_SECRET => Cow::Borrowed(API_KEY_SECRET),
+            "Opaque" => Cow::Borrowed("Opaque"),
+            other => Cow::Owned(other.to_owned()),
+        };
+        let is_api_key = kind == API_KEY_SECRET;
+        let key = if is_api_key { data.remove(API_KEY).map(|key| ApiKey::of(key.expose())) } else { None };
+        Self { metadata: Brief::default(), kind, key, data: data.into_iter().collect() }
+    }
+}
+
+/// What is kept of an API key: enough to recognise it and to tell its owner why nobody can send it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ApiKey {
+    /// Of the key.
+    pub fingerprint: Fingerprint,
+    /// Why no request can hold it.
+    pub flaw: Option<KeyFlaw>,
+}
+
+/// Why no header holds a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyFlaw {
+    /// It is empty.
+    Empty,
+    /// It ends with a line break, as files do.
+    LineBreak,
+    /// It has spaces around it or control characters in it.
+    Spaces,
+}
+
+impl ApiKey {
+    /// What is kept of `key`.
+    pub fn of(key: &[u8]) -> Self {
+        let flaw = match key {
+            [] => Some(KeyFlaw::Empty),
+            bytes if bytes.ends_with(b"\n") => Some(KeyFlaw::LineBreak),
+            bytes if bytes.trim_ascii() != bytes || bytes.iter().any(u8::is_ascii_control) => Some(KeyFlaw::Spaces),
+            _ => None,
+        };
+        Self { fingerprint: Fingerprint::of(key), flaw }
+    }
+}
+
+/// The entries of a Secret, by key, in little room.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Entries(Box<[(Box<str>, Redacted)]>);
+
+impl Entries {
+    /// The value of the entry `key`.
+    pub fn get(&self, key: &str) -> Option<&Redacted> {
+        let at = self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
+        self.0.get(at).map(|(_, value)| value)
+    }
+
+    /// The keys, in order.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(key, _)| &**key)
+    }
+}
+
+impl FromIterator<(String, Redacted)> for Entries {
+    fn from_iter<I: IntoIterator<Item = (String, Redacted)>>(entries: I) -> Self {
+        let sorted: BTreeMap<String, Redacted> = entries.into_iter().collect();
+        Self(sorted.into_iter().map(|(key, value)| (key.into(), value)).collect())
+    }
+}
+
+/// Overwrites all that the manifest of a Secret says in its entries and annotations; for whoever
+/// has decoded it and lets go of it.
+pub fn wipe(manifest: &mut Value) {
+    fn all(value: &mut Value) {
+        match value {
+            Value::String(text) => text.zeroize(),
+            Value::Array(items) => items.iter_mut().for_each(all),
+            Value::Object(fields) => fields.values_mut().for_each(all),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+    for pointer in ["/data", "/stringData", "/metadata/annotations"] {
+        manifest.pointer_mut(pointer).into_iter().for_each(all);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Object, admit};
+
+    fn secret(manifest: &Value) -> Secret {
+        match admit(manifest).object {
+            Some(Object::Secret(secret)) => Secret::clone(&secret),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The last annotation is what `kubectl apply` writes; the others are in the way of a careless search.
+    fn manifest(kind: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "Secret", "type": kind,
+            "metadata": {"name": "a", "labels": {"team": "x"}, "annotations": {
+                "a": "b", "kubectl.kubernetes.io/last-applied-configuration": "{\"stringData\":{\"api-key\":\"canary\"}}"}},
+            "data": {"api-key": "Y2FuYXJ5"}, "stringData": {"org": "o", "zone": "z"}})
+    }
+
+    #[test]
+    fn of_an_api_key_a_fingerprint_is_kept_and_of_other_entries_their_values() {
+        let secret = secret(&manifest(API_KEY_SECRET));
+        assert_eq!(secret.key, Some(ApiKey::of(b"canary")));
+        assert_eq!(secret.data.keys().collect::<Vec<_>>(), ["org", "zone"]);
+        assert_eq!(secret.data.get("org").map(Redacted::expose), Some(&b"o"[..]));
+        assert_eq!((secret.data.get("api-key"), secret.data.get("x")), (None, None));
+        assert_eq!(secret.metadata.label("team"), Some("x"));
+    }
+
+    #[test]
+    fn a_secret_of_another_type_keeps_its_entries() {
+        for kind in ["Opaque", "kubernetes.io/tls", "extauth.solo.io/oauth"] {
+            let secret = secret(&manifest(kind));
+            assert_eq!((secret.kind.as_ref(), secret.key), (kind, None));
+            assert_eq!(secret.data.get("api-key").map(Redacted::expose), Some(&b"canary"[..]));
+        }
+    }
+
+    #[test]
+    fn what_no_header_can_hold_is_known_of_a_key() {
+        let flaw = |key: &[u8]| ApiKey::of(key).flaw;
+        assert_eq!((flaw(b""), flaw(b"a b"), flaw(b"a\n")), (Some(KeyFlaw::Empty), None, Some(KeyFlaw::LineBreak)));
+        for key in [&b" a"[..], b"a ", b"a\tb", b"\na"] {
+            assert_eq!(flaw(key), Some(KeyFlaw::Spaces), "{key:?}");
+        }
+        assert_ne!(ApiKey::of(b"a").fingerprint, ApiKey::of(b"a\n").fingerprint);
+    }
+
+    #[test]
+    fn a_manifest_can_be_overwritten() {
+        let mut manifest = manifest("Opaque");
+        wipe(&mut manifest);
+        assert!(!manifest.to_string().contains("canary") && !manifest.to_string().contains("Y2FuYXJ5"), "{manifest}");
+        assert_eq!(manifest["metadata"]["name"], "a");
+        wipe(&mut json!([1]));
+    }
 }

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
 
-use crate::load::{self, Load, Stop};
 use crate::message::{Dialect, Messages, Set, Shape};
-use crate::process::{Process, free_address};
 use crate::rules::Files;
+use waykeeper_bench::load::{self, Load, Stop};
+use waykeeper_bench::process::{Process, free_address};
 
 /// How long a server may take to be ready.
 const START: Duration = Duration::from_secs(20);

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 
 use crate::contestant::{Contestant, Server};
-use crate::load::{self, Load, Stop};
 use crate::measure::Lab;
 use crate::message::{Messages, Set, Shape};
 use crate::rules::Files;
+use waykeeper_bench::load::{self, Load, Stop};
 
 const DESCRIPTORS: u32 = 8;
 const KEYS: u64 = 1_000_000;

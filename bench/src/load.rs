@@ -11,13 +11,36 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, bail};
 
 use crate::histogram::Histogram;
-use crate::message::Messages;
 use crate::wire::{self, ACK, END_STREAM, Frame, Kind};
 
-/// What is called.
-const PATH: &str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
 /// How long answers may take to come after the last call, on a machine that has other work too.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An endless row of calls of one method.
+pub trait Calls: Clone + Send + Sync {
+    /// The method's path.
+    const PATH: &'static str;
+
+    /// The row of one connection.
+    fn numbered(&self, number: usize) -> Self;
+
+    /// The next message, with the five bytes that gRPC puts before it.
+    fn next(&mut self) -> &[u8];
+
+    /// What an answer says that begins like this.
+    fn verdict(answer: &[u8]) -> Verdict;
+}
+
+/// What an answer says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The request may pass.
+    Pass,
+    /// It may not.
+    Refuse,
+    /// Nothing that this client understands.
+    Neither,
+}
 
 /// How much load.
 #[derive(Debug, Clone, Copy)]
@@ -44,7 +67,7 @@ pub enum Stop {
 pub struct Answers {
     /// Latencies of all calls.
     pub latency: Histogram,
-    /// Answers OVER_LIMIT.
+    /// Answers that refuse.
     pub refused: u64,
     /// Calls without a proper answer.
     pub failed: u64,
@@ -63,7 +86,7 @@ impl Answers {
 ///
 /// # Errors
 /// When a connection fails or answers do not come.
-pub fn drive(address: SocketAddr, load: Load, messages: &Messages) -> anyhow::Result<Answers> {
+pub fn drive<C: Calls>(address: SocketAddr, load: Load, messages: &C) -> anyhow::Result<Answers> {
     let began = Instant::now();
     let each = std::thread::scope(|scope| {
         let connections: Vec<_> = (0..load.connections)
@@ -83,10 +106,10 @@ pub fn drive(address: SocketAddr, load: Load, messages: &Messages) -> anyhow::Re
     Ok(all)
 }
 
-struct Connection {
+struct Connection<C> {
     socket: TcpStream,
     load: Load,
-    messages: Messages,
+    messages: C,
     began: Instant,
     out: Vec<u8>,
     /// Calls from `first` on, odd numbers only, as far as they are not yet answered and gone.
@@ -101,12 +124,12 @@ struct Connection {
 
 struct Call {
     sent: u64,
-    code: u8,
+    verdict: Verdict,
     over: bool,
 }
 
-impl Connection {
-    fn open(address: SocketAddr, load: Load, messages: Messages) -> anyhow::Result<Connection> {
+impl<C: Calls> Connection<C> {
+    fn open(address: SocketAddr, load: Load, messages: C) -> anyhow::Result<Self> {
         let socket =
             TcpStream::connect_timeout(&address, PATIENCE).with_context(|| format!("connecting to {address}"))?;
         socket.set_nodelay(true)?;
@@ -174,12 +197,12 @@ impl Connection {
 
     fn call(&mut self) {
         let stream = self.first + 2 * u32::try_from(self.calls.len()).unwrap_or(0);
-        wire::call_headers(&mut self.out, stream, self.made == 0, PATH);
+        wire::call_headers(&mut self.out, stream, self.made == 0, C::PATH);
         let message = self.messages.next();
         wire::frame_head(&mut self.out, Kind::Data, END_STREAM, stream, message.len());
         self.out.extend_from_slice(message);
         self.may_send -= message.len() as i64;
-        self.calls.push_back(Call { sent: self.now(), code: 0, over: false });
+        self.calls.push_back(Call { sent: self.now(), verdict: Verdict::Neither, over: false });
         self.under_way += 1;
         self.made += 1;
     }
@@ -192,9 +215,9 @@ impl Connection {
                     wire::window_update(&mut self.out, self.received);
                     self.received = 0;
                 }
-                // After the five bytes before each message: field 1, the overall code.
-                if let (Some(call), Some([8, code])) = (self.known(frame.stream), frame.payload.get(5..7)) {
-                    call.code = *code;
+                // After the five bytes before each message.
+                if let (Some(call), Some(answer)) = (self.known(frame.stream), frame.payload.get(5..)) {
+                    call.verdict = C::verdict(answer);
                 }
             }
             Kind::Settings if frame.flags & ACK == 0 => {
@@ -230,12 +253,12 @@ impl Connection {
         let now = self.now();
         let Some(call) = self.known(stream).filter(|call| !call.over) else { return };
         call.over = true;
-        let (sent, code) = (call.sent, call.code);
+        let (sent, verdict) = (call.sent, call.verdict);
         self.answers.latency.add(now.saturating_sub(sent));
-        match code {
-            1 => {}
-            2 => self.answers.refused += 1,
-            _ => self.answers.failed += 1,
+        match verdict {
+            Verdict::Pass => {}
+            Verdict::Refuse => self.answers.refused += 1,
+            Verdict::Neither => self.answers.failed += 1,
         }
         self.under_way -= 1;
         while self.calls.front().is_some_and(|call| call.over) {

@@ -6,16 +6,12 @@
 mod contestant;
 mod cores;
 mod endurance;
-mod histogram;
-mod load;
 mod measure;
 mod message;
 mod mix;
 mod noop;
-mod process;
 mod report;
 mod rules;
-mod wire;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -28,11 +24,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use contestant::{Programs, RedisServer};
 use cores::Cores;
-use load::{Load, Stop};
 use measure::Lab;
 use message::Dialect;
 use mix::Mix;
 use report::Row;
+use waykeeper_bench::load::{Load, Stop};
+use waykeeper_bench::process;
 
 /// Drives our rate-limit service and envoyproxy/ratelimit with the same load, and compares.
 #[derive(Debug, Parser)]
@@ -102,7 +99,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Some(Command::Noop { address }) => noop::serve(address),
-        None => end_with_signals().and_then(|()| compare(&cli.run)),
+        None => process::end_with_signals().and_then(|()| compare(&cli.run)),
     };
     process::end_all();
     match outcome {
@@ -112,28 +109,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// A signal ends what was started, then us.
-fn end_with_signals() -> anyhow::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::spawn(move || {
-        runtime.block_on(async {
-            let (Ok(mut terminate), Ok(mut interrupt)) =
-                (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-            else {
-                return;
-            };
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            process::end_all();
-            std::process::exit(130);
-        });
-    });
-    Ok(())
 }
 
 fn compare(run: &Run) -> anyhow::Result<()> {

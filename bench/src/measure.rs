@@ -6,11 +6,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::contestant::{Contestant, Programs, RedisServer, Server};
-use crate::load::{self, Answers, Load, Stop};
 use crate::message::Messages;
 use crate::mix::{self, Mix};
-use crate::process;
 use crate::rules::{self, Files};
+use waykeeper_bench::load::{self, Answers, Load, Stop};
+use waykeeper_bench::process;
 
 /// How often few and many rules are measured in turn.
 const TURNS: usize = 3;

@@ -4,6 +4,7 @@ use prost::Message as _;
 use proto::envoy::extensions::common::ratelimit::v3::RateLimitDescriptor;
 use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use proto::envoy::service::ratelimit::v3::RateLimitRequest;
+use waykeeper_bench::load::{Calls, Verdict};
 
 const RULE: &[u8] = b"r#####";
 const KEY: &[u8] = b"k#######";
@@ -91,15 +92,17 @@ impl Messages {
             step: connections as u64,
         }
     }
+}
 
-    /// The row of one connection.
-    pub fn numbered(&self, number: usize) -> Messages {
+impl Calls for Messages {
+    const PATH: &'static str = "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit";
+
+    fn numbered(&self, number: usize) -> Messages {
         let random = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(number as u64 + 1);
         Messages { random, number: number as u64, ..self.clone() }
     }
 
-    /// The next, with the five bytes that gRPC puts before a message.
-    pub fn next(&mut self) -> &[u8] {
+    fn next(&mut self) -> &[u8] {
         let keys = u64::from(self.shape.keys);
         let key = if self.shape.counting {
             (self.number + self.made * self.step) % keys
@@ -114,6 +117,15 @@ impl Messages {
         let template = if refuse { &mut self.refuse } else { &mut self.pass };
         template.fill(key, u64::from(self.shape.rules));
         &template.bytes
+    }
+
+    /// Field 1 is the overall code.
+    fn verdict(answer: &[u8]) -> Verdict {
+        match answer {
+            [8, 1, ..] => Verdict::Pass,
+            [8, 2, ..] => Verdict::Refuse,
+            _ => Verdict::Neither,
+        }
     }
 }
 

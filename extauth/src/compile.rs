@@ -1,31 +1,44 @@
-//! From a snapshot to the index that answers requests.
+//! From a snapshot to the index that answers requests, by what changed since the one before.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, OnceLock, Weak};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use api::contract::config_id;
 use api::gloo::auth_config::{self, AuthConfig, Expression};
 use api::problem::has_errors;
-use api::{Kind, Name, Object, Problem, Secret, Snapshot};
+use api::{Kind, Name, Object, ObjectRef, Problem, Secret, Snapshot};
+use tracing::error;
 
 use crate::Settings;
 use crate::chain::{Chain, Plan};
-use crate::fingerprint::Hasher;
 use crate::headers::Seal;
 use crate::methods::hashing::Hashing;
 use crate::methods::{self, Accepts, Context, Inputs, Method, Read};
-use crate::select::Secrets;
+use crate::select::{Labelled, Need, Readers, Secrets};
 use crate::step::Denial;
 
 /// More warnings than this about one AuthConfig are only counted.
 const MOST_WARNINGS: usize = 20;
 
-/// Compiles snapshots, all with the same process-wide hash key.
+/// Compiles snapshots.
 #[derive(Debug)]
 pub struct Compiler {
     context: Context,
     removed_grace: Duration,
+}
+
+/// A snapshot that was compiled, and what is needed to compile the next one by what it changes.
+#[derive(Debug, Clone, Default)]
+pub struct Compilation {
+    /// What came of it.
+    pub index: Arc<Index>,
+    /// The AuthConfigs that were compiled or forgotten for it; all others are as before.
+    pub touched: BTreeSet<Name>,
+    snapshot: Snapshot,
+    labelled: Labelled,
+    readers: Readers,
 }
 
 /// All AuthConfigs of one snapshot, by `config_id`, and those removed lately. Holds no key.
@@ -35,8 +48,12 @@ pub struct Index {
     pub revision: u64,
     /// Whether something could not be read that may hold AuthConfigs or Secrets: then nothing passes.
     pub withheld: bool,
-    configs: HashMap<String, Compiled, ahash::RandomState>,
+    configs: Configs,
+    /// Those that are not declared any more, and until when they answer.
+    removed: BTreeMap<Name, Instant>,
 }
+
+type Configs = HashMap<Arc<str>, Arc<Compiled>, ahash::RandomState>;
 
 /// One AuthConfig of the index.
 #[derive(Debug, Clone)]
@@ -52,67 +69,100 @@ pub struct Compiled {
     /// It is not declared any more, and answers until then.
     pub removed_until: Option<Instant>,
     source: Option<Arc<AuthConfig>>,
-    /// The Secrets that each step read; weakly, so that no key outlives the snapshot.
-    read: Vec<Vec<Weak<Secret>>>,
-    dangling: Vec<Problem>,
 }
 
 /// A step before it is compiled: where it stands, what is written, and what it reads.
 type Gathered<'a> = (String, &'a dyn Method, Read);
 
+impl Compilation {
+    /// To go on from `index` alone: everything is compiled anew, and what was removed keeps its grace.
+    pub fn resuming(index: Arc<Index>) -> Self {
+        Self { index, ..Self::default() }
+    }
+}
+
 impl Compiler {
     /// A compiler of a process with these settings.
     pub fn new(settings: &Settings) -> Self {
         let context = Context {
-            hasher: Arc::new(Hasher::new()),
             hashing: Arc::new(Hashing::new()),
             user_id_header: settings.user_id_header.to_ascii_lowercase().into(),
         };
         Self { context, removed_grace: settings.removed_grace() }
     }
 
-    /// Compiles `snapshot` as of `now`, taking over from `previous` what did not change.
+    /// Compiles `snapshot` as of `now`, going on from what was compiled `before`.
     ///
     /// An AuthConfig that is gone answers for a while longer: Envoy goes on asking for it until its
     /// routes are replaced. It does so with the Secrets of `snapshot`, so that a key that is revoked
     /// is revoked there as well.
-    pub fn compile(&self, snapshot: &Snapshot, previous: &Index, now: Instant) -> Index {
-        let inputs = Inputs { secrets: Secrets::new(snapshot) };
-        let mut configs = HashMap::default();
-        for (name, object) in &snapshot.auth_configs {
-            let id = config_id(name);
-            let compiled = self.auth_config(name, object, &inputs, previous.configs.get(&id));
-            configs.insert(id, compiled);
+    pub fn compile(&self, before: Compilation, snapshot: &Snapshot, now: Instant) -> Compilation {
+        let Compilation { index: was, snapshot: old, mut labelled, mut readers, .. } = before;
+        let mut touched = touched_by_secrets(&old, snapshot, &mut labelled, &readers, &was.configs);
+        touched.extend(snapshot.auth_configs.changed(&old.auth_configs).cloned());
+        let broken = snapshot.broken.changed(&old.broken).filter(|broken| broken.kind == Kind::AuthConfig);
+        touched.extend(broken.map(|broken| broken.name.clone()));
+        touched.extend(was.removed.iter().filter(|(_, until)| **until <= now).map(|(name, _)| name.clone()));
+        // Of a snapshot that is not known any more, whatever it had may be gone.
+        if old.revision != was.revision {
+            touched.extend(was.configs.values().map(|compiled| compiled.name.clone()));
         }
-        for (reference, broken) in snapshot.broken.iter().filter(|(reference, _)| reference.kind == Kind::AuthConfig) {
+
+        let inputs = Inputs { secrets: Secrets { snapshot, labelled: &labelled } };
+        let (mut configs, mut removed) = (was.configs.clone(), was.removed.clone());
+        for name in &touched {
+            let id = config_id(name);
+            let previous = configs.remove(id.as_str());
+            if let Some(source) = previous.as_deref().and_then(|previous| previous.source.as_deref()) {
+                readers.remove(name, &needs(name, source));
+            }
+            removed.remove(name);
+            let Some(compiled) = self.one(name, snapshot, &inputs, previous.as_deref(), now) else { continue };
+            if let Some(source) = compiled.source.as_deref() {
+                readers.insert(name, &needs(name, source));
+            }
+            removed.extend(compiled.removed_until.map(|until| (name.clone(), until)));
+            configs.insert(id.into(), Arc::new(compiled));
+        }
+        let index = Index { revision: snapshot.revision, withheld: !snapshot.withheld.is_empty(), configs, removed };
+        Compilation { index: Arc::new(index), touched, snapshot: snapshot.clone(), labelled, readers }
+    }
+
+    /// The AuthConfig called `name` as it is in `snapshot`, or in its grace; None where it is neither.
+    fn one(
+        &self,
+        name: &Name,
+        snapshot: &Snapshot,
+        inputs: &Inputs<'_>,
+        previous: Option<&Compiled>,
+        now: Instant,
+    ) -> Option<Compiled> {
+        if let Some(object) = snapshot.auth_configs.get(name) {
+            return Some(self.guarded(name, object, inputs));
+        }
+        if let Some(broken) = snapshot.broken.get(&ObjectRef { kind: Kind::AuthConfig, name: name.clone() }) {
             let source = match &broken.partial {
                 Some(Object::AuthConfig(partial)) => Some(partial.clone()),
                 _ => None,
             };
-            // Never in the way of a good one; a snapshot holds an object in one place only.
-            let refused = || Compiled::refused(&reference.name, source, broken.problems.clone());
-            configs.entry(config_id(&reference.name)).or_insert_with(refused);
+            return Some(Compiled::refused(name, source, broken.problems.clone()));
         }
-        for (id, was) in previous.configs.iter().filter(|(_, was)| was.chain.is_some()) {
-            let until = was.removed_until.unwrap_or(now + self.removed_grace);
-            if until > now
-                && !configs.contains_key(id)
-                && let Some(object) = &was.source
-            {
-                let compiled = self.auth_config(&was.name, object, &inputs, Some(was));
-                configs.insert(id.clone(), Compiled { removed_until: Some(until), ..compiled });
-            }
-        }
-        Index { revision: snapshot.revision, withheld: !snapshot.withheld.is_empty(), configs }
+        let previous = previous.filter(|previous| previous.chain.is_some())?;
+        let until = previous.removed_until.unwrap_or(now + self.removed_grace);
+        let object = previous.source.as_ref().filter(|_| until > now)?;
+        Some(Compiled { removed_until: Some(until), ..self.guarded(name, object, inputs) })
     }
 
-    fn auth_config(
-        &self,
-        name: &Name,
-        object: &Arc<AuthConfig>,
-        inputs: &Inputs<'_>,
-        previous: Option<&Compiled>,
-    ) -> Compiled {
+    /// A fault of ours refuses the one AuthConfig that it meets, and no other waits for it.
+    fn guarded(&self, name: &Name, object: &Arc<AuthConfig>, inputs: &Inputs<'_>) -> Compiled {
+        catch_unwind(AssertUnwindSafe(|| self.auth_config(name, object, inputs))).unwrap_or_else(|_| {
+            error!(%name, "compiling an AuthConfig panicked; it is refused");
+            let problem = Problem::error("spec", "compiling it failed by a fault of Waykeeper's; please report it");
+            Compiled::refused(name, Some(object.clone()), vec![problem])
+        })
+    }
+
+    fn auth_config(&self, name: &Name, object: &Arc<AuthConfig>, inputs: &Inputs<'_>) -> Compiled {
         let spec = &object.spec;
         let refused = |problems| Compiled::refused(name, Some(object.clone()), problems);
         // Admission has refused these already; nothing unenforced may get past a mistake there.
@@ -132,10 +182,6 @@ impl Compiler {
             problems.append(&mut read.problems);
             gathered.push((field, method, read));
         }
-        if let Some(previous) = previous.filter(|previous| previous.made_from(object, &gathered, &problems)) {
-            return Compiled { removed_until: None, ..previous.clone() };
-        }
-
         let names: Vec<String> = (0..spec.configs.len()).map(|index| spec.step_name(index)).collect();
         let plan = match spec.expression().map(Expression::parse) {
             None => Some(Plan::in_order(names.len())),
@@ -145,7 +191,6 @@ impl Compiler {
             return refused(vec![Problem::error("spec.booleanExpr", "cannot be evaluated")]);
         };
 
-        let dangling = problems.clone();
         let mut steps = Vec::with_capacity(gathered.len());
         let mut accepts = Accepts::default();
         for (field, method, read) in &gathered {
@@ -159,7 +204,6 @@ impl Compiler {
         let seal = Seal::new(spec.grants(&user_header).into_iter().map(Arc::from));
         let chain =
             Chain { name: name.clone(), steps, plan, seal: Arc::new(seal), user_header, meters: OnceLock::new() };
-        let weakly = |read: &Read| read.secrets.iter().map(Arc::downgrade).collect();
         Compiled {
             name: name.clone(),
             chain: Some(Arc::new(chain)),
@@ -167,8 +211,6 @@ impl Compiler {
             accepts,
             removed_until: None,
             source: Some(object.clone()),
-            read: gathered.iter().map(|(_, _, read)| weakly(read)).collect(),
-            dangling,
         }
     }
 }
@@ -193,12 +235,18 @@ impl Index {
     /// Every AuthConfig that is declared, by name.
     pub fn by_name(&self) -> BTreeMap<&Name, &Compiled> {
         let declared = self.configs.values().filter(|compiled| compiled.removed_until.is_none());
-        declared.map(|compiled| (&compiled.name, compiled)).collect()
+        declared.map(|compiled| (&compiled.name, &**compiled)).collect()
+    }
+
+    /// The AuthConfig called `name`, if it is declared.
+    pub fn declared(&self, name: &Name) -> Option<&Compiled> {
+        let found = self.configs.get(config_id(name).as_str())?;
+        found.removed_until.is_none().then_some(&**found)
     }
 
     /// When the first of those that were removed stops answering.
     pub fn next_removal(&self) -> Option<Instant> {
-        self.configs.values().filter_map(|compiled| compiled.removed_until).min()
+        self.removed.values().min().copied()
     }
 }
 
@@ -229,31 +277,44 @@ impl NoChain {
 
 impl Compiled {
     fn refused(name: &Name, source: Option<Arc<AuthConfig>>, problems: Vec<Problem>) -> Compiled {
-        Compiled {
-            name: name.clone(),
-            chain: None,
-            problems,
-            accepts: Accepts::default(),
-            removed_until: None,
-            source,
-            read: Vec::new(),
-            dangling: Vec::new(),
-        }
+        Compiled { name: name.clone(), chain: None, problems, accepts: Accepts::default(), removed_until: None, source }
     }
+}
 
-    /// Whether compiling `object` with what its steps read now would give this again.
-    fn made_from(&self, object: &Arc<AuthConfig>, gathered: &[Gathered<'_>], dangling: &[Problem]) -> bool {
-        // A Weak keeps its allocation, so equal addresses mean the very same object.
-        let same = |(was, (_, _, now)): (&Vec<Weak<Secret>>, &Gathered<'_>)| {
-            let now = &now.secrets;
-            was.len() == now.len() && was.iter().zip(now).all(|(was, now)| std::ptr::eq(was.as_ptr(), Arc::as_ptr(now)))
-        };
-        self.chain.is_some()
-            && self.dangling == dangling
-            && self.source.as_ref().is_some_and(|source| Arc::ptr_eq(source, object))
-            && self.read.len() == gathered.len()
-            && self.read.iter().zip(gathered).all(same)
+/// The AuthConfigs that read a Secret which is another one in `new` than in `old`. Keeps `labelled` up.
+fn touched_by_secrets(
+    old: &Snapshot,
+    new: &Snapshot,
+    labelled: &mut Labelled,
+    readers: &Readers,
+    configs: &Configs,
+) -> BTreeSet<Name> {
+    let mut touched = BTreeSet::new();
+    let mut read = |name: &Name, versions: &[&Secret]| {
+        for reader in readers.of(name, versions).filter(|reader| !touched.contains(*reader)).collect::<Vec<_>>() {
+            let source = configs.get(config_id(reader).as_str()).and_then(|compiled| compiled.source.as_deref());
+            if source.is_none_or(|source| needs(reader, source).iter().any(|need| need.is_met(name, versions))) {
+                touched.insert(reader.clone());
+            }
+        }
+    };
+    for name in new.secrets.changed(&old.secrets) {
+        let (gone, come) = (old.secrets.get(name), new.secrets.get(name));
+        labelled.replace(gone, come);
+        let versions: Vec<&Secret> = gone.into_iter().chain(come).map(|secret| &**secret).collect();
+        read(name, &versions);
     }
+    // Whoever names one says whether it is broken or missing.
+    for broken in new.broken.changed(&old.broken).filter(|broken| broken.kind == Kind::Secret) {
+        read(&broken.name, &[]);
+    }
+    touched
+}
+
+/// What the steps of the AuthConfig called `name` read.
+fn needs<'a>(name: &Name, config: &'a AuthConfig) -> Vec<Need<'a>> {
+    let methods = config.spec.configs.iter().filter_map(methods::of);
+    methods.flat_map(|(_, method)| method.needs(&name.namespace)).collect()
 }
 
 fn shorten(problems: &mut Vec<Problem>) {

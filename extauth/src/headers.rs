@@ -1,7 +1,7 @@
 //! What the steps of a chain do to a request's headers, merged as Envoy would apply it step by step.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -48,30 +48,46 @@ pub enum Mutation {
 }
 
 /// The sum of what the steps so far do to the request's headers, by lower-case name.
+///
+/// In order of name, in no more room than it takes: there is one of these for each key.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Mutations(BTreeMap<Arc<str>, Mutation>);
+pub struct Mutations(Vec<(Arc<str>, Mutation)>);
 
 impl Mutations {
     /// Does `mutation` to header `name` after everything done so far.
     pub fn apply(&mut self, name: &Arc<str>, mutation: Mutation) {
-        let merged = match (self.0.get(name), mutation) {
+        let merged = match (self.get(name), mutation) {
             (Some(Mutation::Overwrite(before)), Mutation::Append(more)) => Mutation::Overwrite(before.joined(&more)),
             (Some(Mutation::Append(before)), Mutation::Append(more)) => Mutation::Append(before.joined(&more)),
             // The client's value is gone, so this is all there is.
             (Some(Mutation::Remove), Mutation::Append(value)) => Mutation::Overwrite(value),
             (_, mutation) => mutation,
         };
-        self.0.insert(name.clone(), merged);
+        match self.place(name) {
+            Ok(at) => self.0.get_mut(at).into_iter().for_each(|(_, known)| *known = merged.clone()),
+            Err(at) => {
+                self.0.reserve_exact(1);
+                self.0.insert(at, (name.clone(), merged));
+            }
+        }
+    }
+
+    fn place(&self, name: &str) -> Result<usize, usize> {
+        self.0.binary_search_by(|(known, _)| (**known).cmp(name))
+    }
+
+    fn get(&self, name: &str) -> Option<&Mutation> {
+        self.place(name).ok().and_then(|at| self.0.get(at)).map(|(_, mutation)| mutation)
     }
 
     /// Whether something is done to the header `name`.
     pub fn touches(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.place(name).is_ok()
     }
 
     /// The value of `name` that the next step sees, given the client's.
     pub fn seen<'a>(&'a self, name: &str, sent: Option<Cow<'a, [u8]>>) -> Option<Cow<'a, [u8]>> {
-        match (self.0.get(name), sent) {
+        match (self.get(name), sent) {
             (None, sent) => sent,
             (Some(Mutation::Remove), _) => None,
             (Some(Mutation::Overwrite(value)), _) => Some(Cow::Borrowed(value.0.as_bytes())),
@@ -84,7 +100,7 @@ impl Mutations {
 
     /// Every header touched and what becomes of it, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&Arc<str>, &Mutation)> {
-        self.0.iter()
+        self.0.iter().map(|(name, mutation)| (name, mutation))
     }
 }
 

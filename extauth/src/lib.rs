@@ -11,7 +11,6 @@
 pub mod answer;
 pub mod chain;
 pub mod compile;
-pub mod fingerprint;
 pub mod headers;
 pub mod meters;
 pub mod methods;
@@ -26,7 +25,7 @@ pub mod settings;
 pub mod step;
 pub mod validate;
 
-pub use compile::{Compiler, Index};
+pub use compile::{Compilation, Compiler, Index};
 pub use serve::{Front, serve};
 pub use service::Authority;
 pub use settings::Settings;

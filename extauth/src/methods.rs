@@ -10,14 +10,19 @@ use std::sync::Arc;
 use api::gloo::auth_config::Config;
 use api::{Problem, Secret};
 
-use crate::fingerprint::Hasher;
-use crate::select::Secrets;
+use crate::select::{Need, Secrets};
 use crate::step::Step;
 use hashing::Hashing;
 
 /// A type of step, as it is written in an AuthConfig.
 pub trait Method {
-    /// What it reads besides itself. `field` is where it stands, for what is wrong with references;
+    /// What it reads besides itself, in an AuthConfig of `namespace`.
+    fn needs(&self, namespace: &str) -> Vec<Need<'_>> {
+        let _ = namespace;
+        Vec::new()
+    }
+
+    /// What of that there is. `field` is where it stands, for what is wrong with references;
     /// `namespace` is that of the AuthConfig.
     fn reads(&self, field: &str, namespace: &str, inputs: &Inputs<'_>) -> Read {
         let _ = (field, namespace, inputs);
@@ -45,7 +50,7 @@ pub struct Inputs<'a> {
     pub secrets: Secrets<'a>,
 }
 
-/// What one step reads. As long as it is the same, so is the step.
+/// What one step reads.
 #[derive(Debug, Default)]
 pub struct Read {
     /// Secrets, in order of name.
@@ -57,8 +62,6 @@ pub struct Read {
 /// What all steps of a process have in common.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// Makes the fingerprints of this process.
-    pub hasher: Arc<Hasher>,
     /// Where passwords are hashed.
     pub hashing: Arc<Hashing>,
     /// Lower-case name of the header that tells upstream who the user is, unless a question names another.

@@ -1,21 +1,34 @@
 //! What the authors of AuthConfigs are told: accepted or not, and how many keys were found.
 
-use api::{Kind, ObjectRef, Problem};
-use status::{ACCEPTED, Condition, ObjectStatus, Report};
+use api::{Kind, Name, ObjectRef, Problem};
+use status::{ACCEPTED, Condition, Diff, ObjectStatus, Report};
 
-use crate::compile::{Compiled, Index};
+use crate::compile::{Compilation, Compiled, Index};
 use crate::methods::Accepts;
 
 /// A status for every AuthConfig of `index`.
 pub fn report(index: &Index) -> Report {
-    index
-        .by_name()
-        .into_iter()
-        .map(|(name, compiled)| {
-            let reference = ObjectRef { kind: Kind::AuthConfig, name: name.clone() };
-            (reference, vec![ObjectStatus::new(vec![accepted(compiled)])])
-        })
-        .collect()
+    index.by_name().into_iter().map(|(name, compiled)| (reference(name), statuses(compiled))).collect()
+}
+
+/// What is said otherwise than before `compilation`.
+pub fn diff(compilation: &Compilation) -> Diff {
+    let mut diff = Diff::default();
+    for name in &compilation.touched {
+        match compilation.index.declared(name) {
+            Some(compiled) => diff.said.push((reference(name), statuses(compiled))),
+            None => diff.silent.push(reference(name)),
+        }
+    }
+    diff
+}
+
+fn reference(name: &Name) -> ObjectRef {
+    ObjectRef { kind: Kind::AuthConfig, name: name.clone() }
+}
+
+fn statuses(compiled: &Compiled) -> Vec<ObjectStatus> {
+    vec![ObjectStatus::new(vec![accepted(compiled)])]
 }
 
 fn accepted(compiled: &Compiled) -> Condition {

@@ -12,11 +12,12 @@ use runtime::follow::{Follower, follow};
 use runtime::grpc::{GrpcOptions, serve_on};
 use runtime::tls::TlsAcceptor;
 use runtime::{Gate, Listener, Readiness, Shutdown, Workers};
+use status::Diff;
 use tokio::sync::watch;
 use tracing::info;
 
-use crate::compile::{Compiler, Index};
-use crate::report::report;
+use crate::compile::{Compilation, Compiler, Index};
+use crate::report::diff;
 use crate::service::{Authority, SERVICE, services};
 use crate::{AUTHOR, Settings};
 
@@ -58,6 +59,7 @@ pub async fn serve(
     let following = Arc::new(Following {
         compiler: Compiler::new(settings),
         authority: authority.clone(),
+        last: Mutex::default(),
         board,
         gate: Mutex::new(Some(readiness.gate("auth configs compiled"))),
     });
@@ -85,30 +87,39 @@ pub async fn serve(
 struct Following {
     compiler: Compiler,
     authority: Arc<Authority>,
+    /// What was compiled last; none after a fault of ours, and then everything is compiled anew.
+    last: Mutex<Option<Compilation>>,
     board: StatusBoard,
     gate: Mutex<Option<Gate>>,
 }
 
 impl Follower for Following {
     type Declared = Snapshot;
-    type Made = Index;
+    type Made = (Arc<Index>, Diff);
 
-    fn make(&self, snapshot: &Snapshot, now: Instant) -> Option<Index> {
-        (snapshot.revision > 0).then(|| self.compiler.compile(snapshot, &self.authority.index(), now))
+    fn make(&self, snapshot: &Snapshot, now: Instant) -> Option<Self::Made> {
+        if snapshot.revision == 0 {
+            return None;
+        }
+        let last = self.last.lock().take();
+        let last = last.unwrap_or_else(|| Compilation::resuming(self.authority.index()));
+        let compilation = self.compiler.compile(last, snapshot, now);
+        let made = (compilation.index.clone(), diff(&compilation));
+        *self.last.lock() = Some(compilation);
+        Some(made)
     }
 
-    fn install(&self, index: Index) {
-        let said = report(&index);
-        let (revision, configs) = (index.revision, said.len());
+    fn install(&self, (index, said): Self::Made) {
+        let (revision, touched) = (index.revision, said.said.len() + said.silent.len());
         let anew = revision != self.authority.index().revision;
-        self.authority.install(Arc::new(index));
-        self.board.publish(AUTHOR, said);
+        self.authority.install(index);
+        self.board.apply(AUTHOR, said);
         self.board.serves(AUTHOR, revision);
         if let Some(gate) = self.gate.lock().take() {
             gate.open();
         }
         if anew {
-            info!(revision, configs, "auth configs in service");
+            info!(revision, touched, "auth configs in service");
         }
     }
 

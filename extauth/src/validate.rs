@@ -9,7 +9,7 @@ use provider::validate::{Author, ValidateArgs};
 use status::Report;
 
 use crate::Settings;
-use crate::compile::{Compiler, Index};
+use crate::compile::{Compilation, Compiler};
 
 /// The kinds this service serves.
 const KINDS: [Kind; 2] = [Kind::AuthConfig, Kind::Secret];
@@ -21,6 +21,6 @@ pub fn validate(args: &ValidateArgs, out: &mut impl Write) -> ExitCode {
 
 /// What this service would say of what is declared.
 pub fn report(snapshot: &Snapshot) -> Report {
-    let compiled = Compiler::new(&Settings::default()).compile(snapshot, &Index::default(), Instant::now());
-    crate::report::report(&compiled)
+    let compiled = Compiler::new(&Settings::default()).compile(Compilation::default(), snapshot, Instant::now());
+    crate::report::report(&compiled.index)
 }

@@ -3,6 +3,7 @@
 
 mod cases;
 mod grpc;
+mod incremental;
 mod properties;
 mod reload;
 mod secrecy;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use extauth::report::report;
-use extauth::{Authority, Index};
+use extauth::{Authority, Compilation};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use base64::Engine as _;
@@ -57,15 +57,16 @@ fn no_trace_of_a_key_anywhere() {
         tracing::callsite::rebuild_interest_cache();
         metrics::with_local_recorder(&recorder, || {
             let declared = snapshot(1, &yaml);
-            let index = compile(&compiler(), &declared, &Index::default());
+            let compilation = compile(&compiler(), &declared, Compilation::default());
+            let index = &compilation.index;
             let said = format!(
                 "{:?} {}",
-                report(&index),
-                serde_json::to_string(&report(&index).values().collect::<Vec<_>>()).unwrap()
+                report(index),
+                serde_json::to_string(&report(index).values().collect::<Vec<_>>()).unwrap()
             );
             assert!(said.contains("same key"), "{said}");
             let authority = Authority::new();
-            authority.install(Arc::new(index));
+            authority.install(index.clone());
             let mut seen = said;
             for (id, header, status) in [
                 ("default.keys", CANARY, 200),
@@ -81,7 +82,7 @@ fn no_trace_of_a_key_anywhere() {
                 seen += &format!("{answer:?}");
             }
             authority.unreadable();
-            seen + &format!("{authority:?} {:?} {declared:?}", authority.index())
+            seen + &format!("{authority:?} {compilation:?} {declared:?}")
         })
     });
     let text = metrics.render();

@@ -1,11 +1,10 @@
 //! Manifests to a snapshot, requests to answers, answers to something a test can compare.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::{Snapshot, admit};
-use extauth::{Authority, Compiler, Index, Settings};
+use extauth::{Authority, Compilation, Compiler, Settings};
 use proto::envoy::config::core::v3::HeaderValueOption;
 use proto::envoy::service::auth::v3 as pb;
 use proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
@@ -28,7 +27,7 @@ pub fn snapshot(revision: u64, yaml: &str) -> Snapshot {
 /// An authority that serves `yaml`.
 pub fn authority(yaml: &str) -> Authority {
     let authority = Authority::new();
-    authority.install(Arc::new(compile(&compiler(), &snapshot(1, yaml), &Index::default())));
+    authority.install(compile(&compiler(), &snapshot(1, yaml), Compilation::default()).index);
     authority
 }
 
@@ -36,8 +35,8 @@ pub fn compiler() -> Compiler {
     Compiler::new(&Settings::default())
 }
 
-pub fn compile(compiler: &Compiler, snapshot: &Snapshot, previous: &Index) -> Index {
-    compiler.compile(snapshot, previous, Instant::now())
+pub fn compile(compiler: &Compiler, snapshot: &Snapshot, before: Compilation) -> Compilation {
+    compiler.compile(before, snapshot, Instant::now())
 }
 
 /// Asks, on a clock that jumps over what is only waited for.

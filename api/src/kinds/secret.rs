@@ -1,13 +1,13 @@
-//! Secret: decoded by hand, so that no message ever repeats a value.
+//! Secret: decoded by hand, so that no message ever repeats a value and no copy of one is left behind.
 
 use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 pub use super::plain::validate;
 use super::prelude::*;
-use crate::core::ObjectMeta;
 use crate::secret::{Redacted, Secret};
 
 /// Whoever asks for a broken one gets none.
@@ -48,20 +48,20 @@ pub fn decode(body: &Value) -> (Option<Secret>, Vec<Problem>) {
         Some(_) => problems.push(Problem::error(field, "wrong type: write a mapping of keys to strings")),
     };
     entries("data", &|text| {
-        let compact: String = text.chars().filter(|c| !c.is_ascii_whitespace()).collect();
+        let compact: Zeroizing<String> = Zeroizing::new(text.chars().filter(|c| !c.is_ascii_whitespace()).collect());
         base64::engine::general_purpose::STANDARD
-            .decode(compact)
+            .decode(compact.as_bytes())
             .map(Redacted::new)
             .map_err(|_| "not base64; write plain text under stringData instead")
     });
     entries("stringData", &|text| Ok(Redacted::new(text.as_bytes())));
     let kind = match body.get("type") {
-        None | Some(Value::Null) => "Opaque".to_owned(),
-        Some(Value::String(kind)) => kind.clone(),
+        None | Some(Value::Null) => "Opaque",
+        Some(Value::String(kind)) => kind,
         Some(_) => {
             problems.push(Problem::error("type", "wrong type: write a string"));
-            "Opaque".to_owned()
+            "Opaque"
         }
     };
-    (Some(Secret { metadata: ObjectMeta::default(), kind, data }), problems)
+    (Some(Secret::new(kind, data)), problems)
 }

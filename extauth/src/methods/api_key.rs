@@ -6,34 +6,28 @@ use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
 use api::gloo::auth_config::{API_KEY, ApiKeyAuth};
-use api::{Meta as _, Name, Problem, Redacted, Secret};
+use api::secret::KeyFlaw;
+use api::{Fingerprint, Meta as _, Problem, Redacted, Secret};
 
 use super::{Accepts, Compiled, Context, Inputs, Method, Read};
-use crate::fingerprint::{Fingerprint, Hasher};
 use crate::headers::{MOST_BYTES, Mutation, Mutations, Value};
+use crate::select::Need;
 use crate::step::{Answer, Ask, Denial, Grant, Outcome, Step};
 
-/// A compiled `apiKeyAuth`. The keys themselves are not here.
+/// A compiled `apiKeyAuth`. The keys themselves are not here, nor anywhere else.
 #[derive(Debug)]
 struct ApiKey {
     header: String,
-    hasher: Arc<Hasher>,
-    owners: HashMap<Fingerprint, Owner, ahash::RandomState>,
-}
-
-/// Whose key it is and what a request with it gets.
-#[derive(Debug)]
-struct Owner {
-    secret: Name,
-    grant: Arc<Grant>,
+    /// What a request with a key gets, by the key's fingerprint.
+    grants: HashMap<Fingerprint, Arc<Grant>, ahash::RandomState>,
 }
 
 impl Step for ApiKey {
     /// Lets the request pass if its header holds a key, exactly.
     fn check(&self, ask: &Ask<'_>) -> Answer {
         let sent = ask.header(&self.header).filter(|key| !key.is_empty());
-        Answer::Now(match sent.and_then(|key| self.owners.get(&self.hasher.fingerprint(&key))) {
-            Some(owner) => Outcome::Pass(owner.grant.clone()),
+        Answer::Now(match sent.and_then(|key| self.grants.get(&Fingerprint::of(&key))) {
+            Some(grant) => Outcome::Pass(grant.clone()),
             None => Outcome::Deny(NO_KEY),
         })
     }
@@ -48,6 +42,10 @@ const NO_KEY: Denial = Denial {
 };
 
 impl Method for ApiKeyAuth {
+    fn needs(&self, namespace: &str) -> Vec<Need<'_>> {
+        Need::of(self.source(), namespace)
+    }
+
     fn reads(&self, field: &str, namespace: &str, inputs: &Inputs<'_>) -> Read {
         let (secrets, problems) = inputs.secrets.select(self.source(), namespace, field);
         Read { secrets, problems }
@@ -72,21 +70,22 @@ impl Method for ApiKeyAuth {
             .collect();
 
         let mut oldest_first: Vec<&Arc<Secret>> = read.secrets.iter().collect();
-        oldest_first.sort_by_cached_key(|secret| {
-            let created = secret.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        // They come in order of name, and of the same age stay so.
+        oldest_first.sort_by_key(|secret| {
+            let created = secret.metadata.created.as_ref().map(|time| time.0);
             // An object of unknown age never takes a key from one that is known to be older.
-            (created.is_none(), created, secret.name_of())
+            (created.is_none(), created)
         });
 
-        let mut owners: HashMap<Fingerprint, Owner, ahash::RandomState> = HashMap::default();
+        let mut owners: HashMap<Fingerprint, (&Secret, Arc<Grant>), ahash::RandomState> = HashMap::default();
         for secret in oldest_first {
             let warn = |message: String| Problem::warning(field, format!("Secret {}: {message}", secret.name_of()));
-            let Some((key, owner)) = owner(secret, &headers, warn, &mut problems) else { continue };
-            match owners.entry(context.hasher.fingerprint(key.expose())) {
-                Entry::Vacant(free) => drop(free.insert(owner)),
+            let Some((key, grant)) = owner(secret, &headers, warn, &mut problems) else { continue };
+            match owners.entry(key) {
+                Entry::Vacant(free) => drop(free.insert((secret, grant))),
                 Entry::Occupied(taken) => problems.push(warn(format!(
                     "holds the same key as Secret {}, which is older or comes first by name and wins; give each its own key",
-                    taken.get().secret
+                    taken.get().0.name_of()
                 ))),
             }
         }
@@ -94,42 +93,41 @@ impl Method for ApiKeyAuth {
         if owners.is_empty() {
             problems.push(Problem::warning(field, "no valid keys: every request is answered 401"));
         }
-        let step = ApiKey { header: self.header(), hasher: context.hasher.clone(), owners };
-        Compiled { step: Box::new(step), accepts, problems }
+        let grants = owners.into_iter().map(|(key, (_, grant))| (key, grant)).collect();
+        Compiled { step: Box::new(ApiKey { header: self.header(), grants }), accepts, problems }
     }
 }
 
-/// The key of one Secret and what goes with it; None when the Secret gives no usable key.
-fn owner<'a>(
-    secret: &'a Secret,
+/// The fingerprint of one Secret's key and what goes with it; None when the Secret gives no usable key.
+fn owner(
+    secret: &Secret,
     headers: &[(Arc<str>, &str, bool)],
     warn: impl Fn(String) -> Problem,
     problems: &mut Vec<Problem>,
-) -> Option<(&'a Redacted, Owner)> {
-    let Some(key) = secret.data.get(API_KEY) else {
+) -> Option<(Fingerprint, Arc<Grant>)> {
+    let Some(key) = &secret.key else {
         problems.push(warn(format!("has no entry {API_KEY}; write the key there")));
         return None;
     };
-    match key.expose() {
-        [] => {
+    match key.flaw {
+        Some(KeyFlaw::Empty) => {
             problems.push(warn("its key is empty and never matches; write a key".to_owned()));
             return None;
         }
-        bytes if bytes.ends_with(b"\n") => {
+        Some(KeyFlaw::LineBreak) => {
             problems.push(warn("its key ends with a line break, so no header matches it; write it without".to_owned()));
         }
-        bytes if bytes.trim_ascii() != bytes || bytes.iter().any(u8::is_ascii_control) => {
+        Some(KeyFlaw::Spaces) => {
             problems
                 .push(warn("its key has spaces around it or control characters, so no header matches it".to_owned()));
         }
-        _ => {}
+        None => {}
     }
 
-    let name = secret.name_of();
-    let user = Value::new(&name.name)?;
+    let user = Value::new(&secret.metadata.name)?;
     let mut mutations = Mutations::default();
     for (header, entry, required) in headers {
-        let value = match secret.data.get(*entry).map(Redacted::expose) {
+        let value = match secret.data.get(entry).map(Redacted::expose) {
             None | Some([]) => None,
             Some(bytes) => {
                 let value = std::str::from_utf8(bytes).ok().and_then(Value::new);
@@ -152,5 +150,5 @@ fn owner<'a>(
         };
         mutations.apply(header, mutation);
     }
-    Some((key, Owner { secret: name, grant: Arc::new(Grant { headers: mutations, user: Some(user) }) }))
+    Some((key.fingerprint, Arc::new(Grant { headers: mutations, user: Some(user) })))
 }

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use api::Problem;
 use api::gloo::auth_config::BasicAuth;
+use api::{Fingerprint, Problem};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
@@ -20,7 +20,6 @@ use zeroize::Zeroizing;
 use self::password::Password;
 use super::hashing::Hashing;
 use super::{Accepts, Compiled, Context, Method, Read};
-use crate::fingerprint::{Fingerprint, Hasher};
 use crate::headers::{MOST_BYTES, Value};
 use crate::step::{Answer, Ask, Denial, Grant, Outcome, Step};
 
@@ -38,7 +37,6 @@ struct Basic {
     /// Is asked in place of users who do not exist, so that answers do not tell who does.
     nobody: Arc<User>,
     denial: Denial,
-    hasher: Arc<Hasher>,
     hashing: Arc<Hashing>,
 }
 
@@ -63,7 +61,7 @@ impl Step for Basic {
         let sent = self.headers.iter().find_map(|name| ask.header(name));
         let Some((name, password)) = sent.and_then(|sent| read(&sent)) else { return Answer::Now(denied) };
         let user = self.users.get(name.as_str()).unwrap_or(&self.nobody).clone();
-        let fingerprint = self.hasher.fingerprint(&password);
+        let fingerprint = Fingerprint::of(&password);
         if let (Some(grant), Some(known)) = (&user.grant, user.known.get())
             && *known == fingerprint
         {
@@ -132,7 +130,6 @@ impl Method for BasicAuth {
             users,
             nobody: Arc::new(User { password: nobody, known: OnceLock::new(), grant: None }),
             denial: denial(self.realm.as_deref().unwrap_or_default()),
-            hasher: context.hasher.clone(),
             hashing: context.hashing.clone(),
         };
         Compiled { step: Box::new(step), accepts, problems }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
-use api::{Admission, Kind, ObjectRef, Problem, Severity, admit};
+use api::{Admission, Fingerprint, Kind, ObjectRef, Problem, Severity, admit};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
@@ -150,6 +150,8 @@ impl Source {
         for Document { number, line, mut value } in documents {
             memory.give_creation_time(&mut value, modified);
             admitted.push(Admitted { document: number, line, digest: digest(&value), admission: admit(&value) });
+            // From here on there is only what was admitted, which has forgotten what it need not know.
+            api::secret::wipe(&mut value);
         }
         // A document of which nobody knows what it would govern is like one that cannot be read.
         let unclear = admitted.iter().find(|one| one.admission.withholds).map(Admitted::stray);
@@ -208,9 +210,9 @@ impl Admitted {
     }
 }
 
-/// The hash of a value, computed without another copy of it.
+/// The hash of a value, computed without another copy of it. Keyed: it may be that of a Secret.
 fn digest(value: &Value) -> blake3::Hash {
-    let mut hasher = blake3::Hasher::new();
+    let mut hasher = Fingerprint::hasher();
     // Writing to a hasher cannot fail, nor can a value fail to serialise.
     drop(serde_json::to_writer(&mut hasher, value));
     hasher.finalize()

@@ -6,7 +6,9 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use api::Fingerprint;
 use blake3::Hash;
+use zeroize::Zeroizing;
 
 use super::scan::{Found, NO_FILE, Stamp, unreadable};
 use crate::board::FileProblem;
@@ -71,7 +73,7 @@ impl FileRecord {
                 return Look::Unreadable(problem);
             }
         };
-        let hash = blake3::hash(&bytes);
+        let hash = Fingerprint::hasher().update(&bytes).finalize();
         if self.taken.is_some_and(|(_, taken)| taken == hash) {
             self.candidate = None;
             self.fresh = stamp.is_fresh(now);
@@ -119,7 +121,7 @@ impl FileRecord {
 }
 
 /// Reads a file with the stamp it had before, provided it still had it after.
-pub(super) fn read(path: &Path) -> Result<(Stamp, Vec<u8>), FileProblem> {
+pub(super) fn read(path: &Path) -> Result<(Stamp, Zeroizing<Vec<u8>>), FileProblem> {
     let problem = |error: std::io::Error| FileProblem::whole(unreadable(&error));
     // What was a file when the folder was listed may be a pipe by now: opening it must not wait for a writer.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
@@ -129,7 +131,9 @@ pub(super) fn read(path: &Path) -> Result<(Stamp, Vec<u8>), FileProblem> {
         return Err(FileProblem::whole(NO_FILE));
     }
     let stamp = Stamp::of(&metadata);
-    let mut bytes = Vec::new();
+    // There may be Secrets in it. Read into room that is large enough, so that no copy is left where it was too small.
+    let room = usize::try_from(stamp.length.min(Limits::DEFAULT.bytes)).unwrap_or_default() + 64;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     (&file).take(Limits::DEFAULT.bytes + 1).read_to_end(&mut bytes).map_err(problem)?;
     if bytes.len() as u64 > Limits::DEFAULT.bytes {
         return Err(too_big(Limits::DEFAULT));

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::gloo::route_option::{RouteOption, RouteOptions};
-use api::{Kind, Meta, Name, ObjectRef, Snapshot};
+use api::{Kind, Name, ObjectRef, Snapshot};
 
 use super::declared::age;
 use super::refusals::Refusals;
@@ -48,7 +48,7 @@ pub fn attach(snapshot: &Snapshot) -> Policies<'_> {
     let mut policies = Policies::default();
     let mut oldest_first: Vec<(&Name, &RouteOption)> =
         snapshot.route_options.iter().map(|(name, option)| (name, option.as_ref())).collect();
-    oldest_first.sort_by_key(|(name, option)| (age(option.meta()), (*name).clone()));
+    oldest_first.sort_by_key(|(name, option)| (age(&option.metadata), (*name).clone()));
     for (name, option) in oldest_first {
         // Admission lets no other kind pass; a Service of that name is no route.
         for target in option.spec.target_refs.iter().filter(|target| target.kind == Kind::HttpRoute.as_str()) {

@@ -21,7 +21,7 @@ pub fn declared(route: &HttpRoute) -> Declared {
     let reference = ObjectRef { kind: Kind::HttpRoute, name: route.name_of() };
     let namespace = reference.name.namespace.as_str();
     Declared {
-        age: age(route.meta()),
+        age: age(&route.metadata),
         parents: route.spec.parent_refs.iter().flatten().map(|written| parent(written, namespace)).collect(),
         hosts: route.spec.hostnames.clone().unwrap_or_default(),
         rules: route
