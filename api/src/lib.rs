@@ -30,7 +30,6 @@ pub mod resource;
 pub mod secret;
 pub mod snapshot;
 mod strict;
-pub mod table;
 
 pub use admit::{Admission, admit};
 pub use fingerprint::Fingerprint;
@@ -41,4 +40,6 @@ pub use reach::{Reach, Target};
 pub use resource::{Meta, Resource};
 pub use secret::{Redacted, Secret};
 pub use snapshot::{Broken, Delta, Snapshot, Withheld};
-pub use table::Table;
+
+/// Objects by namespace and name, or by another key. Copies share what they have in common.
+pub type Table<T, K = Name> = table::Table<T, K>;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::Table;
 use crate::admit::{Admission, admit};
 use crate::kinds::kinds;
 use crate::name::Name;
@@ -12,7 +13,6 @@ use crate::object::{Kind, Object, ObjectRef};
 use crate::problem::Problem;
 use crate::reach::Reach;
 use crate::resource::Meta as _;
-use crate::table::Table;
 
 /// An object that could not be admitted and has no earlier good version.
 ///

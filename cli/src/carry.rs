@@ -175,7 +175,7 @@ fn elsewhere(mut plan: Plan, snapshot: &Snapshot, translation: &Translation, to:
             for (at, target) in plan.bindings.iter_mut().filter(|(at, _)| at.ip() == address) {
                 by_service.entry((name, at.port())).or_insert(*at);
                 if let (Target::Waypoint(waypoint), Some(Enrolment::Waypoint(gateway))) =
-                    (&mut *target, translation.services.get(name))
+                    (&mut *target, translation.services.get(name).map(AsRef::as_ref))
                 {
                     match whereabouts(to, gateway) {
                         Some(endpoint) => *waypoint = endpoint.clone(),

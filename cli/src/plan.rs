@@ -38,7 +38,7 @@ fn tcp_port(port: &ServicePort) -> Option<u16> {
 
 /// Which waypoint a Service has is what the translation says; nothing is decided here.
 fn target(snapshot: &Snapshot, translation: &Translation, name: &Name, port: &ServicePort) -> Target {
-    match translation.services.get(name) {
+    match translation.services.get(name).map(AsRef::as_ref) {
         Some(Enrolment::Waypoint(gateway)) => match translation.gateways.get(gateway).and_then(|g| g.address) {
             Some(address) => Target::Waypoint(address.into()),
             None => Target::Refuse(format!("its waypoint {gateway} has no PROXY listener")),

@@ -12,7 +12,7 @@ pub fn run(args: &ValidateArgs) -> ExitCode {
     let authors = [
         Author::new(extauth::AUTHOR, extauth::validate::report),
         Author::new(ratelimit::config::AUTHOR, ratelimit::check::report),
-        Author::new(waypoint::AUTHOR, |snapshot| waypoint_translate::translate(snapshot, &settings).report),
+        Author::new(waypoint::AUTHOR, |snapshot| waypoint_translate::translate(snapshot, &settings).into_report()),
         Author::new(advice::AUTHOR, advice::advise),
     ];
     provider::validate::run(args, None, &authors, &mut std::io::stdout())

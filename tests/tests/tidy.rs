@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use waykeeper_tests::waykeeper::root;
 
 /// Who may depend on whom, of ours.
-const ARROWS: [(&str, &[&str]); 16] = [
-    ("api", &[]),
+const ARROWS: [(&str, &[&str]); 17] = [
+    ("table", &[]),
+    ("api", &["table"]),
     ("status", &["api"]),
-    ("proto", &[]),
+    ("proto", &["table"]),
     ("runtime", &[]),
     ("provider", &["api", "status", "runtime"]),
     ("xds", &["proto", "runtime"]),
@@ -27,7 +28,8 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("bench", &["proto"]),
 ];
 
-const OURS: [&str; 16] = [
+const OURS: [&str; 17] = [
+    "table",
     "api",
     "status",
     "proto",

@@ -266,7 +266,7 @@ impl Control {
     }
 
     fn statuses(&self, translation: &Translation, object: &ObjectRef) -> Vec<ObjectStatus> {
-        let said = translation.report.get(object).cloned().unwrap_or_default();
+        let said = translation.report.get(object).map(|said| said.as_ref().clone()).unwrap_or_default();
         let admitted = !self.snapshot.broken.contains_key(object);
         programmed::complete(object, said, admitted, &self.standings, &translation.services)
     }

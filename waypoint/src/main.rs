@@ -94,7 +94,8 @@ async fn issue(tls: waypoint::tls::TlsDir, mut handle: waypoint::Handle, shutdow
 
 fn validate(check: &ValidateArgs, translate: &Translate) -> ExitCode {
     let settings = translate.settings();
-    let author = Author::new(waypoint::AUTHOR, |snapshot| waypoint_translate::translate(snapshot, &settings).report);
+    let author =
+        Author::new(waypoint::AUTHOR, |snapshot| waypoint_translate::translate(snapshot, &settings).into_report());
     provider::validate::run(check, None, &[author], &mut std::io::stdout())
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use api::{Kind, Name, ObjectRef};
+use api::{Kind, Name, ObjectRef, Table};
 use proto::ResourceType;
 use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place};
 use waypoint_translate::quarantine::{Key, SetAside, Verdict};
@@ -136,7 +136,7 @@ pub fn complete(
     mut said: Vec<ObjectStatus>,
     admitted: bool,
     standings: &BTreeMap<Name, Standing>,
-    services: &BTreeMap<Name, Enrolment>,
+    services: &Table<Enrolment>,
 ) -> Vec<ObjectStatus> {
     if said.is_empty() && admitted && standings.values().any(|standing| standing.objects.contains(object)) {
         said.push(ObjectStatus::new(Vec::new()));
@@ -164,11 +164,11 @@ fn served_by<'a>(
     object: &'a ObjectRef,
     status: &'a ObjectStatus,
     standings: &'a BTreeMap<Name, Standing>,
-    services: &'a BTreeMap<Name, Enrolment>,
+    services: &'a Table<Enrolment>,
 ) -> (Vec<&'a Name>, Option<Name>) {
     let of = |object: &'a ObjectRef| match object.kind {
         Kind::Gateway => (vec![&object.name], None),
-        Kind::Service => match services.get(&object.name) {
+        Kind::Service => match services.get(&object.name).map(AsRef::as_ref) {
             Some(Enrolment::Waypoint(gateway)) => (vec![gateway], Some(object.name.clone())),
             _ => (vec![], None),
         },

@@ -8,11 +8,12 @@ pub mod path;
 pub mod policy;
 pub mod settings;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use api::Table;
 pub use api::{Name, contract};
 pub use limits::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, MetadataSource, Stage};
 pub use policy::{
@@ -31,7 +32,7 @@ pub struct Proxy {
     /// Where it listens, and for what.
     pub listeners: Vec<Listener>,
     /// Where it forwards to.
-    pub clusters: BTreeMap<Destination, Cluster>,
+    pub clusters: Table<Cluster, Destination>,
     /// The objects it comes from as a whole.
     pub origins: Origins,
 }
@@ -44,7 +45,7 @@ pub struct Listener {
     /// How connections say who calls and whom.
     pub front: Front,
     /// What it serves, one chain per Service and port.
-    pub chains: BTreeMap<PortRef, Chain>,
+    pub chains: Table<Chain, PortRef>,
     /// The objects it comes from.
     pub origins: Origins,
 }

@@ -1,82 +1,57 @@
 //! Where requests are sent: the endpoints of Services, never their virtual addresses.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use api::Meta;
-use api::core::SERVICE_NAME;
-use api::{Kind, Name, ObjectRef, Snapshot};
-use ir::{Chain, Cluster, Destination, Endpoints, PortRef};
+use api::{Kind, ObjectRef};
+use ir::{Cluster, Destination, Endpoints, Origins};
 
-use super::destinations;
-use super::ours::Ours;
-use super::services::{self, Protocol};
-use super::status::Statuses;
+use crate::services::{self, Protocol};
+use crate::view::View;
 
-/// A cluster for each place that `chains` forward to. Endpoints that are ours are left out, and Services say so.
-pub fn clusters(
-    snapshot: &Snapshot,
-    ours: &Ours,
-    chains: &BTreeMap<PortRef, Chain>,
-    statuses: &mut Statuses,
-) -> BTreeMap<Destination, Cluster> {
-    let slices = slices(snapshot);
-    destinations(chains)
-        .into_iter()
-        .filter_map(|destination| {
-            let Destination::Service(id) = &destination;
-            let service = snapshot.services.get(&id.service)?;
-            let port = services::ports(service).into_iter().find(|port| port.number == id.port)?;
-            let mut origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
-            let mut addresses = BTreeSet::new();
-            let mut hosts = BTreeSet::new();
-            for name in slices.get(&id.service).into_iter().flatten() {
-                let Some(slice) = snapshot.endpoint_slices.get(*name) else { continue };
-                let unnamed = |name: &Option<String>| name.clone().unwrap_or_default();
-                let numbers: Vec<u16> = slice
-                    .ports
-                    .iter()
-                    .flatten()
-                    .filter(|p| unnamed(&p.name) == unnamed(&port.name))
-                    .filter_map(|p| u16::try_from(p.port?).ok())
-                    .collect();
-                origins.insert(ObjectRef { kind: Kind::EndpointSlice, name: (*name).clone() });
-                for endpoint in &slice.endpoints {
-                    if endpoint.conditions.as_ref().and_then(|c| c.ready) == Some(false) {
-                        continue;
-                    }
-                    for (address, number) in
-                        endpoint.addresses.iter().flat_map(|a| numbers.iter().map(move |number| (a, *number)))
-                    {
-                        if let Some(why) = ours.refuse(address, number) {
-                            statuses.refused(&id.service, why);
-                            continue;
-                        }
-                        match address.parse() {
-                            Ok(ip) => drop(addresses.insert(SocketAddr::new(ip, number))),
-                            Err(_) => drop(hosts.insert((address.trim_end_matches('.').to_owned(), number))),
-                        }
-                    }
+/// How `destination` is reached, and why endpoints of it are left out; nothing if it does not exist.
+pub fn cluster(view: &View<'_>, destination: &Destination) -> Option<(Cluster, BTreeSet<String>)> {
+    let Destination::Service(id) = destination;
+    let service = view.service(&id.service)?;
+    let port = services::ports(service).into_iter().find(|port| port.number == id.port)?;
+    let mut refused = BTreeSet::new();
+    let mut origins = Origins::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
+    let mut addresses = BTreeSet::new();
+    let mut hosts = BTreeSet::new();
+    for name in view.slices_of(&id.service) {
+        let Some(slice) = view.slice(name) else { continue };
+        let unnamed = |name: &Option<String>| name.clone().unwrap_or_default();
+        let numbers: Vec<u16> = slice
+            .ports
+            .iter()
+            .flatten()
+            .filter(|p| unnamed(&p.name) == unnamed(&port.name))
+            .filter_map(|p| u16::try_from(p.port?).ok())
+            .collect();
+        origins.insert(ObjectRef { kind: Kind::EndpointSlice, name: name.clone() });
+        for endpoint in &slice.endpoints {
+            if endpoint.conditions.as_ref().and_then(|c| c.ready) == Some(false) {
+                continue;
+            }
+            for (address, number) in
+                endpoint.addresses.iter().flat_map(|a| numbers.iter().map(move |number| (a, *number)))
+            {
+                if let Some(why) = view.ours().refuse(address, number) {
+                    refused.insert(why);
+                    continue;
+                }
+                match address.parse() {
+                    Ok(ip) => drop(addresses.insert(SocketAddr::new(ip, number))),
+                    Err(_) => drop(hosts.insert((address.trim_end_matches('.').to_owned(), number))),
                 }
             }
-            let endpoints = if hosts.is_empty() {
-                Endpoints::Addresses(addresses)
-            } else {
-                hosts.extend(addresses.into_iter().map(|a| (a.ip().to_string(), a.port())));
-                Endpoints::Hosts(hosts)
-            };
-            Some((destination, Cluster { http2: port.protocol(true) == Protocol::Http2, endpoints, origins }))
-        })
-        .collect()
-}
-
-/// The EndpointSlices of each Service.
-fn slices(snapshot: &Snapshot) -> BTreeMap<Name, Vec<&Name>> {
-    let mut slices: BTreeMap<Name, Vec<&Name>> = BTreeMap::new();
-    for (name, slice) in &snapshot.endpoint_slices {
-        if let Some(service) = slice.label(SERVICE_NAME) {
-            slices.entry(Name::new(name.namespace.as_str(), service)).or_default().push(name);
         }
     }
-    slices
+    let endpoints = if hosts.is_empty() {
+        Endpoints::Addresses(addresses)
+    } else {
+        hosts.extend(addresses.into_iter().map(|a| (a.ip().to_string(), a.port())));
+        Endpoints::Hosts(hosts)
+    };
+    Some((Cluster { http2: port.protocol(true) == Protocol::Http2, endpoints, origins }, refused))
 }

@@ -13,7 +13,7 @@ use ir::Match;
 use filters::Filters;
 
 /// One route.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Declared {
     /// Which.
     pub reference: ObjectRef,
@@ -36,7 +36,7 @@ pub fn age(meta: &ObjectMeta) -> Age {
 }
 
 /// What a route says it belongs to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ParentRef {
     /// API group, empty for core.
     pub group: String,
@@ -51,7 +51,7 @@ pub struct ParentRef {
 }
 
 /// What one rule says.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
     /// Where it stands: `spec.rules[0]`.
     pub field: String,
@@ -72,7 +72,7 @@ pub struct Rule {
 }
 
 /// A place that a rule forwards to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct BackendRef {
     /// Where it stands: `spec.rules[0].backendRefs[0]`.
     pub field: String,

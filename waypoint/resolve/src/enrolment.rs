@@ -1,35 +1,35 @@
 //! Which waypoint serves which Service: the `istio.io/use-waypoint` labels.
 
-use std::collections::BTreeMap;
-
 use api::Meta;
 use api::core::{USE_WAYPOINT, USE_WAYPOINT_NAMESPACE};
-use api::{Kind, Name, ObjectRef, Reach, Snapshot};
+use api::{Kind, Name, ObjectRef, Reach};
 use ir::Enrolment;
-use status::{Condition, ObjectStatus, Report};
+use status::Condition;
 
-use super::gateways::{Ours, allows};
+use crate::gateways::allows;
+use crate::view::View;
 
 /// The condition on a Service that asks for a waypoint, as istiod writes it.
 const BOUND: &str = "istio.io/WaypointBound";
 
-/// The waypoint of every Service.
-pub fn enrolments(snapshot: &Snapshot, gateways: &BTreeMap<Name, Ours>) -> (BTreeMap<Name, Enrolment>, Report) {
-    let mut services = BTreeMap::new();
-    let mut report = Report::new();
-    for (name, service) in &snapshot.services {
-        let (enrolment, condition) = match wanted(snapshot, name, service.as_ref()) {
-            Ok(None) => (Enrolment::None, None),
-            Ok(Some(waypoint)) => bind(snapshot, gateways, name, waypoint),
-            Err(why) => refused("WaypointUnknown", why),
-        };
-        services.insert(name.clone(), enrolment);
-        if let Some(condition) = condition {
-            let status = ObjectStatus::new(vec![condition]);
-            report.insert(ObjectRef { kind: Kind::Service, name: name.clone() }, vec![status]);
-        }
-    }
-    (services, report)
+/// The waypoint of one Service.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decision {
+    /// Which.
+    pub enrolment: Enrolment,
+    /// What is to be said about it.
+    pub condition: Option<Condition>,
+}
+
+/// The waypoint of the Service `name`; nothing if there is no such Service.
+pub fn enrolment(view: &View<'_>, name: &Name) -> Option<Decision> {
+    let service = view.service(name)?;
+    let (enrolment, condition) = match wanted(view, name, service.as_ref()) {
+        Ok(None) => (Enrolment::None, None),
+        Ok(Some(waypoint)) => bind(view, name, waypoint),
+        Err(why) => refused("WaypointUnknown", why),
+    };
+    Some(Decision { enrolment, condition })
 }
 
 /// The Gateway that the labels of `object` ask for, which is in `namespace` unless they say otherwise;
@@ -42,16 +42,16 @@ pub fn asked(object: &dyn Meta, namespace: &str) -> Option<Name> {
 /// The Gateway that a Service is to use: what its own labels say, else those of its Namespace.
 /// A Namespace that was not admitted still says what its author wants; if that cannot be
 /// read, the reason is the error.
-fn wanted(snapshot: &Snapshot, name: &Name, service: &dyn Meta) -> Result<Option<Name>, String> {
+fn wanted(view: &View<'_>, name: &Name, service: &dyn Meta) -> Result<Option<Name>, String> {
     if service.label(USE_WAYPOINT).is_some() {
         return Ok(asked(service, &name.namespace));
     }
     let namespace = Name::new("", name.namespace.as_str());
-    if let Some(namespace) = snapshot.namespaces.get(&namespace) {
+    if let Some(namespace) = view.namespace(&namespace) {
         return Ok(asked(namespace.as_ref(), &name.namespace));
     }
     let reference = ObjectRef { kind: Kind::Namespace, name: namespace };
-    match snapshot.broken.get(&reference).map(|broken| &broken.reach) {
+    match view.broken(&reference).map(|broken| &broken.reach) {
         None => Ok(None),
         Some(Reach::Known(targets)) => Ok(targets.first().map(|target| target.name.clone())),
         Some(Reach::Unknown) => {
@@ -65,21 +65,16 @@ fn refused(reason: &str, why: String) -> (Enrolment, Option<Condition>) {
     (Enrolment::Refused(why), Some(Condition::fails(BOUND, reason, message)))
 }
 
-fn bind(
-    snapshot: &Snapshot,
-    gateways: &BTreeMap<Name, Ours>,
-    service: &Name,
-    waypoint: Name,
-) -> (Enrolment, Option<Condition>) {
-    let Some(gateway) = gateways.get(&waypoint) else {
+fn bind(view: &View<'_>, service: &Name, waypoint: Name) -> (Enrolment, Option<Condition>) {
+    let Some(gateway) = view.gateway(&waypoint) else {
         let reference = ObjectRef { kind: Kind::Gateway, name: waypoint.clone() };
-        return match snapshot.gateways.get(&waypoint) {
+        return match view.gateway_object(&waypoint) {
             // Another controller's, which says on the Service what it does for it.
             Some(other) => {
                 let class = &other.spec.gateway_class_name;
                 (Enrolment::Refused(format!("{reference} is of class {class}, which is not served here")), None)
             }
-            None if snapshot.broken.contains_key(&reference) => {
+            None if view.broken(&reference).is_some() => {
                 refused("WaypointInvalid", format!("{reference} is not valid; see its status"))
             }
             None => refused("WaypointNotFound", format!("{reference} does not exist")),
@@ -88,7 +83,7 @@ fn bind(
     let Some(listener) = &gateway.listener else {
         return refused("WaypointInvalid", format!("Gateway {waypoint} cannot be served, see there"));
     };
-    if !allows(snapshot, listener, &waypoint.namespace, &service.namespace) {
+    if !allows(view, listener, &waypoint.namespace, &service.namespace) {
         return refused(
             "AttachmentDenied",
             format!(

@@ -1,24 +1,27 @@
 //! Which Gateways are ours, and where their waypoints listen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use api::gateway::Gateway;
 use api::gateway::gateways::{GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom as From};
 use api::loopback::{Range, candidate};
-use api::{Kind, Name, Object, ObjectRef, Snapshot};
+use api::{Kind, Name, Object};
 use ir::{Bind, Settings};
-use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS, Report};
+use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS};
 
-use super::parents::Attached;
+use crate::view::View;
 
 /// The protocol of a waypoint that a ztunnel feeds.
 pub const PROXY: &str = "istio.io/PROXY";
 /// The protocol of a waypoint that terminates the mesh's tunnel itself.
 const HBONE: &str = "istio.io/HBONE";
 
+/// The Gateways of our classes.
+pub type Gateways = BTreeMap<Name, Ours>;
+
 /// A Gateway of our class.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ours {
     /// Where it listens; none if it cannot be served.
     pub address: Option<SocketAddr>,
@@ -30,21 +33,21 @@ pub struct Ours {
 }
 
 /// The Gateways of our classes.
-pub fn gateways(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<Name, Ours> {
+pub fn gateways(view: &View<'_>) -> Gateways {
     let mut found = BTreeMap::new();
     let mut taken = BTreeMap::new();
-    for (name, gateway) in &snapshot.gateways {
-        if ours(snapshot, settings, gateway) {
-            found.insert(name.clone(), examine(name, gateway, settings, &mut taken));
+    for (name, gateway) in view.all_gateways() {
+        if ours(view, gateway) {
+            found.insert(name.clone(), examine(name, gateway, view.settings(), &mut taken));
         }
     }
-    for (reference, broken) in snapshot.broken.iter().filter(|(reference, _)| reference.kind == Kind::Gateway) {
+    for (reference, broken) in view.all_broken(Kind::Gateway) {
         let readable = match &broken.partial {
             Some(Object::Gateway(partial)) if !partial.spec.gateway_class_name.is_empty() => Some(partial),
             _ => None,
         };
         // One whose class cannot be read may be ours.
-        if readable.is_none_or(|partial| ours(snapshot, settings, partial)) {
+        if readable.is_none_or(|partial| ours(view, partial)) {
             found
                 .insert(reference.name.clone(), Ours { address: None, listener: None, broken: true, statuses: vec![] });
         }
@@ -53,9 +56,9 @@ pub fn gateways(snapshot: &Snapshot, settings: &Settings) -> BTreeMap<Name, Ours
 }
 
 /// A class may be served without a GatewayClass object; if there is one, it must name us.
-fn ours(snapshot: &Snapshot, settings: &Settings, gateway: &Gateway) -> bool {
-    let class = &gateway.spec.gateway_class_name;
-    let object = snapshot.gateway_classes.get(&Name::new("", class.as_str()));
+fn ours(view: &View<'_>, gateway: &Gateway) -> bool {
+    let (class, settings) = (&gateway.spec.gateway_class_name, view.settings());
+    let object = view.gateway_class(&Name::new("", class.as_str()));
     settings.class_names.contains(class)
         && object.is_none_or(|object| object.spec.controller_name == settings.controller_name)
 }
@@ -130,14 +133,14 @@ fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTre
 }
 
 /// Whether objects in `namespace` may attach to `listener` of a Gateway in `home`.
-pub fn allows(snapshot: &Snapshot, listener: &GatewayListeners, home: &str, namespace: &str) -> bool {
+pub fn allows(view: &View<'_>, listener: &GatewayListeners, home: &str, namespace: &str) -> bool {
     let namespaces = listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref());
     match namespaces.and_then(|n| n.from.as_ref()) {
         None | Some(From::Same) => home == namespace,
         Some(From::All) => true,
         Some(From::Selector) => {
             let Some(selector) = namespaces.and_then(|n| n.selector.as_ref()) else { return false };
-            let object = snapshot.namespaces.get(&Name::new("", namespace));
+            let object = view.namespace(&Name::new("", namespace));
             let none = BTreeMap::new();
             let mut labels = object.and_then(|o| o.metadata.labels.clone()).unwrap_or(none);
             // Every namespace carries its own name, as an API server sees to.
@@ -166,23 +169,19 @@ pub fn not_ours(called: &str, gateway: &Gateway) -> Condition {
     Condition::pending(ACCEPTED, "OtherController", message)
 }
 
-/// What became of each Gateway.
-pub fn report(snapshot: &Snapshot, gateways: &BTreeMap<Name, Ours>, attached: &Attached) -> Report {
-    let mut report = Report::new();
-    for (name, gateway) in snapshot.gateways.iter().filter(|(name, _)| !gateways.contains_key(*name)) {
-        let status = ObjectStatus::new(vec![not_ours("it", gateway)]);
-        report.insert(ObjectRef { kind: Kind::Gateway, name: name.clone() }, vec![status]);
+/// What became of the Gateway `name`; nothing if there is none, or none that was ever valid.
+pub fn status(view: &View<'_>, name: &Name) -> Option<Vec<ObjectStatus>> {
+    let object = view.gateway_object(name)?;
+    let Some(gateway) = view.gateway(name).filter(|gateway| !gateway.broken) else {
+        return Some(vec![ObjectStatus::new(vec![not_ours("it", object)])]);
+    };
+    let mut statuses = gateway.statuses.clone();
+    let routes = view.routes_on(Kind::Gateway, name).map_or(0, BTreeSet::len);
+    if let (Some(first), true) = (statuses.first_mut(), routes > 0)
+        && let Some(accepted) = first.conditions.first_mut()
+        && accepted.status == Some(true)
+    {
+        accepted.message = format!("{routes} route{} attached", if routes == 1 { "" } else { "s" });
     }
-    for (name, gateway) in gateways.iter().filter(|(_, gateway)| !gateway.broken) {
-        let mut statuses = gateway.statuses.clone();
-        let routes = attached.routes_on(name);
-        if let (Some(first), true) = (statuses.first_mut(), routes > 0)
-            && let Some(accepted) = first.conditions.first_mut()
-            && accepted.status == Some(true)
-        {
-            accepted.message = format!("{routes} route{} attached", if routes == 1 { "" } else { "s" });
-        }
-        report.insert(ObjectRef { kind: Kind::Gateway, name: name.clone() }, statuses);
-    }
-    report
+    Some(statuses)
 }

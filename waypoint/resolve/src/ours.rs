@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use ir::{GrpcTarget, Settings};
 
 /// The addresses.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ours {
     addresses: BTreeSet<SocketAddr>,
     hosts: BTreeSet<(String, u16)>,

@@ -6,65 +6,78 @@
 //! or of another Service whose routes lead there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use api::{Kind, Name, Object, ObjectRef, Problem, Snapshot};
-use ir::{Action, Descriptor, Destination, Disowned, Entry, Forward, Proxy, Route, Settings, Traffic};
+use api::{Kind, Name, Object, ObjectRef, Problem};
+use ir::{Action, Chain, Descriptor, Destination, Disowned, Entry, Forward, PortRef, Route, Traffic};
 
-use crate::status::Statuses;
+use crate::status::{Said, Statuses};
+use crate::view::View;
 
-/// Which AuthConfigs guard the way to which Service, also where their routes are refused for now:
-/// what an application believes does not change with it.
-#[derive(Debug, Default)]
-pub struct Claims(BTreeMap<Name, BTreeSet<Name>>);
-
-impl Claims {
-    /// Routes to `service` are to be authorized by `config`.
-    pub fn add(&mut self, service: Name, config: Name) {
-        self.0.entry(service).or_default().insert(config);
-    }
+/// The headers that are not a client's to say to `service`: what is set by the AuthConfigs that guard
+/// the way there, also where their routes are refused for now: what an application believes does not
+/// change with it. Nothing if there are none.
+pub fn owned(view: &View<'_>, service: &Name) -> Option<BTreeSet<String>> {
+    let mut claims = view.claims(service).peekable();
+    claims.peek()?;
+    Some(claims.flat_map(|config| grants(view, config)).collect())
 }
 
-/// Takes from the clients of all routes what they must not say to where the route leads.
-pub fn disown(snapshot: &Snapshot, settings: &Settings, proxies: &mut BTreeMap<Name, Proxy>, statuses: &mut Statuses) {
-    let user = &settings.user_header;
-    let owned: BTreeMap<Name, BTreeSet<String>> = statuses
-        .claims
-        .0
-        .iter()
-        .map(|(service, configs)| {
-            (service.clone(), configs.iter().flat_map(|config| grants(snapshot, config, user)).collect())
-        })
-        .collect();
-    if owned.is_empty() {
-        return;
-    }
-    for proxy in proxies.values_mut() {
-        for chain in proxy.listeners.iter_mut().flat_map(|listener| listener.chains.values_mut()) {
-            let Traffic::Http(routes) = &mut chain.traffic else { continue };
-            for route in routes {
-                let Action::Forward(forward) = &route.action else { continue };
-                let there: BTreeSet<&String> =
-                    services(forward).filter_map(|service| owned.get(service)).flatten().collect();
-                let own = route.policy.auth.as_ref().map(|auth| grants(snapshot, &auth.config, user));
-                let own = own.unwrap_or_default();
-                route.policy.disowned = there
-                    .into_iter()
-                    .map(|name| Disowned { name: name.clone(), set_here: own.contains(name) })
-                    .collect();
-                warn(route, statuses);
-            }
+/// The chains of the unit of `service`, with what their clients must not say to where a route leads,
+/// and what is to be said about limits that count by it. Nothing if there is no such unit.
+pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
+    let unit = view.unit(service)?;
+    let mut statuses = Statuses::default();
+    let mut chains = BTreeMap::new();
+    for (id, chain) in &unit.chains {
+        let Traffic::Http(routes) = &chain.traffic else {
+            chains.insert(id.clone(), chain.clone());
+            continue;
+        };
+        let disowned: Vec<BTreeSet<Disowned>> = routes.iter().map(|route| of_route(view, route)).collect();
+        if disowned.iter().all(BTreeSet::is_empty) {
+            chains.insert(id.clone(), chain.clone());
+            continue;
         }
+        let mut routes = routes.clone();
+        for (route, disowned) in routes.iter_mut().zip(disowned) {
+            route.policy.disowned = disowned;
+            warn(route, &mut statuses);
+        }
+        let chain = Chain { traffic: Traffic::Http(routes), ..chain.as_ref().clone() };
+        chains.insert(id.clone(), Arc::new(chain));
     }
+    Some(Disowning { chains, said: statuses.said })
+}
+
+/// See [`disown`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Disowning {
+    /// The chains.
+    pub chains: BTreeMap<PortRef, Arc<Chain>>,
+    /// What is to be said.
+    pub said: BTreeMap<ObjectRef, Said>,
+}
+
+fn of_route(view: &View<'_>, route: &Route) -> BTreeSet<Disowned> {
+    let Action::Forward(forward) = &route.action else { return BTreeSet::new() };
+    let there: BTreeSet<&String> = services(forward).filter_map(|service| view.owned(service)).flatten().collect();
+    if there.is_empty() {
+        return BTreeSet::new();
+    }
+    let own = route.policy.auth.as_ref().map(|auth| grants(view, &auth.config)).unwrap_or_default();
+    there.into_iter().map(|name| Disowned { name: name.clone(), set_here: own.contains(name) }).collect()
 }
 
 /// What `config` sets; of one that was never valid, what can be read of it.
-fn grants(snapshot: &Snapshot, config: &Name, user_header: &str) -> BTreeSet<String> {
-    let broken = snapshot.broken.get(&ObjectRef { kind: Kind::AuthConfig, name: config.clone() });
+fn grants(view: &View<'_>, config: &Name) -> BTreeSet<String> {
+    let user_header = view.settings().user_header.as_str();
+    let broken = view.broken(&ObjectRef { kind: Kind::AuthConfig, name: config.clone() });
     let partial = match broken.and_then(|broken| broken.partial.as_ref()) {
         Some(Object::AuthConfig(partial)) => Some(partial.as_ref()),
         _ => None,
     };
-    let object = snapshot.auth_configs.get(config).map(AsRef::as_ref).or(partial);
+    let object = view.auth_config(config).map(AsRef::as_ref).or(partial);
     object.map(|object| object.spec.grants(user_header)).unwrap_or_else(|| BTreeSet::from([user_header.to_owned()]))
 }
 

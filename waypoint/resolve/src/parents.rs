@@ -1,16 +1,17 @@
 //! Which HTTPRoutes govern which Services: parentRefs, to a Service or to the waypoint's Gateway.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use api::{Kind, Name, ObjectRef, Snapshot};
+use api::{Kind, Name, ObjectRef};
 use ir::{Enrolment, PortRef};
 use status::{ACCEPTED, Condition, Place};
 
 use super::declared::{Declared, ParentRef, http_route};
-use super::gateways::{Ours, allows};
+use super::gateways::allows;
+use crate::view::View;
 
 /// One parentRef of a route, judged.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Parent {
     /// Where in the route's status it is judged.
     pub place: Place,
@@ -59,91 +60,58 @@ impl Bound<'_> {
     }
 }
 
-/// All admitted routes that are any concern of ours, with their parents.
-#[derive(Debug, Default)]
+/// An admitted route with its parents.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Attached {
-    /// In the order of their names.
-    pub routes: Vec<(Declared, Vec<Parent>)>,
-    /// Where in `routes` those are that name a Service or a Gateway, in the same order.
-    by_target: BTreeMap<ObjectRef, BTreeSet<usize>>,
+    /// The route.
+    pub route: Declared,
+    /// Those of its parents that are any concern of ours.
+    pub parents: Vec<Parent>,
 }
 
 impl Attached {
-    fn add(&mut self, route: Declared, parents: Vec<Parent>) {
-        for target in parents.iter().filter_map(|parent| parent.target.as_ref()) {
-            let object = match target {
-                Target::Service { name, .. } => ObjectRef { kind: Kind::Service, name: name.clone() },
-                Target::Gateway(name) => ObjectRef { kind: Kind::Gateway, name: name.clone() },
-            };
-            self.by_target.entry(object).or_default().insert(self.routes.len());
-        }
-        self.routes.push((route, parents));
+    /// The Services and Gateways where the route applies.
+    pub fn targets(&self) -> impl Iterator<Item = ObjectRef> {
+        self.parents.iter().filter_map(|parent| match parent.target.as_ref()? {
+            Target::Service { name, .. } => Some(ObjectRef { kind: Kind::Service, name: name.clone() }),
+            Target::Gateway(name) => Some(ObjectRef { kind: Kind::Gateway, name: name.clone() }),
+        })
     }
 
-    fn on(&self, kind: Kind, name: &Name) -> impl Iterator<Item = usize> {
-        self.by_target.get(&ObjectRef { kind, name: name.clone() }).into_iter().flatten().copied()
-    }
-
-    /// The routes that govern `id`, served by `gateway`, in the order of their names.
-    pub fn of(&self, gateway: &Name, id: &PortRef, port_name: Option<&str>) -> Vec<Bound<'_>> {
-        let governs = |parent: &&Parent| match &parent.target {
-            None => false,
-            Some(Target::Gateway(name)) => name == gateway,
-            Some(Target::Service { name, port, section }) => {
-                *name == id.service
-                    && port.is_none_or(|port| port == id.port)
-                    && section.as_deref().is_none_or(|section| Some(section) == port_name)
-            }
-        };
-        let candidates: BTreeSet<usize> =
-            self.on(Kind::Service, &id.service).chain(self.on(Kind::Gateway, gateway)).collect();
-        let routes = candidates.into_iter().filter_map(|index| self.routes.get(index));
-        let bound = routes.map(|(route, parents)| Bound { route, by: parents.iter().filter(governs).collect() });
-        bound.filter(|bound| !bound.by.is_empty()).collect()
-    }
-
-    /// The Services that `route` names.
-    pub fn services_of(&self, route: &Name) -> impl Iterator<Item = &Name> {
-        let found = self.routes.binary_search_by(|(declared, _)| declared.reference.name.cmp(route));
-        let parents = found.ok().and_then(|index| self.routes.get(index)).map(|(_, parents)| parents);
-        parents.into_iter().flatten().filter_map(Parent::service)
-    }
-
-    /// How many routes name `gateway` as parent.
-    pub fn routes_on(&self, gateway: &Name) -> usize {
-        self.on(Kind::Gateway, gateway).count()
+    /// The Services that the route names.
+    pub fn services(&self) -> impl Iterator<Item = &Name> {
+        self.parents.iter().filter_map(Parent::service)
     }
 }
 
-/// Judges every parentRef of every route.
-pub fn attach(
-    snapshot: &Snapshot,
-    gateways: &BTreeMap<Name, Ours>,
-    services: &BTreeMap<Name, Enrolment>,
-    controller: &str,
-) -> Attached {
-    let mut attached = Attached::default();
-    for route in snapshot.http_routes.values() {
-        let route = http_route::declared(route);
-        let namespace = &route.reference.name.namespace;
-        let judge = |reference| parent(snapshot, gateways, services, controller, namespace, reference);
-        let parents: Vec<Parent> = route.parents.iter().filter_map(judge).collect();
-        if !parents.is_empty() {
-            attached.add(route, parents);
+/// The routes that govern `id`, served by `gateway`, in the order of their names.
+pub fn governing<'a>(view: &View<'a>, gateway: &Name, id: &PortRef, port_name: Option<&str>) -> Vec<Bound<'a>> {
+    let governs = |parent: &&Parent| match &parent.target {
+        None => false,
+        Some(Target::Gateway(name)) => name == gateway,
+        Some(Target::Service { name, port, section }) => {
+            *name == id.service
+                && port.is_none_or(|port| port == id.port)
+                && section.as_deref().is_none_or(|section| Some(section) == port_name)
         }
-    }
-    attached
+    };
+    let on = [view.routes_on(Kind::Service, &id.service), view.routes_on(Kind::Gateway, gateway)];
+    let candidates: BTreeSet<&Name> = on.into_iter().flatten().flatten().collect();
+    let routes = candidates.into_iter().filter_map(|name| view.attached(name));
+    let bound =
+        routes.map(|attached| Bound { route: &attached.route, by: attached.parents.iter().filter(governs).collect() });
+    bound.filter(|bound| !bound.by.is_empty()).collect()
+}
+
+/// Judges every parentRef of the route `name`; nothing if there is no such route.
+pub fn attach(view: &View<'_>, name: &Name) -> Option<Attached> {
+    let route = http_route::declared(view.http_route(name)?);
+    let parents = route.parents.iter().filter_map(|reference| parent(view, &name.namespace, reference)).collect();
+    Some(Attached { route, parents })
 }
 
 /// Judges one parentRef; none if it is another controller's.
-fn parent(
-    snapshot: &Snapshot,
-    gateways: &BTreeMap<Name, Ours>,
-    services: &BTreeMap<Name, Enrolment>,
-    controller: &str,
-    namespace: &str,
-    reference: &ParentRef,
-) -> Option<Parent> {
+fn parent(view: &View<'_>, namespace: &str, reference: &ParentRef) -> Option<Parent> {
     let kind = match (reference.group.as_str(), reference.kind.as_str()) {
         ("", "Service") => Kind::Service,
         ("gateway.networking.k8s.io", "Gateway") => Kind::Gateway,
@@ -152,7 +120,7 @@ fn parent(
     };
     let name = reference.name.clone();
     let object = ObjectRef { kind, name: name.clone() };
-    let place = Place::Parent(status::Parent { object, controller: controller.to_owned() });
+    let place = Place::Parent(status::Parent { object, controller: view.settings().controller_name.clone() });
     let no = |reason: &str, message: String| {
         Some(Parent { place: place.clone(), accepted: Condition::fails(ACCEPTED, reason, message), target: None })
     };
@@ -165,7 +133,7 @@ fn parent(
     };
     match kind {
         Kind::Service => {
-            let Some(service) = snapshot.services.get(&name) else {
+            let Some(service) = view.service(&name) else {
                 return no("NoMatchingParent", format!("Service {name} does not exist"));
             };
             if name.namespace != namespace {
@@ -190,7 +158,7 @@ fn parent(
             {
                 return no("NoMatchingParent", format!("Service {name} has no TCP port named {section}"));
             }
-            match services.get(&name) {
+            match view.enrolment(&name) {
                 Some(Enrolment::Waypoint(_)) => {}
                 Some(Enrolment::Refused(why)) => {
                     return no("NoMatchingParent", format!("connections to Service {name} are refused: {why}"));
@@ -203,8 +171,8 @@ fn parent(
             yes(Target::Service { name, port, section })
         }
         _ => {
-            let Some(gateway) = gateways.get(&name) else {
-                return match snapshot.gateways.get(&name) {
+            let Some(gateway) = view.gateway(&name) else {
+                return match view.gateway_object(&name) {
                     Some(other) => Some(Parent {
                         place,
                         accepted: super::gateways::not_ours(&format!("Gateway {name}"), other),
@@ -223,7 +191,7 @@ fn parent(
                     format!("the waypoint's listener is {} on port {}", listener.name, listener.port),
                 );
             }
-            if !allows(snapshot, listener, &name.namespace, namespace) {
+            if !allows(view, listener, &name.namespace, namespace) {
                 return no(
                     "NotAllowedByListeners",
                     format!(

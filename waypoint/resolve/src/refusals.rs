@@ -7,49 +7,39 @@
 use std::collections::BTreeMap;
 
 use api::gloo::route_option::RouteOption;
-use api::{Kind, Name, ObjectRef, Reach, Snapshot, Target};
-use ir::{Enrolment, PortRef};
+use api::{Kind, Name, ObjectRef, Reach, Target};
+use ir::PortRef;
 
-use super::gateways::{Ours, allows};
-use super::parents::Attached;
+use crate::gateways::allows;
+use crate::options::targets;
+use crate::parents::Attached;
+use crate::view::View;
 
-/// Everything that is refused, each with the reason.
-#[derive(Debug, Default)]
+/// What is refused because of objects that were never valid, and of what cannot be read, each with the reason.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Refusals {
-    everything: Option<String>,
-    gateways: BTreeMap<Name, String>,
-    services: BTreeMap<Name, String>,
-    rules: BTreeMap<Name, Vec<(Option<String>, String)>>,
+    /// Everything.
+    pub everything: Option<String>,
+    /// What comes to a Gateway.
+    pub gateways: BTreeMap<Name, String>,
+    /// What comes to a Service.
+    pub services: BTreeMap<Name, String>,
+    /// Rules of a route; all of them where none is named.
+    pub rules: BTreeMap<Name, Vec<(Option<String>, String)>>,
 }
 
 /// Gathers them.
-pub fn refusals(
-    snapshot: &Snapshot,
-    gateways: &BTreeMap<Name, Ours>,
-    services: &BTreeMap<Name, Enrolment>,
-    attached: &Attached,
-) -> Refusals {
-    let mut refusals = Refusals { everything: withheld(snapshot), ..Refusals::default() };
-    for (reference, broken) in &snapshot.broken {
+pub fn refusals(view: &View<'_>) -> Refusals {
+    let mut refusals = Refusals { everything: withheld(view), ..Refusals::default() };
+    for (reference, broken) in view.all_broken(Kind::HttpRoute) {
         let why = format!("{reference} is not valid; see its status");
         let home = &reference.name.namespace;
-        match (reference.kind, &broken.reach) {
-            (Kind::RouteOption, Reach::Known(targets)) => {
-                targets.iter().for_each(|target| refusals.policy(target, &why));
-            }
-            (Kind::RouteOption, Reach::Unknown) => {
-                for route in snapshot.http_routes.keys().filter(|route| route.namespace == *home) {
-                    refusals.rules.entry(route.clone()).or_default().push((None, why.clone()));
-                    for service in attached.services_of(route) {
-                        refusals.service(service, &why);
-                    }
-                }
-            }
-            (Kind::HttpRoute, Reach::Known(targets)) => {
+        match &broken.reach {
+            Reach::Known(targets) => {
                 for Target { group, kind, name, .. } in targets {
                     match (group.as_str(), kind.as_str()) {
                         ("", "Service") if name.namespace == *home => refusals.service(name, &why),
-                        ("gateway.networking.k8s.io", "Gateway") if admits(snapshot, gateways, name, home) => {
+                        ("gateway.networking.k8s.io", "Gateway") if admits(view, name, home) => {
                             refusals.gateway(name, &why);
                         }
                         // As for a valid one: it would not have applied there.
@@ -57,24 +47,29 @@ pub fn refusals(
                     }
                 }
             }
-            (Kind::HttpRoute, Reach::Unknown) => {
-                services.keys().filter(|name| name.namespace == *home).for_each(|name| refusals.service(name, &why));
-                let admitting = gateways.keys().filter(|name| admits(snapshot, gateways, name, home));
-                admitting.for_each(|name| refusals.gateway(name, &why));
+            Reach::Unknown => {
+                view.services_in(home).for_each(|name| refusals.service(name, &why));
+                let admitting = view.gateways().filter(|(name, _)| admits(view, name, home));
+                admitting.for_each(|(name, _)| refusals.gateway(name, &why));
             }
-            // Gateways, Namespaces and Services decide about enrolment; see there. What names an
-            // AuthConfig, a RateLimitConfig, a Secret or a grant that is not there is told so there.
-            _ => {}
         }
     }
-    for (name, option) in &snapshot.route_options {
-        for (route, section) in missing_rules(snapshot, name, option) {
-            let why = format!(
-                "RouteOption {name} is to govern rule {section:?} of this route, which has no rule of that name"
-            );
-            refusals.rules.entry(route).or_default().push((None, why));
+    for (reference, broken) in view.all_broken(Kind::RouteOption) {
+        let why = format!("{reference} is not valid; see its status");
+        match &broken.reach {
+            Reach::Known(targets) => targets.iter().for_each(|target| refusals.policy(target, &why)),
+            Reach::Unknown => {
+                for route in view.routes_in(&reference.name.namespace) {
+                    refusals.rules.entry(route.clone()).or_default().push((None, why.clone()));
+                    for service in view.attached(route).into_iter().flat_map(Attached::services) {
+                        refusals.service(service, &why);
+                    }
+                }
+            }
         }
     }
+    // Gateways, Namespaces and Services decide about enrolment; see there. What names an
+    // AuthConfig, a RateLimitConfig, a Secret or a grant that is not there is told so there.
     refusals
 }
 
@@ -82,55 +77,63 @@ pub fn refusals(
 ///
 /// Which rule is meant cannot be told, so none of that route is served without the option.
 pub fn missing_rules<'a>(
-    snapshot: &'a Snapshot,
+    view: &View<'a>,
     name: &'a Name,
     option: &'a RouteOption,
 ) -> impl Iterator<Item = (Name, &'a str)> {
-    let targets = option.spec.target_refs.iter().filter(|target| target.kind == Kind::HttpRoute.as_str());
-    targets.filter_map(|target| {
-        let section = target.section_name.as_deref().filter(|section| !section.is_empty())?;
-        let route = Name::new(name.namespace.as_str(), target.name.as_str());
-        let declared = snapshot.http_routes.get(&route)?;
+    targets(name, option).filter_map(|(route, section)| {
+        let section = section.filter(|section| !section.is_empty())?;
+        let declared = view.http_route(&route)?;
         let mut rules = declared.spec.rules.iter().flatten();
         (!rules.any(|rule| rule.name.as_deref() == Some(section))).then_some((route, section))
     })
 }
 
 /// Why nothing may be served at all: what cannot be read may hold any policy.
-fn withheld(snapshot: &Snapshot) -> Option<String> {
-    let first = snapshot.withheld.first()?;
-    Some(match snapshot.withheld.len() - 1 {
+fn withheld(view: &View<'_>) -> Option<String> {
+    let withheld = view.withheld();
+    let first = withheld.first()?;
+    Some(match withheld.len() - 1 {
         0 => format!("nothing is served until this is mended: {first}"),
         more => format!("nothing is served until this is mended: {first}; and {more} more"),
     })
 }
 
 /// Whether routes of `namespace` could attach to `gateway`.
-fn admits(snapshot: &Snapshot, gateways: &BTreeMap<Name, Ours>, gateway: &Name, namespace: &str) -> bool {
-    let listener = gateways.get(gateway).and_then(|ours| ours.listener.as_ref());
-    listener.is_some_and(|listener| allows(snapshot, listener, &gateway.namespace, namespace))
+fn admits(view: &View<'_>, gateway: &Name, namespace: &str) -> bool {
+    let listener = view.gateway(gateway).and_then(|ours| ours.listener.as_ref());
+    listener.is_some_and(|listener| allows(view, listener, &gateway.namespace, namespace))
+}
+
+/// Why requests and connections to the Service port `id`, served by `gateway`, are refused
+/// whatever routes say. A route of a Gateway never governs a port that is not `http`.
+pub fn of_port<'a>(view: &View<'a>, gateway: &Name, id: &PortRef, http: bool) -> Option<&'a str> {
+    let of_gateway = || http.then(|| view.refused_gateway(gateway)).flatten();
+    view.refused_everything().or_else(|| view.refused_service(&id.service)).or_else(of_gateway)
+}
+
+/// Why requests of the rule `name` of `route` are refused.
+pub fn of_rule(view: &View<'_>, route: &ObjectRef, name: Option<&str>) -> Option<String> {
+    if route.kind != Kind::HttpRoute {
+        return None;
+    }
+    let here = |section: &Option<String>| section.as_deref().is_none_or(|section| Some(section) == name);
+    let broken = view.refused_rules(&route.name).iter().find(|(section, _)| here(section));
+    broken.map(|(_, why)| why.clone()).or_else(|| {
+        let mut options: Vec<&Name> = view.options_on(&route.name).collect();
+        options.sort();
+        let mut missing = options.into_iter().flat_map(|name| {
+            let option = view.route_option(name);
+            let missing = option.into_iter().flat_map(|option| missing_rules(view, name, option));
+            missing.filter(|(of, _)| *of == route.name).map(move |(_, section)| (name, section))
+        });
+        missing.next().map(|(name, section)| {
+            format!("RouteOption {name} is to govern rule {section:?} of this route, which has no rule of that name")
+        })
+    })
 }
 
 impl Refusals {
-    /// Why requests and connections to the Service port `id`, served by `gateway`, are refused
-    /// whatever routes say. A route of a Gateway never governs a port that is not `http`.
-    pub fn of(&self, gateway: &Name, id: &PortRef, http: bool) -> Option<&str> {
-        let of_gateway = || self.gateways.get(gateway).filter(|_| http);
-        self.everything.as_ref().or_else(|| self.services.get(&id.service)).or_else(of_gateway).map(String::as_str)
-    }
-
-    /// Why requests of the rule `name` of `route` are refused.
-    pub fn of_rule(&self, route: &ObjectRef, name: Option<&str>) -> Option<&str> {
-        let rules = self.rules.get(&route.name).filter(|_| route.kind == Kind::HttpRoute)?;
-        let (_, why) = rules.iter().find(|(section, _)| section.as_deref().is_none_or(|s| Some(s) == name))?;
-        Some(why)
-    }
-
-    /// Why everything is refused.
-    pub fn everything(&self) -> Option<&str> {
-        self.everything.as_deref()
-    }
-
     /// What a policy names. It can govern routes only, but whoever wrote a Service or a Gateway means to guard that.
     fn policy(&mut self, target: &Target, why: &str) {
         match (target.group.as_str(), target.kind.as_str()) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
-use api::{Kind, Name, ObjectRef, Problem, Snapshot};
+use api::{Kind, Name, ObjectRef, Problem};
 use ir::{
     Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Redirect, Route,
     Stage,
@@ -13,17 +13,18 @@ use ir::{
 
 use super::declared::filters::Filters;
 use super::declared::{BackendRef, Declared, Rule};
-use super::options::Effective;
+use super::options::{self, Effective};
 use super::parents::Bound;
 use super::precedence::{Precedence, by_precedence, precedence};
 use super::status::Statuses;
-use super::{Inputs, describe, doubtful, gloo};
+use super::view::View;
+use super::{describe, doubtful, gloo};
 
 /// Gloo's default, which the application sees as `x-envoy-expected-rq-timeout-ms`.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The routes of the Service port `id`, governed by `bound`.
-pub fn routes(inputs: &Inputs<'_>, id: &PortRef, bound: &[Bound<'_>], statuses: &mut Statuses) -> Vec<Route> {
+pub fn routes(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], statuses: &mut Statuses) -> Vec<Route> {
     if bound.is_empty() {
         let service = ObjectRef { kind: Kind::Service, name: id.service.clone() };
         let forward = Forward { backends: vec![to(id.clone())], ..forward() };
@@ -37,12 +38,12 @@ pub fn routes(inputs: &Inputs<'_>, id: &PortRef, bound: &[Bound<'_>], statuses: 
     }
     let mut all: Vec<(Precedence, Route)> = Vec::new();
     for bound in bound {
-        let mut resolver = Resolver { inputs, statuses, port: id.port, route: bound.route };
+        let mut resolver = Resolver { view, statuses, port: id.port, route: bound.route };
         all.extend(resolver.route(bound.by_service()));
     }
     all.sort_by(|(a, _), (b, _)| a.cmp(b));
     let routes: Vec<Route> = all.into_iter().map(|(_, route)| route).collect();
-    let Some(service) = inputs.snapshot.services.get(&id.service) else { return routes };
+    let Some(service) = view.service(&id.service) else { return routes };
     let origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
     doubtful::refusals(service, &routes, &origins).into_iter().chain(routes).collect()
 }
@@ -61,10 +62,10 @@ pub fn refused(service: &Name, why: &str) -> Route {
 
 /// Why what `route` asks for cannot be had on a port that is not read as HTTP: authorization, a
 /// limit, or a policy that is in doubt. None if what it asks for may be left undone there.
-pub fn guard(inputs: &Inputs<'_>, route: &Declared, statuses: &mut Statuses) -> Option<String> {
+pub fn guard(view: &View<'_>, route: &Declared, statuses: &mut Statuses) -> Option<String> {
     let mut guard = None;
     for rule in &route.rules {
-        let effective = inputs.effective(route, rule);
+        let effective = effective(view, route, rule);
         statuses.policies(&route.reference, rule, &effective);
         let home = route.reference.name.namespace.as_str();
         let auth = || {
@@ -73,7 +74,7 @@ pub fn guard(inputs: &Inputs<'_>, route: &Declared, statuses: &mut Statuses) -> 
             Some(format!("AuthConfig {name} cannot be asked about what is not HTTP"))
         };
         let limit = || {
-            inputs.settings.ratelimit.as_ref()?;
+            view.settings().ratelimit.as_ref()?;
             let basic = effective.options.ratelimit_basic.as_ref().zip(effective.basic.as_ref());
             let basic = basic.map(|(_, option)| format!("ratelimitBasic of RouteOption {option}"));
             let config = gloo::limits(&effective.options).next();
@@ -119,15 +120,15 @@ fn in_order(route: &Declared) -> impl Iterator<Item = (Precedence, &Match, Strin
 }
 
 /// Resolves the rules of one route.
-struct Resolver<'a> {
-    inputs: &'a Inputs<'a>,
+struct Resolver<'a, 'v> {
+    view: &'a View<'v>,
     statuses: &'a mut Statuses,
     /// The Service's, to which its requests came.
     port: u16,
     route: &'a Declared,
 }
 
-impl Resolver<'_> {
+impl Resolver<'_, '_> {
     fn route(&mut self, by_service: bool) -> Vec<(Precedence, Route)> {
         let route = self.route;
         let hosts = by_precedence(self.hosts(by_service));
@@ -182,14 +183,14 @@ impl Resolver<'_> {
         let reference = &self.route.reference;
         let mut origins = BTreeSet::from([reference.clone()]);
         let written = &rule.filters;
-        let effective = self.inputs.effective(self.route, rule);
+        let effective = effective(self.view, self.route, rule);
         for name in &effective.sources {
             origins.insert(ObjectRef { kind: Kind::RouteOption, name: name.clone() });
         }
         self.statuses.policies(reference, rule, &effective);
         if let Some(config) = self.authorization(&effective.options) {
             for backend in &rule.backends {
-                self.statuses.claims.add(backend.name.clone(), config.clone());
+                self.statuses.claim(&backend.name, &config);
             }
         }
 
@@ -208,7 +209,7 @@ impl Resolver<'_> {
         if written.redirect.is_some() && !policy.limits.is_empty() {
             self.warn(&rule.field, "redirects are not limited: Envoy asks for limits only where it forwards");
         }
-        if policy.auth.is_some() && self.inputs.settings.extauth.is_none() {
+        if policy.auth.is_some() && self.view.settings().extauth.is_none() {
             let why = "this route needs authorization, and no authorization service is configured".to_owned();
             return (refuse(403, why), Policy::default(), origins);
         }
@@ -230,7 +231,7 @@ impl Resolver<'_> {
     }
 
     fn policy(&mut self, written: &Filters, effective: &Effective, origins: &mut BTreeSet<ObjectRef>) -> Policy {
-        let (inputs, options) = (self.inputs, &effective.options);
+        let (view, options) = (self.view, &effective.options);
         let home = self.route.reference.name.namespace.as_str();
         let mut policy =
             Policy { request: written.request.clone(), response: written.response.clone(), ..Policy::default() };
@@ -238,16 +239,16 @@ impl Resolver<'_> {
             gloo::manipulate(headers, &mut policy);
         }
         policy.auth = self.authorization(options).map(|config| {
-            if inputs.snapshot.auth_configs.contains_key(&config) {
+            if view.auth_config(&config).is_some() {
                 origins.insert(ObjectRef { kind: Kind::AuthConfig, name: config.clone() });
             }
-            Auth { config, user_header: inputs.settings.user_header.clone() }
+            Auth { config, user_header: view.settings().user_header.clone() }
         });
-        if inputs.settings.ratelimit.is_some() {
+        if view.settings().ratelimit.is_some() {
             for (when, reference) in gloo::limits(options) {
                 let name = reference.resolve(home);
-                let Some(config) = inputs.snapshot.rate_limit_configs.get(&name) else { continue };
-                let stage = when.unwrap_or(match inputs.settings.limits.before_auth {
+                let Some(config) = view.rate_limit_config(&name) else { continue };
+                let stage = when.unwrap_or(match view.settings().limits.before_auth {
                     true => Stage::Early,
                     false => Stage::Regular,
                 });
@@ -313,13 +314,13 @@ impl Resolver<'_> {
             status.unresolved("InvalidKind", Problem::error(format!("{field}.kind"), message));
             return None;
         }
-        if name.namespace != *home && !granted(self.inputs.snapshot, home, &name) {
+        if name.namespace != *home && !granted(self.view, home, &name) {
             let message =
                 format!("no ReferenceGrant in {} lets HTTPRoutes of {home} refer to Service {name}", name.namespace);
             status.unresolved("RefNotPermitted", Problem::error(field.as_str(), message));
             return None;
         }
-        let Some(service) = self.inputs.snapshot.services.get(&name) else {
+        let Some(service) = self.view.service(&name) else {
             status.unresolved(
                 "BackendNotFound",
                 Problem::error(field.as_str(), format!("Service {name} does not exist")),
@@ -340,12 +341,9 @@ impl Resolver<'_> {
     }
 }
 
-impl Inputs<'_> {
-    /// What governs `rule` of `route`.
-    fn effective(&self, route: &Declared, rule: &Rule) -> Effective {
-        let extensions = &rule.filters.options;
-        self.policies.effective(self.snapshot, self.refusals, &route.reference, rule.name.as_deref(), extensions)
-    }
+/// What governs `rule` of `route`.
+fn effective(view: &View<'_>, route: &Declared, rule: &Rule) -> Effective {
+    options::effective(view, &route.reference, rule.name.as_deref(), &rule.filters.options)
 }
 
 fn refuse(status: u32, why: String) -> Action {
@@ -353,8 +351,8 @@ fn refuse(status: u32, why: String) -> Action {
 }
 
 /// Whether a ReferenceGrant beside `to` lets HTTPRoutes of `from` refer to it.
-fn granted(snapshot: &Snapshot, from: &str, to: &Name) -> bool {
-    snapshot.reference_grants.iter().filter(|(name, _)| name.namespace == to.namespace).any(|(_, grant)| {
+fn granted(view: &View<'_>, from: &str, to: &Name) -> bool {
+    view.grants_in(&to.namespace).any(|grant| {
         let from_ok = grant
             .spec
             .from

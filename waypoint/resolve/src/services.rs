@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use api::Name;
 use api::core::{Service, ServicePort};
-use api::{Kind, Name, ObjectRef};
-use status::{ACCEPTED, Condition, ObjectStatus, Place, Report};
+use status::{ACCEPTED, Condition};
+
+use crate::view::View;
 
 /// What an application speaks on a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,45 +95,40 @@ fn named(name: &str) -> Option<Protocol> {
     }
 }
 
-/// The addresses that mean `service` at `waypoint`. Two Services with one address cannot
+/// The addresses that mean `service` at `gateway`, and what is to be said about them. Two Services with one address cannot
 /// both be reached there; the first by name is.
 pub fn addresses(
+    view: &View<'_>,
     service: &Service,
     name: &Name,
-    waypoint: &ObjectRef,
-    taken: &mut BTreeMap<IpAddr, Name>,
-    report: &mut Report,
-) -> BTreeSet<IpAddr> {
-    let spec = service.spec.as_ref();
-    let declared = spec.iter().flat_map(|s| s.cluster_ips.iter().flatten().chain(s.cluster_ip.iter()));
-    let mut addresses: BTreeSet<IpAddr> = declared.filter_map(|ip| ip.parse().ok()).collect();
-    let mut say = |condition: Condition| {
-        let status = report.entry(ObjectRef { kind: Kind::Service, name: name.clone() }).or_default();
-        status.push(ObjectStatus::at(Place::Ancestor(waypoint.clone()), vec![condition]));
-    };
+    gateway: &Name,
+) -> (BTreeSet<IpAddr>, Vec<Condition>) {
+    let mut said = Vec::new();
+    let mut addresses = declared_addresses(service);
     if addresses.is_empty() {
-        let message = match spec.and_then(|spec| spec.type_.as_deref()) {
+        let message = match service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) {
             Some("ExternalName") => {
                 "an ExternalName Service has no address of its own: callers look up the other name and go there, \
                  past any waypoint; route to it from a Service that has a clusterIP"
             }
             _ => "a headless Service has no address by which a waypoint could tell it; give it a clusterIP",
         };
-        say(Condition::fails(ACCEPTED, "NoAddress", message));
+        said.push(Condition::fails(ACCEPTED, "NoAddress", message));
     }
-    addresses.retain(|address| match taken.get(address) {
-        Some(other) => {
-            say(Condition::fails(
-                ACCEPTED,
-                "AddressConflict",
-                format!("{address} is also Service {other}'s, which is served"),
-            ));
+    addresses.retain(|address| match view.holder(gateway, *address) {
+        Some(other) if other != name => {
+            let message = format!("{address} is also Service {other}'s, which is served");
+            said.push(Condition::fails(ACCEPTED, "AddressConflict", message));
             false
         }
-        None => {
-            taken.insert(*address, name.clone());
-            true
-        }
+        _ => true,
     });
-    addresses
+    (addresses, said)
+}
+
+/// The addresses that `service` asks for.
+pub fn declared_addresses(service: &Service) -> BTreeSet<IpAddr> {
+    let spec = service.spec.iter();
+    let declared = spec.flat_map(|spec| spec.cluster_ips.iter().flatten().chain(spec.cluster_ip.iter()));
+    declared.filter_map(|ip| ip.parse().ok()).collect()
 }

@@ -157,6 +157,6 @@ fn programmed_stands_only_where_it_is_true() {
     assert_eq!(reason(&route("x"), Place::Object, invalid), "Invalid", "translation knows more than Envoy");
 
     let standings = BTreeMap::from([(gateway(), world.standing.clone())]);
-    let said = |admitted| complete(&route("x"), vec![], admitted, &standings, &BTreeMap::new()).len();
+    let said = |admitted| complete(&route("x"), vec![], admitted, &standings, &Table::default()).len();
     assert_eq!((said(true), said(false)), (1, 0), "what was never admitted is not programmed");
 }

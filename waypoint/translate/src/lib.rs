@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use api::{Name, Snapshot};
-use status::Report;
+use api::{Kind, Name, ObjectRef, Snapshot, Table};
+use resolve::Resolver;
+use status::{ObjectStatus, Report};
 
 pub use emit::bootstrap;
 pub use emit::quarantine::{self, Quarantine};
@@ -22,9 +23,16 @@ pub struct Translation {
     /// What the Envoy of each accepted Gateway is told.
     pub gateways: BTreeMap<Name, GatewayOutput>,
     /// What became of each object.
-    pub report: Report,
+    pub report: Table<Vec<ObjectStatus>, ObjectRef>,
     /// Which waypoint serves each Service.
-    pub services: BTreeMap<Name, Enrolment>,
+    pub services: Table<Enrolment>,
+}
+
+impl Translation {
+    /// What became of each object, as reports of all authors are put together.
+    pub fn into_report(self) -> Report {
+        self.report.iter().map(|(object, said)| (object.clone(), said.as_ref().clone())).collect()
+    }
 }
 
 /// What not to send the Envoys of each Gateway, because they refused it.
@@ -36,23 +44,23 @@ pub fn translate(snapshot: &Snapshot, settings: &Settings) -> Translation {
 }
 
 /// Translates snapshot after snapshot. What comes out is what [`translate`] makes of each by
-/// itself; only what is not as it was the last time is written anew.
+/// itself; only what rests on something else than the last time is decided and written anew.
 #[derive(Debug, Clone)]
 pub struct Translator {
-    settings: Settings,
+    resolver: Resolver,
     emitter: Emitter,
 }
 
 impl Translator {
     /// Nothing is translated yet.
     pub fn new(settings: Settings) -> Self {
-        Self { emitter: Emitter::new(settings.clone()), settings }
+        Self { emitter: Emitter::new(settings.clone()), resolver: Resolver::new(settings) }
     }
 
     /// Translates `snapshot` without what is in quarantine. What comes back beside the
     /// translation is what of the quarantine the snapshot still holds.
     pub fn translate(&mut self, snapshot: &Snapshot, mut quarantines: Quarantines) -> (Translation, Quarantines) {
-        let resolved = resolve::resolve(snapshot, &self.settings);
+        let resolved = self.resolver.resolve(snapshot);
         let mut report = resolved.report;
         let mut gateways = BTreeMap::new();
         quarantines.retain(|name, _| resolved.proxies.contains_key(name));
@@ -60,7 +68,9 @@ impl Translator {
         for (name, proxy) in &resolved.proxies {
             let (mut output, failures) = self.emitter.emit(proxy);
             if !failures.is_empty() {
-                resolve::status::not_emitted(&mut report, name, failures);
+                let gateway = ObjectRef { kind: Kind::Gateway, name: name.clone() };
+                let said = resolve::status::not_emitted(report.get(&gateway).map(AsRef::as_ref), &failures);
+                report.insert(gateway, said);
             }
             if let Some(quarantine) = quarantines.get_mut(name) {
                 output.keep_apart(quarantine);
@@ -69,6 +79,16 @@ impl Translator {
         }
         let translation = Translation { revision: snapshot.revision, gateways, report, services: resolved.services };
         (translation, quarantines)
+    }
+
+    /// The first half of [`Translator::translate`]: what is decided, before it is written.
+    pub fn resolve(&mut self, snapshot: &Snapshot) -> resolve::Resolved {
+        self.resolver.resolve(snapshot)
+    }
+
+    /// How many Services' parts were decided anew the last time.
+    pub fn remade(&self) -> usize {
+        self.resolver.remade()
     }
 
     /// How many route tables, clusters and filter chains of `gateway` were written the last time.

@@ -35,7 +35,7 @@ fn check(
     route: &HttpRoute,
 ) -> Result<(), TestCaseError> {
     let reference = ObjectRef::new(Kind::HttpRoute, "t", format!("r{number}"));
-    for status in resolved.report.get(&reference).into_iter().flatten() {
+    for status in resolved.report.get(&reference).into_iter().flat_map(|said| said.iter()) {
         let holds = |kind: &str| status.conditions.iter().find(|c| c.kind == kind).and_then(|c| c.status);
         if holds("Accepted") != Some(true) {
             continue;

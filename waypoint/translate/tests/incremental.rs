@@ -6,7 +6,7 @@ mod world;
 
 use std::collections::BTreeMap;
 
-use api::Name;
+use api::{Kind, Name, ObjectRef, Snapshot};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -61,51 +61,123 @@ proptest! {
     }
 }
 
-/// What is written anew of forty Services when one thing changes.
-#[test]
-fn one_edit_writes_one_thing_anew() {
-    let gateway = Name::new("t", "wp");
-    let world = World { services: BTreeMap::new(), routes: vec![], policies: vec![] };
-    let mut files = folder(world.documents());
-    for n in 0..40 {
-        let name = format!("s{n}");
-        let more = folder(vec![
-            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "t"},
-                "spec": {"clusterIP": format!("127.0.21.{n}"), "ports": [{"port": 80, "name": "http"}]}}),
-            json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
-                "metadata": {"name": name, "namespace": "t"},
-                "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": name}],
-                "rules": [{"backendRefs": [{"name": name, "port": 80}]}]}}),
-            json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption",
-                "metadata": {"name": name, "namespace": "t"},
-                "spec": {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}],
-                "options": {"timeout": "3s"}}}),
-        ]);
-        files.extend(more);
-    }
-    let mut translator = Translator::new(settings());
-    let mut translate = |files: &BTreeMap<String, Value>| {
-        let (snapshot, problems) = snapshot(&files.values().cloned().collect::<Vec<_>>());
-        assert!(problems.is_empty(), "{problems:?}");
-        translator.translate(&snapshot, Quarantines::new());
-        translator.made(&gateway)
-    };
-    // A table, a cluster and a chain for each.
-    assert_eq!(translate(&files), 120);
-    assert_eq!(translate(&files), 0);
+/// A folder of Services, each with a route and a policy, of which one thing is edited at a time.
+struct Folder {
+    snapshot: Snapshot,
+    translator: Translator,
+}
 
-    files.get_mut("\"RouteOption\" \"s7\"").unwrap()["spec"]["options"]["timeout"] = json!("4s");
-    assert_eq!(translate(&files), 1, "a policy: the table of its Service");
-    files.get_mut("\"HTTPRoute\" \"s7\"").unwrap()["spec"]["rules"][0]["matches"] =
-        json!([{"path": {"type": "Exact", "value": "/x"}}]);
-    assert_eq!(translate(&files), 1, "a route: the table of its Service");
-    files.remove("\"HTTPRoute\" \"s7\"");
-    files.remove("\"RouteOption\" \"s7\"");
-    assert_eq!(translate(&files), 1, "no route: the table of its Service");
-    files.insert(
-        "new".into(),
-        json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "new", "namespace": "t"},
-            "spec": {"clusterIP": "127.0.22.1", "ports": [{"port": 80, "name": "http"}]}}),
-    );
-    assert_eq!(translate(&files), 3, "a Service: its table, cluster and chain");
+impl Folder {
+    fn new(services: usize) -> Self {
+        let world = World { services: BTreeMap::new(), routes: vec![], policies: vec![] };
+        let mut folder = Self { snapshot: Snapshot::default(), translator: Translator::new(settings()) };
+        world.documents().iter().for_each(|document| folder.apply(document));
+        for n in 0..services {
+            let name = format!("s{n}");
+            folder.apply(&service(&name, &format!("127.0.{}.{}", 21 + n / 250, 1 + n % 250)));
+            folder.apply(&route(&name, "/"));
+            folder.apply(&policy(&name, "3s"));
+        }
+        folder
+    }
+
+    fn apply(&mut self, document: &Value) {
+        let admission = api::admit(document);
+        assert!(!admission.rejected(), "{:?}", admission.problems);
+        self.snapshot.declare(admission);
+    }
+
+    fn remove(&mut self, kind: Kind, name: &str) {
+        self.snapshot.remove(&ObjectRef::new(kind, "t", name));
+    }
+
+    /// How many units are decided anew, and how many tables, clusters and chains are written anew.
+    fn translate(&mut self) -> (usize, usize) {
+        self.snapshot.revision += 1;
+        self.translator.translate(&self.snapshot, Quarantines::new());
+        (self.translator.remade(), self.translator.made(&Name::new("t", "wp")))
+    }
+}
+
+fn service(name: &str, ip: &str) -> Value {
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "t"},
+        "spec": {"clusterIP": ip, "ports": [{"port": 80, "name": "http"}]}})
+}
+
+fn route(name: &str, path: &str) -> Value {
+    json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
+        "metadata": {"name": name, "namespace": "t"},
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": name}],
+        "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": path}}],
+        "backendRefs": [{"name": name, "port": 80}]}]}})
+}
+
+fn policy(name: &str, timeout: &str) -> Value {
+    json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption", "metadata": {"name": name, "namespace": "t"},
+        "spec": {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}],
+        "options": {"timeout": timeout}}})
+}
+
+fn slice(name: &str) -> Value {
+    json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": name, "namespace": "t", "labels": {"kubernetes.io/service-name": name}},
+        "ports": [{"name": "http", "port": 8080}], "endpoints": [{"addresses": ["127.0.10.1"]}]})
+}
+
+/// What is decided and written anew of forty Services when one thing changes.
+#[test]
+fn one_edit_remakes_one_unit() {
+    let mut folder = Folder::new(40);
+    // A table, a cluster and a chain for each.
+    assert_eq!(folder.translate(), (40, 120));
+    assert_eq!(folder.translate(), (0, 0));
+
+    folder.apply(&policy("s7", "4s"));
+    assert_eq!(folder.translate(), (1, 1), "a policy: the table of its Service");
+    folder.apply(&policy("s7", "4s"));
+    assert_eq!(folder.translate(), (1, 0), "the same policy once more");
+    folder.apply(&route("s7", "/x"));
+    assert_eq!(folder.translate(), (1, 1), "a route: the table of its Service");
+    folder.remove(Kind::HttpRoute, "s7");
+    folder.remove(Kind::RouteOption, "s7");
+    assert_eq!(folder.translate(), (1, 1), "no route: the table of its Service");
+    folder.apply(&service("new", "127.0.30.1"));
+    assert_eq!(folder.translate(), (1, 3), "a Service: its table, cluster and chain");
+    folder.apply(&slice("s8"));
+    assert_eq!(folder.translate(), (0, 1), "endpoints: a cluster");
+    folder.remove(Kind::Service, "s9");
+    assert_eq!(folder.translate(), (0, 0), "nothing is left to make");
+    folder.apply(&service("s9", "127.0.30.2"));
+    assert_eq!(folder.translate().0, 1, "one that comes back");
+    folder.remove(Kind::AuthConfig, "keys");
+    assert_eq!(folder.translate(), (0, 0), "an AuthConfig that nobody asks");
+}
+
+/// `cargo test … -- --ignored --nocapture`: what an edit costs with ten thousand Services.
+#[test]
+#[ignore = "takes a minute"]
+fn what_an_edit_costs() {
+    for services in [1_000, 10_000] {
+        let mut folder = Folder::new(services);
+        let started = std::time::Instant::now();
+        folder.translate();
+        println!("{services} Services: first {:?}", started.elapsed());
+        let time = |what: &str, folder: &mut Folder| {
+            let started = std::time::Instant::now();
+            folder.snapshot.revision += 1;
+            let resolved = folder.translator.resolve(&folder.snapshot);
+            let resolving = started.elapsed();
+            folder.translator.translate(&folder.snapshot, Quarantines::new());
+            println!("{services} Services: {what}: resolve {resolving:?}, with the rest {:?}", started.elapsed());
+            drop(resolved);
+        };
+        folder.apply(&policy("s7", "4s"));
+        time("a policy", &mut folder);
+        folder.apply(&route("s7", "/x"));
+        time("a route", &mut folder);
+        folder.apply(&service("new", "127.0.90.1"));
+        time("a Service", &mut folder);
+        folder.apply(&slice("s8"));
+        time("endpoints", &mut folder);
+    }
 }

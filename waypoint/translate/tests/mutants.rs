@@ -167,7 +167,7 @@ fn child<'a>(value: &'a mut Value, key: &str) -> &'a mut Value {
 
 /// How a request without a key gets through to the application of Service `a`, if it does.
 fn open(resolved: &Resolved) -> Option<String> {
-    match resolved.services.get(&Name::new("t", "a")) {
+    match resolved.services.get(&Name::new("t", "a")).map(AsRef::as_ref) {
         None | Some(Enrolment::Refused(_)) => None,
         Some(Enrolment::None) => Some("around the waypoint".to_owned()),
         Some(Enrolment::Waypoint(gateway)) => {
@@ -188,7 +188,7 @@ fn open(resolved: &Resolved) -> Option<String> {
 /// Whether the author is told that what he wrote does not apply where he meant it to.
 fn says_so(resolved: &Resolved, problems: &[String]) -> bool {
     let accepted = |kind, name: &str| {
-        let statuses = resolved.report.get(&ObjectRef::new(kind, "t", name)).into_iter().flatten();
+        let statuses = resolved.report.get(&ObjectRef::new(kind, "t", name)).into_iter().flat_map(|said| said.iter());
         let mut conditions = statuses.flat_map(|status| &status.conditions).filter(|c| c.kind == "Accepted").peekable();
         conditions.peek().is_some() && conditions.all(|c| c.status == Some(true))
     };

@@ -78,7 +78,7 @@ pub fn status(translation: &Translation, problems: &[String]) -> String {
     let services: BTreeMap<String, String> = translation
         .services
         .iter()
-        .map(|(name, enrolment)| match enrolment {
+        .map(|(name, enrolment)| match enrolment.as_ref() {
             Enrolment::None => (name.to_string(), "none".to_owned()),
             Enrolment::Waypoint(gateway) => (name.to_string(), gateway.to_string()),
             Enrolment::Refused(why) => (name.to_string(), format!("refused: {why}")),

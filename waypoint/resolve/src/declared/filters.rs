@@ -6,7 +6,7 @@ use api::{Name, Problem, envoy};
 use ir::{HeaderChanges, HeaderPut, PathRewrite, Redirect};
 
 /// What the filters of a rule or backend ask for.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Filters {
     /// Changes to the request's headers.
     pub request: HeaderChanges,

@@ -12,10 +12,8 @@ use imbl::OrdMap;
 use imbl::ordmap::{DiffItem, Iter};
 use imbl::shared_ptr::DefaultSharedPtr;
 
-use crate::name::Name;
-
-/// Objects by namespace and name, or by another key.
-pub struct Table<T, K = Name>(OrdMap<K, Shared<T>>);
+/// Shared values by key.
+pub struct Table<T, K>(OrdMap<K, Shared<T>>);
 
 /// An object that equals only itself: what is in two tables is compared by address, never by contents.
 struct Shared<T>(Arc<T>);
@@ -99,6 +97,12 @@ impl<T, K: Ord + Clone> Table<T, K> {
         Entries(self.0.iter())
     }
 
+    /// The entries from `first` on, in the order of their keys.
+    pub fn iter_from(&self, first: K) -> impl Iterator<Item = (&K, &Arc<T>)> {
+        let range = (Bound::Included(first), Bound::Unbounded);
+        self.0.range::<_, K>(range).map(|(key, shared)| (key, &shared.0))
+    }
+
     /// The keys, in order.
     pub fn keys(&self) -> impl DoubleEndedIterator<Item = &K> {
         self.0.keys()
@@ -117,18 +121,6 @@ impl<T, K: Ord + Clone> Table<T, K> {
     }
 }
 
-impl<T> Table<T, Name> {
-    /// The objects of one namespace.
-    pub fn of_namespace<'t>(&'t self, namespace: &'t str) -> impl Iterator<Item = (&'t Name, &'t Arc<T>)> {
-        let first = Name::new(namespace, "");
-        let from = (Bound::Included(first), Bound::Unbounded);
-        self.0
-            .range::<_, Name>(from)
-            .take_while(move |(name, _)| name.namespace == namespace)
-            .map(|(name, shared)| (name, &shared.0))
-    }
-}
-
 impl<T, K> Clone for Table<T, K> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -138,6 +130,13 @@ impl<T, K> Clone for Table<T, K> {
 impl<T, K> Default for Table<T, K> {
     fn default() -> Self {
         Self(OrdMap::default())
+    }
+}
+
+/// Tables are equal if they hold equal values under the same keys; what they share is not looked at.
+impl<T: PartialEq, K: Ord + Clone> PartialEq for Table<T, K> {
+    fn eq(&self, other: &Self) -> bool {
+        self.len() == other.len() && self.changed(other).all(|key| self.get(key) == other.get(key))
     }
 }
 
@@ -170,5 +169,28 @@ impl<'t, T, K: Ord + Clone> IntoIterator for &'t Table<T, K> {
 impl<T, K: Ord + Clone, A: Into<Arc<T>>> FromIterator<(K, A)> for Table<T, K> {
     fn from_iter<I: IntoIterator<Item = (K, A)>>(entries: I) -> Self {
         Self(entries.into_iter().map(|(key, object)| (key, Shared(object.into()))).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_that_hold_equal_values_are_equal_whatever_they_share() {
+        let one: Table<u32, u32> = (0..100).map(|n| (n, n)).collect();
+        let mut other = one.clone();
+        assert_eq!(one, other);
+        other.insert(7, 7);
+        assert_eq!(one, other, "another allocation of the same value");
+        assert_eq!(other.changed(&one).collect::<Vec<_>>(), [&7]);
+        other.insert(7, 8);
+        assert_ne!(one, other);
+        other.insert(7, 7);
+        other.remove(&9);
+        assert_ne!(one, other);
+        other.insert(200, 9);
+        assert_ne!(one, other);
+        assert_eq!(other.iter_from(98).map(|(key, _)| *key).collect::<Vec<_>>(), [98, 99, 200]);
     }
 }

@@ -1,0 +1,597 @@
+//! Resolves snapshot after snapshot: step after step, and in each step only the decisions that
+//! rest on something that has changed.
+//!
+//! A step reads what stands before it and nothing behind it, so one pass is enough. What comes
+//! out is what resolving the snapshot by itself comes to.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use api::core::SERVICE_NAME;
+use api::{Kind, Meta as _, Name, ObjectRef, Snapshot, Table};
+use ir::{Chain, Cluster, Destination, Enrolment, Front, Listener, Origins, PortRef, Proxy, Settings};
+use status::ObjectStatus;
+
+use crate::declared::age;
+use crate::ours::Ours;
+use crate::readers::{Fact, Readers};
+use crate::status::Said;
+use crate::units::Unit;
+use crate::view::{Known, Speaker, View};
+use crate::{
+    Resolved, backends, enrolment, gateways, options, owned, parents, refusals, services, status as statuses, units,
+};
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    settings: Settings,
+    known: Known,
+    readers: Steps,
+    /// What each of those who found something out has spoken of.
+    spoken: HashMap<Speaker, Vec<ObjectRef>>,
+    /// The addresses that each Service asks for, and at which Gateway.
+    asked: HashMap<Name, BTreeSet<(Name, IpAddr)>>,
+    /// At which Gateway the chains of each Service are, and for which ports.
+    placed: HashMap<Name, (Name, BTreeSet<PortRef>)>,
+    /// How each destination is reached; those that do not exist, not at all.
+    clusters: BTreeMap<Destination, Option<Arc<Cluster>>>,
+    proxies: BTreeMap<Name, Pieces>,
+    services: Table<Enrolment>,
+    report: Table<Vec<ObjectStatus>, ObjectRef>,
+    begun: bool,
+    remade: usize,
+}
+
+/// Who has read what, step by step.
+#[derive(Debug, Clone, Default)]
+struct Steps {
+    gateways: Readers<()>,
+    enrolments: Readers<Name>,
+    attached: Readers<Name>,
+    refusals: Readers<()>,
+    units: Readers<Name>,
+    owned: Readers<Name>,
+    disowned: Readers<Name>,
+    clusters: Readers<Destination>,
+    statuses: Readers<ObjectRef>,
+}
+
+/// What one Gateway's proxy is put together from.
+#[derive(Debug, Clone, Default)]
+struct Pieces {
+    chains: Table<Chain, PortRef>,
+    clusters: Table<Cluster, Destination>,
+    /// The destinations of its chains, each with of how many units.
+    destinations: BTreeMap<Destination, usize>,
+}
+
+/// What has changed since the last snapshot, as far as it is known in each step.
+#[derive(Default)]
+struct Changes {
+    facts: HashSet<Fact>,
+    objects: BTreeSet<ObjectRef>,
+}
+
+impl Changes {
+    fn note(&mut self, fact: Fact) {
+        self.facts.insert(fact);
+    }
+
+    fn of(&self, kind: Kind) -> impl Iterator<Item = &Name> {
+        self.objects.iter().filter(move |object| object.kind == kind).map(|object| &object.name)
+    }
+}
+
+impl Resolver {
+    /// Nothing is resolved yet.
+    pub fn new(settings: Settings) -> Self {
+        let known = Known { ours: Ours::new(&settings, []), ..Known::default() };
+        Self {
+            settings,
+            known,
+            readers: Steps::default(),
+            spoken: HashMap::new(),
+            asked: HashMap::new(),
+            placed: HashMap::new(),
+            clusters: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            services: Table::default(),
+            report: Table::default(),
+            begun: false,
+            remade: 0,
+        }
+    }
+
+    /// How many units were made anew for the last snapshot.
+    pub fn remade(&self) -> usize {
+        self.remade
+    }
+
+    /// Resolves `snapshot`.
+    pub fn resolve(&mut self, snapshot: &Snapshot) -> Resolved {
+        let first = !std::mem::replace(&mut self.begun, true);
+        let mut changes = self.declared(snapshot);
+        self.gateways(&mut changes, first);
+        self.enrolments(&mut changes);
+        self.attached(&mut changes);
+        self.refusals(&mut changes, first);
+        let mut moved = self.units(&mut changes);
+        self.owned(&mut changes);
+        self.disown(&mut changes);
+        self.clusters(&mut moved, &mut changes);
+        self.statuses(&changes);
+        self.resolved()
+    }
+
+    /// What is declared differently.
+    fn declared(&mut self, snapshot: &Snapshot) -> Changes {
+        let old = std::mem::replace(&mut self.known.snapshot, snapshot.clone());
+        let delta = snapshot.delta(&old);
+        let mut changes = Changes::default();
+        for object in &delta.objects {
+            changes.note(Fact::Object(object.clone()));
+            changes.note(Fact::Every(object.kind));
+            changes.note(Fact::In(object.kind, object.name.namespace.clone()));
+            if old.broken.contains_key(object) || snapshot.broken.contains_key(object) {
+                changes.note(Fact::Broken(object.kind));
+            }
+        }
+        if delta.withheld {
+            changes.note(Fact::Withheld);
+        }
+        for name in delta.of(Kind::EndpointSlice) {
+            let of = |snapshot: &Snapshot| {
+                let slice = snapshot.endpoint_slices.get(name)?;
+                Some(Name::new(name.namespace.as_str(), slice.label(SERVICE_NAME)?))
+            };
+            let (before, after) = (of(&old), of(snapshot));
+            if before == after {
+                continue;
+            }
+            if let Some(service) = before {
+                remove_from(&mut self.known.slices, &service, name);
+                changes.note(Fact::Slices(service));
+            }
+            if let Some(service) = after {
+                self.known.slices.entry(service.clone()).or_default().insert(name.clone());
+                changes.note(Fact::Slices(service));
+            }
+        }
+        for name in delta.of(Kind::RouteOption) {
+            if let Some(option) = old.route_options.get(name) {
+                let aged = (age(&option.metadata), name.clone());
+                for (route, _) in options::targets(name, option) {
+                    remove_from(&mut self.known.options, &route, &aged);
+                    changes.note(Fact::Options(route));
+                }
+            }
+            if let Some(option) = snapshot.route_options.get(name) {
+                let aged = (age(&option.metadata), name.clone());
+                for (route, _) in options::targets(name, option) {
+                    self.known.options.entry(route.clone()).or_default().insert(aged.clone());
+                    changes.note(Fact::Options(route));
+                }
+            }
+        }
+        changes.objects = delta.objects;
+        changes
+    }
+
+    fn gateways(&mut self, changes: &mut Changes, first: bool) {
+        let due = due(&self.readers.gateways, changes, first.then_some(()));
+        for ((), found) in decide(&self.known, &self.settings, &mut self.readers.gateways, due, |view, ()| {
+            Some(gateways::gateways(view))
+        }) {
+            let found = found.unwrap_or_default();
+            let names: BTreeSet<&Name> = self.known.gateways.keys().chain(found.keys()).collect();
+            for name in names {
+                if self.known.gateways.get(name) != found.get(name) {
+                    changes.note(Fact::Gateway(name.clone()));
+                }
+            }
+            self.known.gateways = found;
+            let addresses = self.known.gateways.values().filter_map(|gateway| gateway.address);
+            let ours = Ours::new(&self.settings, addresses);
+            if ours != self.known.ours {
+                self.known.ours = ours;
+                changes.note(Fact::Addresses);
+            }
+        }
+    }
+
+    fn enrolments(&mut self, changes: &mut Changes) {
+        let due = due(&self.readers.enrolments, changes, changes.of(Kind::Service).cloned());
+        let decided = decide(&self.known, &self.settings, &mut self.readers.enrolments, due, enrolment::enrolment);
+        for (name, decision) in decided {
+            if self.known.enrolments.get(&name) != decision.as_ref() {
+                changes.note(Fact::Enrolment(name.clone()));
+            }
+            match &decision {
+                Some(decision) if self.services.get(&name).is_none_or(|known| **known != decision.enrolment) => {
+                    self.services.insert(name.clone(), decision.enrolment.clone());
+                }
+                Some(_) => {}
+                None => drop(self.services.remove(&name)),
+            }
+            match decision {
+                Some(decision) => drop(self.known.enrolments.insert(name, decision)),
+                None => {
+                    // It is made anew when there is such a Service.
+                    self.known.enrolments.remove(&name);
+                    self.readers.enrolments.forget(&name);
+                }
+            }
+        }
+        self.hold(changes);
+    }
+
+    /// Which Service has which address: those whose addresses or waypoint have changed ask anew.
+    fn hold(&mut self, changes: &mut Changes) {
+        let mut asking: BTreeSet<Name> = changes.of(Kind::Service).cloned().collect();
+        asking.extend(changes.facts.iter().filter_map(|fact| match fact {
+            Fact::Enrolment(name) => Some(name.clone()),
+            _ => None,
+        }));
+        for name in asking {
+            let before = self.asked.remove(&name).unwrap_or_default();
+            let after: BTreeSet<(Name, IpAddr)> =
+                match (self.known.snapshot.services.get(&name), self.known.enrolments.get(&name)) {
+                    (Some(service), Some(enrolment::Decision { enrolment: Enrolment::Waypoint(gateway), .. })) => {
+                        services::declared_addresses(service).into_iter().map(|ip| (gateway.clone(), ip)).collect()
+                    }
+                    _ => BTreeSet::new(),
+                };
+            for key in before.symmetric_difference(&after) {
+                let holders = self.known.holders.entry(key.clone()).or_default();
+                let first = holders.first().cloned();
+                if after.contains(key) {
+                    holders.insert(name.clone());
+                } else {
+                    holders.remove(&name);
+                }
+                if holders.first() != first.as_ref() {
+                    changes.note(Fact::Holder(key.0.clone(), key.1));
+                }
+                if holders.is_empty() {
+                    self.known.holders.remove(key);
+                }
+            }
+            if !after.is_empty() {
+                self.asked.insert(name, after);
+            }
+        }
+    }
+
+    fn attached(&mut self, changes: &mut Changes) {
+        let due = due(&self.readers.attached, changes, changes.of(Kind::HttpRoute).cloned());
+        for (name, now) in decide(&self.known, &self.settings, &mut self.readers.attached, due, parents::attach) {
+            let before = self.known.attached.get(&name);
+            if before.map(AsRef::as_ref) == now.as_ref() {
+                continue;
+            }
+            let targets = |attached: Option<&parents::Attached>| -> BTreeSet<ObjectRef> {
+                attached.into_iter().flat_map(parents::Attached::targets).collect()
+            };
+            let (old, new) = (targets(before.map(AsRef::as_ref)), targets(now.as_ref()));
+            for target in old.difference(&new) {
+                remove_from(&mut self.known.routes, target, &name);
+                changes.note(Fact::Routes(target.clone()));
+            }
+            for target in new.difference(&old) {
+                self.known.routes.entry(target.clone()).or_default().insert(name.clone());
+                changes.note(Fact::Routes(target.clone()));
+            }
+            changes.note(Fact::Route(name.clone()));
+            match now {
+                Some(now) => drop(self.known.attached.insert(name, Arc::new(now))),
+                None => {
+                    self.known.attached.remove(&name);
+                    self.readers.attached.forget(&name);
+                }
+            }
+        }
+    }
+
+    fn refusals(&mut self, changes: &mut Changes, first: bool) {
+        let due = due(&self.readers.refusals, changes, first.then_some(()));
+        for ((), found) in decide(&self.known, &self.settings, &mut self.readers.refusals, due, |view, ()| {
+            Some(refusals::refusals(view))
+        }) {
+            let (old, new) = (std::mem::take(&mut self.known.refusals), found.unwrap_or_default());
+            if old.everything != new.everything {
+                changes.note(Fact::RefusedEverything);
+            }
+            differing(&old.gateways, &new.gateways).for_each(|name| changes.note(Fact::RefusedGateway(name.clone())));
+            differing(&old.services, &new.services).for_each(|name| changes.note(Fact::RefusedService(name.clone())));
+            differing(&old.rules, &new.rules).for_each(|name| changes.note(Fact::RefusedRules(name.clone())));
+            self.known.refusals = new;
+        }
+    }
+
+    /// What comes back is the destinations that a Gateway's chains forward to since now, or no longer.
+    fn units(&mut self, changes: &mut Changes) -> BTreeSet<Destination> {
+        let due = due(&self.readers.units, changes, changes.of(Kind::Service).cloned());
+        let serves = |unit: &Unit| -> Vec<Destination> { unit.destinations().into_iter().cloned().collect() };
+        self.remade = 0;
+        let mut moved = BTreeSet::new();
+        for (name, now) in decide(&self.known, &self.settings, &mut self.readers.units, due, units::unit) {
+            self.remade += usize::from(now.is_some());
+            let before = self.known.units.get(&name).cloned();
+            if before.as_deref() == now.as_ref() {
+                continue;
+            }
+            if let Some(before) = &before {
+                let pieces = self.proxies.entry(before.gateway.clone()).or_default();
+                for to in serves(before) {
+                    if count_down(&mut pieces.destinations, &to) {
+                        moved.insert(to);
+                    }
+                }
+            }
+            if let Some(now) = &now {
+                let pieces = self.proxies.entry(now.gateway.clone()).or_default();
+                for to in serves(now) {
+                    if count_up(&mut pieces.destinations, &to) {
+                        moved.insert(to);
+                    }
+                }
+            }
+            let claims = |unit: Option<&Unit>| -> BTreeSet<(Name, Name)> {
+                let claims = unit.into_iter().flat_map(|unit| &unit.claims);
+                claims.flat_map(|(to, configs)| configs.iter().map(|config| (to.clone(), config.clone()))).collect()
+            };
+            let (old, new) = (claims(before.as_deref()), claims(now.as_ref()));
+            for (service, config) in old.difference(&new) {
+                let configs = self.known.claims.entry(service.clone()).or_default();
+                if count_down(configs, config) {
+                    changes.note(Fact::Claims(service.clone()));
+                }
+                if configs.is_empty() {
+                    self.known.claims.remove(service);
+                }
+            }
+            for (service, config) in new.difference(&old) {
+                if count_up(self.known.claims.entry(service.clone()).or_default(), config) {
+                    changes.note(Fact::Claims(service.clone()));
+                }
+            }
+            let said = now.as_ref().map(|unit| unit.said.clone()).unwrap_or_default();
+            self.say(Speaker::Unit(name.clone()), said, changes);
+            changes.note(Fact::Unit(name.clone()));
+            match now {
+                Some(now) => drop(self.known.units.insert(name, Arc::new(now))),
+                None => drop(self.known.units.remove(&name)),
+            }
+        }
+        for name in changes.of(Kind::Service).filter(|name| !self.known.snapshot.services.contains_key(name)) {
+            self.readers.units.forget(name);
+        }
+        moved
+    }
+
+    fn owned(&mut self, changes: &mut Changes) {
+        let claimed = changes.facts.iter().filter_map(|fact| match fact {
+            Fact::Claims(service) => Some(service.clone()),
+            _ => None,
+        });
+        let due = due(&self.readers.owned, changes, claimed.collect::<Vec<_>>());
+        for (service, now) in decide(&self.known, &self.settings, &mut self.readers.owned, due, owned::owned) {
+            if self.known.owned.get(&service) == now.as_ref() {
+                continue;
+            }
+            changes.note(Fact::Owned(service.clone()));
+            match now {
+                Some(now) => drop(self.known.owned.insert(service, now)),
+                None => {
+                    self.known.owned.remove(&service);
+                    self.readers.owned.forget(&service);
+                }
+            }
+        }
+    }
+
+    fn disown(&mut self, changes: &mut Changes) {
+        let remade = changes.facts.iter().filter_map(|fact| match fact {
+            Fact::Unit(service) => Some(service.clone()),
+            _ => None,
+        });
+        let due = due(&self.readers.disowned, changes, remade.collect::<Vec<_>>());
+        for (service, now) in decide(&self.known, &self.settings, &mut self.readers.disowned, due, owned::disown) {
+            let (chains, said) = now.map(|now| (now.chains, now.said)).unwrap_or_default();
+            self.say(Speaker::Disowning(service.clone()), said, changes);
+            let gateway = self.known.units.get(&service).map(|unit| unit.gateway.clone());
+            let before = self.placed.remove(&service);
+            if let Some((at, ports)) = &before
+                && let Some(pieces) = self.proxies.get_mut(at)
+            {
+                for id in ports.iter().filter(|id| gateway.as_ref() != Some(at) || !chains.contains_key(id)) {
+                    pieces.chains.remove(id);
+                }
+            }
+            let Some(gateway) = gateway else {
+                self.readers.disowned.forget(&service);
+                continue;
+            };
+            let pieces = self.proxies.entry(gateway.clone()).or_default();
+            let ports = chains.keys().cloned().collect();
+            for (id, chain) in chains {
+                if pieces.chains.get(&id) != Some(&chain) {
+                    pieces.chains.insert(id, chain);
+                }
+            }
+            self.placed.insert(service, (gateway, ports));
+        }
+    }
+
+    /// `moved`: destinations that chains of a Gateway forward to since now, or no longer.
+    fn clusters(&mut self, moved: &mut BTreeSet<Destination>, changes: &mut Changes) {
+        let is_wanted = |to: &Destination| self.proxies.values().any(|pieces| pieces.destinations.contains_key(to));
+        let (wanted, gone): (Vec<Destination>, Vec<Destination>) = moved.iter().cloned().partition(is_wanted);
+        for to in gone {
+            self.readers.clusters.forget(&to);
+            self.clusters.remove(&to);
+            self.say(Speaker::Cluster(to), BTreeMap::new(), changes);
+        }
+        let new = wanted.into_iter().filter(|to| !self.clusters.contains_key(to)).collect::<Vec<_>>();
+        let due = due(&self.readers.clusters, changes, new);
+        for (to, now) in decide(&self.known, &self.settings, &mut self.readers.clusters, due, backends::cluster) {
+            let (cluster, refused) = now.map_or((None, BTreeSet::new()), |(cluster, why)| (Some(cluster), why));
+            let Destination::Service(id) = &to;
+            let said = (!refused.is_empty())
+                .then(|| (ObjectRef { kind: Kind::Service, name: id.service.clone() }, Said::refused(refused)));
+            self.say(Speaker::Cluster(to.clone()), said.into_iter().collect(), changes);
+            if self.clusters.get(&to).is_none_or(|known| known.as_deref() != cluster.as_ref()) {
+                moved.insert(to.clone());
+                self.clusters.insert(to, cluster.map(Arc::new));
+            }
+        }
+        for pieces in self.proxies.values_mut() {
+            for to in moved.iter() {
+                match self.clusters.get(to).and_then(Option::as_ref).filter(|_| pieces.destinations.contains_key(to)) {
+                    Some(cluster) if pieces.clusters.get(to).is_some_and(|known| Arc::ptr_eq(known, cluster)) => {}
+                    Some(cluster) => drop(pieces.clusters.insert(to.clone(), cluster.clone())),
+                    None => drop(pieces.clusters.remove(to)),
+                }
+            }
+        }
+    }
+
+    fn statuses(&mut self, changes: &Changes) {
+        let reported = [Kind::Gateway, Kind::Service, Kind::HttpRoute, Kind::RouteOption];
+        let objects = changes.objects.iter().filter(|object| reported.contains(&object.kind)).cloned();
+        let due = due(&self.readers.statuses, changes, objects);
+        for (object, said) in decide(&self.known, &self.settings, &mut self.readers.statuses, due, statuses::status) {
+            match said {
+                Some(said) if self.report.get(&object).is_some_and(|known| **known == said) => {}
+                Some(said) => drop(self.report.insert(object, said)),
+                None => drop(self.report.remove(&object)),
+            }
+            // What is gone is noticed when it comes back: then it is among the changed objects.
+        }
+        for object in &changes.objects {
+            if self.known.snapshot.get(object).is_none() {
+                self.readers.statuses.forget(object);
+            }
+        }
+    }
+
+    /// Takes over what `speaker` has found out, in place of what it had.
+    fn say(&mut self, speaker: Speaker, said: BTreeMap<ObjectRef, Said>, changes: &mut Changes) {
+        let before = self.spoken.remove(&speaker).unwrap_or_default();
+        for object in before.iter().filter(|object| !said.contains_key(object)) {
+            if let Some(by) = self.known.said.get_mut(object) {
+                by.remove(&speaker);
+                if by.is_empty() {
+                    self.known.said.remove(object);
+                }
+                changes.note(Fact::Said(object.clone()));
+            }
+        }
+        if said.is_empty() {
+            return;
+        }
+        self.spoken.insert(speaker.clone(), said.keys().cloned().collect());
+        for (object, said) in said {
+            let by = self.known.said.entry(object.clone()).or_default();
+            if by.get(&speaker) != Some(&said) {
+                by.insert(speaker.clone(), said);
+                changes.note(Fact::Said(object));
+            }
+        }
+    }
+
+    fn resolved(&mut self) -> Resolved {
+        let gateways = &self.known.gateways;
+        self.proxies.retain(|name, _| gateways.get(name).is_some_and(|gateway| gateway.address.is_some()));
+        let mut proxies = BTreeMap::new();
+        for (name, gateway) in gateways {
+            let Some(address) = gateway.address else { continue };
+            let pieces = self.proxies.entry(name.clone()).or_default();
+            let origins = Origins::from([ObjectRef { kind: Kind::Gateway, name: name.clone() }]);
+            let of_chains = pieces.chains.keys().map(|id| ObjectRef { kind: Kind::Service, name: id.service.clone() });
+            let listener = Listener {
+                address,
+                front: Front::Proxy,
+                chains: pieces.chains.clone(),
+                origins: origins.iter().cloned().chain(of_chains).collect(),
+            };
+            let clusters = pieces.clusters.clone();
+            proxies.insert(name.clone(), Proxy { gateway: name.clone(), listeners: vec![listener], clusters, origins });
+        }
+        let services = match &self.known.refusals.everything {
+            Some(why) => {
+                let refused = Arc::new(Enrolment::Refused(why.clone()));
+                self.services.keys().map(|name| (name.clone(), refused.clone())).collect()
+            }
+            None => self.services.clone(),
+        };
+        Resolved { proxies, services, report: self.report.clone() }
+    }
+}
+
+/// The decisions that rest on what has changed, and `new` ones.
+fn due<N: Clone + Eq + Ord + Hash>(
+    readers: &Readers<N>,
+    changes: &Changes,
+    new: impl IntoIterator<Item = N>,
+) -> BTreeSet<N> {
+    let mut due = readers.of(&changes.facts);
+    due.extend(new);
+    due
+}
+
+/// Makes the decisions that are `due`, and notes what they rest on.
+fn decide<N: Clone + Eq + Ord + Hash, V>(
+    known: &Known,
+    settings: &Settings,
+    readers: &mut Readers<N>,
+    due: BTreeSet<N>,
+    decision: impl Fn(&View<'_>, &N) -> Option<V>,
+) -> Vec<(N, Option<V>)> {
+    let decided = due.into_iter().map(|name| {
+        let view = View::new(known, settings);
+        let value = decision(&view, &name);
+        readers.note(&name, view.into_read());
+        (name, value)
+    });
+    decided.collect()
+}
+
+fn differing<'m, K: Ord, V: PartialEq>(
+    old: &'m BTreeMap<K, V>,
+    new: &'m BTreeMap<K, V>,
+) -> impl Iterator<Item = &'m K> {
+    let changed = new.iter().filter(|(key, value)| old.get(key) != Some(value)).map(|(key, _)| key);
+    changed.chain(old.keys().filter(|key| !new.contains_key(key)))
+}
+
+fn remove_from<K: Eq + Hash, V: Ord>(index: &mut HashMap<K, BTreeSet<V>>, key: &K, value: &V) {
+    let left = index.get_mut(key).is_some_and(|values| {
+        values.remove(value);
+        !values.is_empty()
+    });
+    if !left {
+        index.remove(key);
+    }
+}
+
+/// One more of `key`; whether that is the first.
+fn count_up<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
+    let count = counts.entry(key.clone()).or_default();
+    *count += 1;
+    *count == 1
+}
+
+/// One less of `key`; whether that was the last.
+fn count_down<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
+    let Some(count) = counts.get_mut(key) else { return false };
+    *count -= 1;
+    let last = *count == 0;
+    if last {
+        counts.remove(key);
+    }
+    last
+}
