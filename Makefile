@@ -9,7 +9,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 export RATELIMIT_PEER ?= $(TOOLS)/bin/ratelimit-peer
 
-.PHONY: help up test lint unit journeys mutants-of-manifests golden fuzz bench bench-control bench-extauth bench-ratelimit images tools tools-envoy tools-test clean
+.PHONY: help up test lint unit journeys mutants mutants-of-manifests golden fuzz bench bench-control bench-extauth bench-ratelimit images tools tools-envoy tools-test clean
 
 help: ## What there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -43,6 +43,10 @@ journeys: tools-test ## Only the end-to-end journeys
 mutants-of-manifests: tools-envoy ## Every accident in every field of a manifest, through the real Envoy (about 20 minutes)
 	cargo build --workspace --bins
 	WAYKEEPER_MUTANTS=$${WAYKEEPER_MUTANTS:-all} scripts/alone.sh cargo test -p waykeeper-tests --test mutants
+
+mutants: tools-envoy tools-test ## Mutants of the code that decides (MUTANTS=all, how many, or a part of their names)
+	cargo build -p waykeeper-mutate
+	./target/debug/mutate
 
 golden: ## Rewrite the golden files, then read the diff
 	UPDATE_GOLDEN=1 cargo test -p waypoint-translate --test golden

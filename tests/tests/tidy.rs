@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use waykeeper_tests::waykeeper::root;
 
 /// Who may depend on whom, of ours.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("table", &[]),
     ("api", &["table"]),
     ("status", &["api"]),
@@ -26,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("tunnel", &["runtime"]),
     ("tests", &[]),
     ("bench", &["proto"]),
+    ("mutate", &[]),
 ];
 
 const OURS: [&str; 17] = [

@@ -1,0 +1,84 @@
+//! `mutate`: tries mutants of the code that decides; `mutate list` only lists them. See CONTRIBUTING.
+//!
+//! Variables: `MUTANTS` (`all`, how many, or a part of their names), `MUTANTS_SEED`, `MUTANTS_WORKERS`,
+//! `MUTANTS_JOURNEYS` (any value: the journeys through the real Envoy as well).
+#![allow(clippy::print_stdout)]
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use waykeeper_mutate::{build, judge, reasons, report, sample, suite, tree};
+
+/// How many are tried if nothing is said.
+const DEFAULT: usize = 400;
+
+/// Tests that take longer by themselves are not used.
+const LONGEST_TEST: Duration = Duration::from_secs(45);
+
+fn main() -> Result<ExitCode> {
+    let root = env::current_dir().context("no current folder")?;
+    ensure!(root.join("mutate/src/scope.rs").is_file(), "run it at the root of the workspace");
+    let setting = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    let choice = setting("MUTANTS").map_or(sample::Choice::Some(DEFAULT), |text| sample::Choice::read(&text));
+    let seed = setting("MUTANTS_SEED").unwrap_or_else(|| "1".into());
+    let workers = setting("MUTANTS_WORKERS").map_or(Ok(2), |text| text.parse()).context("MUTANTS_WORKERS")?;
+    let begin = Instant::now();
+    let say = |text: String| println!("[{:>4} s] {text}", begin.elapsed().as_secs());
+
+    let target = root.join("target/mutants");
+    let mut tree = tree::Tree::copy(&root, &target.join("tree"))?;
+    say(format!("{} mutants in {} files", tree.mutants.len(), tree.sources.len()));
+    if env::args().nth(1).is_some_and(|word| word == "list") {
+        tree.mutants.iter().for_each(|mutant| println!("{:>6} line {:>4} {}", mutant.id, mutant.line, mutant.key()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let binaries = build::build(&mut tree, &build::PACKAGES, &target.join("build"), &say)?;
+    let usable = tree.usable();
+    say(format!(
+        "built {} test binaries; {} mutants do not compile",
+        binaries.len(),
+        tree.mutants.len() - usable.len()
+    ));
+
+    let runner = suite::Runner { alone: suite::alone(), scratch: scratch(&target)? };
+    let (tests, broken) = runner.record(&binaries, workers, LONGEST_TEST)?;
+    broken.iter().for_each(|why| say(format!("not used: {why}")));
+    say(format!("recorded {} tests", tests.len()));
+
+    let chosen = sample::sample(&usable, &choice, &seed);
+    let judged = judge::judge(&chosen, &binaries, &tests, &runner, workers, &|mutant, verdict| {
+        if verdict.lives() {
+            say(format!("lives: {}:{} {}", mutant.file, mutant.line, mutant.key()));
+        }
+    })?;
+
+    let page = fs::read_to_string(root.join("docs/mutants.md")).unwrap_or_default();
+    let reasons = reasons::read(&page);
+    write_all(&target, &judged)?;
+    let text = report::report(&judged, &reasons);
+    fs::write(target.join("report.txt"), &text).context("writing the report")?;
+    let keys: Vec<String> = tree.mutants.iter().map(|mutant| mutant.key()).collect();
+    for name in reasons::stale(&reasons, &keys) {
+        println!("docs/mutants.md names a mutant that is not there: {name}");
+    }
+    print!("{text}");
+    Ok(if report::counts(&judged, &reasons).0.good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn scratch(target: &Path) -> Result<PathBuf> {
+    let scratch = target.join("scratch");
+    fs::create_dir_all(&scratch).context("making a folder for records")?;
+    Ok(scratch)
+}
+
+/// Every mutant with what became of it, one a line.
+fn write_all(target: &Path, judged: &[(&waykeeper_mutate::find::Mutant, judge::Verdict)]) -> Result<()> {
+    let line = |(mutant, verdict): &(&waykeeper_mutate::find::Mutant, judge::Verdict)| {
+        format!("{verdict:?}\t{}:{}\t{}\n", mutant.file, mutant.line, mutant.key())
+    };
+    fs::write(target.join("mutants.tsv"), judged.iter().map(line).collect::<String>()).context("writing the list")
+}
