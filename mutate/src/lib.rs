@@ -12,6 +12,7 @@ pub mod edit;
 pub mod find;
 pub mod judge;
 pub mod reasons;
+pub mod recorded;
 pub mod report;
 pub mod sample;
 pub mod scope;

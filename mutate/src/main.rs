@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use waykeeper_mutate::{build, judge, reasons, report, sample, suite, tree};
+use waykeeper_mutate::{build, judge, reasons, recorded, report, sample, suite, tree};
 
 /// How many are tried if nothing is said.
 const DEFAULT: usize = 400;
@@ -30,29 +30,30 @@ fn main() -> Result<ExitCode> {
     let say = |text: String| println!("[{:>4} s] {text}", begin.elapsed().as_secs());
 
     let target = root.join("target/mutants");
-    let mut tree = tree::Tree::copy(&root, &target.join("tree"))?;
+    let remembered = target.join("does-not-compile");
+    let without = fs::read_to_string(&remembered).unwrap_or_default().lines().map(str::to_owned).collect();
+    let mut tree = tree::Tree::copy(&root, &target.join("tree"), &without)?;
     say(format!("{} mutants in {} files", tree.mutants.len(), tree.sources.len()));
     if env::args().nth(1).is_some_and(|word| word == "list") {
         tree.mutants.iter().for_each(|mutant| println!("{:>6} line {:>4} {}", mutant.id, mutant.line, mutant.key()));
         return Ok(ExitCode::SUCCESS);
     }
     let binaries = build::build(&mut tree, &build::PACKAGES, &target.join("build"), &say)?;
-    let usable = tree.usable();
-    say(format!(
-        "built {} test binaries; {} mutants do not compile",
-        binaries.len(),
-        tree.mutants.len() - usable.len()
-    ));
+    let (usable, left_out) = (tree.usable(), tree.left_out());
+    fs::write(&remembered, left_out.iter().map(|name| format!("{name}\n")).collect::<String>())?;
+    say(format!("built {} test binaries; {} mutants do not compile", binaries.len(), left_out.len()));
 
     let runner = suite::Runner { alone: suite::alone(), scratch: scratch(&target)? };
-    let (tests, broken) = runner.record(&binaries, workers, LONGEST_TEST)?;
+    let mut known = recorded::read(&target.join("recorded"));
+    let (tests, broken) = runner.record(&binaries, &mut known, workers, LONGEST_TEST)?;
+    recorded::write(&target.join("recorded"), &known)?;
     broken.iter().for_each(|why| say(format!("not used: {why}")));
     say(format!("recorded {} tests", tests.len()));
 
     let chosen = sample::sample(&usable, &choice, &seed);
     let judged = judge::judge(&chosen, &binaries, &tests, &runner, workers, &|mutant, verdict| {
         if verdict.lives() {
-            say(format!("lives: {}:{} {}", mutant.file, mutant.line, mutant.key()));
+            say(format!("lives: line {:>3}, {}", mutant.line, mutant.key()));
         }
     })?;
 
@@ -78,7 +79,7 @@ fn scratch(target: &Path) -> Result<PathBuf> {
 /// Every mutant with what became of it, one a line.
 fn write_all(target: &Path, judged: &[(&waykeeper_mutate::find::Mutant, judge::Verdict)]) -> Result<()> {
     let line = |(mutant, verdict): &(&waykeeper_mutate::find::Mutant, judge::Verdict)| {
-        format!("{verdict:?}\t{}:{}\t{}\n", mutant.file, mutant.line, mutant.key())
+        format!("{verdict:?}\t{}\t{}\n", mutant.line, mutant.key())
     };
     fs::write(target.join("mutants.tsv"), judged.iter().map(line).collect::<String>()).context("writing the list")
 }

@@ -68,7 +68,7 @@ pub fn report(judged: &[(&Mutant, Verdict)], reasons: &Reasons) -> String {
         };
         let reason =
             reasons::of(reasons, &mutant.key()).map(|reason| format!("; stands: {reason}")).unwrap_or_default();
-        let _ = writeln!(text, "{}:{} {}\n    lives: {how}{reason}", mutant.file, mutant.line, mutant.key());
+        let _ = writeln!(text, "{}\n    line {}: {how}{reason}", mutant.key(), mutant.line);
     }
     let _ = writeln!(
         text,

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::build::TestBinary;
+use crate::recorded::{self, Recorded};
 
 /// One test, as it was when no mutant was on.
 #[derive(Debug, Clone)]
@@ -87,11 +88,23 @@ impl Runner {
         Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
     }
 
-    /// Runs every test by itself; those that pass, and the names of those that do not.
-    pub fn record(&self, binaries: &[TestBinary], workers: usize, most: Duration) -> Result<(Vec<Test>, Vec<String>)> {
-        let mut all = Vec::new();
+    /// Runs every test by itself, if its executable is not in `recorded`; those that pass, and what is
+    /// wrong with the others.
+    pub fn record(
+        &self,
+        binaries: &[TestBinary],
+        recorded: &mut Recorded,
+        workers: usize,
+        most: Duration,
+    ) -> Result<(Vec<Test>, Vec<String>)> {
+        let (mut all, mut known, mut digests) = (Vec::new(), Vec::new(), Vec::new());
         for (number, binary) in binaries.iter().enumerate() {
-            all.extend(self.list(binary)?.into_iter().map(|name| (number, name)));
+            let digest = recorded::digest(binary)?;
+            match recorded.get(&digest) {
+                Some(tests) => known.extend(tests.iter().cloned().map(|test| Test { binary: number, ..test })),
+                None => all.extend(self.list(binary)?.into_iter().map(|name| (number, name))),
+            }
+            digests.push(digest);
         }
         let (next, done, broken) = (AtomicUsize::new(0), Mutex::new(Vec::new()), Mutex::new(Vec::new()));
         let work = |worker: usize| -> Result<()> {
@@ -109,16 +122,28 @@ impl Runner {
                 let reaches = list.lines().filter_map(|line| line.parse().ok()).collect();
                 match ended {
                     Some(true) => lock(&done).push(Test { binary: *number, name: name.clone(), took, reaches }),
-                    Some(false) => lock(&broken).push(format!("{binary_name} {name} fails with no mutant on")),
-                    None => lock(&broken).push(format!("{binary_name} {name} takes too long")),
+                    Some(false) => {
+                        lock(&broken).push((*number, format!("{binary_name} {name} fails with no mutant on")))
+                    }
+                    None => lock(&broken).push((*number, format!("{binary_name} {name} takes too long"))),
                 }
             }
             Ok(())
         };
         in_parallel(workers, &work)?;
         let mut tests = done.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        tests.extend(known);
         tests.sort_by(|one, other| (one.binary, &one.name).cmp(&(other.binary, &other.name)));
-        Ok((tests, broken.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner())))
+        let broken = broken.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+        recorded.clear();
+        for (number, digest) in digests.into_iter().enumerate() {
+            // What fails now is tried again.
+            if broken.iter().all(|(binary, _)| *binary != number) {
+                let of_binary = tests.iter().filter(|test| test.binary == number);
+                recorded.insert(digest, of_binary.cloned().collect());
+            }
+        }
+        Ok((tests, broken.into_iter().map(|(_, why)| why).collect()))
     }
 }
 

@@ -42,8 +42,8 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// Copies the workspace at `from` to `root` and mutates it.
-    pub fn copy(from: &Path, root: &Path) -> Result<Tree> {
+    /// Copies the workspace at `from` to `root` and mutates it, but for the mutants of these names.
+    pub fn copy(from: &Path, root: &Path, without: &BTreeSet<String>) -> Result<Tree> {
         let gone = scope::gone(from);
         ensure!(gone.is_empty(), "not there any more, mend mutate/src/scope.rs: {}", gone.join(", "));
         let files = files(from)?;
@@ -83,9 +83,7 @@ impl Tree {
             kept.insert(switch);
         }
         forget_others(root, root, &kept)?;
-        for index in 0..tree.sources.len() {
-            tree.write(index)?;
-        }
+        tree.leave_out(without)?;
         Ok(tree)
     }
 
@@ -94,6 +92,22 @@ impl Tree {
         let Some(source) = self.sources.get_mut(index) else { return Ok(()) };
         source.edited = source.edits.apply(&source.text, &source.without);
         write(&self.root.join(&source.path), source.edited.text.as_bytes())
+    }
+
+    /// Takes out what did not compile last time, by name, so that it need not be found again.
+    fn leave_out(&mut self, names: &BTreeSet<String>) -> Result<()> {
+        for mutant in self.mutants.iter().filter(|mutant| names.contains(&mutant.key())) {
+            if let Some(source) = self.sources.iter_mut().find(|source| source.path == mutant.file) {
+                source.without.insert(mutant.group);
+            }
+        }
+        (0..self.sources.len()).try_for_each(|index| self.write(index))
+    }
+
+    /// The names of the mutants that do not compile.
+    pub fn left_out(&self) -> BTreeSet<String> {
+        let usable: BTreeSet<u32> = self.usable().iter().map(|mutant| mutant.id).collect();
+        self.mutants.iter().filter(|mutant| !usable.contains(&mutant.id)).map(Mutant::key).collect()
     }
 
     /// The mutants that compile.

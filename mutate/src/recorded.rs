@@ -1,0 +1,74 @@
+//! What earlier runs have recorded, so that only executables that changed are recorded anew.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::build::TestBinary;
+use crate::suite::Test;
+
+/// Tests by a digest of their executable and of the files beside it.
+pub type Recorded = BTreeMap<String, Vec<Test>>;
+
+/// Reads what `write` wrote; nothing if it cannot be read.
+pub fn read(path: &Path) -> Recorded {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let mut recorded = Recorded::new();
+    for row in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let tests = recorded.entry(row["digest"].as_str().unwrap_or_default().to_owned()).or_default();
+        if let (Some(name), Some(micros)) = (row["name"].as_str(), row["micros"].as_u64()) {
+            let ids = row["reaches"].as_array().into_iter().flatten().filter_map(Value::as_u64);
+            let reaches = ids.filter_map(|id| u32::try_from(id).ok()).collect();
+            tests.push(Test { binary: 0, name: name.to_owned(), took: Duration::from_micros(micros), reaches });
+        }
+    }
+    recorded
+}
+
+/// Writes the tests of each digest.
+pub fn write(path: &Path, recorded: &Recorded) -> Result<()> {
+    let rows = recorded.iter().flat_map(|(digest, tests)| {
+        tests.iter().map(move |test| {
+            let micros = u64::try_from(test.took.as_micros()).unwrap_or(u64::MAX);
+            json!({"digest": digest, "name": test.name, "micros": micros, "reaches": test.reaches})
+        })
+    });
+    fs::write(path, rows.map(|row| format!("{row}\n")).collect::<String>()).context("writing what was recorded")
+}
+
+/// A digest of an executable and of what its tests read.
+pub fn digest(binary: &TestBinary) -> Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    take(&mut hasher, &binary.path)?;
+    take_folder(&mut hasher, &binary.folder)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+fn take(hasher: &mut blake3::Hasher, path: &Path) -> Result<()> {
+    let mut bytes = Vec::new();
+    File::open(path).and_then(|mut file| file.read_to_end(&mut bytes)).with_context(|| path.display().to_string())?;
+    hasher.update(&(bytes.len() as u64).to_le_bytes());
+    hasher.update(&bytes);
+    Ok(())
+}
+
+/// Everything below a package but its sources, which are in the executable.
+fn take_folder(hasher: &mut blake3::Hasher, folder: &Path) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    let mut paths: Vec<_> = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<_, _>>()?;
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            take_folder(hasher, &path)?;
+        } else if path.extension().is_none_or(|extension| extension != "rs") {
+            hasher.update(path.as_os_str().as_encoded_bytes());
+            take(hasher, &path)?;
+        }
+    }
+    Ok(())
+}
