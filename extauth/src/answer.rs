@@ -106,3 +106,92 @@ fn header(name: &str, value: &str, append: bool) -> HeaderValueOption {
         keep_empty_value: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::borrow::Cow;
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use proto::envoy::service::auth::v3::attribute_context::{self, HttpRequest};
+
+    use super::*;
+    use crate::headers::{Seal, Value};
+    use crate::step::Grant;
+
+    /// A request with these headers.
+    fn check(headers: &[&str]) -> pb::CheckRequest {
+        let headers = headers.iter().map(|name| ((*name).to_owned(), "sent".to_owned())).collect();
+        let http = HttpRequest { headers, ..Default::default() };
+        let request = attribute_context::Request { http: Some(http), ..Default::default() };
+        pb::CheckRequest { attributes: Some(pb::AttributeContext { request: Some(request), ..Default::default() }) }
+    }
+
+    /// Name, value and whether it is added to what there is; both ways to say so agree, and an empty value is none.
+    #[allow(deprecated)]
+    fn told(options: &[HeaderValueOption]) -> BTreeSet<(&str, &str, bool)> {
+        options
+            .iter()
+            .map(|option| {
+                let header = option.header.as_ref().unwrap();
+                let added = option.append.as_ref().unwrap().value;
+                let action = if added {
+                    HeaderAppendAction::AppendIfExistsOrAdd
+                } else {
+                    HeaderAppendAction::OverwriteIfExistsOrAdd
+                };
+                assert_eq!((option.append_action, option.keep_empty_value), (action as i32, false));
+                (header.key.as_str(), header.value.as_str(), added)
+            })
+            .collect()
+    }
+
+    fn allowed(grant: Grant) -> Decision {
+        let seal = Seal::new(["x-user-id", "x-one", "x-two", "x-none"].map(Arc::from));
+        Decision::Allow(Allowed {
+            grant: Some(Arc::new(grant)),
+            user_header: "x-user-id".into(),
+            seal: Arc::new(seal),
+            user_seal: None,
+        })
+    }
+
+    #[test]
+    fn what_several_steps_grant_is_all_told_and_appended_only_to_what_was_sent() {
+        let value = |text: &str| Value::new(text).unwrap();
+        let mut headers = Mutations::default();
+        headers.apply(&"x-one".into(), Mutation::Append(value("1")));
+        headers.apply(&"x-two".into(), Mutation::Append(value("2")));
+        headers.apply(&"x-three".into(), Mutation::Overwrite(value("3")));
+        // Upstream learns of the user from the step that names one, never from another header of that name.
+        headers.apply(&"x-user-id".into(), Mutation::Overwrite(value("somebody else")));
+        let check = check(&["x-one", "x-three", "x_two", "x-none"]);
+        let answer = answer(&allowed(Grant { headers, user: Some(value("me")) }), Request::new(&check));
+        let Some(HttpResponse::OkResponse(ok)) = answer.http_response else { panic!("{answer:?}") };
+        let expected =
+            [("x-user-id", "me", false), ("x-one", "1", true), ("x-two", "2", false), ("x-three", "3", false)];
+        assert_eq!(told(&ok.headers), BTreeSet::from(expected));
+        let removed: BTreeSet<&str> = ok.headers_to_remove.iter().map(String::as_str).collect();
+        for name in ["x_user_id", "x_one", "x_two", "x-none", "x_none"] {
+            assert!(removed.contains(name), "{name} gets through");
+        }
+        for (name, _, _) in expected {
+            assert!(!removed.contains(name), "{name} is granted");
+        }
+        let user = answer.dynamic_metadata.unwrap().fields.remove(USER_METADATA).unwrap();
+        assert_eq!(user.kind, Some(value::Kind::StringValue("me".into())));
+    }
+
+    #[test]
+    fn a_header_that_a_denial_has_twice_is_told_twice_and_the_first_replaces() {
+        let header = |name: &'static str, value: &'static str| (Cow::Borrowed(name), Cow::Borrowed(value));
+        let headers = vec![header("a", "1"), header("b", "2"), header("a", "3"), header("c", "4"), header("b", "5")];
+        let answer = deny(&Denial { headers: headers.into(), ..Denial::plain(401, "") });
+        let Some(HttpResponse::DeniedResponse(denied)) = answer.http_response else { panic!("{answer:?}") };
+        let expected = [("a", "1", false), ("b", "2", false), ("a", "3", true), ("c", "4", false), ("b", "5", true)];
+        assert_eq!(told(&denied.headers), BTreeSet::from(expected));
+        assert_eq!(denied.status.unwrap().code, 401);
+    }
+}

@@ -202,6 +202,7 @@ mod tests {
             assert_eq!(Value::new(text), None, "{text:?}");
         }
         assert_eq!(Value::new(&"a".repeat(MOST_BYTES + 1)), None);
+        assert!(Value::new(&"a".repeat(MOST_BYTES)).is_some());
         assert!(Value::new("solo.io\tü").is_some());
         assert_eq!(format!("{:?}", value("canary")), "[redacted]");
     }
@@ -234,6 +235,24 @@ mod tests {
         granted.apply(&"x_a".into(), Mutation::Overwrite(value("o")));
         let removed = both.removed(|name| granted.touches(name), ["x_a", "x-a"].into_iter());
         assert_eq!(removed.collect::<Vec<_>>(), ["x-a"]);
+    }
+
+    #[test]
+    fn spellings_are_named_once_and_what_only_has_the_same_length_stays() {
+        let removed = |names: &[&str], sent: &[&'static str]| -> Vec<String> {
+            let seal = Seal::new(names.iter().map(|name| Arc::from(*name)));
+            let mut removed: Vec<_> = seal.removed(|_| false, sent.iter().copied()).map(str::to_owned).collect();
+            removed.sort();
+            removed
+        };
+        // Unasked: every spelling of a short name, also of one that is written with `_`; two of a long one.
+        assert_eq!(removed(&["x_org", "ab"], &[]), ["ab", "x-org", "x_org"]);
+        assert_eq!(removed(&["a-b-c-d"], &[]).len(), 8);
+        assert_eq!(removed(&["a-b-c-d-e"], &[]), ["a-b-c-d-e", "a_b_c_d_e"]);
+        // Whatever is sent of them, and however often a step may set it, it is named once.
+        assert_eq!(removed(&["x-org", "a-b", "x-org"], &["a_b", "x-org", "a-b"]), ["a-b", "a_b", "x-org", "x_org"]);
+        // As long, and another name.
+        assert_eq!(removed(&["x-org"], &["y-org", "x-orh", "x-org-x", "xxorg"]), ["x-org", "x_org"]);
     }
 
     #[derive(Debug, Clone)]

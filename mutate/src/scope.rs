@@ -21,10 +21,10 @@ pub const AREAS: [Area; 10] = [
             "extauth/src/answer.rs",
             "extauth/src/chain.rs",
             "extauth/src/compile.rs",
-            "extauth/src/fingerprint.rs",
             "extauth/src/headers.rs",
             "extauth/src/methods.rs",
             "extauth/src/methods",
+            "extauth/src/patience.rs",
             "extauth/src/request.rs",
             "extauth/src/sealed.rs",
             "extauth/src/select.rs",
@@ -74,7 +74,14 @@ pub const AREAS: [Area; 10] = [
     },
     Area {
         name: "kinds and reach",
-        paths: &["api/src/kinds", "api/src/reach.rs", "api/src/snapshot.rs", "api/src/table.rs"],
+        paths: &[
+            "api/src/fingerprint.rs",
+            "api/src/kinds",
+            "api/src/reach.rs",
+            "api/src/secret.rs",
+            "api/src/snapshot.rs",
+            "api/src/table.rs",
+        ],
         why: "what a broken object would have governed",
     },
     Area {
