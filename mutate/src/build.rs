@@ -10,20 +10,15 @@ use serde_json::Value;
 
 use crate::tree::Tree;
 
-/// The packages whose tests are to find mutants.
-pub const PACKAGES: [&str; 12] = [
-    "waykeeper-api",
-    "waykeeper-status",
-    "waykeeper-provider",
-    "waykeeper-tunnel",
-    "waykeeper-xds",
-    "extauth",
-    "ratelimit",
-    "waypoint-ir",
-    "waypoint-resolve",
-    "waypoint-emit",
-    "waypoint-translate",
-    "waypoint",
+/// The packages whose tests are not to find mutants: what drives binaries, and what holds none and tests none.
+pub const OTHERS: [&str; 7] = [
+    "waykeeper",
+    "waykeeper-bench",
+    "waykeeper-mutate",
+    "waykeeper-proto",
+    "waykeeper-runtime",
+    "waykeeper-tests",
+    "sample-app",
 ];
 
 /// More rounds than that would be a fault of the operators.
@@ -40,10 +35,10 @@ pub struct TestBinary {
     pub folder: PathBuf,
 }
 
-/// Builds the tests of `packages` and the binaries that they drive; says by `tell` what happens.
-pub fn build(tree: &mut Tree, packages: &[&str], target: &Path, tell: &dyn Fn(String)) -> Result<Vec<TestBinary>> {
+/// Builds the tests of all packages but [`OTHERS`], and the binaries that they drive; says by `tell` what happens.
+pub fn build(tree: &mut Tree, target: &Path, tell: &dyn Fn(String)) -> Result<Vec<TestBinary>> {
     for round in 1..=MOST_ROUNDS {
-        let messages = cargo(tree, packages, target)?;
+        let messages = cargo(tree, target)?;
         let errors: Vec<&Value> = messages.iter().filter_map(error).collect();
         if errors.is_empty() {
             let binaries = messages.iter().filter_map(test_binary).collect();
@@ -69,10 +64,10 @@ pub fn build(tree: &mut Tree, packages: &[&str], target: &Path, tell: &dyn Fn(St
     bail!("after {MOST_ROUNDS} rounds some mutants still do not compile")
 }
 
-fn cargo(tree: &Tree, packages: &[&str], target: &Path) -> Result<Vec<Value>> {
+fn cargo(tree: &Tree, target: &Path) -> Result<Vec<Value>> {
     let mut command = Command::new("cargo");
     command.args(["build", "--tests", "--bins", "--keep-going", "--message-format=json", "--quiet"]);
-    command.args(packages.iter().flat_map(|package| ["-p", package]));
+    command.arg("--workspace").args(OTHERS.iter().flat_map(|package| ["--exclude", package]));
     command.env("CARGO_TARGET_DIR", target).env("CARGO_INCREMENTAL", "0").env("CARGO_PROFILE_DEV_DEBUG", "0");
     let built = command.current_dir(&tree.root).stderr(Stdio::piped()).output().context("running cargo")?;
     let messages: Vec<Value> =

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use waykeeper_mutate::{build, judge, reasons, recorded, report, sample, suite, tree};
+use waykeeper_mutate::{build, judge, reasons, recorded, report, sample, scope, suite, tree};
 
 /// How many are tried if nothing is said.
 const DEFAULT: usize = 400;
@@ -33,12 +33,15 @@ fn main() -> Result<ExitCode> {
     let remembered = target.join("does-not-compile");
     let without = fs::read_to_string(&remembered).unwrap_or_default().lines().map(str::to_owned).collect();
     let mut tree = tree::Tree::copy(&root, &target.join("tree"), &without)?;
+    for path in scope::gone(&root) {
+        say(format!("{path} is not there any more: mend mutate/src/scope.rs"));
+    }
     say(format!("{} mutants in {} files", tree.mutants.len(), tree.sources.len()));
     if env::args().nth(1).is_some_and(|word| word == "list") {
         tree.mutants.iter().for_each(|mutant| println!("{:>6} line {:>4} {}", mutant.id, mutant.line, mutant.key()));
         return Ok(ExitCode::SUCCESS);
     }
-    let binaries = build::build(&mut tree, &build::PACKAGES, &target.join("build"), &say)?;
+    let binaries = build::build(&mut tree, &target.join("build"), &say)?;
     let (usable, left_out) = (tree.usable(), tree.left_out());
     fs::write(&remembered, left_out.iter().map(|name| format!("{name}\n")).collect::<String>())?;
     say(format!("built {} test binaries; {} mutants do not compile", binaries.len(), left_out.len()));

@@ -80,7 +80,7 @@ pub const AREAS: [Area; 10] = [
             "api/src/reach.rs",
             "api/src/secret.rs",
             "api/src/snapshot.rs",
-            "api/src/table.rs",
+            "table/src",
         ],
         why: "what a broken object would have governed",
     },
