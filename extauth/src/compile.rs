@@ -325,3 +325,42 @@ fn shorten(problems: &mut Vec<Problem>) {
         problems.push(Problem::warning("spec.configs", format!("{more} more warnings")));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use api::admit;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn secret(label: &str) -> Value {
+        json!({"apiVersion": "v1", "kind": "Secret", "type": "extauth.solo.io/apikey",
+            "metadata": {"name": "s", "labels": {"team": label, "zone": "z"}}, "stringData": {"api-key": "k"}})
+    }
+
+    fn config(label: &str) -> Value {
+        json!({"apiVersion": "extauth.solo.io/v1", "kind": "AuthConfig", "metadata": {"name": "c"},
+            "spec": {"configs": [{"apiKeyAuth": {"labelSelector": {"team": label},
+                "apiKeySecretRefs": [{"name": label}]}}]}})
+    }
+
+    #[test]
+    fn what_is_gone_takes_no_room_in_the_indexes() {
+        let (compiler, now) = (Compiler::new(&Settings::default()), Instant::now());
+        let mut snapshot = Snapshot::default();
+        let mut last = Compilation::default();
+        for label in ["x", "y", "w"] {
+            snapshot.declare(admit(&secret(label)));
+            snapshot.declare(admit(&config(label)));
+            snapshot.revision += 1;
+            last = compiler.compile(last, &snapshot, now);
+        }
+        assert!(!last.labelled.is_empty() && !last.readers.is_empty());
+        snapshot.secrets.clear();
+        snapshot.auth_configs.clear();
+        last = compiler.compile(last, &snapshot, now);
+        assert!(last.labelled.is_empty() && !last.readers.is_empty(), "the AuthConfig is in its grace");
+        last = compiler.compile(last, &snapshot, now + Duration::from_secs(60));
+        assert!(last.readers.is_empty() && last.index.configs.is_empty() && last.index.removed.is_empty());
+    }
+}

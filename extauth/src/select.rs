@@ -62,6 +62,12 @@ impl Labelled {
         }
     }
 
+    /// Whether there is no label.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The Secrets that carry all of `labels`. No labels select nothing.
     fn carrying<'a>(&'a self, labels: &'a BTreeMap<String, String>) -> impl Iterator<Item = &'a Arc<Secret>> {
         let found = |(key, value): (&String, &String)| self.0.get(key.as_str())?.get(value.as_str());
@@ -191,6 +197,12 @@ impl Readers {
                 Need::Named(name) => remove_one(&mut self.named, name, reader),
             }
         }
+    }
+
+    /// Whether nobody reads anything.
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.labelled.is_empty() && self.named.is_empty()
     }
 
     /// Whoever may read the Secret called `name`, or may have read it as `versions` of it.

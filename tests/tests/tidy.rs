@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use waykeeper_tests::waykeeper::root;
 
 /// Who may depend on whom, of ours.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("table", &[]),
     ("api", &["table"]),
     ("status", &["api"]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("runtime", &[]),
     ("provider", &["api", "status", "runtime"]),
     ("xds", &["proto", "runtime"]),
+    ("outbound", &[]),
     ("extauth", &["api", "status", "proto", "runtime", "provider"]),
     ("ratelimit", &["api", "status", "proto", "runtime", "provider", "xds"]),
     ("waypoint/ir", &["api"]),
@@ -29,7 +30,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("mutate", &[]),
 ];
 
-const OURS: [&str; 17] = [
+const OURS: [&str; 18] = [
     "table",
     "api",
     "status",
@@ -37,6 +38,7 @@ const OURS: [&str; 17] = [
     "runtime",
     "provider",
     "xds",
+    "outbound",
     "extauth",
     "ratelimit",
     "waypoint",
