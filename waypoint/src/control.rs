@@ -307,7 +307,7 @@ impl Control {
             if !offer.is_served() {
                 wanted.insert(format!("the Envoy of Gateway {name}"));
             }
-            let refusals = offer.refusals().map(programmed::say_refusal);
+            let refusals = offer.refusals().map(|nack| programmed::say_refusal(offer.output(), nack));
             wanted
                 .extend(refusals.map(|words| format!("the Envoy of Gateway {name} to take what it refuses: {words}")));
         }
@@ -329,8 +329,12 @@ fn send(hub: &Hub, gateway: &Name, offer: &mut Offer, generation: &mut u64) {
 }
 
 fn served(offer: &Offer) -> Served {
-    let aside = offer.output().aside.iter().filter_map(programmed::say_aside);
-    let refused = offer.refusals().map(programmed::say_refusal).chain(aside).collect();
+    let output = offer.output();
+    let aside = output.aside.iter().filter_map(|aside| programmed::say_aside(output, aside));
+    // A Service may have several addresses; what is refused of one is refused of all.
+    let refused: BTreeSet<String> =
+        offer.refusals().map(|nack| programmed::say_refusal(output, nack)).chain(aside).collect();
+    let refused = refused.into_iter().collect();
     Served {
         resources: offer.resources().clone(),
         generation: offer.generation(),

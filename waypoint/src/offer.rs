@@ -183,7 +183,7 @@ impl Offer {
     /// Puts in quarantine what may have caused `nack`; whether it did.
     fn refused(&mut self, nack: &Nack, sent: &Quarantine) -> bool {
         let key = (nack.kind, nack.name.clone());
-        let settings = matches!(nack.kind, ResourceType::Cluster) && !nack.name.contains('/');
+        let settings = matches!(nack.kind, ResourceType::Cluster) && self.output.service(&key).is_none();
         let Some(written) = self.output.as_written(&key).cloned() else { return false };
         if settings || !self.sends(nack) || self.hopeless.get(&key) == Some(&written.version) {
             return false;
@@ -221,7 +221,7 @@ impl Offer {
             self.quarantine.remove(&part.digest);
         }
         let whole = quarantine::whole(written);
-        if key.0 == ResourceType::Route && !self.quarantine.contains_key(&whole) {
+        if key.0 == ResourceType::Scope && !self.quarantine.contains_key(&whole) {
             self.quarantine.insert(whole, why);
         } else {
             self.quarantine.remove(&whole);

@@ -51,10 +51,10 @@ impl Standing {
         }
         for nack in offer.refusals() {
             let key = (nack.kind, nack.name.clone());
-            standing.refuse(output, &key, "", say_refusal(nack));
+            standing.refuse(output, &key, "", say_refusal(output, nack));
         }
         for aside in &output.aside {
-            match say_aside(aside) {
+            match say_aside(output, aside) {
                 Some(words) => standing.refuse(output, &aside.resource, &aside.name, words),
                 None => standing
                     .pending
@@ -65,7 +65,7 @@ impl Standing {
     }
 
     fn refuse(&mut self, output: &GatewayOutput, key: &Key, part: &str, words: String) {
-        let refused = Refused { service: service(key, part), words };
+        let refused = Refused { service: output.service(key), words };
         for object in output.origins_of(key, part).into_iter().flatten() {
             self.refused.entry(object.clone()).or_default().insert(refused.clone());
         }
@@ -104,28 +104,27 @@ impl Standing {
 }
 
 /// What Envoy refuses of what it is sent.
-pub fn say_refusal(nack: &Nack) -> String {
-    format!("{:?} {}: {}", nack.kind, nack.name, nack.message)
+pub fn say_refusal(output: &GatewayOutput, nack: &Nack) -> String {
+    format!("{}: {}", resource(output, &(nack.kind, nack.name.clone())), nack.message)
 }
 
 /// What Envoy refused and is not sent any more; none if it only has not been tried yet.
-pub fn say_aside(aside: &SetAside) -> Option<String> {
+pub fn say_aside(output: &GatewayOutput, aside: &SetAside) -> Option<String> {
     let Verdict::Refused(why) = &aside.verdict else { return None };
-    let (kind, resource) = &aside.resource;
-    let what = match (kind, aside.name.as_str()) {
-        (_, "") => format!("{kind:?} {resource}"),
-        (ResourceType::Route, rule) => format!("{rule} (on {resource})"),
-        (_, part) => format!("{part} of {kind:?} {resource}"),
+    let what = match (aside.resource.0, aside.name.as_str()) {
+        (_, "") => resource(output, &aside.resource),
+        (ResourceType::Scope, rule) => format!("{rule} (on {})", output.shown(&aside.resource)),
+        (_, part) => format!("{part} of {}", resource(output, &aside.resource)),
     };
     Some(format!("{what}: {why}; {}", aside.effect))
 }
 
-/// The Service that a part of a resource concerns, which stands in its name.
-fn service((kind, resource): &Key, part: &str) -> Option<Name> {
-    let id = if *kind == ResourceType::Listener { part } else { resource };
-    let (service, _port) = id.rsplit_once('/')?;
-    let (namespace, name) = service.split_once('/')?;
-    Some(Name::new(namespace, name))
+/// A resource as people know it.
+fn resource(output: &GatewayOutput, key: &Key) -> String {
+    match key.0 {
+        ResourceType::Scope => format!("the routes of {}", output.shown(key)),
+        kind => format!("{kind:?} {}", output.shown(key)),
+    }
 }
 
 /// `said` about `object`, with a `Programmed` condition in every place of which that can be said.

@@ -134,8 +134,8 @@ impl Served<'_> {
         assert!(snapshot.broken.is_empty(), "{problems:?}");
         let translation = translate(&snapshot, &support::settings());
         let output = translation.gateways.values().next().unwrap();
-        let table = proto::yaml::json(&output.resources[&proto::ResourceType::Route]["t/a/80"].body);
-        if table["virtual_hosts"][0]["routes"].as_array().unwrap().len() < part.len() {
+        let scope = proto::yaml::json(&output.resources[&proto::ResourceType::Scope]["127.0.20.2:80"].body);
+        if scope["route_configuration"]["virtual_hosts"][0]["routes"].as_array().unwrap().len() < part.len() {
             return Some("could not be written".to_owned());
         }
         self.generation += 1;

@@ -84,6 +84,8 @@ pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
             "static_layer": {"re2": {"max_program_size": {"error_level": 1000}}},
         }]},
         "overload_manager": overload_manager(),
+        // Most of ten thousand clusters are never asked for anything.
+        "deferred_stat_options": {"enable_deferred_creation_stats": true},
     })
 }
 

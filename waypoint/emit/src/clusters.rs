@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 
 use crate::{ads, packed, tls};
 
-/// The cluster `name`.
-pub fn cluster(name: &str, cluster: &Cluster) -> Value {
+/// The cluster `name`; in statistics it is `shown`.
+pub fn cluster(name: &str, shown: &str, cluster: &Cluster) -> Value {
     let mut fields = base(name, "5s", cluster.http2);
+    if shown != name {
+        fields["alt_stat_name"] = json!(shown);
+    }
     match &cluster.endpoints {
         Endpoints::Addresses(_) => {
             fields["type"] = json!("EDS");

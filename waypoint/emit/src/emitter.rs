@@ -1,26 +1,26 @@
 //! Writes proxies again and again, and of each only what is made from something else than last time.
 //!
-//! A route table, a cluster, a filter chain and a listener's frame are each made from a value of
-//! their own and nothing besides, so what comes out is what would come out if all were written anew.
+//! A route table, a cluster and a listener are each made from a value of their own and nothing
+//! besides, so what comes out is what would come out if all were written anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ir::{Cluster, Destination, Endpoints, Name, Origins, PortRef, Proxy, Route, Settings, Traffic};
+use ir::{Action, Chain, Cluster, Destination, Endpoints, Name, Origins, PortRef, Proxy, Route, Settings, Traffic};
 use proto::schema::{pack_json, resource_json};
 use proto::{Resource, ResourceType};
 
-use crate::listener::{self, Bytes, Frame};
+use crate::listener::{self, Frame};
 use crate::memo::Memo;
-use crate::{GatewayOutput, clusters, filters, names, routes};
+use crate::{GatewayOutput, clusters, filters, names, routes, scopes};
 
 /// A resource, or why it cannot be written.
 type Written = Result<Arc<Resource>, String>;
-/// A message, or why it cannot be written.
-type Message = Result<Arc<Vec<u8>>, String>;
-
-/// A listener's frame and its filter chains.
-type Whole = (Arc<Vec<u8>>, Vec<Arc<Vec<u8>>>);
+/// A cluster and its endpoints, which it may hold itself.
+type WrittenCluster = (Written, Option<Written>);
+/// A route table's bytes, the objects from which each of its routes came, and what could not be written.
+type WrittenTable = (Arc<Vec<u8>>, Arc<BTreeMap<String, Origins>>, Option<String>);
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -32,11 +32,12 @@ pub struct Emitter {
 /// What was written of one proxy.
 #[derive(Debug, Clone, Default)]
 struct Pieces {
-    clusters: Memo<Destination, Cluster, (Written, Option<Written>)>,
-    tables: Memo<PortRef, Vec<Route>, (Written, Option<Written>)>,
-    chains: Memo<PortRef, Bytes, Message>,
-    frames: Memo<&'static str, Frame, Message>,
-    listeners: Memo<&'static str, Whole, Arc<Resource>>,
+    clusters: Memo<Destination, Cluster, WrittenCluster>,
+    /// Those of ports that are passed on unread, by address.
+    unread: Memo<SocketAddr, (PortRef, Cluster), WrittenCluster>,
+    tables: Memo<PortRef, Vec<Route>, WrittenTable>,
+    scopes: Memo<SocketAddr, Arc<Vec<u8>>, Arc<Resource>>,
+    listeners: Memo<&'static str, Frame, Written>,
 }
 
 impl Emitter {
@@ -51,9 +52,9 @@ impl Emitter {
         self.proxies.retain(|name, _| these.contains(name));
     }
 
-    /// How many route tables, clusters and filter chains were written for the last proxy of this name.
+    /// How many route tables and clusters were written for the last proxy of this name.
     pub fn made(&self, proxy: &Name) -> usize {
-        self.proxies.get(proxy).map_or(0, |pieces| pieces.tables.made + pieces.clusters.made + pieces.chains.made)
+        self.proxies.get(proxy).map_or(0, |pieces| pieces.tables.made + pieces.clusters.made + pieces.unread.made)
     }
 
     /// The resources of `proxy`, and what could not be written.
@@ -68,23 +69,14 @@ impl Emitter {
             let written = write(ResourceType::Cluster, name, cluster);
             out.put(ResourceType::Cluster, name, written, proxy.origins.clone());
         }
-        for (id, cluster) in &proxy.clusters {
+        let unrouted = unrouted(proxy);
+        for (id, cluster) in proxy.clusters.iter().filter(|(id, _)| !unrouted.contains(id)) {
             let name = id.to_string();
-            let (written, endpoints) = pieces.clusters.get(id.clone(), cluster, |cluster| {
-                let endpoints = match &cluster.endpoints {
-                    Endpoints::Addresses(addresses) => Some(clusters::addresses(&name, addresses)),
-                    Endpoints::Hosts(_) => None,
-                };
-                let written = write(ResourceType::Cluster, &name, clusters::cluster(&name, cluster));
-                (written, endpoints.map(|endpoints| write(ResourceType::Endpoint, &name, endpoints)))
-            });
-            out.put(ResourceType::Cluster, &name, written, cluster.origins.clone());
-            if let Some(endpoints) = endpoints {
-                out.put(ResourceType::Endpoint, &name, endpoints, cluster.origins.clone());
-            }
+            let written = pieces.clusters.get(id.clone(), cluster, |cluster| write_cluster(&name, &name, cluster));
+            out.cluster(&name, written, &cluster.origins);
         }
         for listener in &proxy.listeners {
-            pieces.listener(listener, &self.settings, &mut out);
+            pieces.listener(listener, proxy, &self.settings, &mut out);
         }
         (out.output, out.failures)
     }
@@ -93,74 +85,125 @@ impl Emitter {
 impl Pieces {
     fn turn(&mut self) {
         self.clusters.turn();
+        self.unread.turn();
         self.tables.turn();
-        self.chains.turn();
-        self.frames.turn();
+        self.scopes.turn();
         self.listeners.turn();
     }
 
-    fn listener(&mut self, listener: &ir::Listener, settings: &Settings, out: &mut Out) {
+    fn listener(&mut self, listener: &ir::Listener, proxy: &Proxy, settings: &Settings, out: &mut Out) {
         let name = names::listener(listener.front);
         let Some(frame) = listener::frame(listener) else {
             out.failures.push(format!("listener {name}: cannot be written yet"));
             return;
         };
-        let mut chains = Vec::new();
-        let mut origins = BTreeMap::new();
         for (id, chain) in &listener.chains {
-            origins.insert(id.to_string(), chain.origins.clone());
-            if let Traffic::Http(routes) = &chain.traffic {
-                self.table(id, routes, &chain.origins, out);
-            }
-            let message = self.chains.get(id.clone(), &listener::bytes(chain), |bytes| {
-                message("envoy.config.listener.v3.FilterChain", listener::filter_chain(id, bytes, settings))
-            });
-            match message {
-                Ok(message) => chains.push(message),
-                Err(why) => out.failures.push(format!("filter chain {id}: {why}")),
+            match &chain.traffic {
+                Traffic::Http(routes) => self.table(id, chain, routes, out),
+                Traffic::Tcp(to) => {
+                    if let Some(cluster) = proxy.clusters.get(to) {
+                        self.unread(id, chain, cluster, out);
+                    }
+                }
+                // No cluster bears the name of its addresses.
+                Traffic::Refuse(_) => {}
             }
         }
-        out.output.rules.insert((ResourceType::Listener, name.to_owned()), origins);
-        let frame = self.frames.get(name, &frame, |frame| {
-            message("envoy.config.listener.v3.Listener", listener::listener(frame, settings))
-        });
-        match frame {
-            Ok(frame) => {
-                let whole = self.listeners.get(name, &(frame, chains), |(frame, chains)| {
-                    let mut bytes = frame.as_ref().clone();
-                    for chain in chains {
-                        proto::fields::put(listener::FILTER_CHAINS, chain, &mut bytes);
-                    }
-                    Arc::new(proto::canonical::of_bytes(ResourceType::Listener, name, bytes))
-                });
-                out.put(ResourceType::Listener, name, Ok(whole), listener.origins.clone());
-                out.output.address.get_or_insert(listener.address);
+        let written = self
+            .listeners
+            .get(name, &frame, |frame| write(ResourceType::Listener, name, listener::listener(frame, settings)));
+        if written.is_ok() {
+            out.output.address.get_or_insert(listener.address);
+        }
+        out.put(ResourceType::Listener, name, written, listener.origins.clone());
+    }
+
+    /// Connections to each address of `id` go to the cluster of that name.
+    fn unread(&mut self, id: &PortRef, chain: &Chain, cluster: &Cluster, out: &mut Out) {
+        let from = (id.clone(), cluster.clone());
+        for address in addresses(id, chain) {
+            let name = scopes::key(address);
+            let written =
+                self.unread.get(address, &from, |(id, cluster)| write_cluster(&name, &id.to_string(), cluster));
+            for kind in [ResourceType::Cluster, ResourceType::Endpoint] {
+                out.output.ports.insert((kind, name.clone()), id.clone());
             }
-            Err(why) => out.failures.push(format!("Listener {name}: {why}")),
+            out.cluster(&name, written, &chain.origins.union(&cluster.origins).cloned().collect());
         }
     }
 
-    fn table(&mut self, id: &PortRef, routes: &Vec<Route>, origins: &Origins, out: &mut Out) {
-        let name = id.to_string();
-        let (written, instead) = self.tables.get(id.clone(), routes, |routes| {
-            let written = write(ResourceType::Route, &name, routes::table(&name, routes));
-            let instead = written.is_err().then(|| write(ResourceType::Route, &name, routes::refusing(&name)));
-            (written, instead)
+    /// One scope for each address of `id`, with these routes.
+    fn table(&mut self, id: &PortRef, chain: &Chain, routes: &Vec<Route>, out: &mut Out) {
+        let (table, rules, failure) = self.tables.get(id.clone(), routes, |routes| {
+            let rules = routes.iter().map(|route| (route.name.clone(), route.origins.clone())).collect();
+            let (table, failure) = match message(ROUTES, routes::table(id, routes)) {
+                Ok(table) => (table, None),
+                Err(why) => (message(ROUTES, routes::refusing(&id.to_string())).unwrap_or_default(), Some(why)),
+            };
+            (Arc::new(table), Arc::new(rules), failure)
         });
-        let rules = routes.iter().map(|route| (route.name.clone(), route.origins.clone())).collect();
-        out.output.rules.insert((ResourceType::Route, name.clone()), rules);
-        for written in [Some(written), instead].into_iter().flatten() {
-            out.put(ResourceType::Route, &name, written, origins.clone());
+        out.failures.extend(failure.map(|why| format!("routes of {id}: {why}")));
+        for address in addresses(id, chain) {
+            let scope = self.scopes.get(address, &table, |table| {
+                let key = scopes::key(address);
+                let bytes = scopes::scope(&key, table);
+                Arc::new(proto::canonical::of_bytes(ResourceType::Scope, key, bytes))
+            });
+            let key = (ResourceType::Scope, scope.name.clone());
+            out.output.rules.insert(key.clone(), rules.clone());
+            out.output.ports.insert(key.clone(), id.clone());
+            out.put(key.0, &key.1, Ok(scope), chain.origins.clone());
         }
     }
+}
+
+const ROUTES: &str = "envoy.config.route.v3.RouteConfiguration";
+
+fn addresses(id: &PortRef, chain: &Chain) -> impl Iterator<Item = SocketAddr> {
+    let port = id.port;
+    chain.addresses.iter().map(move |address| SocketAddr::new(*address, port))
+}
+
+/// Where ports that are passed on unread lead and no route does: their clusters are named by address only.
+fn unrouted(proxy: &Proxy) -> HashSet<&Destination> {
+    let chains = || proxy.listeners.iter().flat_map(|listener| listener.chains.values());
+    let mut unrouted: HashSet<&Destination> = chains()
+        .filter_map(|chain| match &chain.traffic {
+            Traffic::Tcp(to) => Some(to),
+            Traffic::Http(_) | Traffic::Refuse(_) => None,
+        })
+        .collect();
+    if unrouted.is_empty() {
+        return unrouted;
+    }
+    for chain in chains() {
+        let Traffic::Http(routes) = &chain.traffic else { continue };
+        for route in routes {
+            if let Action::Forward(forward) = &route.action {
+                for to in forward.backends.iter().filter_map(|backend| backend.target.as_ref()) {
+                    unrouted.remove(to);
+                }
+            }
+        }
+    }
+    unrouted
+}
+
+fn write_cluster(name: &str, shown: &str, cluster: &Cluster) -> WrittenCluster {
+    let endpoints = match &cluster.endpoints {
+        Endpoints::Addresses(addresses) => Some(clusters::addresses(name, addresses)),
+        Endpoints::Hosts(_) => None,
+    };
+    let written = write(ResourceType::Cluster, name, clusters::cluster(name, shown, cluster));
+    (written, endpoints.map(|endpoints| write(ResourceType::Endpoint, name, endpoints)))
 }
 
 fn write(kind: ResourceType, name: &str, value: serde_json::Value) -> Written {
     resource_json(kind, name, value).map(Arc::new).map_err(|error| error.to_string())
 }
 
-fn message(name: &str, value: serde_json::Value) -> Message {
-    pack_json(name, value).map(|packed| Arc::new(packed.value)).map_err(|error| error.to_string())
+fn message(name: &str, value: serde_json::Value) -> Result<Vec<u8>, String> {
+    pack_json(name, value).map(|packed| packed.value).map_err(|error| error.to_string())
 }
 
 #[derive(Default)]
@@ -170,6 +213,13 @@ struct Out {
 }
 
 impl Out {
+    fn cluster(&mut self, name: &str, (cluster, endpoints): WrittenCluster, origins: &Origins) {
+        self.put(ResourceType::Cluster, name, cluster, origins.clone());
+        if let Some(endpoints) = endpoints {
+            self.put(ResourceType::Endpoint, name, endpoints, origins.clone());
+        }
+    }
+
     fn put(&mut self, kind: ResourceType, name: &str, written: Written, origins: Origins) {
         match written {
             Ok(resource) => {

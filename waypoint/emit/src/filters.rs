@@ -88,16 +88,6 @@ pub fn chain(settings: &Settings) -> Vec<Value> {
     ORDER.iter().filter_map(written).collect()
 }
 
-/// The filter of a chain whose routes need none of ours.
-pub fn router_only() -> Vec<Value> {
-    let router: &dyn HttpFilter = &router::Router;
-    router
-        .chain(&Settings::default())
-        .map(|part| json!({"name": router.name(), "typed_config": part.config}))
-        .into_iter()
-        .collect()
-}
-
 /// The settings of a route with `policy`, by filter.
 pub fn per_route(policy: &Policy) -> Map<String, Value> {
     ORDER.iter().filter_map(|filter| Some((filter.name().to_owned(), filter.route(policy)?))).collect()

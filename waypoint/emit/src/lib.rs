@@ -1,9 +1,9 @@
 //! Writes a decided proxy in Envoy's words, in the JSON form its documentation
 //! uses; `proto::schema` checks every field against Envoy's own schema.
 //!
-//! What changes often stays out of the listener: routes go over RDS, endpoints
-//! over EDS, and every chain has the same filters, so that a change of policy
-//! drains no connection.
+//! What changes often stays out of the listener, which is the same for all Services: routes go
+//! over scoped RDS, one scope for each address and port, and endpoints over EDS. So neither a new
+//! Service nor a change of policy drains a connection.
 
 pub mod bootstrap;
 mod clusters;
@@ -14,13 +14,14 @@ mod memo;
 mod names;
 pub mod quarantine;
 mod routes;
+mod scopes;
 mod tls;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ir::{Origins, Proxy, Settings};
+use ir::{Origins, PortRef, Proxy, Settings};
 use proto::{Resource, ResourceSet, ResourceType};
 use serde_json::{Value, json};
 
@@ -35,7 +36,9 @@ pub struct GatewayOutput {
     /// The objects from which each resource came: whom to tell when Envoy refuses it.
     pub origins: BTreeMap<(ResourceType, String), Origins>,
     /// The objects from which the parts of a resource came, by the name of the part.
-    pub rules: BTreeMap<(ResourceType, String), BTreeMap<String, Origins>>,
+    pub rules: BTreeMap<(ResourceType, String), Arc<BTreeMap<String, Origins>>>,
+    /// The Service port that a resource serves, where its name does not say it.
+    pub ports: BTreeMap<(ResourceType, String), PortRef>,
     /// Parts that are not sent as they were written.
     pub aside: Vec<quarantine::SetAside>,
     /// The resources of those parts, as they were written.

@@ -1,63 +1,49 @@
 //! A listener. Behind a PROXY front, who calls and whom comes from the header that ztunnel
-//! writes, and the chain is found by that address and port, never by Host.
+//! writes: the routes are found by that address and port, never by Host.
 //!
-//! Everything but the chains and the matcher is the same from version to
-//! version, so that Envoy updates it in place and leaves other chains' connections alone.
+//! It is the same for all Services but for the list of ports that are not read as HTTP, so that
+//! Envoy updates it in place and leaves connections alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use ir::{Chain, Front, Listener, PortRef, Refusal, Settings, Traffic};
+use ir::{Front, Listener, Settings, Traffic};
 use serde_json::{Map, Value, json};
 
 use crate::filters::{self, forwarded_for};
-use crate::{ads, names, packed, routes};
+use crate::{names, packed, scopes};
 
 /// The TLV in which ztunnel puts the caller's SPIFFE id.
 const PRINCIPAL_TLV: u32 = 0xD0;
 const PROXY_PROTOCOL: &str = "envoy.filters.listener.proxy_protocol";
 const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
-/// The field of a Listener in which its filter chains stand.
-pub const FILTER_CHAINS: u32 = 3;
-
-/// All that a listener's own fields are made from, its filter chains left aside.
+/// All that a listener is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     front: Front,
     address: SocketAddr,
-    chains: BTreeMap<PortRef, BTreeSet<IpAddr>>,
-}
-
-/// All that a filter chain is made from, besides its name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Bytes {
-    /// They are read as HTTP.
-    Http,
-    /// They are sent to this cluster, unread.
-    Tcp(String),
+    /// The ports of each address that are passed on unread or refused.
+    unread: BTreeMap<IpAddr, BTreeSet<u16>>,
 }
 
 /// The frame of `listener`; none for a front that is not written yet.
 pub fn frame(listener: &Listener) -> Option<Frame> {
-    let chains = listener.chains.iter().map(|(id, chain)| (id.clone(), chain.addresses.clone())).collect();
+    let mut unread: BTreeMap<IpAddr, BTreeSet<u16>> = BTreeMap::new();
+    for (id, chain) in &listener.chains {
+        if !matches!(chain.traffic, Traffic::Http(_)) {
+            for address in &chain.addresses {
+                unread.entry(*address).or_default().insert(id.port);
+            }
+        }
+    }
     match listener.front {
-        Front::Proxy => Some(Frame { front: listener.front, address: listener.address, chains }),
+        Front::Proxy => Some(Frame { front: listener.front, address: listener.address, unread }),
         Front::Hbone | Front::Tls | Front::Plain => None,
     }
 }
 
-/// What `chain` does with bytes.
-pub fn bytes(chain: &Chain) -> Bytes {
-    match &chain.traffic {
-        Traffic::Http(_) => Bytes::Http,
-        Traffic::Tcp(to) => Bytes::Tcp(to.to_string()),
-        // Where no cluster is, Envoy closes the connection.
-        Traffic::Refuse(_) => Bytes::Tcp(names::NO_BACKEND.to_owned()),
-    }
-}
-
-/// A listener without its filter chains.
+/// The listener of `frame`.
 pub fn listener(frame: &Frame, settings: &Settings) -> Value {
     let address = frame.address;
     let name = names::listener(frame.front);
@@ -81,93 +67,97 @@ pub fn listener(frame: &Frame, settings: &Settings) -> Value {
                 }]}),
             ),
         }],
-        "default_filter_chain": unknown_address(settings),
+        "default_filter_chain": read(settings),
     });
-    if !frame.chains.is_empty() {
+    if !frame.unread.is_empty() {
+        fields["filter_chains"] = json!([unread()]);
         fields["filter_chain_matcher"] = matcher(frame);
     }
     fields
 }
 
-/// Destination address, then port, to the name of a chain.
+/// Destination address, then port, to the chain that reads nothing; all others are read.
 fn matcher(frame: &Frame) -> Value {
-    let mut by_address: BTreeMap<IpAddr, Map<String, Value>> = BTreeMap::new();
-    for (id, addresses) in &frame.chains {
-        let name = packed("google.protobuf.StringValue", json!({"value": id.to_string()}));
-        let action = json!({"action": {"name": "chain", "typed_config": name}});
-        for address in addresses {
-            by_address.entry(*address).or_default().insert(id.port.to_string(), action.clone());
-        }
-    }
+    let name = packed("google.protobuf.StringValue", json!({"value": names::TCP}));
+    let action = json!({"action": {"name": "chain", "typed_config": name}});
     let input = |name: &str, message: &str| {
         let message = format!("envoy.extensions.matching.common_inputs.network.v3.{message}");
         json!({"name": name, "typed_config": packed(&message, json!({}))})
     };
-    let ports = |ports: Map<String, Value>| {
+    let ports = |ports: &BTreeSet<u16>| {
+        let ports: Map<String, Value> = ports.iter().map(|port| (port.to_string(), action.clone())).collect();
         json!({"matcher": {"matcher_tree": {
             "input": input("destination_port", "DestinationPortInput"),
             "exact_match_map": {"map": ports},
         }}})
     };
     let addresses: Map<String, Value> =
-        by_address.into_iter().map(|(address, by_port)| (address.to_string(), ports(by_port))).collect();
+        frame.unread.iter().map(|(address, by_port)| (address.to_string(), ports(by_port))).collect();
     json!({"matcher_tree": {
         "input": input("destination_address", "DestinationIPInput"),
         "exact_match_map": {"map": addresses},
     }})
 }
 
-/// The filter chain of `id`.
-pub fn filter_chain(id: &PortRef, bytes: &Bytes, settings: &Settings) -> Value {
-    let name = id.to_string();
-    let last = match bytes {
-        Bytes::Http => {
-            let rds = json!({"rds": {"config_source": ads(), "route_config_name": name}});
-            connection_manager(&name, rds, filters::chain(settings), settings)
-        }
-        Bytes::Tcp(cluster) => tcp_proxy(&name, cluster),
-    };
-    json!({"name": name, "filters": [peer_principal(), last]})
+/// Connections of which every request is routed by the scope of its address.
+fn read(settings: &Settings) -> Value {
+    json!({"name": names::HTTP, "filters": [peer_principal(), connection_manager(settings)]})
 }
 
-fn tcp_proxy(name: &str, cluster: &str) -> Value {
-    json!({
+/// Connections that are passed on as they are, to the cluster that is named by the address and
+/// port they were made to. Where none is, Envoy closes them: that is how a port is refused.
+fn unread() -> Value {
+    let cluster = json!({
+        "object_key": "envoy.tcp_proxy.cluster",
+        "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_LOCAL_ADDRESS%"}},
+    });
+    let proxy = json!({
         "name": "envoy.filters.network.tcp_proxy",
         "typed_config": packed(
             "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-            json!({"stat_prefix": name, "cluster": cluster}),
+            json!({"stat_prefix": names::TCP, "cluster": names::NO_BACKEND}),
         ),
-    })
+    });
+    json!({"name": names::TCP, "filters": [peer_principal(), filter_state(cluster), proxy]})
 }
 
 /// The caller's SPIFFE id as Istio's policies read it. Without a TLV there is no such
 /// object: a `-` would satisfy `principals: ["*"]`.
 fn peer_principal() -> Value {
     let format = format!("%DYNAMIC_METADATA({PROXY_PROTOCOL}:peer_principal)%");
+    filter_state(json!({
+        "object_key": names::PEER_PRINCIPAL,
+        "factory_key": "envoy.string",
+        "format_string": {
+            "omit_empty_values": true,
+            "text_format_source": {"inline_string": format},
+        },
+        "skip_if_empty": true,
+        "shared_with_upstream": "ONCE",
+    }))
+}
+
+/// A filter that remembers something of a connection.
+fn filter_state(value: Value) -> Value {
     json!({
         "name": "envoy.filters.network.set_filter_state",
         "typed_config": packed(
             "envoy.extensions.filters.network.set_filter_state.v3.Config",
-            json!({"on_new_connection": [{
-                "object_key": names::PEER_PRINCIPAL,
-                "factory_key": "envoy.string",
-                "format_string": {
-                    "omit_empty_values": true,
-                    "text_format_source": {"inline_string": format},
-                },
-                "skip_if_empty": true,
-                "shared_with_upstream": "ONCE",
-            }]}),
+            json!({"on_new_connection": [value]}),
         ),
     })
 }
 
-fn connection_manager(name: &str, routes: Value, http_filters: Vec<Value>, settings: &Settings) -> Value {
+fn connection_manager(settings: &Settings) -> Value {
     // Not being an edge, Envoy would obey these from anyone: retries, timeouts, alternate statistics.
     let mut mutations = vec![json!({"remove_on_match": {"key_matcher": {"prefix": "x-envoy-", "ignore_case": true}}})];
+    mutations.push(scopes::removed());
     mutations.extend(forwarded_for::set_aside(settings));
+    mutations.push(scopes::said_last());
     let mut fields = json!({
-        "stat_prefix": name,
+        "stat_prefix": names::HTTP,
+        "scoped_routes": scopes::by_address(),
+        "local_reply_config": scopes::unknown_address(),
         // The true source comes in the PROXY header. `true` would add X-Forwarded-For.
         "use_remote_address": false,
         "normalize_path": true,
@@ -184,27 +174,10 @@ fn connection_manager(name: &str, routes: Value, http_filters: Vec<Value>, setti
                 json!({"mutations": mutations}),
             ),
         }],
-        "http_filters": http_filters,
+        "http_filters": filters::chain(settings),
     });
     if !settings.trusted_proxies.is_empty() {
         fields["original_ip_detection_extensions"] = json!([forwarded_for::believed_from(&settings.trusted_proxies)]);
     }
-    if let (Value::Object(fields), Value::Object(routes)) = (&mut fields, routes) {
-        fields.extend(routes);
-    }
     json!({"name": "envoy.filters.network.http_connection_manager", "typed_config": packed(HCM, fields)})
-}
-
-/// Where no Service is: an answer rather than a reset.
-fn unknown_address(settings: &Settings) -> Value {
-    let why = "no service at this address and port is served by this waypoint".to_owned();
-    let answer = routes::direct(&Refusal { status: 404, why });
-    let table = json!({"route_config": {
-        "name": "unknown-address",
-        "virtual_hosts": [{"name": "unknown-address", "domains": ["*"], "routes": [
-            {"match": {"prefix": "/"}, "direct_response": answer},
-        ]}],
-    }});
-    let manager = connection_manager("unknown-address", table, filters::router_only(), settings);
-    json!({"name": "unknown-address", "filters": [manager]})
 }

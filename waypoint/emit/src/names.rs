@@ -1,11 +1,18 @@
-//! Names of generated resources. Chains, route tables, clusters and endpoints of a
-//! Service port share one: `<namespace>/<service>/<port>`, which no other name can equal.
+//! Names of generated resources. Route tables, clusters and endpoints of a Service port share
+//! one: `<namespace>/<service>/<port>`. Scopes, and clusters of ports that are passed on unread,
+//! are named by an address and port, which no other name can equal.
 
 use ir::Front;
 
 /// A cluster that never exists: the share of a backend that cannot be used answers 500,
 /// and connections that are refused are closed.
 pub const NO_BACKEND: &str = "no-such-backend";
+/// What the headers begin with that we write for ourselves: nobody else's count, and nobody else sees ours.
+pub const RESERVED_HEADERS: &str = "x-waykeeper-";
+/// The filter chain of all ports that are passed on unread or refused.
+pub const TCP: &str = "tcp";
+/// The filter chain of all others.
+pub const HTTP: &str = "http";
 /// The filter-state object that holds the caller's SPIFFE id, when there is one.
 pub const PEER_PRINCIPAL: &str = "io.istio.peer_principal";
 

@@ -1,7 +1,7 @@
 //! What stands in place of what Envoy has refused although we had sent it, so that the rest is served.
 //!
-//! A route table is one resource, and one route that Envoy refuses keeps all of them from
-//! taking effect. So resources are taken apart: a route table into its routes, a listener
+//! A route table is one resource, a scope, and one route that Envoy refuses keeps all of them from
+//! taking effect. So resources are taken apart: a scope into the routes of its table, a listener
 //! into its filter chains; any other resource is one part. A part is known by a digest of
 //! its bytes, so that every replica comes to the same result, and an edited part is tried anew.
 //!
@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use ir::{Origins, Refusal};
+use ir::{Name, Origins, Refusal};
 use prost::Message as _;
 use proto::envoy::config::endpoint::v3::ClusterLoadAssignment;
 use proto::envoy::config::route::v3::RouteMatch;
@@ -22,10 +22,10 @@ use proto::envoy::config::route::v3::header_matcher::HeaderMatchSpecifier;
 use proto::envoy::config::route::v3::route_match::PathSpecifier;
 use proto::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use proto::fields::{Field, fields, put};
-use proto::schema::{pack_json, resource_json};
+use proto::schema::pack_json;
 use proto::{Resource, ResourceType};
 
-use crate::{GatewayOutput, routes};
+use crate::{GatewayOutput, routes, scopes};
 
 mod prefix;
 
@@ -114,10 +114,10 @@ pub fn offer(kind: ResourceType, resource: &Resource, quarantine: &Quarantine) -
         offer: Offer { resource: None, parts: Vec::new(), aside: Vec::new(), used: BTreeSet::new() },
     };
     let bytes = match kind {
-        ResourceType::Route => work.table(),
+        ResourceType::Scope => work.scope(),
         ResourceType::Listener => work.listener(),
         ResourceType::Endpoint => work.endpoints(),
-        ResourceType::Cluster | ResourceType::Scope | ResourceType::FilterChain | ResourceType::Secret => work.one(),
+        ResourceType::Cluster | ResourceType::Route | ResourceType::FilterChain | ResourceType::Secret => work.one(),
     };
     work.offer.resource = bytes.map(|bytes| proto::canonical::of_bytes(kind, resource.name.clone(), bytes));
     work.offer
@@ -162,6 +162,21 @@ impl GatewayOutput {
         self.written.get(key).or_else(|| self.resources.get(&key.0)?.get(&key.1))
     }
 
+    /// What a resource is called where people read it: the Service port that it serves, or its own name.
+    pub fn shown(&self, key: &Key) -> String {
+        self.ports.get(key).map_or_else(|| key.1.clone(), ToString::to_string)
+    }
+
+    /// The Service that a resource concerns, if it is one alone.
+    pub fn service(&self, key: &Key) -> Option<Name> {
+        if let Some(port) = self.ports.get(key) {
+            return Some(port.service.clone());
+        }
+        let (service, _port) = key.1.rsplit_once('/')?;
+        let (namespace, name) = service.split_once('/')?;
+        Some(Name::new(namespace, name))
+    }
+
     /// The objects from which a part of a resource came, or else the resource.
     pub fn origins_of(&self, key: &Key, part: &str) -> Option<&Origins> {
         self.rules.get(key).and_then(|rules| rules.get(part)).or_else(|| self.origins.get(key))
@@ -202,14 +217,30 @@ impl Work<'_> {
         self.offer.aside.push(SetAside { resource, name: name.to_owned(), verdict, effect });
     }
 
-    fn table(&mut self) -> Option<Vec<u8>> {
-        if let Some(verdict) = self.verdict(whole(self.resource)) {
-            self.aside("", verdict, "every request to it is answered 500");
-            let name = &self.resource.name;
-            return Some(resource_json(self.kind, name, routes::refusing(name)).ok()?.body.value);
+    fn scope(&mut self) -> Option<Vec<u8>> {
+        let verdict = self.verdict(whole(self.resource));
+        if let Some(verdict) = &verdict {
+            self.aside("", verdict.clone(), "every request to it is answered 500");
         }
         let mut out = Vec::new();
         for field in fields(&self.resource.body.value)? {
+            match field.number {
+                scopes::number::ROUTE_CONFIGURATION => {
+                    let table = match verdict {
+                        Some(_) => refusing_table(&self.resource.name)?,
+                        None => self.table(field.body)?,
+                    };
+                    put(field.number, &table, &mut out);
+                }
+                _ => out.extend_from_slice(field.raw),
+            }
+        }
+        Some(out)
+    }
+
+    fn table(&mut self, written: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        for field in fields(written)? {
             if field.number != number::VIRTUAL_HOSTS {
                 out.extend_from_slice(field.raw);
                 continue;
@@ -291,6 +322,11 @@ impl Work<'_> {
         self.send(Digest::of(&bytes), true);
         Some(bytes)
     }
+}
+
+/// A table that answers 500 to everything.
+fn refusing_table(name: &str) -> Option<Vec<u8>> {
+    Some(pack_json("envoy.config.route.v3.RouteConfiguration", routes::refusing(name)).ok()?.value)
 }
 
 /// A route of this name and match that answers 500.

@@ -3,22 +3,29 @@
 use std::time::Duration;
 
 use ir::{
-    Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, PathMatch, PathRewrite, Redirect, Refusal,
-    Retries, Route, ValueMatch,
+    Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, PathMatch, PathRewrite, PortRef, Redirect,
+    Refusal, Retries, Route, ValueMatch,
 };
 use serde_json::{Map, Value, json};
 
 use ir::path::spellings;
 
 use crate::filters::{self, forwarded_for, rate_limit};
-use crate::{duration, names};
+use crate::{duration, names, scopes};
 
-/// The route table `name`. No match answers 404, as Envoy does by itself.
-pub fn table(name: &str, routes: &[Route]) -> Value {
-    let routes: Vec<Value> = routes.iter().map(route).collect();
+/// The route table of `port`. What no route matches is answered 404.
+pub fn table(port: &PortRef, routes: &[Route]) -> Value {
+    let name = port.to_string();
+    let mut written: Vec<Value> = routes.iter().map(route).collect();
+    if !routes.iter().any(|route| route.matches == Match::everything()) {
+        // Envoy's own answer would say that there is no such Service.
+        let why = scopes::no_route(port);
+        let answer = direct(&Refusal { status: 404, why });
+        written.push(json!({"name": "no route", "match": {"prefix": "/"}, "direct_response": answer}));
+    }
     json!({
         "name": name,
-        "virtual_hosts": [{"name": name, "domains": ["*"], "routes": routes}],
+        "virtual_hosts": [{"name": name, "domains": ["*"], "routes": written}],
         // A backend that does not exist answers for its share; it does not void the table.
         "validate_clusters": false,
     })

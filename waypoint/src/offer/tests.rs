@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use prost::Message as _;
-use proto::envoy::config::route::v3::{Route, RouteConfiguration, route};
+use proto::envoy::config::route::v3::{Route, ScopedRouteConfiguration, route};
 use proto::schema::resource_json;
 use serde_json::{Value, json};
 
@@ -30,15 +30,16 @@ fn output(tables: &[(&str, Vec<Value>)]) -> GatewayOutput {
     let mut output = GatewayOutput::default();
     for (name, routes) in tables {
         let hosts = json!([{"name": name, "domains": ["*"], "routes": routes}]);
-        let table = resource_json(ResourceType::Route, *name, json!({"name": name, "virtual_hosts": hosts})).unwrap();
-        output.resources.entry(ResourceType::Route).or_default().insert((*name).to_owned(), Arc::new(table));
+        let table = json!({"name": name, "route_configuration": {"name": name, "virtual_hosts": hosts}});
+        let scope = resource_json(ResourceType::Scope, *name, table).unwrap();
+        output.resources.entry(ResourceType::Scope).or_default().insert((*name).to_owned(), Arc::new(scope));
     }
     output
 }
 
 fn routes(resource: &Resource) -> Vec<Route> {
-    let table = RouteConfiguration::decode(resource.body.value.as_slice()).unwrap();
-    table.virtual_hosts.into_iter().flat_map(|host| host.routes).collect()
+    let scope = ScopedRouteConfiguration::decode(resource.body.value.as_slice()).unwrap();
+    scope.route_configuration.unwrap().virtual_hosts.into_iter().flat_map(|host| host.routes).collect()
 }
 
 fn likes(resource: &Resource) -> bool {
@@ -73,14 +74,14 @@ impl Loop {
             assert!(self.rounds < 10_000, "no end");
             self.offer.sent(self.generation);
             let mut nacks = Vec::new();
-            let sent = self.offer.resources().get(&ResourceType::Route).cloned().unwrap_or_default();
+            let sent = self.offer.resources().get(&ResourceType::Scope).cloned().unwrap_or_default();
             self.served.retain(|name, _| sent.contains_key(name));
             for (name, resource) in sent {
                 if likes(&resource) {
                     self.served.insert(name, resource);
                 } else {
                     let (version, message) = (resource.version.clone(), "bad".to_owned());
-                    nacks.push(Nack { kind: ResourceType::Route, name, version, message, generation: self.generation });
+                    nacks.push(Nack { kind: ResourceType::Scope, name, version, message, generation: self.generation });
                 }
             }
             if !self.offer.answered(&AckState { sessions: 1, generation: self.generation, nacks }) {
@@ -134,16 +135,17 @@ fn an_envoy_that_starts_again_is_sent_what_it_will_take() {
 fn a_table_in_which_no_rule_is_at_fault_is_refused_as_a_whole() {
     let mut control = Loop::default();
     let mut bad = output(&[("bad", all(&[Fault::None; 5])), ("good", all(&[Fault::None]))]);
-    let table = bad.resources.get_mut(&ResourceType::Route).unwrap().get_mut("bad").unwrap();
+    let table = bad.resources.get_mut(&ResourceType::Scope).unwrap().get_mut("bad").unwrap();
     // No rule holds it, but every version of the table does.
-    let mut message = RouteConfiguration::decode(table.body.value.as_slice()).unwrap();
+    let mut scope = ScopedRouteConfiguration::decode(table.body.value.as_slice()).unwrap();
+    let message = scope.route_configuration.as_mut().unwrap();
     message.virtual_hosts.push(message.virtual_hosts[0].clone());
     for (index, host) in message.virtual_hosts.iter_mut().enumerate() {
         host.routes.iter_mut().for_each(|route| route.name = format!("{index} {}", route.name));
         host.routes.last_mut().unwrap().r#match.as_mut().unwrap().path_specifier =
             Some(proto::envoy::config::route::v3::route_match::PathSpecifier::Path("/bad".to_owned()));
     }
-    *table = Arc::new(proto::canonical::resource(ResourceType::Route, "bad", &message));
+    *table = Arc::new(proto::canonical::resource(ResourceType::Scope, "bad", &scope));
     control.translate(bad);
     assert_eq!(control.effect("bad"), ["500"]);
     assert_eq!(control.effect("good"), ["served"]);

@@ -29,10 +29,10 @@ fn output(tables: &[(&str, &[&str])]) -> GatewayOutput {
     let mut output = GatewayOutput::default();
     for (name, routes) in tables {
         let name = format!("shop/{name}/80");
-        let resource = resource_json(ResourceType::Route, name.clone(), json!({"name": routes.join(" ")})).unwrap();
-        output.resources.entry(ResourceType::Route).or_default().insert(name.clone(), Arc::new(resource));
+        let resource = resource_json(ResourceType::Scope, name.clone(), json!({"name": routes.join(" ")})).unwrap();
+        output.resources.entry(ResourceType::Scope).or_default().insert(name.clone(), Arc::new(resource));
         let origins = routes.iter().map(|name| route(name)).chain([gateway_object()]).collect();
-        output.origins.insert((ResourceType::Route, name), origins);
+        output.origins.insert((ResourceType::Scope, name), origins);
     }
     output
 }
@@ -116,8 +116,9 @@ fn an_object_is_pending_until_envoy_has_taken_what_came_from_it() {
 fn a_refusal_is_told_to_the_object_that_caused_it_where_it_did() {
     let mut world = World::new();
     let mut translated = output(&[("a", &["x"]), ("b", &["x", "y"])]);
-    let key = (ResourceType::Route, "shop/b/80".to_owned());
-    translated.rules.insert(key.clone(), BTreeMap::from([("HTTPRoute shop/x rule 0".to_owned(), [route("x")].into())]));
+    let key = (ResourceType::Scope, "shop/b/80".to_owned());
+    let rules = BTreeMap::from([("HTTPRoute shop/x rule 0".to_owned(), [route("x")].into())]);
+    translated.rules.insert(key.clone(), Arc::new(rules));
     translated.aside.push(SetAside {
         resource: key,
         name: "HTTPRoute shop/x rule 0".to_owned(),

@@ -91,7 +91,7 @@ impl Translator {
         self.resolver.remade()
     }
 
-    /// How many route tables, clusters and filter chains of `gateway` were written the last time.
+    /// How many route tables and clusters of `gateway` were written the last time.
     pub fn made(&self, gateway: &Name) -> usize {
         self.emitter.made(gateway)
     }

@@ -72,8 +72,8 @@ fn what_is_referred_to_exists_and_what_exists_is_referred_to() {
             };
             let listeners = json_of(output, ResourceType::Listener);
             let clusters = json_of(output, ResourceType::Cluster);
-            let routes = json_of(output, ResourceType::Route);
-            assert_eq!(strings(&listeners, "route_config_name"), names(ResourceType::Route), "{}", case.display());
+            let routes = json_of(output, ResourceType::Scope);
+            assert_eq!(strings(&routes, "string_key"), names(ResourceType::Scope), "{}", case.display());
             assert_eq!(strings(&clusters, "service_name"), names(ResourceType::Endpoint), "{}", case.display());
             let mut used = strings(&listeners, "cluster");
             used.extend(strings(&routes, "cluster"));
@@ -81,6 +81,13 @@ fn what_is_referred_to_exists_and_what_exists_is_referred_to() {
                 weighted(route, &mut used);
             }
             used.remove("no-such-backend");
+            // Connections that are not read go to the cluster that is named by where they were made to;
+            // those that are refused, to none.
+            let unread = |name: &String| name.parse::<std::net::SocketAddr>().is_ok();
+            let passed: BTreeSet<String> = names(ResourceType::Cluster).into_iter().filter(unread).collect();
+            assert!(passed.is_disjoint(&names(ResourceType::Scope)), "{}", case.display());
+            assert!(passed.is_empty() || strings(&listeners, "name").contains("tcp"), "{}", case.display());
+            used.extend(passed);
             used.extend(["extauth".to_owned(), "ratelimit".to_owned()]);
             assert_eq!(used, names(ResourceType::Cluster), "{}", case.display());
             let all: BTreeSet<_> =

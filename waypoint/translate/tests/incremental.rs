@@ -91,7 +91,7 @@ impl Folder {
         self.snapshot.remove(&ObjectRef::new(kind, "t", name));
     }
 
-    /// How many units are decided anew, and how many tables, clusters and chains are written anew.
+    /// How many units are decided anew, and how many tables and clusters are written anew.
     fn translate(&mut self) -> (usize, usize) {
         self.snapshot.revision += 1;
         self.translator.translate(&self.snapshot, Quarantines::new());
@@ -128,8 +128,8 @@ fn slice(name: &str) -> Value {
 #[test]
 fn one_edit_remakes_one_unit() {
     let mut folder = Folder::new(40);
-    // A table, a cluster and a chain for each.
-    assert_eq!(folder.translate(), (40, 120));
+    // A table and a cluster for each.
+    assert_eq!(folder.translate(), (40, 80));
     assert_eq!(folder.translate(), (0, 0));
 
     folder.apply(&policy("s7", "4s"));
@@ -142,7 +142,7 @@ fn one_edit_remakes_one_unit() {
     folder.remove(Kind::RouteOption, "s7");
     assert_eq!(folder.translate(), (1, 1), "no route: the table of its Service");
     folder.apply(&service("new", "127.0.30.1"));
-    assert_eq!(folder.translate(), (1, 3), "a Service: its table, cluster and chain");
+    assert_eq!(folder.translate(), (1, 2), "a Service: its table and cluster");
     folder.apply(&slice("s8"));
     assert_eq!(folder.translate(), (0, 1), "endpoints: a cluster");
     folder.remove(Kind::Service, "s9");

@@ -225,8 +225,13 @@ fn emitted(routes: &[Route]) -> Vec<Value> {
     assert!(problems.is_empty(), "{problems:?}");
     let translation = translate(&snapshot, &settings());
     let output = translation.gateways.values().next().unwrap();
-    let table = proto::yaml::json(&output.resources[&ResourceType::Route]["httpbin/called/80"].body);
-    table["virtual_hosts"][0]["routes"].as_array().unwrap().clone()
+    let scopes = &output.resources[&ResourceType::Scope];
+    let called = scopes.keys().find(|key| output.shown(&(ResourceType::Scope, (*key).clone())) == "httpbin/called/80");
+    let scope = proto::yaml::json(&scopes[called.unwrap()].body);
+    let mut routes = scope["route_configuration"]["virtual_hosts"][0]["routes"].as_array().unwrap().clone();
+    // At the end of a table stands that nothing matches.
+    routes.pop_if(|route| route["name"] == "no route");
+    routes
 }
 
 /// Every rule has a backend of its own.

@@ -5,7 +5,7 @@ use ir::{Policy, Settings};
 use serde_json::{Value, json};
 
 use super::{HttpFilter, InChain};
-use crate::{clusters, packed};
+use crate::{clusters, names, packed};
 
 /// The cluster of the authorization service.
 const CLUSTER: &str = "extauth";
@@ -30,6 +30,8 @@ impl HttpFilter for ExtAuthz {
                 "failure_mode_allow": false,
                 "status_on_error": {"code": "Forbidden"},
                 "metadata_context_namespaces": ["envoy.filters.http.jwt_authn"],
+                // They are gone by now; whatever else changes, they are not the server's business.
+                "disallowed_headers": {"patterns": [{"prefix": names::RESERVED_HEADERS, "ignore_case": true}]},
             }),
         )
     }

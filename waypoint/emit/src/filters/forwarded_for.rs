@@ -13,14 +13,14 @@ use ir::Settings;
 use serde_json::{Value, json};
 
 use super::{HttpFilter, InChain};
-use crate::packed;
+use crate::{packed, scopes};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 const ASIDE: &str = "x-waykeeper-forwarded-for";
 
-/// The first things to happen to a request's headers.
+/// What happens to a request's headers once those that begin like ours are gone.
 pub fn set_aside(settings: &Settings) -> Vec<Value> {
-    let mut mutations = vec![json!({"remove": ASIDE}), moved(ASIDE, FORWARDED_FOR)];
+    let mut mutations = vec![moved(ASIDE, FORWARDED_FOR)];
     if settings.trusted_proxies.is_empty() {
         mutations.push(json!({"remove": FORWARDED_FOR}));
     }
@@ -32,7 +32,8 @@ pub fn when_matched(name: &str) -> &str {
     if name.eq_ignore_ascii_case(FORWARDED_FOR) { ASIDE } else { name }
 }
 
-/// The filter that puts the header back.
+/// The filter that puts the header back, and takes out all headers of ours: routes are chosen by
+/// then, and nobody behind it, neither a server that is asked nor an application, is to see them.
 #[derive(Debug)]
 pub struct ForwardedFor;
 
@@ -42,7 +43,7 @@ impl HttpFilter for ForwardedFor {
     }
 
     fn chain(&self, settings: &Settings) -> Option<InChain> {
-        let mut mutations = vec![json!({"remove": ASIDE})];
+        let mut mutations = vec![scopes::removed()];
         if settings.trusted_proxies.is_empty() {
             mutations.insert(0, moved(FORWARDED_FOR, ASIDE));
         }

@@ -1,14 +1,21 @@
 //! What becomes of a resource when parts of it are in quarantine.
 #![allow(clippy::unwrap_used)]
 
-use proto::envoy::config::route::v3::{Route, RouteConfiguration, route};
+use proto::envoy::config::route::v3::{Route, ScopedRouteConfiguration, route};
+use proto::schema::resource_json;
 use serde_json::{Value, json};
 
 use super::*;
 
 fn table(routes: Value) -> Resource {
     let hosts = json!([{"name": "shop/cart/80", "domains": ["*"], "routes": routes}]);
-    resource_json(ResourceType::Route, "shop/cart/80", json!({"name": "shop/cart/80", "virtual_hosts": hosts})).unwrap()
+    let key = "10.0.0.1:80";
+    let scope = json!({
+        "name": key,
+        "key": {"fragments": [{"string_key": key}]},
+        "route_configuration": {"name": "shop/cart/80", "virtual_hosts": hosts},
+    });
+    resource_json(ResourceType::Scope, key, scope).unwrap()
 }
 
 fn three() -> Resource {
@@ -34,7 +41,9 @@ fn three() -> Resource {
 }
 
 fn routes(resource: &Resource) -> Vec<Route> {
-    RouteConfiguration::decode(resource.body.value.as_slice()).unwrap().virtual_hosts.remove(0).routes
+    let scope = ScopedRouteConfiguration::decode(resource.body.value.as_slice()).unwrap();
+    assert_eq!((scope.name.as_str(), scope.key.unwrap().fragments.len()), ("10.0.0.1:80", 1));
+    scope.route_configuration.unwrap().virtual_hosts.remove(0).routes
 }
 
 fn refused(digest: Digest) -> (Digest, Verdict) {
@@ -51,8 +60,8 @@ fn status(route: &Route) -> Option<u32> {
 #[test]
 fn a_refused_route_answers_500_to_what_it_matches_and_the_others_stay_as_they_are() {
     let written = three();
-    let quarantine = Quarantine::from([refused(parts(ResourceType::Route, &written)[1].digest)]);
-    let offer = offer(ResourceType::Route, &written, &quarantine);
+    let quarantine = Quarantine::from([refused(parts(ResourceType::Scope, &written)[1].digest)]);
+    let offer = offer(ResourceType::Scope, &written, &quarantine);
     let (before, after) = (routes(&written), routes(offer.resource.as_ref().unwrap()));
     assert_eq!((&before[0], &before[2]), (&after[0], &after[2]));
     assert_eq!((status(&after[1]), &after[1].r#match), (Some(500), &before[1].r#match));
@@ -65,16 +74,15 @@ fn a_refused_route_answers_500_to_what_it_matches_and_the_others_stay_as_they_ar
 #[test]
 fn when_the_match_is_refused_too_all_that_it_might_match_is_answered_500() {
     let written = three();
-    let first = refused(parts(ResourceType::Route, &written)[1].digest);
-    let once = offer(ResourceType::Route, &written, &Quarantine::from([first.clone()]));
+    let first = refused(parts(ResourceType::Scope, &written)[1].digest);
+    let once = offer(ResourceType::Scope, &written, &Quarantine::from([first.clone()]));
     let second = refused(once.parts[1].digest);
-    let offer = offer(ResourceType::Route, &written, &Quarantine::from([first, second]));
+    let offer = offer(ResourceType::Scope, &written, &Quarantine::from([first, second]));
     let after = routes(offer.resource.as_ref().unwrap());
-    let expected = json!({"name": "x", "virtual_hosts": [{"name": "x", "domains": ["*"], "routes": [{
+    let expected = routes(&table(json!([{
         "match": {"prefix": "/zz", "headers": [{"name": ":method", "string_match": {"exact": "PUT"}}]},
         "direct_response": {"status": 500},
-    }]}]});
-    let expected = routes(&resource_json(ResourceType::Route, "x", expected).unwrap());
+    }])));
     assert_eq!(after[1].r#match, expected[0].r#match, "nothing is kept that was not compared letter by letter");
     assert_eq!(status(&after[1]), Some(500));
     assert_eq!((after[0].name.as_str(), after[2].name.as_str()), ("first", "last"));
@@ -84,15 +92,15 @@ fn when_the_match_is_refused_too_all_that_it_might_match_is_answered_500() {
 #[test]
 fn what_was_not_tried_is_answered_by_the_widest_match_at_once() {
     let written = three();
-    let quarantine = Quarantine::from([(parts(ResourceType::Route, &written)[1].digest, Verdict::Untried)]);
-    let offer = offer(ResourceType::Route, &written, &quarantine);
+    let quarantine = Quarantine::from([(parts(ResourceType::Scope, &written)[1].digest, Verdict::Untried)]);
+    let offer = offer(ResourceType::Scope, &written, &quarantine);
     assert!(offer.parts[1].safe);
 }
 
 #[test]
 fn a_table_that_is_refused_as_a_whole_answers_500_to_everything() {
     let written = three();
-    let offer = offer(ResourceType::Route, &written, &Quarantine::from([refused(whole(&written))]));
+    let offer = offer(ResourceType::Scope, &written, &Quarantine::from([refused(whole(&written))]));
     let after = routes(offer.resource.as_ref().unwrap());
     assert_eq!((after.len(), status(&after[0])), (1, Some(500)));
     assert!(offer.parts.is_empty());
@@ -124,7 +132,7 @@ fn a_refused_chain_is_left_out_of_its_listener_and_a_refused_cluster_altogether(
 fn what_is_edited_is_sent_again_and_its_verdict_forgotten() {
     let mut output = GatewayOutput::default();
     let written = Arc::new(three());
-    let key = (ResourceType::Route, written.name.clone());
+    let key = (ResourceType::Scope, written.name.clone());
     output.resources.entry(key.0).or_default().insert(key.1.clone(), written.clone());
     let mut quarantine = Quarantine::from([refused(parts(key.0, &written)[1].digest)]);
     output.keep_apart(&mut quarantine);
