@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use api::Snapshot;
 use provider::{FolderSettings, Provider, StatusBoard};
-use ratelimit::explain::gauges::Gauges;
+use ratelimit::server::explain::gauges::Gauges;
 use ratelimit::store::redis::RedisSettings;
 use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks};
 use tokio::sync::watch;
@@ -151,12 +151,13 @@ async fn start_extauth(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::R
 }
 
 async fn start_ratelimit(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<(axum::Router, Gauges)> {
-    let mut settings = ratelimit::Settings::default();
+    let mut settings = ratelimit::server::Settings::default();
     if let Some(url) = &args.redis {
-        settings.store = ratelimit::StoreSettings::Redis(Box::new(RedisSettings::new(url.clone())));
+        settings.store = ratelimit::server::StoreSettings::Redis(Box::new(RedisSettings::new(url.clone())));
     }
     let listener = Listener::bind(&Addr::Unix(parts.socket("ratelimit"))).await?;
-    let server = ratelimit::build(settings, parts.snapshots.clone(), parts.board.clone(), &parts.readiness, tasks)?;
+    let server =
+        ratelimit::server::build(settings, parts.snapshots.clone(), parts.board.clone(), &parts.readiness, tasks)?;
     let (pages, gauges) = (server.pages(&Addr::Tcp(args.admin)), server.gauges());
     tasks.spawn("ratelimit", server.serve(listener, parts.readiness.clone(), tasks.shutdown().clone()));
     Ok((pages, gauges))

@@ -11,7 +11,7 @@ pub fn run(args: &ValidateArgs) -> ExitCode {
     let settings = crate::up::translate_settings("cluster.local");
     let authors = [
         Author::new(extauth::AUTHOR, extauth::validate::report),
-        Author::new(ratelimit::config::AUTHOR, ratelimit::check::report),
+        Author::new(ratelimit::rules::config::AUTHOR, ratelimit::check::report),
         Author::new(waypoint::AUTHOR, |snapshot| waypoint_translate::translate(snapshot, &settings).into_report()),
         Author::new(advice::AUTHOR, advice::advise),
     ];

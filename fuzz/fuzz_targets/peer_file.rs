@@ -9,9 +9,9 @@ use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use ratelimit::dropin::domains::{Content, Sources};
 use ratelimit::dropin::plan::plan;
 use ratelimit::dropin::stats::Stats;
-use ratelimit::explain::ask::Ask;
-use ratelimit::request::Request;
-use ratelimit::window::UnixSecs;
+use ratelimit::rules::explain::ask::Ask;
+use ratelimit::rules::request::Request;
+use ratelimit::limit::UnixSecs;
 
 fuzz_target!(|text: &str| {
     let mut sources = Sources::new(false, Stats::new());

@@ -1,7 +1,7 @@
 //! Writes the schemas that stand in the repository:
 //!
 //! - `proto/src/gen/descriptors.bin`, of the messages we print and digest;
-//! - `extauth/src/gen/authorization.bin` and `ratelimit/src/gen/ratelimit.bin`, of the services, for gRPC reflection.
+//! - `extauth/src/gen/authorization.bin` and `ratelimit/server/src/gen/ratelimit.bin`, of the services, for gRPC reflection.
 //!
 //! ```text
 //! cargo run -p waykeeper-proto --example generate_descriptors -- <envoy-types sources>/proto
@@ -17,7 +17,7 @@ const SCHEMAS: [(&str, &[&str]); 3] = [
     ("proto/src/gen/descriptors.bin", SENT),
     ("extauth/src/gen/authorization.bin", &["envoy/service/auth/v3/external_auth.proto"]),
     (
-        "ratelimit/src/gen/ratelimit.bin",
+        "ratelimit/server/src/gen/ratelimit.bin",
         &["envoy/service/ratelimit/v3/rls.proto", "envoy/service/rate_limit_quota/v3/rlqs.proto"],
     ),
 ];

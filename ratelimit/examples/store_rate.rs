@@ -13,11 +13,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api::gloo::rate_limit_config::Unit;
-use ratelimit::config::CounterId;
-use ratelimit::request::Change;
+use ratelimit::limit::{Change, Clock as _, CountPolicy, CounterId, Hit, Limit, SystemClock};
 use ratelimit::store::redis::{RedisSettings, RedisUrl};
-use ratelimit::store::{CountPolicy, CounterStore as _, Hit, Redis};
-use ratelimit::window::{Clock as _, Limit, SystemClock};
+use ratelimit::store::{CounterStore as _, Redis};
 use runtime::Shutdown;
 
 #[tokio::main]

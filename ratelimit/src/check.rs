@@ -9,9 +9,8 @@ use api::{Kind, Snapshot};
 use provider::validate::{Author, ValidateArgs};
 use status::Report;
 
-use crate::config::{Configs, Index, Scope, WeightScope};
-use crate::dropin::check;
-use crate::settings::DOMAINS;
+use dropin::check;
+use rules::config::{Configs, DOMAINS, Index, Scope, WeightScope};
 
 /// Prints everything that is wrong with RateLimitConfigs, and with files of envoyproxy/ratelimit.
 pub fn validate(args: &ValidateArgs, out: &mut impl Write) -> ExitCode {
@@ -19,7 +18,7 @@ pub fn validate(args: &ValidateArgs, out: &mut impl Write) -> ExitCode {
     if !files.is_empty() {
         return check::print(args, &files, out);
     }
-    let author = Author::new(crate::config::AUTHOR, report);
+    let author = Author::new(rules::config::AUTHOR, report);
     provider::validate::run(args, Some(&[Kind::RateLimitConfig]), &[author], out)
 }
 

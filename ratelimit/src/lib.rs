@@ -5,29 +5,18 @@
 //! wire → request → plan → store (the only wait) → decide → wire
 //! ```
 //!
-//! [`plan`](plan::plan) and [`decide`](decide::decide) are pure: the rules, the
-//! request, the counts and the time are their arguments. [`config`] turns
-//! RateLimitConfigs into the index that `plan` reads; [`store`] counts, in
-//! memory or in Redis; [`service`] is the edge where bytes, clocks and errors
-//! are.
+//! Each part is a crate of its own, so that who may use whom is held by the compiler:
+//!
+//! - [`limit`]: what is counted, in the words that rules and stores share. Values and arithmetic.
+//! - [`rules`]: RateLimitConfigs compiled to an index, the [`plan`](rules::plan::plan) of a request,
+//!   the [decision](rules::decide::decide), explanations. Pure: the rules, the request, the counts and the
+//!   time are arguments.
+//! - [`store`]: hits added up, in memory or in Redis.
+//! - [`server`]: the edge, where bytes, clocks, metrics and errors are.
+//! - [`dropin`]: the same in place of envoyproxy/ratelimit: its files, environment, ports and answers.
+//!
+//! Here is only what needs all of them: the command, and [`check`].
 
-pub mod algorithm;
 pub mod check;
-pub mod config;
-pub mod debug;
-pub mod decide;
-pub mod dropin;
-pub mod explain;
-pub mod limits;
-pub mod meters;
-pub mod plan;
-pub mod quota;
-pub mod request;
-pub mod server;
-pub mod service;
-pub mod settings;
-pub mod store;
-pub mod window;
 
-pub use server::{Server, build};
-pub use settings::{Settings, StoreSettings};
+pub use {dropin, limit, rules, server, store};

@@ -11,10 +11,10 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use provider::validate::ValidateArgs;
 use provider::{FolderSettings, Provider, StatusBoard};
-use ratelimit::config::WeightScope;
 use ratelimit::dropin::{env, process};
-use ratelimit::explain::gauges::GaugeSettings;
-use ratelimit::settings::{COUNTERS, DOMAINS, REMOVED_GRACE, Settings, StoreSettings};
+use ratelimit::rules::config::{DOMAINS, WeightScope};
+use ratelimit::server::explain::gauges::GaugeSettings;
+use ratelimit::server::settings::{COUNTERS, REMOVED_GRACE, Settings, StoreSettings};
 use ratelimit::store::WhenFull;
 use ratelimit::store::redis::RedisArgs;
 use runtime::telemetry::TelemetryArgs;
@@ -215,7 +215,7 @@ async fn serve(args: Serve, workers: Arc<Workers>) -> anyhow::Result<()> {
     let provider =
         Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?;
     let mut tasks = Tasks::new(shutdown.clone());
-    let server = ratelimit::build(settings, provider.watch(), board, &readiness, &mut tasks)?;
+    let server = ratelimit::server::build(settings, provider.watch(), board, &readiness, &mut tasks)?;
     tracing::info!(grpc = %grpc.local_addr()?, admin = %admin.local_addr()?, "listening");
     let pages = Admin::new(readiness.clone(), telemetry.clone()).merge(server.pages(&admin.local_addr()?));
     let gauges = server.gauges();

@@ -14,8 +14,8 @@ use ratelimit::dropin::domains::{Content, Sources};
 use ratelimit::dropin::exhausted::Exhausted;
 use ratelimit::dropin::service::{Failure, Service};
 use ratelimit::dropin::stats::Stats;
+use ratelimit::limit::{Clock, Moment, UnixSecs};
 use ratelimit::store::{Memory, Store};
-use ratelimit::window::{Clock, Moment, UnixSecs};
 
 #[derive(Debug, Clone)]
 struct HandClock(Arc<AtomicU64>);

@@ -9,11 +9,9 @@ use std::time::{Duration, Instant};
 
 use api::gloo::rate_limit_config::Unit;
 use futures_util::future::join_all;
-use ratelimit::algorithm::Algorithm;
-use ratelimit::request::Change;
+use ratelimit::limit::{Algorithm, Change, Hit, Limit};
+use ratelimit::store::CounterStore as _;
 use ratelimit::store::redis::{RedisSettings, Together};
-use ratelimit::store::{CounterStore as _, Hit};
-use ratelimit::window::Limit;
 use runtime::Shutdown;
 
 use super::servers::*;

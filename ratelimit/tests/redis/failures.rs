@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use ratelimit::request::Change;
+use ratelimit::limit::Change;
 use ratelimit::store::redis::RedisSettings;
 use ratelimit::store::{CounterStore as _, OnStoreFailure, Resilient, StoreError};
 use runtime::Shutdown;

@@ -6,10 +6,8 @@ use std::collections::BTreeMap;
 use api::gloo::rate_limit_config::Unit;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use ratelimit::config::CounterId;
-use ratelimit::request::Change;
-use ratelimit::store::{CountPolicy, CounterStore as _, Hit, Memory, StoreError};
-use ratelimit::window::{Clock as _, Limit, SystemClock};
+use ratelimit::limit::{Change, Clock as _, CountPolicy, CounterId, Hit, Limit, SystemClock};
+use ratelimit::store::{CounterStore as _, Memory, StoreError};
 use runtime::Shutdown;
 
 use super::servers::*;

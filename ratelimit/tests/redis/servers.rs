@@ -7,11 +7,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use api::gloo::rate_limit_config::Unit;
-use ratelimit::config::CounterId;
-use ratelimit::request::Change;
+use ratelimit::limit::{Change, CountPolicy, CounterId, Hit, Limit, Moment};
 use ratelimit::store::redis::{RedisSettings, RedisUrl};
-use ratelimit::store::{CountPolicy, CounterStore as _, Hit, Redis, StoreError};
-use ratelimit::window::{Limit, Moment};
+use ratelimit::store::{CounterStore as _, Redis, StoreError};
 use runtime::Shutdown;
 pub use waykeeper_tests::free_port;
 

@@ -3,11 +3,9 @@
 use std::time::{Duration, Instant};
 
 use api::gloo::rate_limit_config::Unit;
-use ratelimit::algorithm::Algorithm;
-use ratelimit::request::Change;
+use ratelimit::limit::{Algorithm, Change, Hit, Limit};
 use ratelimit::store::redis::{RedisParts, RedisSettings, RedisUrl};
-use ratelimit::store::{CounterStore as _, Hit, StoreError};
-use ratelimit::window::Limit;
+use ratelimit::store::{CounterStore as _, StoreError};
 use runtime::Shutdown;
 
 use super::servers::*;

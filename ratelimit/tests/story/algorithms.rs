@@ -3,11 +3,8 @@
 use api::gloo::rate_limit_config::Unit;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use ratelimit::algorithm::Algorithm;
-use ratelimit::config::CounterId;
-use ratelimit::request::Change;
-use ratelimit::store::{CountPolicy, CounterStore as _, Hit, Memory, Redis};
-use ratelimit::window::{Clock as _, Limit, Moment, SystemClock};
+use ratelimit::limit::{Algorithm, Change, Clock as _, CountPolicy, CounterId, Hit, Limit, Moment, SystemClock};
+use ratelimit::store::{CounterStore as _, Memory, Redis};
 use runtime::Shutdown;
 
 use crate::redis::{Server, open, until};

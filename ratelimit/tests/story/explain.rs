@@ -10,18 +10,19 @@ use arc_swap::ArcSwap;
 use axum::body::Body;
 use axum::http::{Request as HttpRequest, StatusCode, header};
 use proptest::prelude::*;
-use ratelimit::config::{Configs, Index};
-use ratelimit::explain::ask::Ask;
-use ratelimit::explain::book::Book;
-use ratelimit::explain::http::{Desk, routes};
-use ratelimit::explain::rehearsal::{self, HandClock, START, in_a_word};
-use ratelimit::explain::simulation::{Tally, simulate};
-use ratelimit::explain::{Answer, Explanation, Question};
-use ratelimit::request::Request;
-use ratelimit::service::Service;
+use ratelimit::limit::Clock as _;
+use ratelimit::rules::config::{Configs, Index};
+use ratelimit::rules::explain::ask::Ask;
+use ratelimit::rules::explain::{Answer, Explanation, Question};
+use ratelimit::rules::request::Request;
+use ratelimit::server::book::Book;
+use ratelimit::server::explain::http::{Desk, routes};
+use ratelimit::server::explain::rehearsal;
+use ratelimit::server::explain::rehearsal::{HandClock, START, in_a_word};
+use ratelimit::server::explain::simulation::{Tally, simulate};
+use ratelimit::server::service::Service;
 use ratelimit::store::redis::{RedisSettings, RedisUrl};
 use ratelimit::store::{CounterStore as _, Memory, OnStoreFailure, Redis, Resilient, Store};
-use ratelimit::window::Clock as _;
 use runtime::Shutdown;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -290,7 +291,11 @@ async fn questions_that_cannot_be_read_say_what_to_write() {
     let cases = [
         ("/explain", json!({"descriptors": ["type=a"]}), "write for example"),
         ("/explain", json!({"descriptors": []}), "descriptor list must not be empty"),
-        ("/explain", json!({"descriptors": vec!["a.b: c=1"; ratelimit::limits::MOST_DESCRIPTORS + 1]}), "at most"),
+        (
+            "/explain",
+            json!({"descriptors": vec!["a.b: c=1"; ratelimit::rules::bounds::MOST_DESCRIPTORS + 1]}),
+            "at most",
+        ),
         ("/explain", json!({"descriptor": []}), "unknown field"),
         ("/counters/reset", json!({}), "write either"),
         ("/counters/reset", json!({"prefix": "a", "descriptors": ["a.b: c=1"]}), "write either"),

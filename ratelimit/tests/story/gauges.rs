@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use ratelimit::config::Configs;
-use ratelimit::explain::book::Book;
-use ratelimit::explain::gauges::{GaugeSettings, Gauges};
-use ratelimit::explain::http::Desk;
-use ratelimit::service::Service;
+use ratelimit::rules::config::Configs;
+use ratelimit::server::book::Book;
+use ratelimit::server::explain::gauges::{GaugeSettings, Gauges};
+use ratelimit::server::explain::http::Desk;
+use ratelimit::server::service::Service;
 use ratelimit::store::{Memory, Store};
 use serde_json::json;
 

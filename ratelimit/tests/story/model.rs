@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use api::gloo::rate_limit_config::{Descriptor, SetDescriptor, Unit};
 use proptest::prelude::*;
-use ratelimit::config::Configs;
-use ratelimit::decide::decide;
-use ratelimit::plan::plan;
-use ratelimit::request::Request;
-use ratelimit::window::UnixSecs;
+use ratelimit::limit::UnixSecs;
+use ratelimit::rules::config::Configs;
+use ratelimit::rules::decide::decide;
+use ratelimit::rules::plan::plan;
+use ratelimit::rules::request::Request;
 use serde_json::{Value, json};
 
 use crate::support::{descriptor, of_raw, request, scope};

@@ -9,9 +9,9 @@ use proto::envoy::service::rate_limit_quota::v3 as pb;
 use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_response::bucket_action::BucketAction;
 use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_client::RateLimitQuotaServiceClient;
 use proto::envoy::r#type::v3::rate_limit_strategy::{BlanketRule, Strategy as PbStrategy};
-use ratelimit::config::{Configs, Index};
-use ratelimit::quota::{Action, Bucket, IDLE, Ledger, Order, Strategy, StreamId, Usage};
-use ratelimit::window::UnixSecs;
+use ratelimit::limit::UnixSecs;
+use ratelimit::rules::config::{Configs, Index};
+use ratelimit::server::quota::{Action, Bucket, IDLE, Ledger, Order, Strategy, StreamId, Usage};
 use serde_json::{Value, json};
 
 use crate::service::start;

@@ -9,9 +9,9 @@ use proto::envoy::service::ratelimit::v3::rate_limit_service_client::RateLimitSe
 use proto::envoy::service::ratelimit::v3::{RateLimitRequest, RateLimitResponse};
 use proto::google::protobuf::UInt64Value;
 use provider::StatusBoard;
-use ratelimit::Settings;
-use ratelimit::config::{Configs, Index};
-use ratelimit::service::{Failure, Service};
+use ratelimit::rules::config::{Configs, Index};
+use ratelimit::server::Settings;
+use ratelimit::server::service::{Failure, Service};
 use ratelimit::store::Memory;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use runtime::tls::ServerTls;
@@ -41,7 +41,8 @@ async fn start_with(snapshot: api::Snapshot, settings: Settings, tls: Option<Cli
     let (readiness, board) = (Readiness::new(), StatusBoard::new());
     let mut tasks = Tasks::new(shutdown.clone());
     let clock = HandClock::at(1_000_000_020);
-    let built = ratelimit::server::build_with_clock(settings, clock, receiver, board.clone(), &readiness, &mut tasks);
+    let built =
+        ratelimit::server::assemble::build_with_clock(settings, clock, receiver, board.clone(), &readiness, &mut tasks);
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
     tasks.spawn("grpc", built.unwrap().serve(listener, readiness.clone(), shutdown.clone()));
@@ -70,8 +71,14 @@ async fn while_everything_is_withheld_it_is_not_ready_and_says_nothing_of_any_re
     let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
     let mut tasks = Tasks::new(shutdown.clone());
     let (clock, board) = (HandClock::at(1_000_000_020), StatusBoard::new());
-    let built =
-        ratelimit::server::build_with_clock(Settings::default(), clock, receiver, board, &readiness, &mut tasks);
+    let built = ratelimit::server::assemble::build_with_clock(
+        Settings::default(),
+        clock,
+        receiver,
+        board,
+        &readiness,
+        &mut tasks,
+    );
     let _built = built.unwrap();
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -124,7 +131,7 @@ async fn what_cannot_be_answered_is_an_error_and_not_unknown() {
     for wrong in [
         RateLimitRequest { domain: String::new(), ..request(vec![descriptor("ns.limits", false, "a=1")]) },
         request(vec![]),
-        request(vec![descriptor("ns.limits", false, "a=1"); ratelimit::limits::MOST_DESCRIPTORS + 1]),
+        request(vec![descriptor("ns.limits", false, "a=1"); ratelimit::rules::bounds::MOST_DESCRIPTORS + 1]),
     ] {
         assert_eq!(running.ask(wrong).await.unwrap_err().code(), tonic::Code::InvalidArgument);
     }
@@ -318,7 +325,7 @@ fn what_is_removed_is_answered_for_as_long_as_envoys_need_and_what_is_changed_ch
     assert_eq!(at(&named("old", 1), 20), ([true, true], 1, Some(30)));
     assert_eq!(at(&renamed, 25), ([true, true], 1, Some(35)), "what is back is what it is now");
     let changed = configs.update_at(&named("new", 7), begin + std::time::Duration::from_secs(26)).index;
-    let Some(ratelimit::config::Entry::Serving(config)) = changed.config("ns.new") else { panic!("served") };
+    let Some(ratelimit::rules::config::Entry::Serving(config)) = changed.config("ns.new") else { panic!("served") };
     let rules: Vec<u32> = config
         .tree
         .0
@@ -375,7 +382,7 @@ async fn whoever_is_let_in_until_the_last_moment_is_counted_until_the_last_momen
         ..ratelimit::store::redis::RedisSettings::new(url)
     };
     for workers in [None, Some(Workers::start(2).unwrap())] {
-        let store = ratelimit::StoreSettings::Redis(Box::new(redis.clone()));
+        let store = ratelimit::server::StoreSettings::Redis(Box::new(redis.clone()));
         let settings = Settings { store, workers, ..Settings::default() };
         let running = start_with(limits(), settings, None).await;
         let mut clients = tokio::task::JoinSet::new();
@@ -406,7 +413,7 @@ async fn who_has_no_room_for_counters_is_told_on_its_object_and_nobody_else_is_c
         spec: {raw: {descriptors: [{key: a, rateLimit: {requestsPerUnit: 2, unit: HOUR}, limits: [{requestsPerUnit: 9, unit: DAY}]}]}}}";
     let both = format!("{}\n---\n{}", two.replace("NAME", "flooded"), two.replace("NAME", "small"));
     for when_full in [ratelimit::store::WhenFull::Coarse, ratelimit::store::WhenFull::Deny] {
-        let store = ratelimit::StoreSettings::Memory { counters: 2_000, when_full };
+        let store = ratelimit::server::StoreSettings::Memory { counters: 2_000, when_full };
         let mut running =
             start_with(crate::support::snapshot(&both), Settings { store, ..Settings::default() }, None).await;
         let mut last = Code::Ok as i32;
@@ -429,7 +436,7 @@ async fn who_has_no_room_for_counters_is_told_on_its_object_and_nobody_else_is_c
                 .into_iter()
                 .flat_map(|(object, said)| said.into_iter().map(move |(_, status)| (object.to_string(), status)))
                 .flat_map(|(object, status)| status.conditions.into_iter().map(move |one| (object.clone(), one)))
-                .filter(|(_, condition)| condition.kind == ratelimit::config::COUNTED_EXACTLY)
+                .filter(|(_, condition)| condition.kind == ratelimit::rules::config::COUNTED_EXACTLY)
                 .map(|(object, condition)| (object, condition.status == Some(false)))
                 .collect();
             if !said.is_empty() {

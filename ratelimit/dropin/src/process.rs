@@ -1,0 +1,298 @@
+//! The process in place of envoyproxy/ratelimit: ports, store, configuration, statistics.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use arc_swap::ArcSwap;
+use axum::http::header;
+use axum::routing::get;
+use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
+use runtime::grpc::{Age, GrpcOptions, Services};
+use runtime::telemetry::{LogFormat, Telemetry, TelemetryArgs};
+use runtime::{Addr, Admin, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
+
+use super::domains::{Content, Domains, Outcome, Sources};
+use super::env::{Backend, EnvSettings, Place, RedisUse, Sink, Source};
+use super::exhausted::Exhausted;
+use super::mapping::page::Page;
+use super::mapping::{Mapping, file};
+use super::service::{Service, Shared};
+use super::stats::Stats;
+use super::statsd::Statsd;
+use super::{files, http, xds};
+use limit::SystemClock;
+use rules::bounds::MOST_MESSAGE_BYTES;
+use server::assemble::{DESCRIPTORS, stores};
+use server::meters;
+use server::service::SERVICE_NAME;
+use server::settings::{COUNTERS, StoreSettings};
+use store::redis::RedisSettings;
+use store::{Store, WhenFull};
+
+/// How long calls under way may take to finish after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long the ports wait for Redis.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Serves until SIGTERM, answering on `workers`.
+///
+/// # Errors
+/// When a port is taken, or the settings cannot be used.
+pub async fn run(settings: EnvSettings, workers: Arc<Workers>) -> anyhow::Result<()> {
+    let telemetry = runtime::telemetry::init(
+        "ratelimit",
+        &TelemetryArgs {
+            log_level: settings.log_filter.clone(),
+            log_format: if settings.log_json { LogFormat::Json } else { LogFormat::Text },
+            otlp: settings.otlp.as_ref().map(|otlp| otlp.url.clone()),
+            otlp_protocol: settings.otlp.as_ref().map_or_else(Default::default, |otlp| otlp.protocol),
+            otlp_service: settings.otlp.as_ref().map(|otlp| otlp.service.clone()).unwrap_or_default(),
+            otlp_sampling: settings.otlp.as_ref().and_then(|otlp| otlp.sampling),
+        },
+    )?;
+    for (name, why) in &settings.ignored {
+        tracing::warn!(name, why, "a variable without effect");
+    }
+    let shutdown = Shutdown::new();
+    shutdown.on_signals().context("listening for signals")?;
+    let mut tasks = Tasks::new(shutdown.clone());
+    start(settings, workers, &telemetry, &shutdown, &mut tasks).await?;
+    let outcome = tasks.join(DRAIN).await;
+    telemetry.flush();
+    outcome
+}
+
+async fn start(
+    settings: EnvSettings,
+    workers: Arc<Workers>,
+    telemetry: &Telemetry,
+    shutdown: &Shutdown,
+    tasks: &mut Tasks,
+) -> anyhow::Result<()> {
+    meters::describe();
+    let mapping = mapping(&settings.sink)?;
+    let readiness = Readiness::new();
+    let pages_at = listen(&settings.debug).await?;
+    let acceptor = settings.tls.clone().map(|at| runtime::tls::acceptor(at, tasks)).transpose()?;
+
+    let stats = Stats::new();
+    let exhausted = Exhausted::new(settings.local_cache_bytes).map(Arc::new);
+    let domains = Arc::new(ArcSwap::from_pointee(Domains::default()));
+    let loading = Loading::new(&settings, domains.clone(), stats.clone(), &readiness);
+    match settings.source.clone() {
+        Source::Files(at) => {
+            let shutdown = shutdown.clone();
+            tasks.spawn("configuration", async move {
+                let mut loading = loading;
+                files::follow(at, move |found| loading.load(found), shutdown).await;
+                Ok(())
+            });
+        }
+        Source::Xds(server) => tasks.spawn("configuration", xds::follow(*server, loading, shutdown.clone())),
+    }
+
+    let (first, more, in_use) =
+        stores(store_settings(settings.backend), SystemClock, &readiness, tasks, Some(&workers))?;
+    // Who connects is to be answered: the ports open when there is where to count, or a little later.
+    let stores: Vec<&Store> = std::iter::once(&first).chain(&more).collect();
+    let up = async {
+        while !stores.iter().all(|store| store.is_up()) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, up).await.is_err() {
+        tracing::warn!("no connection to Redis yet; until there is one, requests are answered with errors");
+    }
+    let grpc = listen(&settings.grpc).await?;
+    let web = listen(&settings.http).await?;
+    let policy = settings.policy;
+    let service = |store| {
+        let service =
+            Service::new(domains.clone(), store, SystemClock, policy.clone(), stats.clone(), exhausted.clone());
+        Shared(Arc::new(service))
+    };
+    let (service, more) = (service(first), more.into_iter().map(service));
+    let services = std::iter::once(service.clone()).chain(more);
+    let services = services
+        .map(|service| {
+            Services::hot(RateLimitServiceServer::new(service).max_decoding_message_size(MOST_MESSAGE_BYTES))
+        })
+        .collect();
+    tracing::warn!(grpc = %grpc.local_addr()?, http = %web.local_addr()?, debug = %pages_at.local_addr()?, "listening");
+
+    // That server listens for its operators and everybody else on one address, and lets nobody set a log level there.
+    let pages = Admin::new(readiness.clone(), telemetry.clone()).without_log_level();
+    let pages = pages.merge(http::debug(domains, stats.clone(), exhausted.clone()));
+    tasks.spawn("debug", pages.serve(pages_at, shutdown.clone()));
+    let (counting, until) = (in_use.clone(), shutdown.clone());
+    let json = http::routes(service, readiness.clone());
+    tasks.spawn("http", async move {
+        let _counting = counting;
+        serve(web, json, until).await
+    });
+    if let Some(statsd) = Statsd::new(&settings.sink, &settings.tags) {
+        let (interval, shutdown) = (settings.flush, shutdown.clone());
+        let (stats, exhausted) = (stats.clone(), exhausted.clone());
+        tasks.spawn("statsd", async move {
+            statsd.run(stats, exhausted, interval, shutdown).await;
+            Ok(())
+        });
+    }
+    if let Sink::Prometheus(place, path, _) = &settings.sink {
+        let (listener, telemetry) = (listen(place).await?, telemetry.clone());
+        let mapped = mapping.map(|mapping| Arc::new(Page::new(mapping, &settings.tags, stats, exhausted)));
+        let page = move || async move {
+            let text = match mapped {
+                // Thousands of names are looked through: not on a thread that answers.
+                Some(mapped) => tokio::task::spawn_blocking(move || mapped.text()).await.unwrap_or_default(),
+                None => telemetry.render_metrics(),
+            };
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
+        };
+        tasks.spawn("prometheus", serve(listener, axum::Router::new().route(path, get(page)), shutdown.clone()));
+    }
+    let options = GrpcOptions {
+        health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned()],
+        descriptors: vec![DESCRIPTORS],
+        acceptor,
+        max_connection_age: Some(Age { most: settings.max_connection_age, grace: settings.max_connection_age_grace }),
+    };
+    let serving = runtime::grpc::serve_on(Some(workers), grpc, services, options, readiness, shutdown.clone());
+    tasks.spawn("grpc", async move {
+        let _counting = in_use;
+        serving.await
+    });
+    Ok(())
+}
+
+/// The mapping file, if there is one; all that is wrong with it in one error.
+fn mapping(sink: &Sink) -> anyhow::Result<Option<Mapping>> {
+    match sink {
+        Sink::Prometheus(_, _, Some(path)) => file::load(path)
+            .map(Some)
+            .map_err(|mistakes| anyhow::anyhow!("PROMETHEUS_MAPPER_YAML cannot be used:\n{}", mistakes.join("\n"))),
+        _ => Ok(None),
+    }
+}
+
+async fn listen(place: &Place) -> anyhow::Result<Listener> {
+    let addr = match place {
+        Place::Unix(path) => Addr::Unix(path.clone()),
+        Place::Tcp(host, port) => {
+            let found: Option<SocketAddr> = tokio::net::lookup_host((host.as_str(), *port))
+                .await
+                .with_context(|| format!("looking up {host}"))?
+                .next();
+            Addr::Tcp(found.with_context(|| format!("{host} has no address"))?)
+        }
+    };
+    Listener::bind(&addr).await
+}
+
+async fn serve(listener: Listener, routes: axum::Router, shutdown: Shutdown) -> anyhow::Result<()> {
+    let drained = async move { shutdown.begun().await };
+    match listener {
+        Listener::Tcp(tcp) => axum::serve(tcp, routes).with_graceful_shutdown(drained).await,
+        Listener::Unix(unix, _) => axum::serve(unix, routes).with_graceful_shutdown(drained).await,
+    }
+    .context("serving HTTP")
+}
+
+fn store_settings(backend: Backend) -> StoreSettings {
+    let (redis, per_second, used) = match backend {
+        Backend::Memory => return StoreSettings::Memory { counters: COUNTERS, when_full: WhenFull::default() },
+        Backend::Redis(redis, per_second, used) => (redis, per_second, used),
+    };
+    let RedisUse { prefix, budget, on_failure, spread } = used;
+    let settings =
+        |url| RedisSettings { prefix: prefix.clone(), budget, on_failure, spread, ..RedisSettings::new(url) };
+    let per_second = per_second.map(|url| Box::new(settings(*url)));
+    StoreSettings::Redis(Box::new(RedisSettings { per_second, ..settings(*redis) }))
+}
+
+/// Puts what was found into service.
+#[derive(Debug)]
+pub struct Loading {
+    sources: Sources,
+    domains: Arc<ArcSwap<Domains>>,
+    stats: Arc<Stats>,
+    readiness: Readiness,
+    /// Closed until something was loaded.
+    first: Option<Gate>,
+    /// Closed while there is no domain.
+    empty: Option<Gate>,
+    want_a_domain: bool,
+}
+
+/// What stands in the way of readiness while there are no rules.
+const NO_DOMAIN: &str = "at least one rate limit configuration";
+
+impl Loading {
+    /// Nothing loaded yet.
+    pub fn new(
+        settings: &EnvSettings,
+        domains: Arc<ArcSwap<Domains>>,
+        stats: Arc<Stats>,
+        readiness: &Readiness,
+    ) -> Self {
+        Loading {
+            sources: Sources::new(settings.merge_domains, stats.clone()),
+            domains,
+            stats,
+            readiness: readiness.clone(),
+            first: (!settings.force_start).then(|| readiness.gate("rate limit configuration")),
+            empty: settings.want_a_domain.then(|| readiness.gate(NO_DOMAIN)),
+            want_a_domain: settings.want_a_domain,
+        }
+    }
+
+    /// Loads what was found, or says why nothing was.
+    pub fn load(&mut self, found: Result<BTreeMap<String, Content>, String>) {
+        match found {
+            Ok(sources) => {
+                self.update(sources);
+            }
+            Err(why) => {
+                tracing::error!(why, "no configuration was loaded; what was serves on");
+                self.count(false);
+            }
+        }
+    }
+
+    /// Loads `sources` and returns what is wrong with them.
+    pub fn update(&mut self, sources: BTreeMap<String, Content>) -> Vec<String> {
+        let Outcome { domains, problems, refused } = self.sources.update(sources);
+        let empty = domains.is_empty();
+        self.domains.store(Arc::new(domains));
+        self.count(refused == 0);
+        let mut errors = Vec::new();
+        for (source, problem) in problems {
+            if problem.is_error() {
+                tracing::error!(source, %problem, "cannot be used as it is; its last good version serves on, if it has one");
+                errors.push(format!("{source}: {problem}"));
+            } else {
+                tracing::warn!(source, %problem, "loaded, but perhaps not as meant");
+            }
+        }
+        if refused == 0 {
+            tracing::info!(empty, "loaded new configuration");
+        }
+        if let Some(gate) = self.first.take() {
+            gate.open();
+        }
+        match (self.want_a_domain && empty, self.empty.take()) {
+            (true, None) => self.empty = Some(self.readiness.gate(NO_DOMAIN)),
+            (false, Some(gate)) => gate.open(),
+            (_, gate) => self.empty = gate,
+        }
+        errors
+    }
+
+    fn count(&self, good: bool) {
+        self.stats.service(if good { "config_load_success" } else { "config_load_error" }).add(1);
+    }
+}

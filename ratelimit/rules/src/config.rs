@@ -1,0 +1,171 @@
+//! RateLimitConfigs, compiled: from a snapshot to the [`Index`] that requests are planned with.
+//!
+//! Each object stands alone. One that cannot be used keeps its last good
+//! version in service; one that never was good is known as broken, so that what
+//! it would have limited is answered with an error and not with a pass.
+
+pub mod compile;
+pub mod index;
+pub mod pattern;
+pub mod rule;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::gloo::rate_limit_config::{config_id, validate};
+use api::gloo::{RateLimitConfig, RouteOption};
+use api::{Kind, Name, ObjectRef, Problem, Snapshot};
+use status::{Condition, ObjectStatus, Report};
+
+pub use compile::compile;
+pub use index::{Config, Entry, Index, WeightScope};
+pub use rule::Rule;
+
+/// The author of our statements on the status board.
+pub const AUTHOR: &str = "ratelimit";
+
+/// The domains served unless told otherwise: the one our control plane and the newer
+/// Gloo releases send, and the one Gloo Edge sends.
+pub const DOMAINS: [&str; 2] = ["solo.io", "crd"];
+
+/// Whether all values that a RateLimitConfig tells apart have a counter of their own.
+pub const COUNTED_EXACTLY: &str = "CountedExactly";
+
+/// What to tell the authors of the RateLimitConfigs `ids`, which have no room for more counters.
+pub fn short_of_room(ids: &[Box<str>]) -> Report {
+    let named =
+        |id: &str| id.split_once('.').map(|(namespace, name)| ObjectRef::new(Kind::RateLimitConfig, namespace, name));
+    let said = || {
+        let message = "no room for more counters: values that come new are limited too early, together or at once; \
+             count fewer values, in shorter windows, or give the server more room (--counters)";
+        let conditions = vec![Condition::fails(COUNTED_EXACTLY, "NoRoom", message)];
+        vec![ObjectStatus::new(conditions)]
+    };
+    ids.iter().filter_map(|id| Some((named(id)?, said()))).collect()
+}
+
+/// What is the same for every index of a process.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// Domains that requests may name; `*` for any.
+    pub domains: Arc<[Box<str>]>,
+    /// Among which rules a weight is compared.
+    pub weights: WeightScope,
+}
+
+/// Objects compiled so far, so that only what changed is compiled again.
+///
+/// Rules that are not written any more are answered for a little longer: Envoys that have not heard
+/// of it yet still send their requests under the old name, and must not be told that nobody knows it.
+#[derive(Debug, Clone)]
+pub struct Configs {
+    scope: Scope,
+    grace: Duration,
+    /// What is not written any more, by id, and until when it is answered for.
+    removed: BTreeMap<Box<str>, (Arc<Config>, Instant)>,
+    good: BTreeMap<Name, (Arc<RateLimitConfig>, Arc<Config>)>,
+    /// RouteOptions with `ratelimitBasic`. One that cannot be used is no rule of ours: its routes are closed.
+    basic: BTreeMap<Name, (Arc<RouteOption>, Arc<Config>)>,
+}
+
+/// What came of a snapshot.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What to serve from now on.
+    pub index: Index,
+    /// What to tell the authors.
+    pub report: Report,
+    /// How many objects could not be used as they are.
+    pub refused: usize,
+}
+
+impl Configs {
+    /// Nothing compiled yet. What is removed is gone at once.
+    pub fn new(scope: Scope) -> Self {
+        Self { scope, grace: Duration::ZERO, removed: BTreeMap::new(), good: BTreeMap::new(), basic: BTreeMap::new() }
+    }
+
+    /// The same, but what is removed is answered for `grace` longer.
+    #[must_use]
+    pub fn keeping_removed(self, grace: Duration) -> Self {
+        Self { grace, ..self }
+    }
+
+    /// When what was removed is to be forgotten next: then to be updated again.
+    pub fn due(&self) -> Option<Instant> {
+        self.removed.values().map(|(_, until)| *until).min()
+    }
+
+    /// What is compiled, by name.
+    pub fn served(&self) -> impl Iterator<Item = &Arc<Config>> {
+        let basic = self.basic.values().map(|(_, config)| config);
+        self.good.values().map(|(_, config)| config).chain(basic)
+    }
+
+    /// [`Self::update_at`] the time it is: for those that keep nothing that was removed.
+    pub fn update(&mut self, snapshot: &Snapshot) -> Outcome {
+        self.update_at(snapshot, Instant::now())
+    }
+
+    /// Compiles what changed since the last snapshot. It is `now`.
+    pub fn update_at(&mut self, snapshot: &Snapshot, now: Instant) -> Outcome {
+        let mut report = Report::new();
+        let mut entries = HashMap::with_hasher(ahash::RandomState::new());
+        let mut good = BTreeMap::new();
+        let mut refused = 0;
+        let mut say = |name: &Name, problems: Vec<Problem>| {
+            let status = ObjectStatus::new(vec![Condition::accepted(problems)]);
+            report.insert(ObjectRef { kind: Kind::RateLimitConfig, name: name.clone() }, vec![status]);
+        };
+        for (name, object) in &snapshot.rate_limit_configs {
+            let before = self.good.remove(name);
+            let (entry, problems) = match before {
+                Some((source, config)) if Arc::ptr_eq(&source, object) => (Some((source, config)), validate(object)),
+                before => {
+                    let (compiled, problems) = compile(object, &self.scope);
+                    let compiled = compiled.map(|config| (object.clone(), Arc::new(config)));
+                    refused += usize::from(compiled.is_none());
+                    (compiled.or(before), problems)
+                }
+            };
+            say(name, problems);
+            let served = match &entry {
+                Some((_, config)) => Entry::Serving(config.clone()),
+                None => Entry::Broken,
+            };
+            entries.insert(config_id(name).into_boxed_str(), served);
+            if let Some(entry) = entry {
+                good.insert(name.clone(), entry);
+            }
+        }
+        for (reference, broken) in &snapshot.broken {
+            if reference.kind == Kind::RateLimitConfig {
+                refused += 1;
+                say(&reference.name, broken.problems.clone());
+                entries.entry(config_id(&reference.name).into_boxed_str()).or_insert(Entry::Broken);
+            }
+        }
+        let gone = std::mem::replace(&mut self.good, good).into_values().map(|(_, config)| config);
+        let mut gone: Vec<Arc<Config>> = gone.collect();
+        let mut basic = BTreeMap::new();
+        for (name, option) in &snapshot.route_options {
+            let known = self.basic.remove(name).filter(|(source, _)| Arc::ptr_eq(source, option));
+            let compiled = || Some((option.clone(), Arc::new(compile::basic(option, &self.scope)?)));
+            if let Some((source, config)) = known.or_else(compiled) {
+                entries.insert(config.id.clone(), Entry::Serving(config.clone()));
+                basic.insert(name.clone(), (source, config));
+            }
+        }
+        gone.extend(std::mem::replace(&mut self.basic, basic).into_values().map(|(_, config)| config));
+        if !self.grace.is_zero() {
+            self.removed.extend(gone.into_iter().map(|config| (config.id.clone(), (config, now + self.grace))));
+        }
+        // What is written again, well or not, is as it is written.
+        self.removed.retain(|id, (_, until)| *until > now && !entries.contains_key(id));
+        for (id, (config, _)) in &self.removed {
+            entries.insert(id.clone(), Entry::Serving(config.clone()));
+        }
+        Outcome { index: Index::new(self.scope.clone(), entries), report, refused }
+    }
+}

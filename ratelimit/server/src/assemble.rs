@@ -1,0 +1,292 @@
+//! Puts the service together: store, configuration and gRPC, in whatever process it is to run.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use api::Snapshot;
+use arc_swap::ArcSwap;
+use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
+use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
+use provider::StatusBoard;
+use runtime::grpc::{Age, GrpcOptions, Services};
+use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
+use tokio::sync::watch;
+
+use crate::book::Book;
+use crate::explain;
+use crate::explain::gauges::Gauges;
+use crate::explain::http::Desk;
+use crate::quota::service::{Quotas, SERVICE_NAME as QUOTA_SERVICE_NAME};
+use crate::service::{SERVICE_NAME, Service};
+use crate::settings::{COUNTERS, Settings, StoreSettings};
+use crate::{debug, meters};
+use limit::{Clock, SystemClock};
+use rules::bounds::MOST_MESSAGE_BYTES;
+use rules::config;
+use rules::config::{AUTHOR, Configs, Index, Outcome, Scope};
+use store::{Memory, Redis, Resilient, Store};
+
+/// The schema of the service, for gRPC reflection; made by `proto/examples/generate_descriptors.rs`.
+pub const DESCRIPTORS: &[u8] = include_bytes!("gen/ratelimit.bin");
+
+/// How long after its time a connection may finish its calls.
+const AGE_GRACE: Duration = Duration::from_secs(60);
+
+/// How often it is told who has no room for counters.
+const TELL: Duration = Duration::from_secs(1);
+/// The author of those statements on the status board.
+const SHARES_AUTHOR: &str = "ratelimit-counters";
+
+/// How often ended counters in memory are forgotten.
+const SWEEP: Duration = Duration::from_secs(10);
+
+/// The service, ready to be served.
+#[derive(Debug)]
+pub struct Server {
+    /// The gRPC service; where there are workers, one for each.
+    services: Vec<Services>,
+    workers: Option<Arc<Workers>>,
+    /// What it adds to any admin port; [`Server::pages`] knows more.
+    pub admin: axum::Router,
+    desk: Desk,
+    gauges: Gauges,
+    options: GrpcOptions,
+    in_use: InUse,
+}
+
+/// Held by whoever counts: what counting takes goes on until the last one is dropped.
+#[derive(Debug, Clone)]
+pub struct InUse(#[allow(dead_code, reason = "held, not read")] Arc<StopsWithUse>);
+
+#[derive(Debug)]
+struct StopsWithUse(Shutdown);
+
+impl Drop for StopsWithUse {
+    fn drop(&mut self) {
+        self.0.begin();
+    }
+}
+
+impl InUse {
+    /// And what begins then.
+    fn new() -> (InUse, Shutdown) {
+        let unused = Shutdown::new();
+        (InUse(Arc::new(StopsWithUse(unused.clone()))), unused)
+    }
+}
+
+/// Builds the service and spawns what keeps it going on `tasks`.
+///
+/// `readiness` waits for the first snapshot to be compiled and for the first
+/// connection to Redis, if that is where counters are.
+///
+/// # Errors
+/// When the settings cannot be used.
+pub fn build(
+    settings: Settings,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    board: StatusBoard,
+    readiness: &Readiness,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Server> {
+    build_with_clock(settings, SystemClock, snapshots, board, readiness, tasks)
+}
+
+/// [`build`], with the time taken from `clock`.
+///
+/// # Errors
+/// When the settings cannot be used.
+pub fn build_with_clock(
+    settings: Settings,
+    clock: impl Clock + Clone,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    board: StatusBoard,
+    readiness: &Readiness,
+    tasks: &mut Tasks,
+) -> anyhow::Result<Server> {
+    meters::describe();
+    let scope = Scope {
+        domains: settings.domains.iter().map(|domain| domain.as_str().into()).collect(),
+        weights: settings.weights,
+    };
+    let configs = Configs::new(scope.clone()).keeping_removed(settings.removed_grace);
+    let index = Arc::new(ArcSwap::from_pointee(Index::not_loaded(scope)));
+    let shutdown = tasks.shutdown().clone();
+    let gate = readiness.gate("rate-limit configuration");
+    tasks.spawn("ratelimit-config", follow(configs, snapshots, board.clone(), index.clone(), gate, shutdown.clone()));
+    let (store, more, in_use) = stores(settings.store, clock.clone(), readiness, tasks, settings.workers.as_ref())?;
+    if let Store::Memory(memory) = &store {
+        tasks.spawn("ratelimit-shares", tell_of_shares(memory.clone(), board, shutdown));
+    }
+    let admin = debug::routes(index.clone());
+    let (store, book) = (Arc::new(store), Arc::new(Book::default()));
+    let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
+    let gauges = Gauges::new(desk.clone(), settings.gauges);
+    let quotas = Quotas::new(index.clone(), settings.quota_replicas, clock.clone(), tasks.shutdown().clone());
+    tasks.spawn("ratelimit-quotas", quotas.clone().run());
+    let services = |store| {
+        let service = Service::new(index.clone(), store, clock.clone()).noting(book.clone());
+        Services::hot(RateLimitServiceServer::new(service).max_decoding_message_size(MOST_MESSAGE_BYTES))
+            .add_service(RateLimitQuotaServiceServer::new(quotas.clone()))
+    };
+    let services = std::iter::once(store).chain(more.into_iter().map(Arc::new)).map(services).collect();
+    let options = GrpcOptions {
+        health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned(), QUOTA_SERVICE_NAME.to_owned()],
+        descriptors: vec![DESCRIPTORS],
+        acceptor: settings.tls.map(|at| runtime::tls::acceptor(at, tasks)).transpose()?,
+        max_connection_age: settings.max_connection_age.map(|most| Age { most, grace: AGE_GRACE }),
+    };
+    Ok(Server { services, workers: settings.workers, admin, desk, gauges, options, in_use })
+}
+
+/// The store that `settings` describe, kept going on `tasks`: the first worker's way to it, and
+/// those of the others. In Redis each worker counts through connections of its own. They work
+/// until what comes with them is dropped.
+pub fn stores(
+    settings: StoreSettings,
+    clock: impl Clock,
+    readiness: &Readiness,
+    tasks: &mut Tasks,
+    workers: Option<&Arc<Workers>>,
+) -> anyhow::Result<(Store, Vec<Store>, InUse)> {
+    let shutdown = tasks.shutdown().clone();
+    // Whoever is let in until the last moment is counted until the last moment.
+    let (in_use, unused) = InUse::new();
+    let others = 1..workers.map_or(1, |workers| workers.count());
+    Ok(match settings {
+        StoreSettings::Memory { counters, when_full } => {
+            let memory = Arc::new(Memory::with(counters, when_full));
+            tasks.spawn("ratelimit-sweep", sweep(memory.clone(), clock, shutdown));
+            (Store::Memory(memory.clone()), others.map(|_| Store::Memory(memory.clone())).collect(), in_use)
+        }
+        StoreSettings::Redis(settings) => {
+            let on_failure = settings.on_failure;
+            let mut connect = |worker| {
+                let gate = readiness.gate(format!("redis at {}", settings.url));
+                let (redis, driver) = Redis::new((*settings).clone())?;
+                let driving = driver.run(unused.clone(), || gate.open());
+                match workers {
+                    None => tasks.spawn("ratelimit-redis", driving),
+                    Some(workers) => {
+                        let driving = workers.run(worker, driving);
+                        tasks.spawn("ratelimit-redis", async { driving.await? });
+                    }
+                }
+                anyhow::Ok(redis)
+            };
+            let first = Resilient::new(connect(0)?, on_failure, COUNTERS);
+            let other = |worker| Ok(Store::Redis(Box::new(first.beside(connect(worker)?))));
+            let others = others.map(other).collect::<anyhow::Result<_>>()?;
+            tasks.spawn("ratelimit-sweep", sweep(first.local().clone(), clock, shutdown));
+            (Store::Redis(Box::new(first)), others, in_use)
+        }
+    })
+}
+
+impl Server {
+    /// What it adds to the admin port at `admin`: beside [`Self::admin`] the pages that explain, and those
+    /// that reset counters if only people on this machine can reach it.
+    pub fn pages(&self, admin: &Addr) -> axum::Router {
+        self.admin.clone().merge(explain::http::routes(self.desk.clone(), admin))
+    }
+
+    /// What it adds to the metrics page: limits, and what is left of them.
+    pub fn gauges(&self) -> Gauges {
+        self.gauges.clone()
+    }
+
+    /// Serves gRPC, with health under `ratelimit` and the service's full name.
+    ///
+    /// # Errors
+    /// When the listener fails.
+    pub async fn serve(self, listener: Listener, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
+        let _counting = self.in_use;
+        runtime::grpc::serve_on(self.workers, listener, self.services, self.options, readiness, shutdown).await
+    }
+}
+
+/// Compiles every snapshot and puts it in service, aside from the threads that answer: ten
+/// thousand rules take longer than Envoy waits. When that fails, what was served goes on being served.
+async fn follow(
+    mut configs: Configs,
+    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    board: StatusBoard,
+    index: Arc<ArcSwap<Index>>,
+    gate: Gate,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let mut gate = Some(gate);
+    loop {
+        let snapshot = snapshots.borrow_and_update().clone();
+        // What could not be read may be a limit: until it can, there are no rules to answer by.
+        if snapshot.revision > 0 && snapshot.withheld.is_empty() {
+            let revision = snapshot.revision;
+            let mut next = configs.clone();
+            let compiled = tokio::task::spawn_blocking(move || {
+                let outcome = next.update_at(&snapshot, Instant::now());
+                (next, outcome)
+            });
+            match compiled.await {
+                Ok((next, outcome)) => {
+                    configs = next;
+                    let Outcome { index: served, report, refused } = outcome;
+                    index.store(Arc::new(served));
+                    meters::loaded(refused);
+                    tracing::debug!(revision, configs = report.len(), refused, "loaded");
+                    board.publish(AUTHOR, report);
+                    board.serves(AUTHOR, revision);
+                    if let Some(gate) = gate.take() {
+                        gate.open();
+                    }
+                }
+                Err(failure) => {
+                    let panicked = failure.is_panic();
+                    tracing::error!(
+                        revision,
+                        panicked,
+                        "compiling RateLimitConfigs failed; the last index stays in service"
+                    );
+                }
+            }
+        }
+        let due = configs.due();
+        tokio::select! {
+            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
+            changed = snapshots.changed() => if changed.is_err() {
+                // Whoever declared has stopped; what was declared holds until we stop too.
+                shutdown.begun().await;
+                return Ok(());
+            },
+            () = shutdown.begun() => return Ok(()),
+        }
+    }
+}
+
+/// Says on the objects which of them have no room for more counters, and in metrics how much is taken.
+async fn tell_of_shares(memory: Arc<Memory>, board: StatusBoard, shutdown: Shutdown) -> anyhow::Result<()> {
+    let room = ["most", "counters", "buckets"].map(|what| metrics::gauge!("ratelimit_memory_counters", "of" => what));
+    loop {
+        for (gauge, number) in room.iter().zip(memory.fill()) {
+            gauge.set(number as f64);
+        }
+        board.publish(SHARES_AUTHOR, config::short_of_room(&memory.short()));
+        tokio::select! {
+            () = tokio::time::sleep(TELL) => {}
+            () = shutdown.begun() => return Ok(()),
+        }
+    }
+}
+
+async fn sweep(memory: Arc<Memory>, clock: impl Clock, shutdown: Shutdown) -> anyhow::Result<()> {
+    loop {
+        tokio::select! {
+            // A million counters are looked through: not on a thread that answers.
+            () = tokio::time::sleep(SWEEP) => {
+                let (memory, now) = (memory.clone(), clock.now().secs());
+                tokio::task::spawn_blocking(move || memory.sweep(now)).await.context("forgetting ended counters")?;
+            }
+            () = shutdown.begun() => return Ok(()),
+        }
+    }
+}
