@@ -132,3 +132,67 @@ fn a_config_that_breaks_has_no_grace() {
     let third = compiler.compile(second, &snapshot(3, ""), now);
     assert_eq!(third.index.find(Some("default.keys"), now).unwrap_err(), NoChain::Unknown);
 }
+
+#[test]
+fn of_two_that_were_removed_the_first_to_go_is_next() {
+    let (compiler, now) = (compiler(), Instant::now());
+    let after = |seconds| now + Duration::from_secs(seconds);
+    let step = |before: &Compilation, revision, yaml: &str, at| {
+        compiler.compile(before.clone(), &snapshot(revision, yaml), at)
+    };
+    let both = format!("{}---\n{}", named("old", "mykey"), named("older", "mykey"));
+    let first = step(&Compilation::default(), 1, &both, now);
+    let second = step(&first, 2, &named("old", "mykey"), after(1));
+    let third = step(&second, 3, "", after(3));
+    assert_eq!(third.index.next_removal(), Some(after(11)));
+    let fourth = step(&third, 4, "", after(11));
+    assert_eq!(fourth.index.next_removal(), Some(after(13)));
+    let answers =
+        |index: &Index| ["default.older", "default.old"].map(|name| index.find(Some(name), after(11)).is_ok());
+    assert_eq!((answers(&third.index), answers(&fourth.index)), ([false, true], [false, true]));
+}
+
+#[test]
+fn no_name_and_an_empty_one_are_no_name() {
+    let index = compile(&compiler(), &snapshot(1, &one_key("mykey")), Compilation::default()).index;
+    for (id, why) in [(None, NoChain::Unnamed), (Some(""), NoChain::Unnamed), (Some("default.key"), NoChain::Unknown)] {
+        assert_eq!(index.find(id, Instant::now()).unwrap_err(), why, "{id:?}");
+    }
+}
+
+#[test]
+fn what_admission_would_have_refused_is_refused_by_the_compiler_as_well() {
+    let step = "{name: x, apiKeyAuth: {labelSelector: {team: a}}}";
+    let steps = format!("configs: [{step}, {step}, {{}}, ");
+    let mut declared = snapshot(1, &one_key("mykey").replace("configs: [", &steps));
+    let name = api::Name::new("default", "keys");
+    let reference = api::ObjectRef { kind: api::Kind::AuthConfig, name: name.clone() };
+    let partial = declared.broken.get(&reference).unwrap().partial.clone().unwrap();
+    declared.insert(partial);
+    declared.broken.remove(&reference);
+    let index = compile(&compiler(), &declared, Compilation::default()).index;
+    assert_eq!(index.find(Some("default.keys"), Instant::now()).unwrap_err(), NoChain::Refused);
+    let fields: Vec<_> = index.declared(&name).unwrap().problems.iter().map(|problem| problem.field.clone()).collect();
+    assert_eq!(fields, ["spec.configs[1].name", "spec.configs[2]"], "every mistake is told");
+}
+
+#[test]
+fn of_many_warnings_some_are_told_and_the_rest_is_counted() {
+    let warned = |secrets: usize| {
+        let secret = |number: usize| {
+            format!(
+                "{{apiVersion: v1, kind: Secret, type: extauth.solo.io/apikey, metadata: {{name: s{number:02}, labels: {{team: a}}}}, stringData: {{api-key: 'key{number} '}}}}\n---\n"
+            )
+        };
+        let yaml: String = (0..secrets).rev().map(secret).collect::<String>() + &one_key("mykey");
+        let index = compile(&compiler(), &snapshot(1, &yaml), Compilation::default()).index;
+        let problems = index.declared(&api::Name::new("default", "keys")).unwrap().problems.clone();
+        problems.iter().map(|problem| problem.message.clone()).collect::<Vec<_>>()
+    };
+    assert_eq!(warned(0), [""; 0]);
+    let most = warned(20);
+    assert!(most.len() == 20 && most.iter().all(|message| message.contains("spaces around it")), "{most:?}");
+    assert!(most.is_sorted() && most[0].contains("s00"), "{most:?}");
+    let more = warned(22);
+    assert_eq!((more.len(), more.last().map(String::as_str)), (21, Some("2 more warnings")));
+}

@@ -54,11 +54,16 @@ fn main() -> Result<ExitCode> {
     say(format!("recorded {} tests", tests.len()));
 
     let chosen = sample::sample(&usable, &choice, &seed);
-    let judged = judge::judge(&chosen, &binaries, &tests, &runner, workers, &|mutant, verdict| {
+    let judge = judge::Judge { binaries: &binaries, tests: &tests, runner: &runner, unsteady: Default::default() };
+    let judged = judge.judge(&chosen, workers, &|mutant, verdict| {
         if verdict.lives() {
             say(format!("lives: line {:>3}, {}", mutant.line, mutant.key()));
         }
     })?;
+    for (binary, test) in suite::lock(&judge.unsteady).iter() {
+        let binary = binaries.get(*binary).map_or("", |binary| &binary.name);
+        say(format!("not used any more, for it fails without mutants too: {binary} {test}"));
+    }
 
     let page = fs::read_to_string(root.join("docs/mutants.md")).unwrap_or_default();
     let reasons = reasons::read(&page);

@@ -73,3 +73,39 @@ impl fmt::Display for Endpoint {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    #[test]
+    fn a_published_address_stands_for_a_service_unless_it_is_one_itself() {
+        let (one, other, published) = (at("127.0.0.1:80"), at("127.0.0.2:80"), at("127.0.0.9:80"));
+        let refuse = || Target::Refuse("told to".into());
+        let plan = Plan {
+            bindings: BTreeMap::from([(one, refuse()), (other, refuse())]),
+            published: BTreeMap::from([(published, other), (one, other)]),
+            identities: BTreeMap::new(),
+        };
+        assert_eq!(plan.addresses().collect::<Vec<_>>(), [one, other, published]);
+        assert_eq!([one, other, published].map(|listener| plan.service(listener)), [one, other, other]);
+        assert_eq!(plan.service(at("127.0.0.7:80")), at("127.0.0.7:80"));
+    }
+
+    #[test]
+    fn a_caller_has_the_identity_of_its_own_address_and_an_empty_one_is_none() {
+        let identities = [("127.0.0.1", "spiffe://a"), ("127.0.0.2", ""), ("::1", "spiffe://b")];
+        let identities = identities.map(|(source, identity)| (source.parse().unwrap(), identity.to_owned()));
+        let plan = Plan { identities: BTreeMap::from(identities), ..Plan::default() };
+        let identity = |source: &str| plan.identity(source.parse().unwrap());
+        assert_eq!([identity("127.0.0.1"), identity("::ffff:127.0.0.1")], [Some("spiffe://a"); 2]);
+        assert_eq!(identity("::1"), Some("spiffe://b"));
+        assert_eq!([identity("127.0.0.2"), identity("127.0.0.3")], [None; 2]);
+    }
+}

@@ -84,3 +84,41 @@ impl Drop for One {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn at(address: &str) -> SocketAddr {
+        address.parse().unwrap()
+    }
+
+    #[test]
+    fn each_has_its_share_and_gives_it_back_also_when_others_are_in_the_way() {
+        let shares = Shares::new(&Limits { connections: 3, per_source: 2, per_service: 2, ..Limits::default() });
+        let take = |source: &str, service: &str| shares.take(at(source), at(service));
+        let first = take("127.0.0.1:1", "127.1.0.1:80").ok().unwrap();
+        let second = take("[::ffff:127.0.0.1]:2", "127.1.0.2:80").ok().unwrap();
+        assert_eq!(take("127.0.0.1:3", "127.1.0.3:80").err(), Some(Reason::SourceLimit));
+        let third = take("127.0.0.2:1", "127.1.0.1:81").ok().unwrap();
+        assert_eq!(take("127.0.0.3:1", "127.1.0.1:82").err(), Some(Reason::ServiceLimit), "whichever its port");
+        assert_eq!(take("127.0.0.3:1", "127.1.0.3:80").err(), Some(Reason::Limit));
+        // Whoever was turned away has taken nothing.
+        drop(first);
+        let fourth = take("127.0.0.3:1", "127.1.0.1:80").ok().unwrap();
+        assert_eq!(shares.sources.by_address.lock().len(), 3);
+        drop((second, third, fourth));
+        assert_eq!((shares.sources.by_address.lock().len(), shares.services.by_address.lock().len()), (0, 0));
+        assert_eq!(shares.room.available_permits(), 3);
+        assert!(take("127.0.0.1:1", "127.1.0.1:80").is_ok());
+    }
+
+    #[test]
+    fn who_has_no_share_is_not_remembered() {
+        let shares = Shares::new(&Limits { per_source: 0, ..Limits::default() });
+        assert_eq!(shares.take(at("127.0.0.1:1"), at("127.1.0.1:80")).err(), Some(Reason::SourceLimit));
+        assert!(shares.sources.by_address.lock().is_empty());
+    }
+}

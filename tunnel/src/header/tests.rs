@@ -91,6 +91,8 @@ fn the_bytes_are_those_of_the_specification() {
 fn an_identity_too_long_or_empty_is_refused() {
     let (s, d) = v4();
     assert!(write(s, d, Some(&"x".repeat(LONGEST_IDENTITY))).is_ok());
+    let longer = LONGEST_IDENTITY + 1;
+    assert_eq!(write(s, d, Some(&"x".repeat(longer))), Err(Unwritable::IdentityTooLong(longer)));
     assert_eq!(write(s, d, Some(&"x".repeat(70_000))), Err(Unwritable::IdentityTooLong(70_000)));
     assert_eq!(write(s, d, Some("")), Err(Unwritable::EmptyIdentity));
 }
@@ -100,6 +102,23 @@ fn a_mapped_v4_address_is_written_as_v4() {
     let (s, d) = ("[::ffff:127.0.0.5]:9".parse().unwrap(), "127.0.20.2:8000".parse().unwrap());
     let (header, _) = read(&write(s, d, None).unwrap()).unwrap().unwrap();
     assert_eq!(header.addresses.unwrap().0, "127.0.0.5:9".parse().unwrap());
+}
+
+#[test]
+fn an_identity_is_read_as_long_as_it_may_be_and_other_parts_are_none() {
+    let (s, d) = v4();
+    let longest = "x".repeat(LONGEST_IDENTITY);
+    let (header, _) = read(&write(s, d, Some(&longest)).unwrap()).unwrap().unwrap();
+    assert_eq!(header.identity.as_deref(), Some(longest.as_str()));
+    let start = || v2::Builder::with_addresses(Version::Two | Command::Proxy, Protocol::Stream, (s, d));
+    let longer = start().write_tlv(PEER_IDENTITY, &[b'x'; LONGEST_IDENTITY + 1]).unwrap().build().unwrap();
+    assert_eq!(read(&longer), Err(Malformed::BadIdentity("longer than a SPIFFE id may be")));
+    // Of what a load balancer may add nothing is taken for an identity, wherever it stands.
+    let others = |build: v2::Builder| build.write_tlv(0xD1, b"other").unwrap().write_tlv(0x02, b"host").unwrap();
+    let without = others(start()).build().unwrap();
+    assert_eq!(read(&without).unwrap().unwrap().0.identity, None);
+    let with = others(others(start()).write_tlv(PEER_IDENTITY, b"me").unwrap()).build().unwrap();
+    assert_eq!(read(&with).unwrap().unwrap().0.identity.as_deref(), Some("me"));
 }
 
 #[test]

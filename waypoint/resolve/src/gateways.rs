@@ -143,8 +143,8 @@ pub fn allows(view: &View<'_>, listener: &GatewayListeners, home: &str, namespac
             let object = view.namespace(&Name::new("", namespace));
             let none = BTreeMap::new();
             let mut labels = object.and_then(|o| o.metadata.labels.clone()).unwrap_or(none);
-            // Every namespace carries its own name, as an API server sees to.
-            labels.entry("kubernetes.io/metadata.name".to_owned()).or_insert_with(|| namespace.to_owned());
+            // Every namespace carries its own name and no other's, as an API server sees to.
+            labels.insert("kubernetes.io/metadata.name".to_owned(), namespace.to_owned());
             let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
             equal
                 && selector.match_expressions.iter().flatten().all(|expression| {

@@ -1,0 +1,356 @@
+//! What lets a route apply and a request through: every condition for it is refused by itself, and
+//! of whatever there may be two, the second counts as well.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use api::{Kind, Name, ObjectRef, Snapshot};
+use ir::{Action, Destination, Endpoints, Enrolment, PathMatch, PortRef, Route, Settings, Traffic};
+use resolve::{Resolved, resolve};
+use serde::Deserialize as _;
+use serde_json::Value;
+use support::settings;
+
+/// Namespace `t` uses the waypoint `t/wp`; it has the Services `a` and `b`, each with an endpoint.
+const SCAFFOLD: &str = "
+{apiVersion: v1, kind: Namespace, metadata: {name: t, labels: {istio.io/use-waypoint: wp}}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: wp, namespace: t}, spec: {gatewayClassName: gloo-waypoint, listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: a, namespace: t}, spec: {clusterIP: 127.0.20.2, ports: [{name: web, port: 80}, {name: admin, port: 81}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: b, namespace: t}, spec: {clusterIP: 127.0.20.3, ports: [{name: web, port: 80}]}}
+---
+{apiVersion: enterprise.gloo.solo.io/v1, kind: AuthConfig, metadata: {name: keys, namespace: t}, spec: {configs: [{apiKeyAuth: {headerName: api-key, labelSelector: {team: x}}}]}}
+---
+{apiVersion: enterprise.gloo.solo.io/v1, kind: AuthConfig, metadata: {name: others, namespace: t}, spec: {configs: [{apiKeyAuth: {headerName: api-key, labelSelector: {team: y}}}]}}
+---
+";
+
+fn declared(yaml: &str) -> Snapshot {
+    let documents = serde_norway::Deserializer::from_str(yaml).map(|document| Value::deserialize(document).unwrap());
+    support::snapshot(&documents.filter(|document| !document.is_null()).collect::<Vec<_>>()).0
+}
+
+fn resolved(more: &str) -> Resolved {
+    resolve(&declared(&format!("{SCAFFOLD}{more}")), &settings())
+}
+
+fn port(service: &str, port: u16) -> PortRef {
+    PortRef { service: Name::new("t", service), port }
+}
+
+/// The first route that takes requests for `path` on a port of a Service of `t`.
+fn route<'r>(resolved: &'r Resolved, service: &str, number: u16, path: &str) -> &'r Route {
+    let chain = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains[&port(service, number)];
+    let Traffic::Http(routes) = &chain.traffic else { panic!("{chain:?}") };
+    let takes = |route: &&Route| match &route.matches.path {
+        _ if route.matches.no_host => false,
+        PathMatch::Exact(exact) => exact == path,
+        PathMatch::Prefix(prefix) => prefix == "/" || path == prefix || path.starts_with(&format!("{prefix}/")),
+        PathMatch::Regex(_) => false,
+    };
+    routes.iter().find(takes).unwrap_or_else(|| panic!("nothing takes {path}: {routes:?}"))
+}
+
+/// What becomes of such a request: `t/b/80 asks t/keys`, or the status of the refusal.
+fn becomes(resolved: &Resolved, service: &str, number: u16, path: &str) -> String {
+    let route = route(resolved, service, number, path);
+    let asks = route.policy.auth.as_ref().map(|auth| format!(" asks {}", auth.config)).unwrap_or_default();
+    match &route.action {
+        Action::Refuse(refusal) => refusal.status.to_string(),
+        Action::Redirect(redirect) => format!("{redirect:?}{asks}"),
+        Action::Forward(forward) => {
+            let to = forward.backends.iter().map(|backend| match &backend.target {
+                Some(Destination::Service(target)) => format!("{target}*{}", backend.weight),
+                None => format!("500*{}", backend.weight),
+            });
+            format!("{}{asks}", to.collect::<Vec<_>>().join(" "))
+        }
+    }
+}
+
+/// An HTTPRoute `t/r` on Service `a` with these rules.
+fn on_a(rules: &str) -> String {
+    format!(
+        "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: r, namespace: t}}, spec: {{parentRefs: [{{group: '', kind: Service, name: a}}], rules: {rules}}}}}\n---\n"
+    )
+}
+
+/// A RouteOption `t/<name>` for these targets.
+fn option(name: &str, targets: &str, options: &str) -> String {
+    format!(
+        "{{apiVersion: gateway.solo.io/v1, kind: RouteOption, metadata: {{name: {name}, namespace: t}}, spec: {{targetRefs: {targets}, options: {options}}}}}\n---\n"
+    )
+}
+
+const R: &str = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}";
+/// The rule of this name of the route `t/r`.
+fn section(name: &str) -> String {
+    R.replace("name: r}", &format!("name: r, sectionName: {name}}}"))
+}
+
+const KEYS: &str = "{extauth: {configRef: {name: keys, namespace: t}}}";
+const TO_A: &str = "backendRefs: [{name: a, port: 80}]";
+
+#[test]
+fn a_grant_is_for_whom_and_what_it_names() {
+    let route = on_a("[{backendRefs: [{name: c, namespace: u, port: 80}]}]");
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: c, namespace: u}, spec: {clusterIP: 127.0.20.4, ports: [{port: 80}]}}\n---\n";
+    let grant = |namespace: &str, name: &str, from: &str, to: &str| {
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1beta1, kind: ReferenceGrant, metadata: {{name: {name}, namespace: {namespace}}}, spec: {{from: [{from}], to: [{to}]}}}}\n---\n"
+        )
+    };
+    let answer = |grants: &[String]| becomes(&resolved(&format!("{route}{service}{}", grants.concat())), "a", 80, "/");
+    let from = "{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: t}";
+    let (any, named) = ("{group: '', kind: Service}", "{group: '', kind: Service, name: c}");
+    for to in [any, named] {
+        assert_eq!(answer(&[grant("u", "g", from, to)]), "u/c/80*1", "{to}");
+    }
+    let elsewhere = from.replace("namespace: t", "namespace: v");
+    let others = named.replace("name: c", "name: d");
+    for (from, to) in [
+        (elsewhere.as_str(), any),
+        ("{group: gateway.networking.k8s.io, kind: GRPCRoute, namespace: t}", any),
+        ("{group: example.com, kind: HTTPRoute, namespace: t}", any),
+        (from, "{group: '', kind: Secret}"),
+        (from, "{group: example.com, kind: Service}"),
+        (from, others.as_str()),
+    ] {
+        assert_eq!(answer(&[grant("u", "g", from, to)]), "500", "{from} {to}");
+        // The second of two counts.
+        let two = grant("u", "g", &format!("{elsewhere}, {from}"), &format!("{others}, {to}"));
+        assert_eq!(answer(&[two]), "500", "{from} {to}");
+    }
+    assert_eq!(answer(&[grant("t", "g", from, any)]), "500", "a grant is given by who is referred to");
+    let halves = [grant("u", "g", from, &others), grant("u", "h", &elsewhere, any)];
+    assert_eq!(answer(&halves), "500", "two halves are no grant");
+    let two = grant("u", "g", &format!("{elsewhere}, {from}"), &format!("{others}, {named}"));
+    assert_eq!(answer(&[two]), "u/c/80*1");
+    assert_eq!(answer(&[halves[0].clone(), grant("u", "h", from, any)]), "u/c/80*1");
+}
+
+/// Whether namespace `u`, which has these labels, may use the Gateway of which the listener allows this:
+/// with a route that would send away all requests of everybody, and for a Service of its own.
+fn admitted(labels: &str, allowed: &str) -> bool {
+    let listener = "protocol: istio.io/PROXY";
+    let scaffold = SCAFFOLD.replace(listener, &format!("{listener}, allowedRoutes: {allowed}"));
+    assert_ne!(scaffold, SCAFFOLD);
+    let foreign = format!(
+        "{{apiVersion: v1, kind: Namespace, metadata: {{name: u, labels: {labels}}}}}
+---
+{{apiVersion: v1, kind: Service, metadata: {{name: c, namespace: u, labels: {{istio.io/use-waypoint: wp, istio.io/use-waypoint-namespace: t}}}}, spec: {{clusterIP: 127.0.20.4, ports: [{{port: 80}}]}}}}
+---
+{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: hijack, namespace: u}}, spec: {{parentRefs: [{{name: wp, namespace: t}}], rules: [{{filters: [{{type: RequestRedirect, requestRedirect: {{hostname: elsewhere}}}}]}}]}}}}"
+    );
+    let resolved = resolve(&declared(&format!("{scaffold}{foreign}")), &settings());
+    let enrolled = matches!(*resolved.services[&Name::new("u", "c")], Enrolment::Waypoint(_));
+    let said = resolved.report.get(&ObjectRef::new(Kind::HttpRoute, "u", "hijack")).unwrap();
+    let accepted = said[0].conditions.iter().find(|condition| condition.kind == "Accepted").unwrap();
+    assert_eq!(accepted.status, Some(enrolled), "{labels} {allowed}");
+    // Where the selector leaves out the Gateway's own namespace, nothing there is served at all.
+    if *resolved.services[&Name::new("t", "b")] == Enrolment::Waypoint(Name::new("t", "wp")) {
+        let hijacked = becomes(&resolved, "b", 80, "/") != "t/b/80*1";
+        assert_eq!(hijacked, enrolled, "{labels} {allowed}");
+    }
+    enrolled
+}
+
+#[test]
+fn routes_of_other_namespaces_apply_by_a_gateway_only_where_its_listener_admits_them() {
+    let by = |selector: &str| format!("{{namespaces: {{from: Selector, selector: {selector}}}}}");
+    assert!(!admitted("{}", "{namespaces: {from: Same}}"));
+    assert!(!admitted("{}", "{}"), "the same namespace is the default");
+    assert!(admitted("{}", "{namespaces: {from: All}}"));
+    assert!(!admitted("{}", "{namespaces: {from: Selector}}"), "a selector that is not there selects nothing");
+    let both = by("{matchLabels: {a: x, b: y}}");
+    assert!(admitted("{a: x, b: y}", &both));
+    for labels in ["{a: x}", "{b: y}", "{a: x, b: z}", "{a: y, b: x}", "{}"] {
+        assert!(!admitted(labels, &both), "{labels}");
+    }
+    for (labels, expression, yes) in [
+        ("{a: x}", "{key: a, operator: In, values: [w, x]}", true),
+        ("{a: y}", "{key: a, operator: In, values: [w, x]}", false),
+        ("{}", "{key: a, operator: In, values: [w, x]}", false),
+        ("{a: y}", "{key: a, operator: NotIn, values: [w, x]}", true),
+        ("{}", "{key: a, operator: NotIn, values: [w, x]}", true),
+        ("{a: x}", "{key: a, operator: NotIn, values: [w, x]}", false),
+        ("{a: x}", "{key: a, operator: Exists}", true),
+        ("{b: x}", "{key: a, operator: Exists}", false),
+        ("{b: x}", "{key: a, operator: DoesNotExist}", true),
+        ("{a: x}", "{key: a, operator: DoesNotExist}", false),
+    ] {
+        assert_eq!(
+            admitted(labels, &by(&format!("{{matchExpressions: [{expression}]}}"))),
+            yes,
+            "{labels} {expression}"
+        );
+        // Each of two, and beside labels, has to hold.
+        let two = format!("{{matchExpressions: [{{key: c, operator: DoesNotExist}}, {expression}]}}");
+        assert_eq!(admitted(labels, &by(&two)), yes, "{labels} {two}");
+        let beside = format!("{{matchLabels: {{d: z}}, matchExpressions: [{expression}]}}");
+        assert!(!admitted(labels, &by(&beside)), "{labels} {beside}");
+    }
+}
+
+#[test]
+fn a_namespace_is_called_what_it_is_called_whatever_its_labels_say() {
+    let named = |name: &str| {
+        format!(
+            "{{namespaces: {{from: Selector, selector: {{matchLabels: {{kubernetes.io/metadata.name: {name}}}}}}}}}"
+        )
+    };
+    assert!(admitted("{}", &named("u")));
+    assert!(!admitted("{kubernetes.io/metadata.name: trusted}", &named("trusted")));
+    assert!(admitted("{kubernetes.io/metadata.name: trusted}", &named("u")));
+}
+
+#[test]
+fn a_broken_namespace_still_enrols_and_what_cannot_be_read_is_refused() {
+    let enrolment = |namespace: &str| {
+        let old = "{apiVersion: v1, kind: Namespace, metadata: {name: t, labels: {istio.io/use-waypoint: wp}}}";
+        assert!(SCAFFOLD.contains(old));
+        let yaml = SCAFFOLD.replace(old, namespace);
+        let snapshot = declared(&yaml);
+        let resolved = resolve(&snapshot, &settings());
+        resolved.services.get(&Name::new("t", "a")).unwrap().as_ref().clone()
+    };
+    let waypoint = |name: &str| Enrolment::Waypoint(Name::new("t", name));
+    let broken = |labels: &str| {
+        format!("{{apiVersion: v1, kind: Namespace, metadata: {{name: t, labels: {labels}}}, spec: {{finalizers: 3}}}}")
+    };
+    assert_eq!(enrolment(&broken("{istio.io/use-waypoint: wp}")), waypoint("wp"));
+    assert!(matches!(enrolment(&broken("{istio.io/use-waypoint: gone}")), Enrolment::Refused(_)));
+    assert!(matches!(enrolment(&broken("[1]")), Enrolment::Refused(_)));
+    assert!(matches!(enrolment(&broken("{istio.io/use-waypoint: true}")), Enrolment::Refused(_)));
+    assert_eq!(enrolment(&broken("{istio.io/use-waypoint: none}")), Enrolment::None);
+}
+
+#[test]
+fn without_an_authorization_service_what_needs_one_is_refused_and_the_rest_is_not() {
+    let yaml = format!(
+        "{SCAFFOLD}{}{}",
+        on_a(&format!("[{{name: one, matches: [{{path: {{value: /guarded}}}}], {TO_A}}}, {{name: two, {TO_A}}}]")),
+        option("auth", &format!("[{}]", section("one")), KEYS),
+    );
+    let answers = |settings: &Settings| {
+        let resolved = resolve(&declared(&yaml), settings);
+        ["/guarded", "/open"].map(|path| becomes(&resolved, "a", 80, path))
+    };
+    assert_eq!(answers(&settings()), ["t/a/80*1 asks t/keys", "t/a/80*1"]);
+    assert_eq!(answers(&Settings { extauth: None, ..settings() }), ["403", "t/a/80*1"]);
+}
+
+#[test]
+fn authorization_is_off_only_where_it_is_disabled_and_the_first_option_says_so() {
+    let rules = on_a(&format!("[{{{TO_A}}}]"));
+    let answer = |options: &[(&str, &str)]| {
+        let options: String = options.iter().map(|(name, says)| option(name, &format!("[{R}]"), says)).collect();
+        becomes(&resolved(&format!("{rules}{options}")), "a", 80, "/")
+    };
+    let other = KEYS.replace("keys", "others");
+    assert_eq!(answer(&[("x", "{extauth: {disable: true}}")]), "t/a/80*1");
+    assert_eq!(
+        answer(&[("x", "{extauth: {disable: false, configRef: {name: keys, namespace: t}}}")]),
+        "t/a/80*1 asks t/keys"
+    );
+    // The older, then the first by name, and only where it says something.
+    assert_eq!(answer(&[("x", KEYS), ("y", "{extauth: {disable: true}}")]), "t/a/80*1 asks t/keys");
+    assert_eq!(answer(&[("x", KEYS), ("y", &other)]), "t/a/80*1 asks t/keys");
+    assert_eq!(answer(&[("x", "{timeout: 3s}"), ("y", &other)]), "t/a/80*1 asks t/others");
+}
+
+#[test]
+fn an_option_governs_the_rule_it_names_and_the_second_target_counts() {
+    let rules = on_a(&format!(
+        "[{{name: one, matches: [{{path: {{value: /one}}}}], {TO_A}}}, {{name: two, matches: [{{path: {{value: /two}}}}, {{path: {{value: /too}}}}], {TO_A}}}, {{{TO_A}}}]"
+    ));
+    let answers = |targets: &str| {
+        let resolved = resolved(&format!("{rules}{}", option("x", targets, KEYS)));
+        ["/one", "/two", "/too", "/"].map(|path| becomes(&resolved, "a", 80, path).ends_with(" asks t/keys"))
+    };
+    assert_eq!(answers(&format!("[{R}]")), [true; 4]);
+    assert_eq!(answers(&format!("[{}]", section("two"))), [false, true, true, false]);
+    assert_eq!(answers(&format!("[{}, {}]", section("two"), section("one"))), [true, true, true, false]);
+    // A rule that is not there: nothing of the route is served, whichever of the targets names it.
+    let resolved =
+        resolved(&format!("{rules}{}", option("x", &format!("[{}, {}]", section("one"), section("six")), KEYS)));
+    for path in ["/one", "/two", "/"] {
+        assert_eq!(becomes(&resolved, "a", 80, path), "500", "{path}");
+    }
+}
+
+#[test]
+fn a_route_governs_the_ports_that_its_parents_name() {
+    let answers = |parents: &str| {
+        let route = format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: r, namespace: t}}, spec: {{parentRefs: {parents}, rules: [{{backendRefs: [{{name: b, port: 80}}]}}]}}}}"
+        );
+        let resolved = resolved(&route);
+        [80, 81].map(|number| becomes(&resolved, "a", number, "/").starts_with("t/b/80"))
+    };
+    assert_eq!(answers("[{group: '', kind: Service, name: a}]"), [true, true]);
+    assert_eq!(answers("[{group: '', kind: Service, name: a, port: 81}]"), [false, true]);
+    assert_eq!(answers("[{group: '', kind: Service, name: a, sectionName: web}]"), [true, false]);
+    assert_eq!(answers("[{group: '', kind: Service, name: a, sectionName: web, port: 80}]"), [true, false]);
+    assert_eq!(answers("[{group: '', kind: Service, name: a, sectionName: web, port: 81}]"), [false, false]);
+    assert_eq!(
+        answers("[{group: '', kind: Service, name: a, port: 7}, {group: '', kind: Service, name: a, port: 81}]"),
+        [false, true]
+    );
+    assert_eq!(
+        answers("[{group: '', kind: Service, name: a, port: 80}, {group: '', kind: Service, name: a, port: 81}]"),
+        [true, true]
+    );
+    assert_eq!(answers("[{group: '', kind: Service, name: b}]"), [false, false]);
+    assert_eq!(answers("[{name: wp}]"), [true, true]);
+    assert_eq!(answers("[{name: wp, sectionName: proxy, port: 15088}]"), [true, true]);
+    assert_eq!(answers("[{name: wp, sectionName: other}]"), [false, false]);
+    assert_eq!(answers("[{name: wp, port: 15089}]"), [false, false]);
+}
+
+#[test]
+fn a_weight_of_zero_gets_nothing_and_all_zero_is_refused() {
+    let answer = |weights: [i32; 2]| {
+        let backends =
+            format!("{{name: a, port: 80, weight: {}}}, {{name: b, port: 80, weight: {}}}", weights[0], weights[1]);
+        becomes(&resolved(&on_a(&format!("[{{backendRefs: [{backends}]}}]"))), "a", 80, "/")
+    };
+    assert_eq!(answer([1, 3]), "t/a/80*1 t/b/80*3");
+    assert_eq!(answer([0, 3]), "t/b/80*3");
+    assert_eq!(answer([2, 0]), "t/a/80*2");
+    assert_eq!(answer([0, 0]), "500");
+}
+
+#[test]
+fn only_endpoints_that_are_not_unready_are_sent_to_and_all_slices_count() {
+    let slice = |name: &str, endpoints: &str| {
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: {name}, namespace: t, labels: {{kubernetes.io/service-name: a}}}}, addressType: IPv4, endpoints: {endpoints}, ports: [{{name: web, port: 8080}}, {{name: admin, port: 8081}}, {{name: web, port: 8082}}]}}\n---\n"
+        )
+    };
+    let slices = slice(
+        "one",
+        "[{addresses: [10.0.0.1], conditions: {ready: false}}, {addresses: [10.0.0.2, 10.0.0.3], conditions: {ready: true}}, {addresses: [10.0.0.4]}]",
+    ) + &slice(
+        "two",
+        "[{addresses: [10.0.0.5], conditions: {serving: true}}, {addresses: [10.0.0.6], conditions: {ready: false}}]",
+    );
+    let resolved = resolved(&slices);
+    let clusters = &resolved.proxies[&Name::new("t", "wp")].clusters;
+    let addresses = |number: u16| {
+        let Endpoints::Addresses(addresses) = &clusters[&Destination::Service(port("a", number))].endpoints else {
+            panic!()
+        };
+        addresses.iter().map(ToString::to_string).collect::<BTreeSet<_>>()
+    };
+    let all = |ports: &[u16]| {
+        let at = |end: u8| ports.iter().map(move |port| format!("10.0.0.{end}:{port}"));
+        (2..=5).flat_map(at).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(addresses(80), all(&[8080, 8082]));
+    assert_eq!(addresses(81), all(&[8081]));
+}
