@@ -125,6 +125,12 @@ pub const AREAS: [Area; 10] = [
     },
 ];
 
+/// What lies within them and decides nothing: it only warns of what is likely not meant.
+const ADVICE: [&str; 2] = [
+    "api/src/gloo/rate_limit_config/validate/contradict.rs",
+    "api/src/gloo/rate_limit_config/validate/reach.rs",
+];
+
 /// Files that only hold tests.
 fn of_tests(path: &str) -> bool {
     path.ends_with("/tests.rs") || path.contains("/tests/")
@@ -137,7 +143,7 @@ pub fn area(path: &str) -> Option<usize> {
             .iter()
             .any(|given| path == *given || path.strip_prefix(given).is_some_and(|rest| rest.starts_with('/')))
     };
-    if !path.ends_with(".rs") || of_tests(path) {
+    if !path.ends_with(".rs") || of_tests(path) || ADVICE.contains(&path) {
         return None;
     }
     AREAS.iter().position(of)

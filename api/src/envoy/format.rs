@@ -301,6 +301,20 @@ mod tests {
             "%DOWNSTREAM_PEER_FINGERPRINT_256%",
             "%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES)%",
             "%PATH(NQ)%",
+            "%PATH%",
+            "%PATH(WQ:ORIG)%",
+            "%PATH(NQ:PATH)%",
+            "%PATH(WQ:ORIG_OR_PATH):9%",
+            "%PATH(:PATH)%",
+            "%REQ(a):123456%",
+            "%TRAILER(x)%",
+            "%QUERY_PARAM(a):5%",
+            "%UPSTREAM_FILTER_STATE(x:TYPED):3%",
+            "%FILTER_STATE(x:FIELD:y)%",
+            "%CLUSTER_METADATA(a:b)%",
+            "%GRPC_STATUS%%GRPC_STATUS(NUMBER)%",
+            "%EMIT_TIME_LOCAL(%%n)%",
+            "%DOWNSTREAM_PEER_CERT_V_START(%b)%%UPSTREAM_PEER_CERT_V_END%",
         ] {
             assert_eq!(check(right), Ok(()), "{right}");
         }
@@ -342,6 +356,22 @@ mod tests {
             "%%%",
             "% a %",
             "%REQ((a))%",
+            "%REQ(a):1234567%",
+            "%REQ(%)%",
+            "%PATH(WQ:x)%",
+            "%PATH(x:ORIG)%",
+            "%QUERY_PARAM()%",
+            "%RESPONSE_CODE_DETAILS()%",
+            "%RESPONSE_CODE_DETAILS(ALLOW_WHITESPACES):5%",
+            "%START_TIME(%)%",
+            "%EMIT_TIME(%H%n)%",
+            "%CLUSTER_METADATA%",
+            "%FILTER_STATE%",
+            "%FILTER_STATE(:PLAIN)%",
+            "%FILTER_STATE(x:PLAIN:y)%",
+            "%FILTER_STATE(x:FIELD:)%",
+            "%FILTER_STATE(x:FIELD:y:z)%",
+            "%PROTOCOL% and %ENVIRONMENT(HOME)%",
         ] {
             assert!(check(wrong).is_err(), "{wrong}");
         }
