@@ -45,7 +45,10 @@ mod tests {
         };
         assert_eq!(waits("200m"), Duration::from_millis(175));
         assert_eq!((waits("8S"), waits("80000u")), (Duration::from_secs(7), Duration::from_millis(70)));
-        assert_eq!((waits("80000000n"), waits("1M"), waits("1H")), (Duration::from_millis(70), MOST / 8 * 7, MOST / 8 * 7));
+        assert_eq!(
+            (waits("80000000n"), waits("1M"), waits("1H")),
+            (Duration::from_millis(70), MOST / 8 * 7, MOST / 8 * 7)
+        );
         let most = Duration::from_millis(8750);
         for text in ["99999999H", "", "m", "-1m", "1", "123456789m", "1x", "1\u{20}m"] {
             assert_eq!(waits(text), most, "{text:?}");

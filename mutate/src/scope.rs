@@ -126,10 +126,8 @@ pub const AREAS: [Area; 10] = [
 ];
 
 /// What lies within them and decides nothing: it only warns of what is likely not meant.
-const ADVICE: [&str; 2] = [
-    "api/src/gloo/rate_limit_config/validate/contradict.rs",
-    "api/src/gloo/rate_limit_config/validate/reach.rs",
-];
+const ADVICE: [&str; 2] =
+    ["api/src/gloo/rate_limit_config/validate/contradict.rs", "api/src/gloo/rate_limit_config/validate/reach.rs"];
 
 /// Files that only hold tests.
 fn of_tests(path: &str) -> bool {

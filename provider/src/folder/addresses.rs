@@ -105,3 +105,67 @@ pub(crate) fn replaced(service: &Service, ip: Ipv4Addr) -> Problem {
     let own = service.spec.as_ref().and_then(|spec| spec.cluster_ip.clone()).unwrap_or_default();
     Problem::warning("spec.clusterIP", format!("{own} is not an IPv4 loopback address; served at {ip} instead"))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn wish(spec: Value) -> Wish {
+        let document = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": spec});
+        Wish::of(&serde_json::from_value(document).unwrap())
+    }
+
+    #[test]
+    fn a_service_asks_for_an_address_by_either_field_or_for_none() {
+        let own = Wish::Own(Ipv4Addr::new(127, 0, 20, 2));
+        assert_eq!(wish(json!({"clusterIP": "127.0.20.2"})), own);
+        assert_eq!(wish(json!({"clusterIPs": ["127.0.20.2", "127.0.20.3"]})), own);
+        assert_eq!(wish(json!({"clusterIP": "", "clusterIPs": ["127.0.20.2"]})), own);
+        assert_eq!(wish(json!({"clusterIP": "127.0.20.2", "clusterIPs": ["127.0.20.9"]})), own);
+        for any in [json!({}), json!({"clusterIP": ""}), json!({"clusterIPs": []}), json!({"clusterIPs": [""]})] {
+            assert_eq!(wish(any.clone()), Wish::Any, "{any}");
+        }
+        assert_eq!(Wish::of(&Service::default()), Wish::Any);
+        for none in [json!({"clusterIP": "None"}), json!({"type": "ExternalName", "clusterIP": "127.0.20.2"})] {
+            assert_eq!(wish(none.clone()), Wish::None, "{none}");
+        }
+        for foreign in ["10.0.0.1", "::1", "128.0.0.1"] {
+            assert_eq!(wish(json!({"clusterIP": foreign})), Wish::Foreign, "{foreign}");
+        }
+    }
+
+    #[test]
+    fn an_address_has_one_holder_and_is_kept_until_somebody_asks_for_it() {
+        let name = |name: &str| Name::new("t", name);
+        let (mut addresses, ip) = (Addresses::default(), Ipv4Addr::new(127, 0, 20, 2));
+        let wishes = |list: &[(&str, Wish)]| list.iter().map(|(n, wish)| (name(n), *wish)).collect::<BTreeMap<_, _>>();
+        let first = wishes(&[
+            ("a", Wish::Any),
+            ("b", Wish::Own(ip)),
+            ("c", Wish::Own(ip)),
+            ("d", Wish::Foreign),
+            ("e", Wish::None),
+        ]);
+        let answers = addresses.decide(&first);
+        let given = |answers: &BTreeMap<Name, Answer>, n: &str| answers[&name(n)].clone().unwrap().unwrap();
+        assert_eq!(given(&answers, "b"), ip);
+        assert!(answers[&name("c")].as_ref().unwrap_err().message.contains("belongs to Service t/b"));
+        assert_eq!(answers[&name("e")], Ok(None));
+        let (a, d) = (given(&answers, "a"), given(&answers, "d"));
+        assert!(a != d && a != ip && d != ip && a.is_loopback() && d.is_loopback());
+        // The same again, whoever comes besides.
+        let more = wishes(&[("0", Wish::Any), ("a", Wish::Any), ("d", Wish::Foreign)]);
+        let answers = addresses.decide(&more);
+        assert_eq!((given(&answers, "a"), given(&answers, "d")), (a, d));
+        assert!(![a, d].contains(&given(&answers, "0")));
+        // Whoever asks for an address by name has it.
+        let asks = wishes(&[("a", Wish::Any), ("d", Wish::Foreign), ("z", Wish::Own(a))]);
+        let answers = addresses.decide(&asks);
+        assert_eq!((given(&answers, "z"), given(&answers, "d")), (a, d));
+        assert!(![a, d].contains(&given(&answers, "a")));
+    }
+}

@@ -133,3 +133,99 @@ fn read_descriptor(
 fn bounded(what: &'static str, size: usize, most: usize) -> Result<(), Malformed> {
     if size > most { Err(Malformed::TooLarge { what, size, most }) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use pb_common::RateLimitDescriptor;
+    use pb_common::rate_limit_descriptor::{Entry, RateLimitOverride};
+    use proto::google::protobuf::UInt64Value;
+
+    use super::*;
+
+    fn entry(key: &str) -> Entry {
+        Entry { key: key.to_owned(), value: "v".to_owned() }
+    }
+
+    fn descriptor(keys: &[&str]) -> RateLimitDescriptor {
+        RateLimitDescriptor { entries: keys.iter().map(|key| entry(key)).collect(), ..Default::default() }
+    }
+
+    fn message(descriptors: Vec<RateLimitDescriptor>) -> pb::RateLimitRequest {
+        pb::RateLimitRequest { domain: "d".into(), descriptors, hits_addend: 0 }
+    }
+
+    #[test]
+    fn what_is_empty_is_refused_wherever_it_stands_and_matches_nothing_for_those_who_ask_leniently() {
+        let refused = |message: &pb::RateLimitRequest| Request::read(message).unwrap_err();
+        let whole = message(vec![descriptor(&["a"]), descriptor(&["a", "b"])]);
+        assert_eq!(Request::read(&whole).unwrap().descriptors.len(), 2);
+        let nowhere = pb::RateLimitRequest { domain: String::new(), ..whole.clone() };
+        assert_eq!(refused(&nowhere), Malformed::NoDomain);
+        assert_eq!(refused(&message(vec![])), Malformed::NoDescriptors);
+        let second = message(vec![descriptor(&["a"]), descriptor(&[])]);
+        assert_eq!(refused(&second), Malformed::NoEntries(1));
+        let keyless = message(vec![descriptor(&["a"]), descriptor(&["a", ""])]);
+        assert_eq!(refused(&keyless), Malformed::NoKey(1, 1));
+        for lenient in [&second, &keyless] {
+            assert_eq!(Request::read_leniently(lenient).unwrap().descriptors.len(), 2);
+        }
+        for none in [&nowhere, &message(vec![])] {
+            assert!(Request::read_leniently(none).is_err());
+        }
+    }
+
+    #[test]
+    fn as_much_as_is_allowed_is_read_and_one_more_is_not() {
+        let domain =
+            |bytes: usize| pb::RateLimitRequest { domain: "d".repeat(bytes), ..message(vec![descriptor(&["a"])]) };
+        let many = |descriptors: usize| message(vec![descriptor(&["a"]); descriptors]);
+        let entries = |entries: usize| message(vec![descriptor(&["a"]), descriptor(&vec!["a"; entries])]);
+        let key = |bytes: usize| message(vec![descriptor(&["a", &"k".repeat(bytes)])]);
+        for (most, make) in [
+            (bounds::MOST_DOMAIN_BYTES, &domain as &dyn Fn(usize) -> pb::RateLimitRequest),
+            (bounds::MOST_DESCRIPTORS, &many),
+            (bounds::MOST_ENTRIES, &entries),
+            (bounds::MOST_KEY_BYTES, &key),
+        ] {
+            let (whole, larger) = (make(most), make(most + 1));
+            assert!(Request::read(&whole).is_ok() && Request::read_leniently(&whole).is_ok(), "{most}");
+            for refused in [Request::read(&larger), Request::read_leniently(&larger)] {
+                let refused = refused.unwrap_err();
+                assert!(
+                    matches!(refused, Malformed::TooLarge { size, most: told, .. } if (size, told) == (most + 1, most))
+                );
+            }
+        }
+        // A value is the client's: however long, it is counted.
+        let mut long = message(vec![descriptor(&["a"])]);
+        long.descriptors[0].entries[0].value = "v".repeat(1 << 20);
+        assert!(Request::read(&long).is_ok());
+    }
+
+    #[test]
+    fn each_descriptor_has_its_own_hits_and_its_own_limit() {
+        let hits = |value: u64| Some(UInt64Value { value });
+        let limit = |unit: i32| Some(RateLimitOverride { requests_per_unit: 7, unit });
+        let mut asked = message(vec![descriptor(&["a"]); 6]);
+        asked.descriptors[1].hits_addend = hits(0);
+        asked.descriptors[2].hits_addend = hits(5);
+        asked.descriptors[3].hits_addend = hits(5);
+        asked.descriptors[3].is_negative_hits = true;
+        asked.descriptors[4].hits_addend = hits(u64::MAX);
+        asked.descriptors[4].limit = limit(Unit::Minute.number());
+        asked.descriptors[5].limit = limit(99);
+        for (addend, usual) in [(0, 1), (1, 1), (3, 3)] {
+            asked.hits_addend = addend;
+            let read = Request::read(&asked).unwrap();
+            let changes: Vec<_> = read.descriptors.iter().map(|descriptor| descriptor.change).collect();
+            let most = Change::Add(u32::MAX);
+            let expected =
+                [Change::Add(usual), Change::Add(0), Change::Add(5), Change::Refund(5), most, Change::Add(usual)];
+            assert_eq!(changes, expected);
+            let limits: Vec<_> = read.descriptors.iter().map(|descriptor| descriptor.limit).collect();
+            assert_eq!(limits, [None, None, None, None, Limit::new(7, Unit::Minute), None]);
+        }
+    }
+}
