@@ -2,37 +2,34 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Instant;
 
-use anyhow::Context as _;
 use api::core::{SERVICE_NAME, Service};
 use api::{Kind, Meta as _, Name, ObjectRef, Problem, Snapshot};
 use provider::StatusBoard;
 use provider::findings::did_you_mean;
-use runtime::Shutdown;
+use runtime::follow::Follower;
 use status::{Condition, ObjectStatus, Report};
-use tokio::sync::watch;
 
 /// The name under which this advice stands on the status board.
 pub const AUTHOR: &str = "waykeeper";
 /// Whether connections to a Service lead anywhere.
 pub const ENDPOINTS: &str = "Endpoints";
 
-/// Keeps the advice on the board in step with what is declared, until shutdown.
-///
-/// # Errors
-/// When the provider is gone.
-pub async fn follow(
-    mut snapshots: watch::Receiver<Arc<Snapshot>>,
-    board: StatusBoard,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    loop {
-        let snapshot = snapshots.borrow_and_update().clone();
-        board.publish(AUTHOR, advise(&snapshot));
-        tokio::select! {
-            () = shutdown.begun() => return Ok(()),
-            changed = snapshots.changed() => changed.context("the provider of snapshots ended")?,
-        }
+/// Keeps the advice on the board in step with what is declared.
+#[derive(Debug)]
+pub struct Advice(pub StatusBoard);
+
+impl Follower for Advice {
+    type Declared = Snapshot;
+    type Made = Report;
+
+    fn make(&self, snapshot: &Arc<Snapshot>, _: Instant) -> Option<Report> {
+        Some(advise(snapshot))
+    }
+
+    async fn install(&self, report: Report) {
+        self.0.publish(AUTHOR, report);
     }
 }
 

@@ -5,20 +5,15 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::{Method, Request, header};
-use hyper_util::rt::TokioIo;
+use http::Method;
 use runtime::Addr;
+use runtime::ask::{Error, Limits, ask};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long it may be.
-const MOST_BYTES: usize = 16 << 20;
+/// How long an answer may take and be.
+const LIMITS: Limits = Limits { patience: Duration::from_secs(10), bytes: 16 << 20 };
 
 /// GET of `path`.
 ///
@@ -49,25 +44,14 @@ pub fn encode(text: &str) -> String {
 }
 
 async fn send<T: DeserializeOwned>(admin: &Addr, method: Method, path: &str, body: Bytes) -> anyhow::Result<T> {
-    let nobody = |error: std::io::Error| match error.kind() {
-        ErrorKind::ConnectionRefused | ErrorKind::NotFound => anyhow::anyhow!(
-            "nothing answers at {admin}; start `waykeeper up` or a server, or name its --admin address ({error})"
-        ),
-        _ => anyhow::Error::new(error).context(format!("connecting to {admin}")),
-    };
-    let (status, answer) = tokio::time::timeout(PATIENCE, async {
-        match admin {
-            Addr::Tcp(address) => {
-                let host = address.to_string();
-                exchange(TcpStream::connect(address).await.map_err(nobody)?, &host, method, path, body).await
-            }
-            Addr::Unix(socket) => {
-                exchange(UnixStream::connect(socket).await.map_err(nobody)?, "localhost", method, path, body).await
-            }
+    let (status, answer) = ask(admin, method, path, body, LIMITS).await.map_err(|error| match error {
+        Error::Connect(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
+            anyhow::anyhow!(
+                "nothing answers at {admin}; start `waykeeper up` or a server, or name its --admin address ({error})"
+            )
         }
-    })
-    .await
-    .with_context(|| format!("{admin} did not answer in {} s", PATIENCE.as_secs()))??;
+        error => anyhow::Error::new(error).context(format!("asking {admin}")),
+    })?;
     if !status.is_success() {
         let said = serde_json::from_slice::<Value>(&answer).ok();
         let why = said.as_ref().and_then(|said| said["error"].as_str());
@@ -80,28 +64,6 @@ async fn send<T: DeserializeOwned>(admin: &Addr, method: Method, path: &str, bod
         );
     }
     serde_json::from_slice(&answer).with_context(|| format!("reading what {path} answered"))
-}
-
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
-    host: &str,
-    method: Method,
-    path: &str,
-    body: Bytes,
-) -> anyhow::Result<(hyper::StatusCode, Bytes)> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let connection = tokio::spawn(connection);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header(header::HOST, host)
-        .header(header::CONTENT_TYPE, "application/json")
-        .body(Full::new(body))?;
-    let reply = sender.send_request(request).await.context("asking")?;
-    let status = reply.status();
-    let body = Limited::new(reply.into_body(), MOST_BYTES).collect().await.map_err(|why| anyhow::anyhow!("{why}"))?;
-    connection.abort();
-    Ok((status, body.to_bytes()))
 }
 
 #[cfg(test)]

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api::{Name, Snapshot};
+use parking_lot::Mutex;
 use provider::{FolderSettings, Provider, StatusBoard};
+use runtime::follow::{Follower, follow};
 use runtime::{Gate, Listener, Readiness, Shutdown, Tasks};
 use tokio::sync::watch;
 use tunnel::{Endpoint, Limits, Plan, Target};
@@ -94,10 +96,19 @@ pub async fn run(args: args::Tunnel) -> anyhow::Result<()> {
     let (publish, plans) = watch::channel(Arc::new(Plan::default()));
     let drain = Duration::from_secs(args.drain);
     let tunnel = tunnel::Tunnel::new(plans, Limits { drain, ..Limits::default() });
-    let listening = (tunnel.clone(), readiness.gate("services to listen"));
+    let following = Arc::new(Following {
+        settings: waypoint_translate::Settings {
+            class_names: args.classes.names(),
+            ..crate::up::translate_settings(&args.trust_domain)
+        },
+        publish,
+        tunnel: tunnel.clone(),
+        gate: Mutex::new(Some(readiness.gate("services to listen"))),
+        args: args.clone(),
+    });
     tasks
         .spawn("reachability", reached(args.to.clone(), readiness.gate("waypoints to be reachable"), shutdown.clone()));
-    tasks.spawn("plans", follow(args, provider.watch(), publish, listening, shutdown.clone()));
+    tasks.spawn("plans", follow(following, provider.watch(), shutdown.clone()));
     tasks.spawn("tunnel", {
         let shutdown = shutdown.clone();
         async move {
@@ -116,53 +127,37 @@ pub async fn run(args: args::Tunnel) -> anyhow::Result<()> {
 }
 
 /// Publishes a plan for every snapshot; opens the gate when the first one is in force.
-async fn follow(
+struct Following {
     args: args::Tunnel,
-    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+    settings: waypoint_translate::Settings,
     publish: watch::Sender<Arc<Plan>>,
-    (tunnel, gate): (tunnel::Tunnel, Gate),
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    let mut gate = Some(gate);
-    let settings = waypoint_translate::Settings {
-        class_names: args.classes.names(),
-        ..crate::up::translate_settings(&args.trust_domain)
-    };
-    loop {
-        let snapshot = snapshots.borrow_and_update().clone();
-        let settings = settings.clone();
-        let translated = {
-            let snapshot = snapshot.clone();
-            tokio::task::spawn_blocking(move || waypoint_translate::translate(&snapshot, &settings)).await
-        };
-        match translated {
-            Ok(translation) => {
-                let plan = elsewhere(
-                    crate::plan::plan(&snapshot, &translation, &args.trust_domain),
-                    &snapshot,
-                    &translation,
-                    &args.to,
-                    &args.publish,
-                );
-                publish.send_if_modified(|current| {
-                    let changed = **current != plan;
-                    if changed {
-                        *current = Arc::new(plan);
-                    }
-                    changed
-                });
+    tunnel: tunnel::Tunnel,
+    gate: Mutex<Option<Gate>>,
+}
+
+impl Follower for Following {
+    type Declared = Snapshot;
+    type Made = Plan;
+
+    fn make(&self, snapshot: &Arc<Snapshot>, _: Instant) -> Option<Plan> {
+        let translation = waypoint_translate::translate(snapshot, &self.settings);
+        let plan = crate::plan::plan(snapshot, &translation, &self.args.trust_domain);
+        Some(elsewhere(plan, snapshot, &translation, &self.args.to, &self.args.publish))
+    }
+
+    async fn install(&self, plan: Plan) {
+        self.publish.send_if_modified(|current| {
+            let changed = **current != plan;
+            if changed {
+                *current = Arc::new(plan);
             }
-            // What was carried before goes on being carried.
-            Err(failure) => tracing::error!(panicked = failure.is_panic(), "translation failed; the last plan stays"),
-        }
-        if let Some(gate) = gate.take() {
-            tunnel.caught_up().await;
-            tracing::info!(services = tunnel.status().len(), "carrying connections");
+            changed
+        });
+        let first = self.gate.lock().take();
+        if let Some(gate) = first {
+            self.tunnel.caught_up().await;
+            tracing::info!(services = self.tunnel.status().len(), "carrying connections");
             gate.open();
-        }
-        tokio::select! {
-            () = shutdown.begun() => return Ok(()),
-            changed = snapshots.changed() => changed.context("the provider of snapshots ended")?,
         }
     }
 }

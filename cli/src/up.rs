@@ -87,7 +87,8 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
     behind.spawn("admin", pages.serve(admin, back.clone()));
     in_front.spawn("banner", crate::banner::when_ready(services, parts.readiness.clone(), args.clone(), front.clone()));
 
-    behind.spawn("advice", crate::advice::follow(parts.snapshots.clone(), parts.board.clone(), back.clone()));
+    let advice = Arc::new(crate::advice::Advice(parts.board.clone()));
+    behind.spawn("advice", runtime::follow::follow(advice, parts.snapshots.clone(), back.clone()));
     let format = args.telemetry.log_format;
     behind.spawn("terminal", crate::terminal::follow(parts.board.clone(), args.paths.clone(), format, back.clone()));
 

@@ -38,7 +38,7 @@ pub trait Method {
 pub fn of(config: &Config) -> Option<(&'static str, &dyn Method)> {
     let Config { api_key_auth, basic_auth, .. } = config;
     let api_key = api_key_auth.as_ref().map(|auth| ("apiKeyAuth", auth as &dyn Method));
-    let basic = basic_auth.as_ref().map(|auth| ("basicAuth", auth as &dyn Method));
+    let basic = basic_auth.as_ref().map(|auth| ("basicAuth", &**auth as &dyn Method));
     // Two in one step are refused, and so is one that is not enforced.
     (config.types().len() == 1).then(|| api_key.or(basic)).flatten()
 }

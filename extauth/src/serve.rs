@@ -73,13 +73,13 @@ pub async fn serve(
     let services = (0..count).map(|_| services(authority.clone())).collect();
     let served = serve_on(front.workers, front.listener, services, options, readiness, shutdown.clone());
     let followed = async {
-        let ended = follow(following, snapshots).await;
-        // Whoever publishes may be the first to stop.
-        if shutdown.is_begun() { std::future::pending().await } else { ended }
+        follow(following, snapshots, shutdown).await.context("following the manifests")?;
+        // Told to stop: what is in service answers until the last call has ended.
+        std::future::pending().await
     };
     tokio::select! {
         served = served => served,
-        ended = followed => match ended.context("following the manifests")? {},
+        ended = followed => ended,
     }
 }
 
@@ -97,7 +97,7 @@ impl Follower for Following {
     type Declared = Snapshot;
     type Made = (Arc<Index>, Diff);
 
-    fn make(&self, snapshot: &Snapshot, now: Instant) -> Option<Self::Made> {
+    fn make(&self, snapshot: &Arc<Snapshot>, now: Instant) -> Option<Self::Made> {
         if snapshot.revision == 0 {
             return None;
         }
@@ -109,7 +109,7 @@ impl Follower for Following {
         Some(made)
     }
 
-    fn install(&self, (index, said): Self::Made) {
+    async fn install(&self, (index, said): Self::Made) {
         let (revision, touched) = (index.revision, said.said.len() + said.silent.len());
         let anew = revision != self.authority.index().revision;
         self.authority.install(index);

@@ -127,6 +127,9 @@ async fn renaming_under_load_fails_no_right_key_and_lets_no_wrong_one_pass() {
     let server = start_with(Settings::default()).await;
     let named = |revision: u64| one_key("mykey").replace("name: keys}", &format!("name: keys-{revision}}}"));
     server.publish.send_replace(Arc::new(snapshot(1, &named(1))));
+    // Whoever asks before there is anything at all waits for no rename.
+    let first = || check(Some("default.keys-1"), &[("api-key", "mykey")]);
+    while read(&server.client.clone().check(first()).await.unwrap().into_inner()).status != 200 {}
     // What Envoys ask for: one is ahead of this server, the others lag behind.
     let (told, asked_for) = watch::channel(1_u64);
     let asking = (0..6).map(|worker: u64| {

@@ -6,6 +6,7 @@
 //! way → a deadline → abort.
 
 pub mod admin;
+pub mod ask;
 pub mod command_line;
 pub mod follow;
 pub mod grpc;

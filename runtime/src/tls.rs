@@ -56,14 +56,6 @@ pub fn acceptor(at: ServerTls, tasks: &mut Tasks) -> anyhow::Result<TlsAcceptor>
     Ok(accepting)
 }
 
-/// An acceptor that keeps the certificates it begins with.
-///
-/// # Errors
-/// When the files cannot be used.
-pub fn fixed(at: &ServerTls) -> anyhow::Result<TlsAcceptor> {
-    accepting(Arc::new(ArcSwap::from(load(at)?)))
-}
-
 /// Certificate and clients' authorities are looked up in `current` for each connection.
 fn accepting(current: Arc<ArcSwap<Loaded>>) -> anyhow::Result<TlsAcceptor> {
     Ok(TlsAcceptor::from(Arc::new(config(Arc::new(Current(current.clone())), Arc::new(CurrentClients(current)))?)))

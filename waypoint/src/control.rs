@@ -97,7 +97,7 @@ impl ControlPlane {
     ) -> anyhow::Result<Handle> {
         let hub = Hub::new();
         let shutdown = tasks.shutdown().clone();
-        let (address, serving) = settings.listen.serve(hub.clone(), readiness.clone(), shutdown.clone()).await?;
+        let (address, serving) = settings.listen.serve(hub.clone(), readiness.clone(), tasks).await?;
         tasks.spawn("xds", serving);
 
         let translation = watch::Sender::new(Arc::new(Translation::default()));

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use runtime::grpc::{self, GrpcOptions};
 use runtime::tls::{self, ServerTls};
-use runtime::{Addr, Listener, Readiness, Shutdown};
+use runtime::{Addr, Listener, Readiness, Tasks};
 use tonic::service::Routes;
 use xds::{Authorizer, Hub, Options, Service};
 
@@ -47,7 +47,8 @@ impl Listen {
         }
     }
 
-    /// Binds, and gives the address as bound with the server to run.
+    /// Binds, and gives the address as bound with the server to run. Certificates that are replaced
+    /// while it runs are followed by one of `tasks`.
     ///
     /// # Errors
     /// When the address cannot be bound or a TLS file cannot be read.
@@ -55,17 +56,20 @@ impl Listen {
         &self,
         hub: Hub,
         readiness: Readiness,
-        shutdown: Shutdown,
+        tasks: &mut Tasks,
     ) -> anyhow::Result<(Addr, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
         let (addr, authorizer, acceptor) = match self {
             Listen::Unix(path) => {
                 private_parent(path)?;
                 (Addr::Unix(path.clone()), Authorizer::local(), None)
             }
-            Listen::Tcp(addr, files) => (Addr::Tcp(*addr), Authorizer::by_certificate(), Some(tls::fixed(&of(files))?)),
+            Listen::Tcp(addr, files) => {
+                (Addr::Tcp(*addr), Authorizer::by_certificate(), Some(tls::acceptor(of(files), tasks)?))
+            }
         };
         let listener = Listener::bind(&addr).await?;
         let bound = listener.local_addr().context("the xDS address")?;
+        let shutdown = tasks.shutdown().clone();
         let service = Service::new(hub, authorizer, Options::default(), shutdown.clone());
         let routes = Routes::new(service.into_server());
         let health_services = vec!["envoy.service.discovery.v3.AggregatedDiscoveryService".to_owned()];

@@ -21,7 +21,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use runtime::{Readiness, Shutdown};
+use runtime::{Readiness, Shutdown, Tasks};
 use serde_json::{Value, json};
 use waypoint::{Listen, node_id};
 use waypoint_translate::translate;
@@ -50,8 +50,10 @@ async fn what_is_admitted_is_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let (hub, shutdown) = (Hub::new(), Shutdown::new());
     let socket = dir.path().join("run/xds.sock");
-    let (_, serving) =
-        Listen::Unix(socket.clone()).serve(hub.clone(), Readiness::new(), shutdown.clone()).await.unwrap();
+    let (_, serving) = Listen::Unix(socket.clone())
+        .serve(hub.clone(), Readiness::new(), &mut Tasks::new(shutdown.clone()))
+        .await
+        .unwrap();
     let serving = tokio::spawn(serving);
     let gateway = Name::new("t", "gateway");
     let mut envoy = start(&gateway, dir.path(), &socket);

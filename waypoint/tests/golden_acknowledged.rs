@@ -11,7 +11,7 @@ mod envoy;
 use std::sync::Arc;
 
 use api::Name;
-use runtime::{Readiness, Shutdown};
+use runtime::{Readiness, Shutdown, Tasks};
 use waypoint::{Listen, node_id};
 use waypoint_translate::translate;
 use xds::Hub;
@@ -23,8 +23,10 @@ async fn envoy_acknowledges_every_golden_case() {
     let dir = tempfile::tempdir().unwrap();
     let (hub, shutdown) = (Hub::new(), Shutdown::new());
     let socket = dir.path().join("run/xds.sock");
-    let (_, serving) =
-        Listen::Unix(socket.clone()).serve(hub.clone(), Readiness::new(), shutdown.clone()).await.unwrap();
+    let (_, serving) = Listen::Unix(socket.clone())
+        .serve(hub.clone(), Readiness::new(), &mut Tasks::new(shutdown.clone()))
+        .await
+        .unwrap();
     let serving = tokio::spawn(serving);
     let gateway = Name::new("golden", "gateway");
     let mut envoy = start(&gateway, dir.path(), &socket);

@@ -67,7 +67,7 @@ impl AuthConfigSpec {
     }
 }
 
-/// One step: a name and exactly one of the types.
+/// One step: a name and exactly one of the types. Boxed but for the commonest: there are very many AuthConfigs.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Config {
@@ -76,40 +76,40 @@ pub struct Config {
     pub name: Option<String>,
     /// User name and password.
     #[serde(alias = "basic_auth", skip_serializing_if = "Option::is_none")]
-    pub basic_auth: Option<BasicAuth>,
+    pub basic_auth: Option<Box<BasicAuth>>,
     /// OpenID Connect login, deprecated form.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oauth: Option<OAuth>,
+    pub oauth: Option<Box<OAuth>>,
     /// A key in a header.
     #[serde(alias = "api_key_auth", skip_serializing_if = "Option::is_none")]
     pub api_key_auth: Option<ApiKeyAuth>,
     /// A Go plugin.
     #[serde(alias = "plugin_auth", skip_serializing_if = "Option::is_none")]
-    pub plugin_auth: Option<PluginAuth>,
+    pub plugin_auth: Option<Box<PluginAuth>>,
     /// Rego policies.
     #[serde(alias = "opa_auth", skip_serializing_if = "Option::is_none")]
-    pub opa_auth: Option<OpaAuth>,
+    pub opa_auth: Option<Box<OpaAuth>>,
     /// An OPA server.
     #[serde(alias = "opa_server_auth", skip_serializing_if = "Option::is_none")]
-    pub opa_server_auth: Option<OpaServerAuth>,
+    pub opa_server_auth: Option<Box<OpaServerAuth>>,
     /// An LDAP server.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ldap: Option<Ldap>,
+    pub ldap: Option<Box<Ldap>>,
     /// OAuth 2.0 and OpenID Connect.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub oauth2: Option<OAuth2>,
+    pub oauth2: Option<Box<OAuth2>>,
     /// A token that Envoy verified earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Empty>,
     /// Another service.
     #[serde(alias = "pass_through_auth", skip_serializing_if = "Option::is_none")]
-    pub pass_through_auth: Option<PassThroughAuth>,
+    pub pass_through_auth: Option<Box<PassThroughAuth>>,
     /// Signed requests.
     #[serde(alias = "hmac_auth", skip_serializing_if = "Option::is_none")]
-    pub hmac_auth: Option<HmacAuth>,
+    pub hmac_auth: Option<Box<HmacAuth>>,
     /// A developer portal.
     #[serde(alias = "portal_auth", skip_serializing_if = "Option::is_none")]
-    pub portal_auth: Option<PortalAuth>,
+    pub portal_auth: Option<Box<PortalAuth>>,
 }
 
 impl Config {

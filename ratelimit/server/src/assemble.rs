@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use api::Snapshot;
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use proto::envoy::service::rate_limit_quota::v3::rate_limit_quota_service_server::RateLimitQuotaServiceServer;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use provider::StatusBoard;
+use runtime::follow::{Follower, follow};
 use runtime::grpc::{Age, GrpcOptions, Services};
 use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
 use tokio::sync::watch;
@@ -113,8 +115,13 @@ pub fn build_with_clock(
     let configs = Configs::new(scope.clone()).keeping_removed(settings.removed_grace);
     let index = Arc::new(ArcSwap::from_pointee(Index::not_loaded(scope)));
     let shutdown = tasks.shutdown().clone();
-    let gate = readiness.gate("rate-limit configuration");
-    tasks.spawn("ratelimit-config", follow(configs, snapshots, board.clone(), index.clone(), gate, shutdown.clone()));
+    let following = Following {
+        configs: Mutex::new(configs),
+        board: board.clone(),
+        index: index.clone(),
+        gate: Mutex::new(Some(readiness.gate("rate-limit configuration"))),
+    };
+    tasks.spawn("ratelimit-config", follow(Arc::new(following), snapshots, shutdown.clone()));
     let (store, more, in_use) = stores(settings.store, clock.clone(), readiness, tasks, settings.workers.as_ref())?;
     if let Store::Memory(memory) = &store {
         tasks.spawn("ratelimit-shares", tell_of_shares(memory.clone(), board, shutdown));
@@ -206,60 +213,44 @@ impl Server {
     }
 }
 
-/// Compiles every snapshot and puts it in service, aside from the threads that answer: ten
-/// thousand rules take longer than Envoy waits. When that fails, what was served goes on being served.
-async fn follow(
-    mut configs: Configs,
-    mut snapshots: watch::Receiver<Arc<Snapshot>>,
+/// Puts snapshots into service.
+struct Following {
+    configs: Mutex<Configs>,
     board: StatusBoard,
     index: Arc<ArcSwap<Index>>,
-    gate: Gate,
-    shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    let mut gate = Some(gate);
-    loop {
-        let snapshot = snapshots.borrow_and_update().clone();
+    gate: Mutex<Option<Gate>>,
+}
+
+impl Follower for Following {
+    type Declared = Snapshot;
+    type Made = (u64, Configs, Outcome);
+
+    fn make(&self, snapshot: &Arc<Snapshot>, now: Instant) -> Option<Self::Made> {
         // What could not be read may be a limit: until it can, there are no rules to answer by.
-        if snapshot.revision > 0 && snapshot.withheld.is_empty() {
-            let revision = snapshot.revision;
-            let mut next = configs.clone();
-            let compiled = tokio::task::spawn_blocking(move || {
-                let outcome = next.update_at(&snapshot, Instant::now());
-                (next, outcome)
-            });
-            match compiled.await {
-                Ok((next, outcome)) => {
-                    configs = next;
-                    let Outcome { index: served, report, refused } = outcome;
-                    index.store(Arc::new(served));
-                    meters::loaded(refused);
-                    tracing::debug!(revision, configs = report.len(), refused, "loaded");
-                    board.publish(AUTHOR, report);
-                    board.serves(AUTHOR, revision);
-                    if let Some(gate) = gate.take() {
-                        gate.open();
-                    }
-                }
-                Err(failure) => {
-                    let panicked = failure.is_panic();
-                    tracing::error!(
-                        revision,
-                        panicked,
-                        "compiling RateLimitConfigs failed; the last index stays in service"
-                    );
-                }
-            }
+        if snapshot.revision == 0 || !snapshot.withheld.is_empty() {
+            return None;
         }
-        let due = configs.due();
-        tokio::select! {
-            () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => {}
-            changed = snapshots.changed() => if changed.is_err() {
-                // Whoever declared has stopped; what was declared holds until we stop too.
-                shutdown.begun().await;
-                return Ok(());
-            },
-            () = shutdown.begun() => return Ok(()),
+        // A copy: one that panics halfway is thrown away.
+        let mut configs = self.configs.lock().clone();
+        let outcome = configs.update_at(snapshot, now);
+        Some((snapshot.revision, configs, outcome))
+    }
+
+    async fn install(&self, (revision, configs, outcome): Self::Made) {
+        *self.configs.lock() = configs;
+        let Outcome { index, report, refused } = outcome;
+        self.index.store(Arc::new(index));
+        meters::loaded(refused);
+        tracing::debug!(revision, configs = report.len(), refused, "loaded");
+        self.board.publish(AUTHOR, report);
+        self.board.serves(AUTHOR, revision);
+        if let Some(gate) = self.gate.lock().take() {
+            gate.open();
         }
+    }
+
+    fn again(&self) -> Option<Instant> {
+        self.configs.lock().due()
     }
 }
 

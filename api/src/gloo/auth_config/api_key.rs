@@ -35,7 +35,7 @@ pub struct ApiKeyAuth {
     pub k8s_secret_apikey_storage: Option<K8sSecretStorage>,
     /// Where the keys are: Aerospike.
     #[serde(alias = "aerospike_apikey_storage", skip_serializing_if = "Option::is_none")]
-    pub aerospike_apikey_storage: Option<AerospikeStorage>,
+    pub aerospike_apikey_storage: Option<Box<AerospikeStorage>>,
     /// Asks for values of metadata not to be checked on each request.
     #[serde(alias = "skip_metadata_validation")]
     pub skip_metadata_validation: bool,

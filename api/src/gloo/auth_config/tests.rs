@@ -223,3 +223,9 @@ fn hashes_are_not_printed_even_when_they_have_the_wrong_type() {
     let Some(Object::AuthConfig(object)) = admission.object else { panic!("no AuthConfig") };
     assert!(!serde_json::to_string(&object).unwrap().contains("canary"));
 }
+
+#[test]
+fn a_step_takes_little_room() {
+    let size = size_of::<super::Config>();
+    assert!(size <= 640, "{size} bytes for each step of ten thousand AuthConfigs; put what is rare into a Box");
+}
