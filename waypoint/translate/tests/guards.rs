@@ -7,7 +7,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use api::{Kind, Name, ObjectRef, Snapshot};
-use ir::{Action, Destination, Endpoints, Enrolment, PathMatch, PortRef, Route, Settings, Traffic};
+use ir::{Action, Descriptor, Destination, Endpoints, Enrolment, Entry, PathMatch, PortRef, Route, Settings, Traffic};
 use resolve::{Resolved, resolve};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -353,4 +353,56 @@ fn only_endpoints_that_are_not_unready_are_sent_to_and_all_slices_count() {
     };
     assert_eq!(addresses(80), all(&[8080, 8082]));
     assert_eq!(addresses(81), all(&[8081]));
+}
+
+/// A RateLimitConfig `t/<name>` that counts in two ways, by this unit.
+fn counting(name: &str, unit: &str) -> String {
+    let limit = format!("rateLimit: {{unit: {unit}, requestsPerUnit: 1}}");
+    format!(
+        "{{apiVersion: ratelimit.solo.io/v1alpha1, kind: RateLimitConfig, metadata: {{name: {name}, namespace: t}}, spec: {{raw: {{descriptors: [{{key: generic_key, value: x, {limit}}}, {{key: y, {limit}}}], rateLimits: [{{actions: [{{genericKey: {{descriptorValue: x}}}}]}}, {{actions: [{{requestHeaders: {{headerName: y, descriptorKey: y}}}}]}}]}}}}}}\n---\n"
+    )
+}
+
+#[test]
+fn of_several_limits_each_counts_and_a_broken_one_refuses_wherever_it_is_named() {
+    let configs = ["one", "two", "three", "four"].map(|name| counting(name, "HOUR")).concat();
+    let limits = |early: &str, usual: &str, regular: &str| {
+        let refs = |names: &str| {
+            let refs: Vec<_> = names.split_whitespace().map(|name| format!("{{name: {name}, namespace: t}}")).collect();
+            format!("{{refs: [{}]}}", refs.join(", "))
+        };
+        let (early, usual, regular) = (refs(early), refs(usual), refs(regular));
+        let options = format!(
+            "{{rateLimitEarlyConfigs: {early}, rateLimitConfigs: {usual}, rateLimitRegularConfigs: {regular}}}"
+        );
+        let route = on_a(&format!("[{{{TO_A}}}]"));
+        format!("{SCAFFOLD}{configs}{route}{}{}", option("x", &format!("[{R}]"), &options), counting("broken", "ODD"))
+    };
+    let yaml = limits("one", "two three", "four");
+    let counted = |settings: &Settings| {
+        let resolved = resolve(&declared(&yaml), settings);
+        let route = route(&resolved, "a", 80, "/");
+        assert!(matches!(route.action, Action::Forward(_)));
+        let of = |descriptor: &Descriptor| match descriptor.entries.as_slice() {
+            [Entry::Constant(config), second] => {
+                let what = if matches!(second, Entry::Constant(_)) { "constant" } else { "header" };
+                format!("{:?} {config} {what}", descriptor.stage)
+            }
+            other => panic!("{other:?}"),
+        };
+        route.policy.limits.iter().map(of).collect::<Vec<_>>()
+    };
+    let two = |when: &str, config: &str| ["constant", "header"].map(|what| format!("{when} t.{config} {what}"));
+    let expected = [two("Early", "one"), two("Regular", "two"), two("Regular", "three"), two("Regular", "four")];
+    assert_eq!(counted(&settings()), expected.concat());
+    assert_eq!(counted(&Settings { ratelimit: None, ..settings() }), [""; 0]);
+    for (early, usual, regular) in [
+        ("one broken", "two", "four"),
+        ("one", "two broken", "four"),
+        ("one", "two", "four broken"),
+        ("", "", "broken"),
+    ] {
+        let resolved = resolve(&declared(&limits(early, usual, regular)), &settings());
+        assert_eq!(becomes(&resolved, "a", 80, "/"), "500", "{early}, {usual}, {regular}");
+    }
 }
