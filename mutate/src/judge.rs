@@ -43,6 +43,9 @@ pub struct Judge<'a> {
     pub tests: &'a [Test],
     /// How they are run.
     pub runner: &'a Runner,
+    /// How long the tests of one mutant may take in all, by what each took when no mutant was on. The
+    /// quickest are tried; what is beyond that is not.
+    pub budget: Duration,
     /// Tests that fail, or are late, with no mutant on as well: full disks, busy machines, races. They kill nothing.
     pub unsteady: Mutex<BTreeSet<(usize, String)>>,
 }
@@ -71,7 +74,12 @@ impl Judge<'_> {
     }
 
     fn try_one(&self, mutant: &Mutant, worker: usize) -> Result<Verdict> {
-        let order = order(mutant, self.binaries, self.tests);
+        let mut spent = Duration::ZERO;
+        let mut order = order(mutant, self.binaries, self.tests);
+        order.retain(|test| {
+            spent += test.took;
+            spent <= self.budget
+        });
         let (mut rest, mut passed) = (order.as_slice(), 0);
         for batch in BATCHES {
             let (now, later) = rest.split_at(batch.min(rest.len()));

@@ -1,13 +1,14 @@
 //! `mutate`: tries mutants of the code that decides; `mutate list` only lists them. See CONTRIBUTING.
 //!
 //! Variables: `MUTANTS` (`all`, how many, or a part of their names), `MUTANTS_SEED`, `MUTANTS_WORKERS`,
-//! `MUTANTS_JOURNEYS` (any value: the journeys through the real Envoy as well).
+//! `MUTANTS_SECONDS` (how long the tests of one mutant may take).
 #![allow(clippy::print_stdout)]
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -26,10 +27,13 @@ fn main() -> Result<ExitCode> {
     let choice = setting("MUTANTS").map_or(sample::Choice::Some(DEFAULT), |text| sample::Choice::read(&text));
     let seed = setting("MUTANTS_SEED").unwrap_or_else(|| "1".into());
     let workers = setting("MUTANTS_WORKERS").map_or(Ok(2), |text| text.parse()).context("MUTANTS_WORKERS")?;
+    let budget = setting("MUTANTS_SECONDS").map_or(Ok(60), |text| text.parse()).context("MUTANTS_SECONDS")?;
     let begin = Instant::now();
     let say = |text: String| println!("[{:>4} s] {text}", begin.elapsed().as_secs());
 
     let target = root.join("target/mutants");
+    fs::create_dir_all(&target).context("making a folder for mutants")?;
+    let target = target.canonicalize().context("no folder for mutants")?;
     let remembered = target.join("does-not-compile");
     let without = fs::read_to_string(&remembered).unwrap_or_default().lines().map(str::to_owned).collect();
     let mut tree = tree::Tree::copy(&root, &target.join("tree"), &without)?;
@@ -54,8 +58,19 @@ fn main() -> Result<ExitCode> {
     say(format!("recorded {} tests", tests.len()));
 
     let chosen = sample::sample(&usable, &choice, &seed);
-    let judge = judge::Judge { binaries: &binaries, tests: &tests, runner: &runner, unsteady: Default::default() };
+    let judge = judge::Judge {
+        binaries: &binaries,
+        tests: &tests,
+        runner: &runner,
+        budget: Duration::from_secs(budget),
+        unsteady: Default::default(),
+    };
+    let tried = AtomicUsize::new(0);
     let judged = judge.judge(&chosen, workers, &|mutant, verdict| {
+        let number = tried.fetch_add(1, Ordering::Relaxed) + 1;
+        if number.is_multiple_of(25) {
+            say(format!("{number} of {} tried", chosen.len()));
+        }
         if verdict.lives() {
             say(format!("lives: line {:>3}, {}", mutant.line, mutant.key()));
         }
