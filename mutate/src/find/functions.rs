@@ -166,8 +166,9 @@ fn defaults(kind: &Type) -> Vec<&'static str> {
 
 fn does_something(expression: &Expr) -> bool {
     match expression {
-        Expr::MethodCall(call) => !METERS.iter().any(|name| call.method == name),
-        Expr::Call(_) | Expr::Assign(_) => true,
+        Expr::MethodCall(call) => !METERS.iter().any(|name| call.method == name) && !is_of_meters(&call.receiver),
+        Expr::Call(call) => !is_of_meters(&call.func),
+        Expr::Assign(_) => true,
         Expr::Binary(binary) => matches!(
             binary.op,
             syn::BinOp::AddAssign(_)
@@ -178,6 +179,15 @@ fn does_something(expression: &Expr) -> bool {
         ),
         Expr::Try(inner) => does_something(&inner.expr),
         Expr::Await(inner) => does_something(&inner.base),
+        _ => false,
+    }
+}
+
+/// `self.meters`, `meters::…`, `runtime::trace::…`.
+fn is_of_meters(expression: &Expr) -> bool {
+    match expression {
+        Expr::Field(field) => matches!(&field.member, syn::Member::Named(name) if name == "meters"),
+        Expr::Path(path) => path.path.segments.iter().any(|part| part.ident == "meters" || part.ident == "trace"),
         _ => false,
     }
 }
