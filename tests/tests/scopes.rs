@@ -1,5 +1,6 @@
 //! All Services share one connection manager: a request is answered by the Service whose address it
 //! came to, whatever it says of itself, and a change of one Service disturbs no connection of another.
+//! Ports that are not HTTP, or may not be, stand beside it.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{Read, Write};
@@ -454,4 +455,68 @@ fn connections_to_a_port_that_must_not_be_passed_on_are_closed_and_others_of_the
     };
     assert_eq!(said(44), "HEY\r\n\r\n");
     assert_eq!(said(43), "", "refused");
+}
+
+/// Says `hello` to whoever connects, and then nothing.
+fn speaking_first(address: &str) {
+    let listener = TcpListener::bind(address).unwrap_or_else(|e| panic!("{address}: {e}"));
+    thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            thread::spawn(move || connection.write_all(b"hello\r\n\r\n").and_then(|()| connection.read(&mut [0; 64])));
+        }
+    });
+}
+
+#[test]
+fn a_port_that_says_nothing_is_read_as_it_begins_unless_something_is_asked_for_there() {
+    let _turn = turn();
+    let folder = town();
+    folder.apply("a.yaml", &service("a", 41, &[("http", 8000), ("more", 9000)]));
+    folder.apply("broker.yaml", &service("broker", 43, &[("client", 8000)]));
+    folder.apply("greeter.yaml", &service("greeter", 45, &[("client", 8000)]));
+    let _shouting = ["127.0.10.41:8080", "127.0.10.43:8080"].map(Shouting::start);
+    speaking_first("127.0.10.45:8080");
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+    const BROKER: &str = "127.0.20.43:8000";
+
+    let line = |address: &str| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(b"hey\r\n\r\n").unwrap();
+        until(&mut stream, "\r\n\r\n")
+    };
+    assert_eq!(line(BROKER), "HEY\r\n\r\n");
+    let http = get(BROKER, "/", "broker", &["x-envoy-retry-on: 5xx"]);
+    assert_eq!((http.saw("x-request-id").len(), http.saw("x-envoy-retry-on").len()), (1, 0), "it was read: {http:?}");
+    let second = Curl::to(&format!("http://{BROKER}/")).args(&["--http2-prior-knowledge"]).send();
+    assert_eq!(second.status, 200, "{second:?}");
+    // Answers are whole, also when they are the last on their connection.
+    let whole =
+        |_| send(BROKER, b"GET /long?x HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n").text.contains("/long?x");
+    assert_eq!((0..20).filter(|n| whole(*n)).count(), 20);
+    // Whoever waits for the server to begin is not left waiting.
+    let mut greeted = TcpStream::connect("127.0.20.45:8000").unwrap();
+    assert_eq!(until(&mut greeted, "\r\n\r\n"), "hello\r\n\r\n");
+
+    // The application of `a` believes what authorization says, so nothing reaches it unread, however late it begins.
+    let mut late = TcpStream::connect("127.0.20.41:9000").unwrap();
+    thread::sleep(Duration::from_millis(900));
+    late.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nx-user-id: root\r\n\r\n").unwrap();
+    let head = until(&mut late, "\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    let seen = until(&mut late, "\r\n\r\n");
+    assert!(!seen.to_ascii_lowercase().contains("x-user-id") && seen.contains("x-request-id"), "{seen}");
+    assert!(line("127.0.20.41:9000").starts_with("HTTP/1.1 400"));
+
+    // With a route the port is HTTP.
+    folder.apply("route-broker.yaml", &route("broker", "broker", GUARD));
+    eventually("the route", Duration::from_secs(2), || match line(BROKER) {
+        said if said.starts_with("HTTP/1.1 400") => Ok(()),
+        said => Err(said),
+    });
+    assert_eq!(get(BROKER, "/", "broker", &[]).status(), 401);
+    assert_eq!(get(BROKER, "/", "broker", &["api-key: good"]).saw("x-service"), ["broker"]);
+    let mut late = TcpStream::connect(BROKER).unwrap();
+    thread::sleep(Duration::from_millis(900));
+    late.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+    assert!(until(&mut late, "\r\n\r\n").starts_with("HTTP/1.1 401"));
 }

@@ -157,7 +157,8 @@ impl Offer {
     /// Envoy has answered everything, and refuses at most what is hopeless.
     fn take(&mut self) {
         self.unanswered.clear();
-        let refuses_listener = self.refusals().any(|nack| nack.kind == ResourceType::Listener);
+        let refuses_listener =
+            self.refusals().any(|nack| nack.kind == ResourceType::Listener && nack.name != waypoint_translate::SNIFFED);
         if !refuses_listener || self.restarted {
             self.listening = !refuses_listener;
         }

@@ -78,12 +78,21 @@ pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
             "cds_config": ads,
         },
         "static_resources": {"clusters": [xds_cluster(&settings.ads)]},
-        // Without bounds of its own Envoy warns at every start.
         "layered_runtime": {"layers": [{
             "name": "static",
-            "static_layer": {"re2": {"max_program_size": {"error_level": 1000}}},
+            "static_layer": {
+                // Without bounds of its own Envoy warns at every start.
+                "re2": {"max_program_size": {"error_level": 1000}},
+                // An answer that is the last on a connection inside Envoy would be lost to a reset behind it.
+                "envoy.reloadable_features.enable_send_rst_on_user_space_socket": false,
+            },
         }]},
         "overload_manager": overload_manager(),
+        // For the listener at which connections are read as they begin.
+        "bootstrap_extensions": [{
+            "name": "envoy.bootstrap.internal_listener",
+            "typed_config": packed("envoy.extensions.bootstrap.internal_listener.v3.InternalListener", json!({})),
+        }],
         // Most of ten thousand clusters are never asked for anything.
         "deferred_stat_options": {"enable_deferred_creation_stats": true},
     })

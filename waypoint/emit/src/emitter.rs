@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ir::{Action, Chain, Cluster, Destination, Endpoints, Name, Origins, PortRef, Proxy, Route, Settings, Traffic};
+use ir::{Action, Chain, Cluster, Destination, Endpoints, Name, Origins, PortRef, Proxy, Route, Settings};
 use proto::schema::{pack_json, resource_json};
 use proto::{Resource, ResourceType};
 
@@ -98,16 +98,19 @@ impl Pieces {
             return;
         };
         for (id, chain) in &listener.chains {
-            match &chain.traffic {
-                Traffic::Http(routes) => self.table(id, chain, routes, out),
-                Traffic::Tcp(to) => {
-                    if let Some(cluster) = proxy.clusters.get(to) {
-                        self.unread(id, chain, cluster, out);
-                    }
-                }
-                // No cluster bears the name of its addresses.
-                Traffic::Refuse(_) => {}
+            if let Some(routes) = chain.traffic.routes() {
+                self.table(id, chain, routes, out);
             }
+            // Where connections are refused, no cluster bears the name of their address.
+            if let Some(cluster) = chain.traffic.unread().and_then(|to| proxy.clusters.get(to)) {
+                self.unread(id, chain, cluster, out);
+            }
+        }
+        if frame.sniffs() {
+            let written = write(ResourceType::Cluster, names::SNIFFED, listener::inside());
+            out.put(ResourceType::Cluster, names::SNIFFED, written, listener.origins.clone());
+            let written = write(ResourceType::Listener, names::SNIFFED, listener::sniffed(settings));
+            out.put(ResourceType::Listener, names::SNIFFED, written, listener.origins.clone());
         }
         let written = self
             .listeners
@@ -167,18 +170,12 @@ fn addresses(id: &PortRef, chain: &Chain) -> impl Iterator<Item = SocketAddr> {
 /// Where ports that are passed on unread lead and no route does: their clusters are named by address only.
 fn unrouted(proxy: &Proxy) -> HashSet<&Destination> {
     let chains = || proxy.listeners.iter().flat_map(|listener| listener.chains.values());
-    let mut unrouted: HashSet<&Destination> = chains()
-        .filter_map(|chain| match &chain.traffic {
-            Traffic::Tcp(to) => Some(to),
-            Traffic::Http(_) | Traffic::Refuse(_) => None,
-        })
-        .collect();
+    let mut unrouted: HashSet<&Destination> = chains().filter_map(|chain| chain.traffic.unread()).collect();
     if unrouted.is_empty() {
         return unrouted;
     }
     for chain in chains() {
-        let Traffic::Http(routes) = &chain.traffic else { continue };
-        for route in routes {
+        for route in chain.traffic.routes().into_iter().flatten() {
             if let Action::Forward(forward) = &route.action {
                 for to in forward.backends.iter().filter_map(|backend| backend.target.as_ref()) {
                     unrouted.remove(to);

@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 
 pub use bootstrap::{Admin, AdsServer, BootstrapSettings, bootstrap};
 pub use emitter::Emitter;
+pub use names::SNIFFED;
 
 /// What the Envoy of one Gateway is told.
 #[derive(Debug, Clone, Default)]

@@ -1,8 +1,10 @@
 //! A listener. Behind a PROXY front, who calls and whom comes from the header that ztunnel
 //! writes: the routes are found by that address and port, never by Host.
 //!
-//! It is the same for all Services but for the list of ports that are not read as HTTP, so that
-//! Envoy updates it in place and leaves connections alone.
+//! It is the same for all Services but for the list of ports that are not simply read as HTTP, so
+//! that Envoy updates it in place and leaves connections alone. What a port that says nothing of
+//! itself speaks is found out behind a second listener inside Envoy: there a connection's first
+//! bytes are waited for, which must not keep a connection waiting whose server speaks first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +17,8 @@ use crate::{names, packed, scopes};
 
 /// The TLV in which ztunnel puts the caller's SPIFFE id.
 const PRINCIPAL_TLV: u32 = 0xD0;
+/// How long the first bytes of a connection are waited for, where it is not known what is spoken.
+const SPEAK_BY: &str = "0.500s";
 const PROXY_PROTOCOL: &str = "envoy.filters.listener.proxy_protocol";
 const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
@@ -23,22 +27,36 @@ const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.H
 pub struct Frame {
     front: Front,
     address: SocketAddr,
-    /// The ports of each address that are passed on unread or refused.
-    unread: BTreeMap<IpAddr, BTreeSet<u16>>,
+    /// The ports of each address that are not simply read, with their chains.
+    others: BTreeMap<IpAddr, BTreeMap<u16, &'static str>>,
+}
+
+impl Frame {
+    /// Whether there are ports of which it is to be found out what they speak.
+    pub fn sniffs(&self) -> bool {
+        self.chains().contains(names::SNIFFED)
+    }
+
+    fn chains(&self) -> BTreeSet<&'static str> {
+        self.others.values().flat_map(|ports| ports.values().copied()).collect()
+    }
 }
 
 /// The frame of `listener`; none for a front that is not written yet.
 pub fn frame(listener: &Listener) -> Option<Frame> {
-    let mut unread: BTreeMap<IpAddr, BTreeSet<u16>> = BTreeMap::new();
+    let mut others: BTreeMap<IpAddr, BTreeMap<u16, &'static str>> = BTreeMap::new();
     for (id, chain) in &listener.chains {
-        if !matches!(chain.traffic, Traffic::Http(_)) {
-            for address in &chain.addresses {
-                unread.entry(*address).or_default().insert(id.port);
-            }
+        let by = match chain.traffic {
+            Traffic::Http(_) => continue,
+            Traffic::Sniffed(..) => names::SNIFFED,
+            Traffic::Tcp(_) | Traffic::Refuse(_) => names::TCP,
+        };
+        for address in &chain.addresses {
+            others.entry(*address).or_default().insert(id.port, by);
         }
     }
     match listener.front {
-        Front::Proxy => Some(Frame { front: listener.front, address: listener.address, unread }),
+        Front::Proxy => Some(Frame { front: listener.front, address: listener.address, others }),
         Front::Hbone | Front::Tls | Front::Plain => None,
     }
 }
@@ -57,42 +75,115 @@ pub fn listener(frame: &Frame, settings: &Settings) -> Value {
         "address": {"socket_address": socket},
         // Two Envoys sharing a port would let one with old policies answer some of the connections.
         "enable_reuse_port": false,
-        "listener_filters": [{
-            "name": PROXY_PROTOCOL,
-            "typed_config": packed(
-                "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
-                json!({"rules": [{
-                    "tlv_type": PRINCIPAL_TLV,
-                    "on_tlv_present": {"metadata_namespace": PROXY_PROTOCOL, "key": "peer_principal"},
-                }]}),
-            ),
-        }],
+        "listener_filters": [proxy_protocol()],
         "default_filter_chain": read(settings),
     });
-    if !frame.unread.is_empty() {
-        fields["filter_chains"] = json!([unread()]);
+    let chains = frame.chains();
+    if !chains.is_empty() {
+        let chain = |name: &&str| if *name == names::SNIFFED { passed_inside() } else { unread() };
+        fields["filter_chains"] = chains.iter().map(chain).collect();
         fields["filter_chain_matcher"] = matcher(frame);
     }
     fields
 }
 
-/// Destination address, then port, to the chain that reads nothing; all others are read.
+/// The listener inside Envoy at which connections are read as they begin.
+pub fn sniffed(settings: &Settings) -> Value {
+    let http = chain_named(names::HTTP);
+    let kinds: Map<String, Value> =
+        ["'http/1.0'", "'http/1.1'", "'h2c'"].iter().map(|kind| ((*kind).to_owned(), http.clone())).collect();
+    json!({
+        "name": names::SNIFFED,
+        "stat_prefix": names::SNIFFED,
+        "internal_listener": {},
+        "listener_filters": [
+            proxy_protocol(),
+            {
+                "name": "envoy.filters.listener.http_inspector",
+                "typed_config": packed("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", json!({})),
+            },
+        ],
+        // Then the server is to speak first, which no server of HTTP does.
+        "listener_filters_timeout": SPEAK_BY,
+        "continue_on_listener_filters_timeout": true,
+        "filter_chains": [read(settings)],
+        "filter_chain_matcher": {"matcher_tree": {
+            "input": input("application_protocol", "ApplicationProtocolInput"),
+            "exact_match_map": {"map": kinds},
+        }},
+        "default_filter_chain": unread(),
+    })
+}
+
+/// The cluster that leads to [`sniffed`], with what the first listener knows of a connection.
+pub fn inside() -> Value {
+    let address = json!({"envoy_internal_address": {"server_listener_name": names::SNIFFED}});
+    let raw = packed("envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer", json!({}));
+    json!({
+        "name": names::SNIFFED,
+        "type": "STATIC",
+        "connect_timeout": "5s",
+        "circuit_breakers": {"thresholds": [{"max_connections": u32::MAX, "max_pending_requests": u32::MAX}]},
+        "load_assignment": {
+            "cluster_name": names::SNIFFED,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
+        },
+        "transport_socket": {
+            "name": "envoy.transport_sockets.upstream_proxy_protocol",
+            "typed_config": packed(
+                "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport",
+                json!({
+                    "config": {"version": "V2", "pass_through_tlvs": principal()},
+                    "transport_socket": {"name": "envoy.transport_sockets.raw_buffer", "typed_config": raw},
+                }),
+            ),
+        },
+    })
+}
+
+/// Reads who calls and whom, and keeps it for whoever the connection is passed on to.
+fn proxy_protocol() -> Value {
+    json!({
+        "name": PROXY_PROTOCOL,
+        "typed_config": packed(
+            "envoy.extensions.filters.listener.proxy_protocol.v3.ProxyProtocol",
+            json!({
+                "rules": [{
+                    "tlv_type": PRINCIPAL_TLV,
+                    "on_tlv_present": {"metadata_namespace": PROXY_PROTOCOL, "key": "peer_principal"},
+                }],
+                "pass_through_tlvs": principal(),
+            }),
+        ),
+    })
+}
+
+fn principal() -> Value {
+    json!({"match_type": "INCLUDE", "tlv_type": [PRINCIPAL_TLV]})
+}
+
+fn chain_named(name: &str) -> Value {
+    let name = packed("google.protobuf.StringValue", json!({"value": name}));
+    json!({"action": {"name": "chain", "typed_config": name}})
+}
+
+fn input(name: &str, message: &str) -> Value {
+    let message = format!("envoy.extensions.matching.common_inputs.network.v3.{message}");
+    json!({"name": name, "typed_config": packed(&message, json!({}))})
+}
+
+/// Destination address, then port, to the chain; all others are read.
 fn matcher(frame: &Frame) -> Value {
-    let name = packed("google.protobuf.StringValue", json!({"value": names::TCP}));
-    let action = json!({"action": {"name": "chain", "typed_config": name}});
-    let input = |name: &str, message: &str| {
-        let message = format!("envoy.extensions.matching.common_inputs.network.v3.{message}");
-        json!({"name": name, "typed_config": packed(&message, json!({}))})
-    };
-    let ports = |ports: &BTreeSet<u16>| {
-        let ports: Map<String, Value> = ports.iter().map(|port| (port.to_string(), action.clone())).collect();
+    let ports = |ports: &BTreeMap<u16, &'static str>| {
+        let ports: Map<String, Value> =
+            ports.iter().map(|(port, chain)| (port.to_string(), chain_named(chain))).collect();
         json!({"matcher": {"matcher_tree": {
             "input": input("destination_port", "DestinationPortInput"),
             "exact_match_map": {"map": ports},
         }}})
     };
     let addresses: Map<String, Value> =
-        frame.unread.iter().map(|(address, by_port)| (address.to_string(), ports(by_port))).collect();
+        frame.others.iter().map(|(address, by_port)| (address.to_string(), ports(by_port))).collect();
     json!({"matcher_tree": {
         "input": input("destination_address", "DestinationIPInput"),
         "exact_match_map": {"map": addresses},
@@ -111,14 +202,23 @@ fn unread() -> Value {
         "object_key": "envoy.tcp_proxy.cluster",
         "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_LOCAL_ADDRESS%"}},
     });
-    let proxy = json!({
+    let filters = json!([peer_principal(), filter_state(cluster), tcp_proxy(names::TCP, names::NO_BACKEND)]);
+    json!({"name": names::TCP, "filters": filters})
+}
+
+/// Connections that are passed on to [`sniffed`].
+fn passed_inside() -> Value {
+    json!({"name": names::SNIFFED, "filters": [tcp_proxy(names::SNIFFED, names::SNIFFED)]})
+}
+
+fn tcp_proxy(name: &str, cluster: &str) -> Value {
+    json!({
         "name": "envoy.filters.network.tcp_proxy",
         "typed_config": packed(
             "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-            json!({"stat_prefix": names::TCP, "cluster": names::NO_BACKEND}),
+            json!({"stat_prefix": name, "cluster": cluster}),
         ),
-    });
-    json!({"name": names::TCP, "filters": [peer_principal(), filter_state(cluster), proxy]})
+    })
 }
 
 /// The caller's SPIFFE id as Istio's policies read it. Without a TLV there is no such

@@ -101,6 +101,24 @@ pub struct Chain {
     pub origins: Origins,
 }
 
+impl Traffic {
+    /// The routes of what is read as HTTP.
+    pub fn routes(&self) -> Option<&Vec<Route>> {
+        match self {
+            Traffic::Http(routes) | Traffic::Sniffed(routes, _) => Some(routes),
+            Traffic::Tcp(_) | Traffic::Refuse(_) => None,
+        }
+    }
+
+    /// Where what is not read goes.
+    pub fn unread(&self) -> Option<&Destination> {
+        match self {
+            Traffic::Tcp(to) | Traffic::Sniffed(_, to) => Some(to),
+            Traffic::Http(_) | Traffic::Refuse(_) => None,
+        }
+    }
+}
+
 /// How a chain reads bytes.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Traffic {
@@ -108,6 +126,8 @@ pub enum Traffic {
     Http(Vec<Route>),
     /// Not at all: they go there.
     Tcp(Destination),
+    /// As they begin: as HTTP with these routes, or else not at all and to that destination.
+    Sniffed(Vec<Route>, Destination),
     /// Not at all: connections are closed, for this reason.
     Refuse(String),
 }

@@ -30,7 +30,7 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
     let mut statuses = Statuses::default();
     let mut chains = BTreeMap::new();
     for (id, chain) in &unit.chains {
-        let Traffic::Http(routes) = &chain.traffic else {
+        let Some(routes) = chain.traffic.routes() else {
             chains.insert(id.clone(), chain.clone());
             continue;
         };
@@ -44,6 +44,7 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
             route.policy.disowned = disowned;
             warn(route, &mut statuses);
         }
+        // Where clients may not say something, all that they say is read.
         let chain = Chain { traffic: Traffic::Http(routes), ..chain.as_ref().clone() };
         chains.insert(id.clone(), Arc::new(chain));
     }

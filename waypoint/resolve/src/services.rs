@@ -50,6 +50,11 @@ impl Port {
         }
     }
 
+    /// Whether its author does not say what is spoken there.
+    pub fn says_nothing(&self) -> bool {
+        self.declared.is_none()
+    }
+
     /// Why it is taken for what it is: `appProtocol: tcp`, `name: tcp-data`, or its number.
     pub fn because(&self) -> String {
         match &self.declared {

@@ -44,7 +44,7 @@ pub fn unit(view: &View<'_>, name: &Name) -> Option<Unit> {
         let bound = parents::governing(view, gateway, &id, port.name.as_deref());
         let traffic = traffic(view, gateway, &id, &port, &bound, &mut statuses);
         let mut origins = Origins::from([ObjectRef { kind: Kind::Service, name: name.clone() }, waypoint.clone()]);
-        if let Traffic::Http(routes) = &traffic {
+        if let Some(routes) = traffic.routes() {
             origins.extend(routes.iter().flat_map(|route| route.origins.iter().cloned()));
         }
         chains.insert(id, Arc::new(Chain { addresses: addresses.clone(), traffic, origins }));
@@ -58,15 +58,10 @@ impl Unit {
     pub fn destinations(&self) -> BTreeSet<&Destination> {
         let mut found = BTreeSet::new();
         for chain in self.chains.values() {
-            match &chain.traffic {
-                Traffic::Refuse(_) => {}
-                Traffic::Tcp(to) => drop(found.insert(to)),
-                Traffic::Http(routes) => {
-                    for route in routes {
-                        if let Action::Forward(forward) = &route.action {
-                            found.extend(forward.backends.iter().filter_map(|backend| backend.target.as_ref()));
-                        }
-                    }
+            found.extend(chain.traffic.unread());
+            for route in chain.traffic.routes().into_iter().flatten() {
+                if let Action::Forward(forward) = &route.action {
+                    found.extend(forward.backends.iter().filter_map(|backend| backend.target.as_ref()));
                 }
             }
         }
@@ -91,6 +86,10 @@ fn traffic(
         let routes = routes::routes(view, id, bound, statuses);
         let Some(why) = refused else {
             statuses.port(bound, id, &PortFate::Served);
+            // Nothing is asked for there that only HTTP could give.
+            if port.says_nothing() && bound.is_empty() {
+                return Traffic::Sniffed(routes, Destination::Service(id.clone()));
+            }
             return Traffic::Http(routes);
         };
         statuses.port(bound, id, &PortFate::Refused(why.to_owned()));

@@ -54,6 +54,9 @@ pub async fn answered(hub: &Hub, node: &str, generation: u64) -> Option<AckState
 /// The same with listeners on ports the system chooses: nothing here may answer for a waypoint that runs.
 pub fn elsewhere(resources: &ResourceSet) -> ResourceSet {
     with_listeners(resources, |listener| {
+        if listener.listener_specifier.is_some() {
+            return;
+        }
         let address = listener.address.as_mut().and_then(|address| address.address.as_mut());
         let Some(Address::SocketAddress(address)) = address else { panic!("{:?}", listener.address) };
         address.port_specifier = Some(PortSpecifier::PortValue(0));
@@ -66,7 +69,7 @@ pub fn spoil(resources: &mut ResourceSet) {
         listener.filter_chains.clear();
         listener.default_filter_chain = None;
     });
-    assert_eq!(resources[&ResourceType::Listener].len(), 1);
+    assert_eq!(resources[&ResourceType::Listener].len(), 1, "the last case has no other");
 }
 
 fn with_listeners(resources: &ResourceSet, change: impl Fn(&mut Listener)) -> ResourceSet {

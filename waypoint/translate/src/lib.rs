@@ -12,7 +12,7 @@ use status::{ObjectStatus, Report};
 
 pub use emit::bootstrap;
 pub use emit::quarantine::{self, Quarantine};
-pub use emit::{Admin, AdsServer, BootstrapSettings, Emitter, GatewayOutput};
+pub use emit::{Admin, AdsServer, BootstrapSettings, Emitter, GatewayOutput, SNIFFED};
 pub use ir::{Bind, Enrolment, GrpcTarget, LimitSettings, Settings, UpstreamTls};
 
 /// Everything that follows from one snapshot.

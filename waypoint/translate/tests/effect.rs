@@ -54,6 +54,7 @@ fn check(
                     let guarded = (0..route.rules.len()).any(|rule| world.guarded(number, rule));
                     prop_assert!(!own || !guarded, "{reference} guards {id}, which is passed on unread");
                 }
+                Traffic::Sniffed(..) => prop_assert!(false, "{reference} governs {id}, which need not be read"),
                 Traffic::Http(routes) => {
                     for path in ["/", "/p", "/x", "/p/q"] {
                         let first = routes.iter().find(|route| matches(&route.matches, path));

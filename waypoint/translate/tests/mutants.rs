@@ -174,7 +174,7 @@ fn open(resolved: &Resolved) -> Option<String> {
             let chains = &resolved.proxies.get(gateway)?.listeners[0].chains;
             chains.iter().find_map(|(id, chain)| match &chain.traffic {
                 Traffic::Refuse(_) => None,
-                Traffic::Tcp(_) => Some(format!("{id} unread")),
+                Traffic::Tcp(_) | Traffic::Sniffed(..) => Some(format!("{id} unread")),
                 Traffic::Http(routes) => {
                     let first = routes.first()?;
                     let asks = first.policy.auth.is_some() || !matches!(first.action, Action::Forward(_));
