@@ -79,6 +79,11 @@ impl Checks {
         self.note(field, header::check(name, header_use));
     }
 
+    /// A header's name where nothing is done with it but to look at it, or to name it to others.
+    pub fn header_mentioned(&mut self, field: &str, name: &str) {
+        self.note(field, header::reserved(name));
+    }
+
     /// The value of a header as it is written.
     pub fn header_value(&mut self, field: &str, value: &str) {
         self.note(field, text::value(value));

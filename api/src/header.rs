@@ -28,6 +28,28 @@ const FRAMING: [&str; 9] = [
     "upgrade",
 ];
 
+/// What the names begin with that the proxy uses by itself, between one filter and the next.
+pub const RESERVED_PREFIX: &str = "x-waykeeper-";
+
+/// Whether `name`, in any spelling that an application may fold, is one of the proxy's own.
+///
+/// Nobody reads, matches, writes, hides or exposes these: a route that could would see, or
+/// forge, what is meant for a filter.
+pub fn reserved(name: &str) -> Result<(), String> {
+    if plain(name).starts_with(RESERVED_PREFIX) {
+        Err(format!(
+            "{name:?} is the proxy's own: names that begin with {RESERVED_PREFIX} are not for policies; choose another header"
+        ))
+    } else {
+        Ok(())
+    }
+}
+
+/// Some applications take `_` for `-`.
+fn plain(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
 /// RFC 9110 token: what a header may be called.
 pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 256 && name.bytes().all(is_token)
@@ -45,8 +67,8 @@ pub fn check(name: &str, header_use: HeaderUse) -> Result<(), String> {
         HeaderUse::Write => "change",
         HeaderUse::Hide => "remove",
     };
-    // Some applications take `_` for `-`.
-    let plain = name.to_ascii_lowercase().replace('_', "-");
+    let plain = plain(name);
+    reserved(name)?;
     if name.is_empty() {
         Err("empty; write the name of a header".to_owned())
     } else if name.len() > 256 {
@@ -120,6 +142,19 @@ mod tests {
         for name in ["x-envoy-foo", "X-Envoy-Upstream-Service-Time"] {
             assert!(check(name, HeaderUse::Write).is_err() && check(name, HeaderUse::Read).is_err(), "{name}");
             assert_eq!(check(name, HeaderUse::Hide), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_the_proxys_own_are_for_nobody() {
+        for name in ["x-waykeeper-forwarded-for", "X-Waykeeper-Key", "x_waykeeper_key", "X-WAYKEEPER-"] {
+            assert!(reserved(name).unwrap_err().contains("choose another header"), "{name}");
+            for header_use in ALL {
+                assert!(check(name, header_use).is_err(), "{name}");
+            }
+        }
+        for name in ["x-waykeeper", "x-waykeepers-own", "my-x-waykeeper-key"] {
+            assert_eq!(reserved(name), Ok(()), "{name}");
         }
     }
 }

@@ -217,6 +217,7 @@ fn argument(name: &str, kind: Argument, written: Option<&str>) -> Result<(), Str
             if more.is_some() {
                 return Err(format!("%{name}({text})% names more than one header to fall back on"));
             }
+            [Some(first), second].into_iter().flatten().try_for_each(header::reserved)?;
             let right = |name: &str| header::is_name(name.strip_prefix(':').unwrap_or(name));
             if right(first) && second.is_none_or(right) {
                 Ok(())

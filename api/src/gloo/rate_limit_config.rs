@@ -44,6 +44,12 @@ pub const MOST_DESCRIPTORS_PER_ROUTE: usize = MOST_REFS * 2 * MOST_RATE_LIMITS +
 /// Entries of one RateLimitConfig whose values come from the client: each may be as long as a header.
 pub const MOST_CLIENT_VALUES: usize = 96;
 
+/// Such entries of all RateLimitConfigs on one route, an object that is named twice counted twice.
+///
+/// Envoy takes 60 KiB of headers, so one request becomes at most 15 MiB of such values in a message
+/// to the rate-limit service, which takes more.
+pub const MOST_CLIENT_VALUES_PER_ROUTE: usize = 256;
+
 /// The first entry of every descriptor of the RateLimitConfig `name`, as a `generic_key`.
 ///
 /// A namespace has no dot, so the text names one object only.
@@ -72,6 +78,22 @@ pub struct Raw {
     /// What a request is described by; one descriptor is sent for each.
     #[serde(alias = "rate_limits", skip_serializing_if = "Vec::is_empty")]
     pub rate_limits: Vec<RateLimitActions>,
+}
+
+impl Raw {
+    /// How many entries of a request's descriptors are copied from what its client sends, or from
+    /// what was read of that before.
+    pub fn client_values(&self) -> usize {
+        let lists = self.rate_limits.iter().flat_map(|entry| entry.actions.iter().chain(&entry.set_actions));
+        let from_client = |action: &&Action| {
+            let kind = action.kind();
+            matches!(
+                kind,
+                Some(ActionKind::RequestHeaders(_) | ActionKind::QueryParameters(_) | ActionKind::Metadata(_))
+            )
+        };
+        lists.filter(from_client).count()
+    }
 }
 
 /// A node of a descriptor tree.

@@ -6,7 +6,7 @@
 /// Descriptors in a request: more than any route that is admitted sends.
 pub const MOST_DESCRIPTORS: usize = 2 * api::gloo::rate_limit_config::MOST_DESCRIPTORS_PER_ROUTE;
 /// Bytes of a request. Envoy copies a client's header, at most 60 KiB by itself, into each entry that
-/// reads it; what the largest RateLimitConfigs make of that fits more than once.
+/// reads it; what the largest route makes of that (15 MiB), with what its RateLimitConfigs write, fits.
 pub const MOST_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 /// Entries in a descriptor, the one or two put in front of the user's included.
 pub const MOST_ENTRIES: usize = 32;

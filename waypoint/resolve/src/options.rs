@@ -6,11 +6,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use api::gloo::rate_limit_config::{MOST_CLIENT_VALUES_PER_ROUTE, MOST_REFS};
 use api::gloo::route_option::{RouteOption, RouteOptions};
 use api::{Kind, Name, ObjectRef};
 
-use crate::refusals;
 use crate::view::View;
+use crate::{gloo, refusals};
 
 /// What all RouteOptions of one rule say together.
 #[derive(Debug, Default)]
@@ -76,7 +77,33 @@ pub fn effective(view: &View<'_>, route: &ObjectRef, rule_name: Option<&str>, ex
             }
         }
     }
+    if effective.refusal.is_none() {
+        effective.refusal = too_much(view, &route.name.namespace, &effective.options);
+    }
     effective
+}
+
+/// Why the limits of `options`, together, may describe a request by more than the rate-limit service takes.
+///
+/// Each object is admitted for itself; what counts is the sum, over all RouteOptions of the route.
+/// Such a question would go unanswered, and no answer may be a pass.
+fn too_much(view: &View<'_>, home: &str, options: &RouteOptions) -> Option<String> {
+    let named: Vec<Name> = gloo::limits(options).map(|(_, reference)| reference.resolve(home)).collect();
+    if named.len() > MOST_REFS {
+        let many = named.len();
+        return Some(format!(
+            "its RouteOptions name {many} RateLimitConfigs together; at most {MOST_REFS} are allowed"
+        ));
+    }
+    let known = named.iter().filter_map(|name| view.rate_limit_config(name));
+    let values: usize = known.map(|config| config.spec.raw.client_values()).sum();
+    (values > MOST_CLIENT_VALUES_PER_ROUTE).then(|| {
+        format!(
+            "its RateLimitConfigs copy {values} headers and query parameters of a request into what is counted; at most \
+             {MOST_CLIENT_VALUES_PER_ROUTE} are allowed on one route: name fewer RateLimitConfigs, or count by fewer \
+             requestHeaders and queryParameters"
+        )
+    })
 }
 
 /// A RateLimitConfig that was never valid and that these options of RouteOption `from` name.

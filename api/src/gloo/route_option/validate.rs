@@ -247,6 +247,7 @@ fn cors(field: &str, cors: &Cors, checks: &mut Checks) {
                 _ if !header::is_name(entry) => {
                     checks.error(&field, format!("{entry:?} is neither a method nor a header name; write one, or *"));
                 }
+                "allowHeaders" | "exposeHeaders" => checks.header_mentioned(&field, entry),
                 _ => {}
             }
         }

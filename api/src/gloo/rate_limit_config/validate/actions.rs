@@ -6,6 +6,7 @@ use crate::gloo::rate_limit_config::{
     Action, ActionKind, HeaderMatcher, HeaderValueMatch, LimitType, MOST_CLIENT_VALUES, MOST_RATE_LIMITS, MatchHow,
     MetadataKey, RateLimitActions, Raw,
 };
+use crate::header;
 use crate::problem::Problem;
 
 /// Metadata paths longer than this are refused.
@@ -47,11 +48,7 @@ pub(super) fn rate_limits(raw: &Raw, problems: &mut Vec<Problem>) {
             "no rateLimits entry has setActions, so no request is ever described in these rules' words",
         ));
     }
-    let lists = raw.rate_limits.iter().flat_map(|entry| entry.actions.iter().chain(&entry.set_actions));
-    let from_client = |action: &&Action| {
-        matches!(action.kind(), Some(ActionKind::RequestHeaders(_) | ActionKind::QueryParameters(_)))
-    };
-    let values = lists.filter(from_client).count();
+    let values = raw.client_values();
     if values > MOST_CLIENT_VALUES {
         problems.push(Problem::error(
             root,
@@ -264,5 +261,7 @@ fn header_name(name: &str, field: String, problems: &mut Vec<Problem>) {
         problems.push(Problem::error(field, "missing or empty; write the name of a header"));
     } else if !valid || name.len() > 256 {
         problems.push(Problem::error(field, format!("{name:?} is not the name of a header")));
+    } else if let Err(why) = header::reserved(name) {
+        problems.push(Problem::error(field, why));
     }
 }
