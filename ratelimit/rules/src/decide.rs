@@ -17,7 +17,7 @@ pub struct Response {
 /// The answer for one descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Status {
-    /// Whether a rule that governs it is over its limit.
+    /// Whether a rule that governs it is over its limit, or nobody can say what governs it.
     pub over: bool,
     /// The rule closest to its limit; none if no rule governs.
     pub tightest: Option<Tightest>,
@@ -58,7 +58,7 @@ pub fn decide(plan: &Plan<'_>, counts: &[u64], domain: &str, now: UnixSecs) -> R
     let mut statuses: Vec<Status> = plan
         .outcomes
         .iter()
-        .map(|outcome| Status { over: false, tightest: None, unlimited: *outcome == Outcome::Unlimited })
+        .map(|outcome| Status { over: outcome.is_refused(), tightest: None, unlimited: *outcome == Outcome::Unlimited })
         .collect();
     let standing = |at: usize| -> Option<(&Counted<'_>, u64)> { Some((plan.counted.get(at)?, *counts.get(at)?)) };
     let mut best: Vec<Option<usize>> = vec![None; statuses.len()];

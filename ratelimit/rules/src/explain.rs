@@ -20,7 +20,7 @@ use smallvec::SmallVec;
 use crate::config::index::Index;
 use crate::config::pattern::Pattern;
 use crate::config::rule::{Rule, Style, is_apart};
-use crate::decide::{Response, decide, remaining, would_be_over};
+use crate::decide::{decide, remaining, would_be_over};
 use crate::plan::{Counted, Outcome, Plan, RuleRef, plan};
 use crate::request::{Entries, Request};
 use limit::trial;
@@ -101,6 +101,8 @@ pub enum Came {
     Miss,
     /// Its RateLimitConfig cannot be used.
     Broken,
+    /// It names a RateLimitConfig that nobody knows.
+    Unknown,
 }
 
 /// A rule, and what became of it.
@@ -191,7 +193,7 @@ impl<'q> Question<'q> {
         }
         Explanation {
             domain: self.request.domain.to_owned(),
-            answer: self.overall(&response),
+            answer: if response.over { Answer::Over } else { Answer::Ok },
             counters_read: readings.is_some(),
             note: self.plan.domain.is_none().then(|| {
                 let served: Vec<&str> = self.index.domains().iter().map(|domain| &**domain).collect();
@@ -215,15 +217,6 @@ impl<'q> Question<'q> {
         trial::trial(&hits, &used, after).counts.into_vec()
     }
 
-    fn overall(&self, response: &Response) -> Answer {
-        // As in the service: what is known to be over stays over, whatever else is broken.
-        match (response.over, self.plan.broken.is_empty()) {
-            (true, _) => Answer::Over,
-            (false, true) => Answer::Ok,
-            (false, false) => Answer::Error,
-        }
-    }
-
     fn explained(&self, entries: Entries<'_>, meeting: Meeting<'_>, outcome: Outcome) -> Explained {
         let Meeting { path, note, rules } = meeting;
         let met = rules.into_iter().map(|met| RuleMet {
@@ -242,7 +235,8 @@ impl<'q> Question<'q> {
             Outcome::Outweighed => (Came::Outweighed, Answer::Ok),
             Outcome::Unlimited => (Came::Unlimited, Answer::Ok),
             Outcome::Miss => (Came::Miss, Answer::Ok),
-            Outcome::Broken => (Came::Broken, Answer::Error),
+            Outcome::Broken => (Came::Broken, Answer::Over),
+            Outcome::Unknown => (Came::Unknown, Answer::Over),
         };
         Explained { descriptor: in_short(entries), answer, outcome: came, path, note, rules: met.collect() }
     }

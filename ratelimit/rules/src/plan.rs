@@ -1,7 +1,7 @@
 //! Which rules govern a request, and which counters they move. Pure.
 //!
 //! A descriptor begins with `generic_key=<namespace>.<name>`, which names the
-//! RateLimitConfig. If `generic_key=solo.setDescriptor.uniqueValue` comes next
+//! RateLimitConfig; one that nobody knows refuses the request. If `generic_key=solo.setDescriptor.uniqueValue` comes next
 //! the rest is a set, otherwise it is a path in the tree.
 
 use std::ops::Deref;
@@ -25,8 +25,6 @@ pub struct Plan<'i> {
     pub counted: SmallVec<[Counted<'i>; 4]>,
     /// What each descriptor came to.
     pub outcomes: SmallVec<[Outcome; 4]>,
-    /// Ids of configs that are written but cannot be used.
-    pub broken: SmallVec<[Box<str>; 1]>,
 }
 
 /// What a descriptor came to.
@@ -40,8 +38,18 @@ pub enum Outcome {
     Unlimited,
     /// No rule knows it.
     Miss,
-    /// Its RateLimitConfig cannot be used.
+    /// Its RateLimitConfig cannot be used: refused.
     Broken,
+    /// It names a RateLimitConfig that nobody knows: refused.
+    Unknown,
+}
+
+impl Outcome {
+    /// Whether it is refused because nobody can say what limits it. Envoy takes an error for a
+    /// pass, so this is an answer.
+    pub fn is_refused(self) -> bool {
+        matches!(self, Outcome::Broken | Outcome::Unknown)
+    }
 }
 
 /// A rule that governs a descriptor.
@@ -115,15 +123,12 @@ struct Matched<'i> {
 pub fn plan<'i>(index: &'i Index, request: &Request<'_>, now: UnixSecs) -> Plan<'i> {
     let domain = index.domain(request.domain);
     let (counted, outcomes) = (SmallVec::new(), SmallVec::with_capacity(request.descriptors.len()));
-    let mut plan = Plan { domain, counted, outcomes, broken: SmallVec::new() };
+    let mut plan = Plan { domain, counted, outcomes };
     let mut matched: SmallVec<[Matched<'i>; 4]> = SmallVec::with_capacity(request.descriptors.len());
     for (number, descriptor) in request.descriptors.iter().enumerate() {
         let outcome = match domain.and(addressed(index, descriptor.entries)) {
             None => Outcome::Miss,
-            Some((_, Addressed::Broken(id))) => {
-                plan.broken.push(id.into());
-                Outcome::Broken
-            }
+            Some((_, Addressed::Nothing(outcome))) => outcome,
             Some((entries, Addressed::Tree(config))) => {
                 let before = matched.len();
                 let found = |counted| matched.push(Matched { config: &config.id, counted });
@@ -141,21 +146,23 @@ pub fn plan<'i>(index: &'i Index, request: &Request<'_>, now: UnixSecs) -> Plan<
     plan
 }
 
-enum Addressed<'i, 'r> {
+enum Addressed<'i> {
     Tree(&'i Config),
     Sets(&'i Config),
-    Broken(&'r str),
+    /// No rules, for this reason.
+    Nothing(Outcome),
 }
 
 /// The config that the first entry names, and the entries that are the user's own.
-fn addressed<'i, 'r>(index: &'i Index, entries: Entries<'r>) -> Option<(Entries<'r>, Addressed<'i, 'r>)> {
+fn addressed<'i, 'r>(index: &'i Index, entries: Entries<'r>) -> Option<(Entries<'r>, Addressed<'i>)> {
     let (first, rest) = entries.split_first()?;
     if first.key != "generic_key" {
         return None;
     }
-    let config = match index.config(&first.value)? {
-        Entry::Serving(config) => config,
-        Entry::Broken => return Some((rest, Addressed::Broken(&first.value))),
+    let config = match index.config(&first.value) {
+        Some(Entry::Serving(config)) => config,
+        Some(Entry::Broken) => return Some((rest, Addressed::Nothing(Outcome::Broken))),
+        None => return Some((rest, Addressed::Nothing(Outcome::Unknown))),
     };
     match rest.split_first() {
         Some((second, rest)) if second.key == "generic_key" && second.value == SET_DESCRIPTOR_MARKER => {

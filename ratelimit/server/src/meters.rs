@@ -132,6 +132,10 @@ pub fn describe() {
     describe_counter!("ratelimit_solo_io_near_limit", "Hits within a rule's limit, above 80 % of it");
     describe_counter!("ratelimit_solo_io_descriptor_miss", "Descriptors that no rule knows");
     describe_counter!(
+        "ratelimit_refused_descriptors",
+        "Descriptors refused because their RateLimitConfig is not known or cannot be used"
+    );
+    describe_counter!(
         "ratelimit_memory_short_hits",
         "Hits of RateLimitConfigs without room for their counters: coarse, counted with those of other values, or denied"
     );
@@ -145,9 +149,14 @@ pub fn describe() {
 /// Counts what a request came to. `domain` is the name it is known by among those served.
 pub fn count(plan: &Plan<'_>, counts: &[u64], domain: &str) {
     static MISSES: LazyLock<Counter> = LazyLock::new(|| counter!("ratelimit_solo_io_descriptor_miss"));
+    static REFUSED: LazyLock<Counter> = LazyLock::new(|| counter!("ratelimit_refused_descriptors"));
     let misses = plan.outcomes.iter().filter(|outcome| **outcome == Outcome::Miss).count();
     if misses > 0 {
         MISSES.increment(misses as u64);
+    }
+    let refused = plan.outcomes.iter().filter(|outcome| outcome.is_refused()).count();
+    if refused > 0 {
+        REFUSED.increment(refused as u64);
     }
     for (counted, count) in plan.counted.iter().zip(counts) {
         let beside = |number| counted.rule.beside.get(number, || Meters::of(&counted.rule, domain));

@@ -32,6 +32,8 @@ pub struct Service<S, C> {
 
 /// How long a RateLimitConfig nobody knows is waited for: it leaves Envoy, which waits 100 ms, time for the answer.
 const PATIENCE: Duration = Duration::from_millis(50);
+/// Characters of a name that are logged.
+const MOST_LOGGED: usize = 320;
 /// How often is looked meanwhile.
 const GLANCE: Duration = Duration::from_millis(5);
 
@@ -41,7 +43,7 @@ fn knows_all(index: &Index, request: &Request<'_>) -> bool {
         let first = descriptor.entries.first().filter(|first| first.key == "generic_key");
         first.is_none_or(|first| index.config(&first.value).is_some())
     };
-    !index.is_loaded() || index.domain(request.domain).is_none() || request.descriptors.iter().all(known)
+    index.domain(request.domain).is_none() || request.descriptors.iter().all(known)
 }
 
 /// Why a request gets no answer.
@@ -53,12 +55,6 @@ pub enum Failure {
     /// It could not be counted.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It is governed by a RateLimitConfig that cannot be used.
-    #[error("RateLimitConfig {0} cannot be used as it is written; see its status")]
-    Broken(Box<str>),
-    /// Nobody knows yet what governs it.
-    #[error("no configuration has been read yet")]
-    NotLoaded,
 }
 
 impl<S: CounterStore, C: Clock> Service<S, C> {
@@ -98,9 +94,6 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
     pub async fn answer(&self, message: &pb::RateLimitRequest) -> Result<Response, Failure> {
         let request = Request::read(message)?;
         let index = self.index_for(&request).await;
-        if !index.is_loaded() {
-            return Err(Failure::NotLoaded);
-        }
         let moment = self.clock.now();
         let now = moment.secs();
         let plan = plan(&index, &request, now);
@@ -111,10 +104,19 @@ impl<S: CounterStore, C: Clock> Service<S, C> {
         let response = decide(&plan, &counts, request.domain, now);
         let known_as = plan.domain.and_then(|number| index.domains().get(number));
         meters::count(&plan, &counts, known_as.map_or("", |name| name));
-        match plan.broken.into_iter().next() {
-            // What is known to be over stays over, whatever else is broken.
-            Some(config) if !response.over => Err(Failure::Broken(config)),
-            _ => Ok(response),
+        if let Some(refused) = plan.outcomes.iter().position(|outcome| outcome.is_refused()) {
+            self.say_why(&index, &request, refused);
+        }
+        Ok(response)
+    }
+
+    /// Says once for each index that nobody can say what limits a request.
+    fn say_why(&self, index: &Arc<Index>, request: &Request<'_>, descriptor: usize) {
+        if index.is_said_first() {
+            let first = request.descriptors.get(descriptor).and_then(|descriptor| descriptor.entries.first());
+            let config = first.map(|first| first.value.chars().take(MOST_LOGGED).collect::<String>());
+            let loaded = index.is_loaded();
+            tracing::warn!(config, loaded, "a RateLimitConfig that is not known, or cannot be used, refuses requests");
         }
     }
 }
@@ -148,7 +150,7 @@ impl<S: CounterStore, C: Clock> pb::rate_limit_service_server::RateLimitService 
                 tracing::debug!(%failure, "answered with an error");
                 meters::failed(match failure {
                     Failure::Store(_) => "redis_error",
-                    Failure::Malformed(_) | Failure::Broken(_) | Failure::NotLoaded => "service_error",
+                    Failure::Malformed(_) => "service_error",
                 });
                 Err(to_status(&failure))
             }
@@ -163,8 +165,6 @@ fn to_status(failure: &Failure) -> GrpcStatus {
     match failure {
         Failure::Malformed(why) => GrpcStatus::invalid_argument(why.to_string()),
         Failure::Store(why) => GrpcStatus::unavailable(why.to_string()),
-        Failure::NotLoaded => GrpcStatus::unavailable(failure.to_string()),
-        Failure::Broken(_) => GrpcStatus::failed_precondition(failure.to_string()),
     }
 }
 

@@ -11,7 +11,7 @@ use proto::google::protobuf::UInt64Value;
 use provider::StatusBoard;
 use ratelimit::rules::config::{Configs, Index};
 use ratelimit::server::Settings;
-use ratelimit::server::service::{Failure, Service};
+use ratelimit::server::service::Service;
 use ratelimit::store::Memory;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use runtime::tls::ServerTls;
@@ -93,14 +93,28 @@ async fn while_everything_is_withheld_it_is_not_ready_and_says_nothing_of_any_re
     shutdown.begin();
 }
 
+/// Envoy takes an error for a pass, so what nobody can answer for is refused by an answer.
 #[tokio::test]
-async fn until_something_was_read_nothing_is_said_of_any_request() {
+async fn a_config_that_nobody_knows_is_refused_from_the_first_moment_and_nothing_else_is() {
     let index = Arc::new(ArcSwap::from_pointee(Index::not_loaded(scope())));
     let service = Service::new(index.clone(), Arc::new(Memory::new(10)), HandClock::at(1_000_000_020));
-    let asked = || request(vec![descriptor("ns.limits", false, "a=1")]);
-    assert!(matches!(service.answer(&asked()).await, Err(Failure::NotLoaded)));
+    let ask = async |message: RateLimitRequest| service.answer(&message).await.unwrap().over;
+    let known = || request(vec![descriptor("ns.limits", false, "a=1")]);
+    let nobodys = || request(vec![descriptor("ns.nobodys", true, "a=1")]);
+    let mut foreign = nobodys();
+    foreign.domain = "another".to_owned();
+    let mut unnamed = nobodys();
+    unnamed.descriptors[0].entries.remove(0);
+    unnamed.descriptors[0].entries.remove(0);
+
+    assert!(ask(known()).await && ask(nobodys()).await, "before anything was read");
+    index.store(Arc::new(Configs::new(scope()).update(&limits()).index));
+    assert!(!ask(known()).await && ask(nobodys()).await, "afterwards");
+    let both = vec![known().descriptors.remove(0), nobodys().descriptors.remove(0)];
+    assert!(ask(request(both)).await, "beside one that is known");
     index.store(Arc::new(Configs::new(scope()).update(&api::Snapshot::default()).index));
-    assert!(service.answer(&asked()).await.is_ok(), "there is nothing that governs it");
+    assert!(ask(known()).await, "what is gone, after its grace");
+    assert!(!ask(foreign).await && !ask(unnamed).await, "what names no RateLimitConfig of ours");
 }
 
 fn limits() -> api::Snapshot {
@@ -298,6 +312,57 @@ async fn what_the_largest_configuration_makes_of_the_longest_header_is_answered(
     let many = vec![descriptor("ns.limits", false, "b=1"); per_route];
     assert_eq!(running.ask(request(many)).await.unwrap().overall_code, Code::Ok as i32);
     running.shutdown.begin();
+}
+
+/// What admission lets pass at most, of one object and of one route, as the message that Envoy makes of it.
+#[test]
+fn the_most_that_a_route_may_send_fits_into_a_message() {
+    use api::gloo::rate_limit_config::{
+        MOST_CLIENT_VALUES, MOST_CLIENT_VALUES_PER_ROUTE, MOST_RATE_LIMITS, MOST_REFS, SET_DESCRIPTOR_MARKER,
+    };
+    use prost::Message as _;
+    use proto::envoy::extensions::common::ratelimit::v3::{RateLimitDescriptor, rate_limit_descriptor::Entry};
+
+    const LEVELS: usize = 16;
+    let long = "k".repeat(1024);
+    let (copied, constant) = (
+        json!({"requestHeaders": {"headerName": "x-a", "descriptorKey": long}}),
+        json!({"genericKey": {"descriptorKey": long, "descriptorValue": "v".repeat(1024)}}),
+    );
+    let object = |copies: usize, levels: usize| {
+        let mut copies = vec![copied.clone(); copies].into_iter();
+        let mut list = || (0..levels).map(|_| copies.next().unwrap_or(constant.clone())).collect::<Vec<_>>();
+        let limits: Vec<_> = (0..MOST_RATE_LIMITS).map(|_| json!({"actions": list(), "setActions": list()})).collect();
+        let rule = json!({"key": "k", "rateLimit": {"requestsPerUnit": 1, "unit": "DAY"}});
+        let set = json!({"rateLimit": {"requestsPerUnit": 1, "unit": "DAY"}});
+        let raw = json!({"descriptors": [rule], "setDescriptors": [set], "rateLimits": limits});
+        api::admit(&json!({"apiVersion": "ratelimit.solo.io/v1alpha1", "kind": "RateLimitConfig",
+            "metadata": {"name": "n".repeat(253), "namespace": "n".repeat(63)}, "spec": {"raw": raw}}))
+    };
+    let admitted = |admission: &api::Admission| !admission.problems.iter().any(api::Problem::is_error);
+    assert!(admitted(&object(MOST_CLIENT_VALUES, LEVELS)));
+    assert!(!admitted(&object(MOST_CLIENT_VALUES + 1, LEVELS)) && !admitted(&object(0, LEVELS + 1)));
+
+    let entry = |key: &str, value: &str| Entry { key: key.to_owned(), value: value.to_owned() };
+    let (id, header) = ("n".repeat(63 + 1 + 253), "h".repeat(60 * 1024));
+    let mut copies = std::iter::repeat_n(entry(&long, &header), MOST_CLIENT_VALUES_PER_ROUTE);
+    let mut descriptors = Vec::new();
+    for number in 0..MOST_REFS * MOST_RATE_LIMITS * 2 {
+        let mut entries = vec![entry("generic_key", &id)];
+        if number % 2 == 1 {
+            entries.push(entry("generic_key", SET_DESCRIPTOR_MARKER));
+        }
+        entries.extend((0..LEVELS).map(|_| copies.next().unwrap_or_else(|| entry(&long, &long))));
+        descriptors.push(RateLimitDescriptor { entries, ..Default::default() });
+    }
+    let by_caller =
+        vec![entry("generic_key", &id), entry("header_match", "is-authenticated"), entry("userid", &header)];
+    descriptors.push(RateLimitDescriptor { entries: by_caller, ..Default::default() });
+    let message = request(descriptors);
+    assert!(copies.next().is_none());
+    let (bytes, most) = (message.encoded_len(), ratelimit::limits::MOST_MESSAGE_BYTES);
+    assert!(bytes < most, "{bytes} of {most}");
+    assert!(ratelimit::request::Request::read(&message).is_ok());
 }
 
 fn named(name: &str, requests: u32) -> api::Snapshot {

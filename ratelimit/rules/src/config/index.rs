@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use smallvec::SmallVec;
 
@@ -31,6 +32,7 @@ pub struct Index {
     scope: Scope,
     configs: ByText<Entry>,
     loaded: bool,
+    said: AtomicBool,
 }
 
 /// What is known under a config id.
@@ -56,17 +58,22 @@ pub struct Config {
 impl Index {
     /// An index of `configs` by id.
     pub fn new(scope: Scope, configs: ByText<Entry>) -> Self {
-        Self { scope, configs, loaded: true }
+        Self { scope, configs, loaded: true, said: AtomicBool::new(false) }
     }
 
-    /// What is served before anything was read: nothing can be said of any request.
+    /// What is served before anything was read: every RateLimitConfig is one that nobody knows.
     pub fn not_loaded(scope: Scope) -> Self {
-        Self { scope, configs: ByText::default(), loaded: false }
+        Self { scope, configs: ByText::default(), loaded: false, said: AtomicBool::new(false) }
     }
 
     /// Whether what was written has been read, be it nothing.
     pub fn is_loaded(&self) -> bool {
         self.loaded
+    }
+
+    /// Whether nobody has yet said that something in it refuses requests; true once.
+    pub fn is_said_first(&self) -> bool {
+        !self.said.load(Ordering::Relaxed) && !self.said.swap(true, Ordering::Relaxed)
     }
 
     /// The number of `domain` among those served.

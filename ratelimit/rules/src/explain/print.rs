@@ -20,7 +20,8 @@ impl Display for Explanation {
                 Came::Outweighed => "ok, uncounted: what matches is outweighed".to_owned(),
                 Came::Unlimited => "ok, unlimited".to_owned(),
                 Came::Miss => "ok: no rule matches".to_owned(),
-                Came::Broken => "error".to_owned(),
+                Came::Broken => "over: what limits it cannot be used".to_owned(),
+                Came::Unknown => "over: nobody knows what limits it".to_owned(),
             };
             writeln!(f, "\n{} -> {came}", descriptor.descriptor)?;
             if !descriptor.path.is_empty() {

@@ -98,11 +98,16 @@ fn meet<'i>(index: &'i Index, descriptor: &Descriptor<'_>) -> Meeting<'i> {
     let config = match index.config(id) {
         Some(Entry::Serving(config)) => config,
         Some(Entry::Broken) => {
-            return only(format!("RateLimitConfig {id} cannot be used as it is written; see its status"));
+            return only(format!(
+                "RateLimitConfig {id} cannot be used as it is written, so its requests are refused; see its status"
+            ));
         }
         None => {
             let known: Vec<&str> = index.entries().into_iter().map(|(id, _)| id).collect();
-            return only(format!("no RateLimitConfig {id} is known; {}", known_are(&known)));
+            return only(format!(
+                "no RateLimitConfig {id} is known, so its requests are refused; {}",
+                known_are(&known)
+            ));
         }
     };
     match rest.split_first() {

@@ -8,7 +8,7 @@ use proto::envoy::service::ratelimit::v3::RateLimitRequest;
 use super::Bucket;
 use limit::{CounterId, Limit, UnixSecs};
 use rules::config::index::Index;
-use rules::plan::{Outcome, plan};
+use rules::plan::plan;
 use rules::request::Request;
 
 /// What governs a bucket; none where nothing may be said of it.
@@ -25,11 +25,10 @@ pub(super) fn governing(
     let descriptors = vec![RateLimitDescriptor { entries, ..Default::default() }];
     let message = RateLimitRequest { domain: domain.to_owned(), descriptors, hits_addend: 1 };
     let request = Request::read(&message).ok()?;
-    // Unknown or unusable: what happens then is its owner's to choose, as `no_assignment_behavior`.
-    index.config(bucket.get("config")?)?;
     let plan = plan(index, &request, now);
     plan.domain?;
-    if plan.outcomes.first() == Some(&Outcome::Broken) {
+    // Unknown or unusable: what happens then is its owner's to choose, as `no_assignment_behavior`.
+    if plan.outcomes.first().is_none_or(|outcome| outcome.is_refused()) {
         return None;
     }
     let enforced = plan.counted.iter().filter(|counted| !counted.rule.shadow);
