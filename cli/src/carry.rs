@@ -4,7 +4,7 @@
 //! conclusions, so that the two need not talk to one another: which Services
 //! exist, and which of them are to be reached through a waypoint only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use api::{Name, Snapshot};
 use parking_lot::Mutex;
 use provider::{FolderSettings, Provider, StatusBoard};
 use runtime::follow::{Follower, follow};
-use runtime::{Gate, Listener, Readiness, Shutdown, Tasks};
+use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks};
 use tokio::sync::watch;
 use tunnel::{Endpoint, Limits, Plan, Target};
 use waypoint_translate::{Enrolment, Translation};
@@ -141,7 +141,7 @@ impl Follower for Following {
 
     fn make(&self, snapshot: &Arc<Snapshot>, _: Instant) -> Option<Plan> {
         let translation = waypoint_translate::translate(snapshot, &self.settings);
-        let plan = crate::plan::plan(snapshot, &translation, &self.args.trust_domain);
+        let plan = crate::plan::plan(snapshot, &translation, &self.args.trust_domain, &reserved(&self.args));
         Some(elsewhere(plan, snapshot, &translation, &self.args.to, &self.args.publish))
     }
 
@@ -160,6 +160,15 @@ impl Follower for Following {
             gate.open();
         }
     }
+}
+
+/// Where nobody is to be passed on to: our admin port, and the waypoints, which believe what we say of callers.
+fn reserved(args: &args::Tunnel) -> BTreeSet<Endpoint> {
+    let admin = match &args.admin.admin {
+        Addr::Tcp(address) => Some(Endpoint::from(*address)),
+        Addr::Unix(_) => None,
+    };
+    args.to.iter().map(|to| to.endpoint.clone()).chain(admin).collect()
 }
 
 /// The plan for one machine, with the waypoints where they really are, and what is to be published. Pure.
@@ -244,7 +253,13 @@ mod tests {
         let translation = waypoint_translate::translate(&snapshot, &crate::up::translate_settings("td"));
         let to: Vec<To> = to.iter().map(|text| text.parse().unwrap()).collect();
         let publish: Vec<Publish> = publish.iter().map(|text| text.parse().unwrap()).collect();
-        elsewhere(crate::plan::plan(&snapshot, &translation, "td"), &snapshot, &translation, &to, &publish)
+        elsewhere(
+            crate::plan::plan(&snapshot, &translation, "td", &BTreeSet::new()),
+            &snapshot,
+            &translation,
+            &to,
+            &publish,
+        )
     }
 
     #[test]

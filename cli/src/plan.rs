@@ -9,8 +9,8 @@ use tunnel::{Endpoint, Plan, Target};
 use waypoint_translate::{Enrolment, Translation};
 
 /// A binding for every loopback address and TCP port of every Service, and an
-/// identity for the address of every Pod. Pure.
-pub fn plan(snapshot: &Snapshot, translation: &Translation, trust_domain: &str) -> Plan {
+/// identity for the address of every Pod. No Service leads to where waypoints listen, nor to `reserved`. Pure.
+pub fn plan(snapshot: &Snapshot, translation: &Translation, trust_domain: &str, reserved: &BTreeSet<Endpoint>) -> Plan {
     let mut bindings = BTreeMap::new();
     for (name, service) in &snapshot.services {
         let Some(spec) = &service.spec else { continue };
@@ -21,7 +21,13 @@ pub fn plan(snapshot: &Snapshot, translation: &Translation, trust_domain: &str) 
             }
         }
     }
-    Plan { bindings, published: BTreeMap::new(), identities: identities(snapshot, trust_domain) }
+    let waypoints = translation.gateways.values().filter_map(|gateway| gateway.address).map(Endpoint::from);
+    Plan {
+        bindings,
+        published: BTreeMap::new(),
+        reserved: reserved.iter().cloned().chain(waypoints).collect(),
+        identities: identities(snapshot, trust_domain),
+    }
 }
 
 /// The loopback addresses of a Service.
@@ -117,7 +123,7 @@ mod tests {
 
     fn planned(snapshot: &Snapshot, trust_domain: &str) -> Plan {
         let translation = waypoint_translate::translate(snapshot, &crate::up::translate_settings(trust_domain));
-        plan(snapshot, &translation, trust_domain)
+        plan(snapshot, &translation, trust_domain, &BTreeSet::new())
     }
 
     fn service(labels: serde_json::Value) -> serde_json::Value {
@@ -148,7 +154,8 @@ mod tests {
 
     #[test]
     fn a_service_of_which_the_translation_says_nothing_is_refused() {
-        let plan = plan(&snapshot(&[service(json!({})), slice()]), &Translation::default(), "cluster.local");
+        let plan =
+            plan(&snapshot(&[service(json!({})), slice()]), &Translation::default(), "cluster.local", &BTreeSet::new());
         assert!(matches!(plan.bindings.values().next(), Some(Target::Refuse(_))), "{plan:?}");
     }
 

@@ -31,6 +31,8 @@ pub struct Services {
     pub tunnel: Tunnel,
     /// What it was told.
     pub plans: watch::Receiver<Arc<Plan>>,
+    /// Where no Service may lead, besides where Envoys listen.
+    pub reserved: BTreeSet<Endpoint>,
 }
 
 impl Services {
@@ -76,7 +78,7 @@ impl Services {
             }
             heard = self.listening();
             publish.send_if_modified(|current| {
-                let mut plan = plan(&snapshot, &translation, &trust_domain);
+                let mut plan = plan(&snapshot, &translation, &trust_domain, &self.reserved);
                 only_to_ours(&mut plan, &translation, &heard);
                 let changed = **current != plan;
                 if changed {

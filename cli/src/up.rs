@@ -218,8 +218,13 @@ fn start_envoys(args: &Up, parts: &Parts, envoy: PathBuf, handle: &Handle, tasks
 fn start_tunnel(args: &Up, parts: &Parts, handle: &Handle, tasks: &mut Tasks) -> Services {
     let (publish, plans) = watch::channel(Arc::new(Plan::default()));
     let tunnel = Tunnel::new(plans.clone(), Limits { drain: args.drain(), ..Limits::default() });
-    let services =
-        Services { snapshots: parts.snapshots.clone(), handle: handle.clone(), tunnel: tunnel.clone(), plans };
+    let services = Services {
+        snapshots: parts.snapshots.clone(),
+        handle: handle.clone(),
+        tunnel: tunnel.clone(),
+        plans,
+        reserved: [args.admin.into()].into(),
+    };
     let shutdown = tasks.shutdown().clone();
     let gate = parts.readiness.gate("services to listen");
     let following = services.clone().follow(publish, args.trust_domain.clone(), gate, shutdown.clone());

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use waykeeper_tests::parts::Application;
+use waykeeper_tests::raw;
 use waykeeper_tests::{Backends, Curl, Folder, Waykeeper, eventually, turn};
 
 const OPTION: &str = "apikeys-02-routeoption-httpbin2.yaml";
@@ -105,5 +106,71 @@ fn objects_that_were_never_valid_close_what_they_would_have_governed() {
         }
         assert_eq!(get("httpbin3").send().status == 200, other, "{what}: the other Service");
         running.stop();
+    }
+}
+
+/// A Service at 127.0.20.`host` port 8000 that leads to `address`, with a waypoint or without one.
+fn leading_to(host: u8, kind: &str, address: &str, port: u16, waypoint: bool) -> String {
+    let label = if waypoint { "gloo-waypoint" } else { "none" };
+    format!(
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: s{host}, namespace: httpbin, labels: {{istio.io/use-waypoint: {label}}}}}\nspec: {{clusterIP: 127.0.20.{host}, ports: [{{name: http, port: 8000}}]}}\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s{host}, namespace: httpbin, labels: {{kubernetes.io/service-name: s{host}}}}}\naddressType: {kind}\nports: [{{name: http, port: {port}}}]\nendpoints: [{{addresses: [\"{address}\"]}}]\n"
+    )
+}
+
+#[test]
+fn our_own_addresses_are_behind_no_service_however_they_are_spelt() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    let running = Waykeeper::up(&folder, &[]);
+    let (_, admin) = running.admin.rsplit_once(':').unwrap();
+    let admin: u16 = admin.parse().unwrap();
+    let config = running.admin("/config").json().to_string();
+    let listener = config.split('"').find(|text| text.ends_with(":15088")).expect("the listener's address in /config");
+    let listener = listener.trim_end_matches(":15088").to_owned();
+    let mut cases = vec![(listener.as_str(), "IPv4", 15088)];
+    for (address, kind) in [
+        ("127.0.0.1", "IPv4"),
+        ("0.0.0.0", "IPv4"),
+        ("::ffff:127.0.0.1", "IPv6"),
+        ("localhost", "FQDN"),
+        ("LOCALHOST", "FQDN"),
+        ("a.localhost", "FQDN"),
+        ("127.1", "FQDN"),
+        ("2130706433", "FQDN"),
+        ("0x7f000001", "FQDN"),
+    ] {
+        cases.push((address, kind, admin));
+    }
+    let mut host = 100;
+    let mut services = Vec::new();
+    for (address, kind, port) in cases {
+        for waypoint in [true, false] {
+            folder.apply(&format!("s{host}.yaml"), &leading_to(host, kind, address, port, waypoint));
+            services.push((host, address, waypoint));
+            host += 1;
+        }
+    }
+    // Shows that the manifests are otherwise good: the application, by both ways.
+    for waypoint in [true, false] {
+        folder.apply(&format!("s{host}.yaml"), &leading_to(host, "IPv4", "127.0.10.2", 8080, waypoint));
+        eventually("the application", Duration::from_secs(10), || {
+            let reply = Curl::to(&format!("http://127.0.20.{host}:8000/get")).send();
+            if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}\n{}", running.status())) }
+        });
+        host += 1;
+    }
+    for (host, address, waypoint) in services {
+        for path in ["readyz", "status", "get"] {
+            let reply = Curl::to(&format!("http://127.0.20.{host}:8000/{path}")).send();
+            assert!(![200, 404].contains(&reply.status), "{address}, waypoint {waypoint}: {reply:?}");
+        }
+        // Whoever got to a waypoint's listener could say that he is anybody.
+        if address == listener {
+            let forged =
+                [raw::proxy_header([127, 0, 20, 2], 8000, &[]), b"GET /get HTTP/1.1\r\nhost: a\r\n\r\n".to_vec()];
+            let answer = raw::send_raw(&format!("127.0.20.{host}:8000"), &forged.concat());
+            assert!(!answer.contains("200 OK"), "{answer}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::connect::Whom;
 use crate::counters::{Counters, Reason};
 use crate::limits::Limits;
 use crate::plan::{Plan, Target};
@@ -72,7 +73,8 @@ async fn reach(binding: &Binding, peer: SocketAddr) -> Result<TcpStream, Reason>
         Some(Target::Waypoint(waypoint)) => {
             // Without its identity a caller would count as anonymous: better not at all.
             let head = header::write(peer, service, plan.identity(peer.ip())).map_err(|_| Reason::Identity)?;
-            let mut stream = connect::to_one_of(std::slice::from_ref(waypoint), 0, binding.address, limit).await?;
+            let mut stream =
+                connect::to_one_of(std::slice::from_ref(waypoint), 0, binding.address, limit, Whom::Waypoint).await?;
             tune(&stream);
             match timeout(limit, stream.write_all(&head)).await {
                 Ok(Ok(())) => Ok(stream),
@@ -82,7 +84,8 @@ async fn reach(binding: &Binding, peer: SocketAddr) -> Result<TcpStream, Reason>
         }
         Some(Target::Direct(endpoints)) => {
             let turn = binding.turn.fetch_add(1, Ordering::Relaxed);
-            let stream = connect::to_one_of(endpoints, turn, binding.address, limit).await?;
+            let stream =
+                connect::to_one_of(endpoints, turn, binding.address, limit, Whom::AnyoneBut(&plan.reserved)).await?;
             tune(&stream);
             Ok(stream)
         }

@@ -28,13 +28,15 @@ pub enum Reason {
     NoEndpoints,
     /// The endpoint is the binding itself.
     Loop,
+    /// The endpoint is an address of our own that no Service may expose.
+    Reserved,
     /// The caller's identity cannot be written in a header.
     Identity,
 }
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Reason; 11] = [
+    pub const ALL: [Reason; 12] = [
         Reason::Refused,
         Reason::Limit,
         Reason::SourceLimit,
@@ -45,6 +47,7 @@ impl Reason {
         Reason::NameLookup,
         Reason::NoEndpoints,
         Reason::Loop,
+        Reason::Reserved,
         Reason::Identity,
     ];
 
@@ -61,6 +64,7 @@ impl Reason {
             Reason::NameLookup => "name_lookup",
             Reason::NoEndpoints => "no_endpoints",
             Reason::Loop => "loop",
+            Reason::Reserved => "reserved",
             Reason::Identity => "identity",
         }
     }

@@ -1,6 +1,6 @@
 //! What the tunnel is asked to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
@@ -13,6 +13,9 @@ pub struct Plan {
     /// to one is treated as if it had connected to the other. This is how services
     /// are published on addresses that are not their own.
     pub published: BTreeMap<SocketAddr, SocketAddr>,
+    /// Places of our own that lead on to nobody: whoever reached them by a Service could change
+    /// settings or claim to be somebody else. A target that turns out to be one of them is not reached.
+    pub reserved: BTreeSet<Endpoint>,
     /// SPIFFE ids by source address, as `spiffe://<trust domain>/ns/<ns>/sa/<sa>`.
     /// A source that is not here calls without an identity.
     pub identities: BTreeMap<IpAddr, String>,
@@ -50,7 +53,7 @@ pub enum Target {
 }
 
 /// Where to connect.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Endpoint {
     /// An IP address or a host name, which is looked up for every connection.
     pub host: String,

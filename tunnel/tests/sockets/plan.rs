@@ -124,6 +124,44 @@ async fn what_cannot_be_reached_is_reset_and_counted_by_its_reason() {
     }
 }
 
+/// However it is spelt, and whatever its name comes to: the admin port of this machine is behind no Service.
+#[tokio::test]
+async fn a_place_of_our_own_is_behind_no_service_in_any_spelling() {
+    let everywhere = TcpListener::bind("0.0.0.0:0").await.unwrap().local_addr().unwrap();
+    let (own, other) = (echo_server(b"o").await, echo_server(b"a").await);
+    let mut spelt: Vec<(Endpoint, Result<(), Reason>)> =
+        ["127.0.0.1", "localhost", "LOCALHOST", "::ffff:127.0.0.1", "0.0.0.0", "127.1", "2130706433", "0x7f.1"]
+            .map(|host| (Endpoint { host: host.to_owned(), port: own.port() }, Err(Reason::Reserved)))
+            .into();
+    spelt.push((Endpoint { host: "127.9.9.9".to_owned(), port: everywhere.port() }, Err(Reason::Reserved)));
+    spelt.push((endpoint(other), Ok(())));
+    let mut bindings = Vec::new();
+    for (target, expected) in spelt {
+        bindings.push((free(2).await, target, expected));
+    }
+    let targets = bindings.iter().map(|(vip, target, _)| (*vip, Target::Direct(vec![target.clone()])));
+    let own_name = Endpoint { host: "localhost".to_owned(), port: own.port() };
+    let reserved = [own_name, everywhere.into()].into();
+    let plan = tunnel::Plan { reserved, ..plan(targets) };
+    let running = Running::start(plan, Limits::default()).await;
+    for (vip, target, expected) in bindings {
+        let heard = read_to_end_or_greeting(&mut connect(vip).await).await;
+        match expected {
+            Ok(()) => assert_eq!(heard, Some(b'a')),
+            Err(reason) => {
+                assert_eq!(heard, None, "{target}");
+                assert_eq!(running.status(vip).failed, [(reason, 1)], "{target}");
+            }
+        }
+    }
+    // A waypoint is one of them, and is reached as a waypoint.
+    let vip = free(3).await;
+    let target = Target::Waypoint(endpoint(own));
+    let plan = tunnel::Plan { reserved: [endpoint(own)].into(), ..crate::support::plan([(vip, target)]) };
+    running.plan(plan).await;
+    assert_eq!(greeting(&mut connect(vip).await).await, b'o');
+}
+
 #[tokio::test]
 async fn draining_stops_new_connections_and_lets_the_old_ones_finish() {
     let a = echo_server(b"a").await;

@@ -132,3 +132,8 @@ pub async fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         sleep(Duration::from_millis(2)).await;
     }
 }
+
+/// The first byte that comes, if any does.
+pub async fn read_to_end_or_greeting(stream: &mut TcpStream) -> Option<u8> {
+    timeout(LONG, stream.read_u8()).await.unwrap().ok()
+}

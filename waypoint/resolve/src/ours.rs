@@ -8,19 +8,21 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 
-use ir::{GrpcTarget, Settings};
+use ir::{Bind, GrpcTarget, Settings};
 
 /// The addresses.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ours {
     addresses: BTreeSet<SocketAddr>,
     hosts: BTreeSet<(String, u16)>,
+    /// Whether Envoys run on this machine, so that a name they look up may be this machine's.
+    here: bool,
 }
 
 impl Ours {
     /// Those of `settings`, and where `listeners` bind.
     pub fn new(settings: &Settings, listeners: impl IntoIterator<Item = SocketAddr>) -> Self {
-        let mut ours = Self::default();
+        let mut ours = Self { here: settings.bind == Bind::PerGateway, ..Self::default() };
         ours.addresses.extend(settings.reserved.iter().copied().chain(listeners));
         for target in [&settings.extauth, &settings.ratelimit].into_iter().flatten() {
             if let GrpcTarget::Tcp { host, port } | GrpcTarget::Tls { host, port, .. } = target {
@@ -44,6 +46,13 @@ impl Ours {
                 if name(host).rsplit('.').next().is_some_and(|last| last.starts_with(|c: char| c.is_ascii_digit())) =>
             {
                 return Some(format!("its endpoint {host} is neither an address nor the name of a host"));
+            }
+            // What a name comes to is for Envoy to find out, and its owner may change it at any time.
+            Err(_) if self.here && self.addresses.iter().any(|own| own.port() == port) => {
+                return Some(format!(
+                    "its endpoint {host} port {port} may be this machine, where that port is our own; write its \
+                     address instead of its name, or use another port"
+                ));
             }
             Err(_) => self.hosts.contains(&(name(host), port)),
         };
@@ -121,5 +130,8 @@ mod tests {
         ] {
             assert_eq!(ours.refuse(host, port), None, "{host} {port}");
         }
+        let here = Ours::new(&Settings { bind: Bind::PerGateway, ..settings }, []);
+        assert!(here.refuse("app.example", 15000).is_some_and(|why| why.contains("write its address")));
+        assert_eq!(here.refuse("app.example", 8080), None);
     }
 }
