@@ -169,3 +169,56 @@ fn what_a_rule_counted_is_on_the_metrics_page_under_the_names_of_both_peers() {
     assert_eq!(value("ratelimit_solo_io_limit"), "2");
     assert_eq!(value("ratelimit_solo_io_remaining"), "0");
 }
+
+/// A rule of the walkthrough's route for `path`, governed by the RouteOption of that name.
+fn rule(path: &str) -> String {
+    format!(
+        "  - matches: [{{path: {{type: PathPrefix, value: /anything/{path}}}}}]\n    filters:\n    - type: ExtensionRef\n      extensionRef: {{group: gateway.solo.io, kind: RouteOption, name: {path}}}\n    backendRefs: [{{name: httpbin2, port: 8000}}]\n"
+    )
+}
+
+#[test]
+fn constants_parameters_networks_and_what_may_be_absent_are_counted_by_what_they_are() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let absent = "key: generic_key\n      value: all\n      rateLimit: {requestsPerUnit: 1, unit: DAY}\n    - key: a\n      descriptors: [{key: generic_key, value: all, rateLimit: {requestsPerUnit: 1, unit: DAY}}]\n    - key: unused";
+    let ways = [
+        ("named", "key: kind\n      value: k", "{genericKey: {descriptorKey: kind, descriptorValue: k}}"),
+        ("query", "key: page", "{queryParameters: {queryParameterName: page, descriptorKey: page}}"),
+        ("network", "key: masked_remote_address", "{maskedRemoteAddress: {v4PrefixMaskLen: 24}}"),
+        (
+            "absent",
+            absent,
+            "{requestHeaders: {headerName: x-a, descriptorKey: a, skipIfAbsent: true}}, {genericKey: {descriptorValue: all}}",
+        ),
+    ];
+    let folder = folder(&[]);
+    folder.delete(OPTION);
+    let rules: String = ways.iter().map(|(name, ..)| rule(name)).collect();
+    folder.apply(
+        "apikeys-03-httproute-httpbin2.yaml",
+        &format!(
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: httpbin2, namespace: httpbin}}\nspec:\n  parentRefs: [{{group: '', kind: Service, name: httpbin2}}]\n  rules:\n{rules}"
+        ),
+    );
+    for (name, descriptor, action) in ways {
+        folder.apply(&format!("limit-{name}.yaml"), &limit(name, 1, descriptor, action));
+        folder.apply(
+            &format!("option-{name}.yaml"),
+            &format!(
+                "apiVersion: gateway.solo.io/v1\nkind: RouteOption\nmetadata: {{name: {name}, namespace: httpbin}}\nspec:\n  options: {{rateLimitConfigs: {{refs: [{{name: {name}}}]}}}}\n"
+            ),
+        );
+    }
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+    let ask = |path: &str| Curl::to(&format!("http://httpbin2:8000/anything/{path}"));
+    let plain = |paths: &[&str]| -> Vec<u16> { paths.iter().map(|path| ask(path).send().status).collect() };
+    assert_eq!(plain(&["named", "named?x", "named"]), [200, 429, 429], "a constant under a key of its own");
+    assert_eq!(plain(&["query?page=1", "query?page=1&x", "query?page=2", "query?page=2"]), [200, 429, 200, 429]);
+    assert_eq!(plain(&["query", "query", "query?Page=1"]), [200, 200, 200], "without the parameter nothing is said");
+    let from = |address: &str| ask("network").args(&["--interface", address]).send().status;
+    assert_eq!(["127.0.10.8", "127.0.10.9", "127.0.11.8", "127.0.11.9"].map(from), [200, 429, 200, 429]);
+    let with = |value: &str| ask("absent").header(&format!("x-a: {value}")).send().status;
+    assert_eq!(["1", "1", "2", "2"].map(with), [200, 429, 200, 429]);
+    assert_eq!(plain(&["absent", "absent"]), [200, 429], "what is absent leaves the others");
+}
