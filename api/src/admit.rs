@@ -23,6 +23,8 @@ use crate::reach::{Raw, Reach};
 use crate::resource::Meta as _;
 use crate::snapshot::Broken;
 use identity::Standing;
+#[cfg(test)]
+pub(crate) use identity::{NAMESAKES, NOT_YET};
 
 /// So many mistakes of one object are reported.
 const MOST_REPORTED: usize = 32;

@@ -197,6 +197,9 @@ fn a_manifest_whose_object_cannot_be_told_withholds() {
         json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption", "metadata": {"name": "a", "namspace": "t"}}),
         json!({"apiVersion": "v1", "kind": "Namspace", "metadata": {"name": "t"}}),
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": {"name": "t"}}),
+        json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": {"name": "t"}}),
+        json!({"apiVersion": "security.istio.io/v1beta1", "kind": "RequestAuthentication", "metadata": {"name": "t"}}),
+        json!({"apiVersion": "gateway.solo.io/v1", "kind": "Gateway", "metadata": {"name": "t"}}),
         json!([intact]),
         json!("apiVersion"),
     ] {
@@ -213,6 +216,7 @@ fn what_belongs_to_other_products_withholds_nothing_and_is_explained() {
         ("authorino.kuadrant.io/v1beta3", "AuthConfig", "Authorino's"),
         ("serving.knative.dev/v1", "Service", "Knative's"),
         ("networking.istio.io/v1", "VirtualService", "not a kind"),
+        ("security.istio.io/v1", "PeerAuthentication", "not a kind"),
         ("networking.istio.io/v1", "ServiceEntry", "not a kind"),
         ("v1", "PersistentVolumeClaim", "not a kind"),
         ("apps/v1", "StatefulSet", "not a kind"),

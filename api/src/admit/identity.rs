@@ -40,7 +40,7 @@ const KUBERNETES: [(&str, &[&str]); 3] = [
 ];
 
 /// Kinds of other products that share a name with one of ours: whose they are, and what to write if ours is meant.
-const NAMESAKES: [(&str, &str, &str); 4] = [
+pub const NAMESAKES: [(&str, &str, &str); 4] = [
     ("networking.istio.io", "Gateway", "Istio's own gateway"),
     ("authorino.kuadrant.io", "AuthConfig", "Authorino's"),
     ("serving.knative.dev", "Service", "Knative's"),
@@ -51,8 +51,9 @@ const NAMESAKES: [(&str, &str, &str); 4] = [
 const COMMON_NAMES: [&str; 9] =
     ["ConfigMap", "Deployment", "Gateway", "GatewayClass", "Namespace", "Pod", "Secret", "Service", "ServiceAccount"];
 
-/// Kinds of groups of ours that are not served yet. They may hold policies, or be what policies are attached to.
-const NOT_YET: [(&str, &[&str]); 2] = [
+/// Kinds of groups of ours, or of groups that are to be, that are not served yet. They may hold policies, or be
+/// what policies are attached to: whoever wrote one believes that something is closed.
+pub const NOT_YET: [(&str, &[&str]); 3] = [
     (
         "gateway.networking.k8s.io",
         &["BackendTLSPolicy", "GRPCRoute", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"],
@@ -60,6 +61,23 @@ const NOT_YET: [(&str, &[&str]); 2] = [
     (
         "gateway.solo.io",
         &["Gateway", "HttpListenerOption", "ListenerOption", "RouteTable", "VirtualHostOption", "VirtualService"],
+    ),
+    ("security.istio.io", &["AuthorizationPolicy", "RequestAuthentication"]),
+];
+
+/// What else to know of some of these.
+const INSTEAD: [(&str, &str, &str); 3] = [
+    ("gateway.solo.io", "Gateway", "it is Gloo Edge's; the Gateway that is served is of gateway.networking.k8s.io/v1"),
+    (
+        "security.istio.io",
+        "AuthorizationPolicy",
+        "until it is, whoever it was to refuse is refused together with everybody else; a RouteOption with extauth \
+         guards a route",
+    ),
+    (
+        "security.istio.io",
+        "RequestAuthentication",
+        "until it is, tokens are checked by nobody, so nobody is let in; a RouteOption with extauth guards a route",
     ),
 ];
 
@@ -102,7 +120,9 @@ fn unknown(version: &str, name: &str) -> Standing<'static> {
         ));
     }
     if NOT_YET.iter().any(|(ours, kinds)| *ours == group && kinds.contains(&name)) {
-        let message = format!("{name} ({version}) is not served yet; take it out of what Waykeeper reads");
+        let instead = INSTEAD.iter().find(|(theirs, kind, _)| *theirs == group && *kind == name);
+        let instead = instead.map(|(.., advice)| format!("; {advice}")).unwrap_or_default();
+        let message = format!("{name} ({version}) is not served yet; take it out of what Waykeeper reads{instead}");
         return Standing::Unclear(Problem::error("kind", message));
     }
     let served: Vec<&str> = Kind::groups().collect();
