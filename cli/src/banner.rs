@@ -38,9 +38,10 @@ pub async fn when_ready(services: Services, readiness: Readiness, args: Up, shut
 }
 
 fn text(rows: &[ServiceRow], args: &Up) -> String {
-    let header = ["NAMESPACE", "SERVICE", "ADDRESS", "VIA"];
-    let cells: Vec<Vec<String>> =
-        rows.iter().map(|r| vec![r.namespace.clone(), r.name.clone(), r.address.clone(), r.via.clone()]).collect();
+    let header = ["NAMESPACE", "SERVICE", "ADDRESS", "READ", "VIA"];
+    let cell =
+        |row: &ServiceRow| [&row.namespace, &row.name, &row.address, &row.read, &row.via].map(Clone::clone).to_vec();
+    let cells: Vec<Vec<String>> = rows.iter().map(cell).collect();
     let path = if args.sample { "/get" } else { "/" };
     let mut out = table(&header, &cells);
     out.push('\n');
@@ -66,6 +67,7 @@ mod tests {
             namespace: "httpbin".into(),
             name: name.into(),
             address: address.into(),
+            read: "http".into(),
             via: "waypoint httpbin/w".into(),
         };
         let text = text(&[row("a", "127.0.20.2:8000"), row("b", "127.0.20.3:8000")], &args);

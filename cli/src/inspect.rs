@@ -36,7 +36,8 @@ pub async fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
         Format::Name => names(&status["objects"], kind_of),
         other => print(&status, other)?,
     }
-    let well = errors == 0 && !(args.strict && warnings > 0);
+    let in_force = status["notInForce"].as_array().is_none_or(Vec::is_empty);
+    let well = errors == 0 && in_force && !(args.strict && warnings > 0);
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -20,6 +20,8 @@ pub struct ServiceRow {
     pub name: String,
     /// VIP and port.
     pub address: String,
+    /// How bytes are read there: `http`, `tcp`, `as it begins`, `refused`, or `-` where they are passed on without a waypoint.
+    pub read: String,
     /// `waypoint ns/name`, `direct`, or why it is refused.
     pub via: String,
 }
@@ -87,15 +89,22 @@ pub fn problems(status: &Value) -> String {
         out.push_str(&line(problem));
         out.push('\n');
     }
+    for not_yet in list(&status["notInForce"]) {
+        out.push_str(&format!("not in force: {}\n", text(not_yet).replace('\n', " ")));
+    }
     for waiting in list(&status["waitingFor"]) {
         out.push_str(&format!("not ready: waiting for {}\n", text(waiting)));
     }
     let (errors, warnings) = counts(status);
     let objects = list(&status["objects"]).len();
-    if errors + warnings == 0 {
+    if errors + warnings == 0 && list(&status["notInForce"]).is_empty() {
         out.push_str(&format!("no problems in {}\n", plural(objects, "object")));
     } else {
-        out.push_str(&format!("{} in {}\n", tally((errors, warnings)), plural(objects, "object")));
+        let tally = match (errors, warnings) {
+            (0, 0) => "no mistakes".to_owned(),
+            counts => tally(counts),
+        };
+        out.push_str(&format!("{tally} in {}\n", plural(objects, "object")));
     }
     out
 }
@@ -161,9 +170,9 @@ fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
 pub fn services(status: &Value) -> String {
     let rows: Vec<Vec<String>> = list(&status["services"])
         .iter()
-        .map(|s| ["namespace", "name", "address", "via"].map(|key| text(&s[key]).to_owned()).to_vec())
+        .map(|s| ["namespace", "name", "address", "read", "via"].map(|key| text(&s[key]).to_owned()).to_vec())
         .collect();
-    table(&["NAMESPACE", "SERVICE", "ADDRESS", "VIA"], &rows)
+    table(&["NAMESPACE", "SERVICE", "ADDRESS", "READ", "VIA"], &rows)
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -197,13 +206,16 @@ mod tests {
         let refused = Condition::fails(ACCEPTED, "NoMatchingParent", "…").with(vec![gone]);
         board.publish("waypoint", Report::from([said(Kind::HttpRoute, "r", vec![refused])]));
         let findings = provider::findings::findings(&board, &[]);
-        let status = status(&board, &findings, &[], &["envoy".to_owned()]);
+        let mut status = status(&board, &findings, &[], &["envoy".to_owned()]);
+        status["notInForce"] = json!(["the Envoy of Gateway x/w refused a rule:\nno"]);
         let (table, problems) = (objects(&status), problems(&status));
         let row = |name: &str| table.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();
         assert!(row("HTTPRoute").contains("False") && row("HTTPRoute").ends_with("1 error"), "{table}");
         assert!(row("Service").contains("WaypointBound=True"), "{table}");
         assert_eq!(problems.lines().next(), Some(findings[0].to_string().as_str()));
-        assert!(problems.ends_with("not ready: waiting for envoy\n1 error in 2 objects\n"), "{problems}");
+        assert!(problems.ends_with(
+            "not in force: the Envoy of Gateway x/w refused a rule: no\nnot ready: waiting for envoy\n1 error in 2 objects\n"
+        ), "{problems}");
         assert_eq!(counts(&status), (1, 0));
     }
 }

@@ -10,7 +10,7 @@ use runtime::{Gate, Shutdown};
 use tokio::sync::watch;
 use tunnel::{Endpoint, Plan, Target, Tunnel};
 use waypoint::Handle;
-use waypoint_translate::Translation;
+use waypoint_translate::{Enrolment, PortRef, Translation};
 
 use crate::plan::plan;
 use crate::report::ServiceRow;
@@ -125,6 +125,14 @@ impl Services {
                         namespace: name.namespace.clone(),
                         name: name.name.clone(),
                         address: at.to_string(),
+                        read: match translation.services.get(name).map(AsRef::as_ref) {
+                            Some(Enrolment::Waypoint(gateway)) => {
+                                let port = PortRef { service: name.clone(), port: at.port() };
+                                translation.read_as(gateway, &port).unwrap_or("refused").to_owned()
+                            }
+                            Some(Enrolment::Refused(_)) | None => "refused".to_owned(),
+                            Some(Enrolment::None) => "-".to_owned(),
+                        },
                         via: match unbound {
                             Some(why) => format!("not listening: {why}"),
                             None => via(&translation, target),

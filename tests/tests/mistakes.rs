@@ -144,6 +144,12 @@ fn mistakes() -> Vec<Mistake> {
             "gloo-waypoin",
         ),
         mistake(
+            "class.yaml",
+            "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: class, namespace: httpbin}\nspec:\n  gatewayClassName: gloo-waypont\n  listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]\n",
+            5,
+            "write gloo-waypoint",
+        ),
+        mistake(
             "twice.yaml",
             "apiVersion: v1\nkind: Namespace\nmetadata: {name: httpbin}\n",
             1,

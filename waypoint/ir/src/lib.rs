@@ -132,6 +132,18 @@ pub enum Traffic {
     Refuse(String),
 }
 
+impl Traffic {
+    /// How it reads bytes, in a word for people.
+    pub fn read_as(&self) -> &'static str {
+        match self {
+            Traffic::Http(_) => "http",
+            Traffic::Tcp(_) => "tcp",
+            Traffic::Sniffed(..) => "as it begins",
+            Traffic::Refuse(_) => "refused",
+        }
+    }
+}
+
 /// One route.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Route {

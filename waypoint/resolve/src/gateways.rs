@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use api::gateway::Gateway;
 use api::gateway::gateways::{GatewayListeners, GatewayListenersAllowedRoutesNamespacesFrom as From};
 use api::loopback::{Range, candidate};
-use api::{Kind, Name, Object};
+use api::{Kind, Name, Object, Problem};
 use ir::{Bind, Settings};
 use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS};
 
@@ -162,18 +162,28 @@ pub fn allows(view: &View<'_>, listener: &GatewayListeners, home: &str, namespac
     }
 }
 
-/// What is to be said about `gateway`, called `called`, which other controllers may serve.
-pub fn not_ours(called: &str, gateway: &Gateway) -> Condition {
+/// What is to be said about `gateway`, called `called`, which other controllers may serve. Whether one does
+/// cannot be told from here, so that it is a warning.
+pub fn not_ours(view: &View<'_>, called: &str, gateway: &Gateway) -> Condition {
     let class = &gateway.spec.gateway_class_name;
     let message = format!("{called} is of class {class}, which is not served here: that is for another controller");
-    Condition::pending(ACCEPTED, "OtherController", message)
+    let Settings { class_names, controller_name, .. } = view.settings();
+    let cure = if class_names.contains(class) {
+        format!("its GatewayClass names another controller: take that out, or write controllerName: {controller_name}")
+    } else {
+        let served = class_names.iter().map(String::as_str).collect::<Vec<_>>().join(" or ");
+        format!("where there is none, write {served}")
+    };
+    let field = if called == "it" { "spec.gatewayClassName" } else { "" };
+    let warning = Problem::warning(field, format!("{message}; {cure}"));
+    Condition::pending(ACCEPTED, "OtherController", message).with(vec![warning])
 }
 
 /// What became of the Gateway `name`; nothing if there is none, or none that was ever valid.
 pub fn status(view: &View<'_>, name: &Name) -> Option<Vec<ObjectStatus>> {
     let object = view.gateway_object(name)?;
     let Some(gateway) = view.gateway(name).filter(|gateway| !gateway.broken) else {
-        return Some(vec![ObjectStatus::new(vec![not_ours("it", object)])]);
+        return Some(vec![ObjectStatus::new(vec![not_ours(view, "it", object)])]);
     };
     let mut statuses = gateway.statuses.clone();
     let routes = view.routes_on(Kind::Gateway, name).map_or(0, BTreeSet::len);

@@ -175,7 +175,7 @@ fn parent(view: &View<'_>, namespace: &str, reference: &ParentRef) -> Option<Par
                 return match view.gateway_object(&name) {
                     Some(other) => Some(Parent {
                         place,
-                        accepted: super::gateways::not_ours(&format!("Gateway {name}"), other),
+                        accepted: super::gateways::not_ours(view, &format!("Gateway {name}"), other),
                         target: None,
                     }),
                     None => no("NoMatchingParent", format!("Gateway {name} does not exist")),

@@ -13,7 +13,7 @@ use status::{ObjectStatus, Report};
 pub use emit::bootstrap;
 pub use emit::quarantine::{self, Quarantine};
 pub use emit::{Admin, AdsServer, BootstrapSettings, Emitter, GatewayOutput, SNIFFED};
-pub use ir::{Bind, Enrolment, GrpcTarget, LimitSettings, Settings, UpstreamTls};
+pub use ir::{Bind, Enrolment, GrpcTarget, LimitSettings, PortRef, Proxy, Settings, UpstreamTls};
 
 /// Everything that follows from one snapshot.
 #[derive(Debug, Clone, Default)]
@@ -26,9 +26,17 @@ pub struct Translation {
     pub report: Table<Vec<ObjectStatus>, ObjectRef>,
     /// Which waypoint serves each Service.
     pub services: Table<Enrolment>,
+    /// What was decided of each accepted Gateway.
+    pub proxies: BTreeMap<Name, Proxy>,
 }
 
 impl Translation {
+    /// How the waypoint `gateway` reads what comes to the Service port `port`: `http`, `tcp`, `as it begins` or `refused`.
+    pub fn read_as(&self, gateway: &Name, port: &PortRef) -> Option<&'static str> {
+        let listeners = &self.proxies.get(gateway)?.listeners;
+        listeners.iter().find_map(|listener| listener.chains.get(port)).map(|chain| chain.traffic.read_as())
+    }
+
     /// What became of each object, as reports of all authors are put together.
     pub fn into_report(self) -> Report {
         self.report.iter().map(|(object, said)| (object.clone(), said.as_ref().clone())).collect()
@@ -77,7 +85,8 @@ impl Translator {
             }
             gateways.insert(name.clone(), output);
         }
-        let translation = Translation { revision: snapshot.revision, gateways, report, services: resolved.services };
+        let (services, proxies) = (resolved.services, resolved.proxies);
+        let translation = Translation { revision: snapshot.revision, gateways, report, services, proxies };
         (translation, quarantines)
     }
 
