@@ -27,6 +27,11 @@ impl Drop for Ours {
 
 impl Ours {
     pub fn start(env: &[(&str, &str)]) -> Ours {
+        Self::logging(env, Stdio::null())
+    }
+
+    /// The same, with what it logs going to `log`.
+    pub fn logging(env: &[(&str, &str)], log: impl Into<Stdio>) -> Ours {
         let [http, grpc, debug] = [(); 3].map(|()| free_port());
         let process = Command::new(env!("CARGO_BIN_EXE_ratelimit"))
             .env_clear()
@@ -34,7 +39,7 @@ impl Ours {
             .envs([("GRPC_HOST", "127.0.0.1"), ("DEBUG_HOST", "127.0.0.1")])
             .envs(env.iter().copied())
             .envs([("PORT", http), ("GRPC_PORT", grpc), ("DEBUG_PORT", debug)].map(|(k, v)| (k, v.to_string())))
-            .stderr(Stdio::null())
+            .stderr(log)
             .spawn()
             .unwrap();
         let ours = Ours { process, grpc };

@@ -15,13 +15,14 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::process::{Ours, ask, limit, until};
 
+type Heard = (pb::DiscoveryRequest, Option<String>);
 type Sent = mpsc::Receiver<pb::DiscoveryResponse>;
 
 /// Sends what it is told to; hands on what it hears.
 #[derive(Clone)]
 struct Manager {
     to_send: Arc<Mutex<Option<Sent>>>,
-    heard: mpsc::Sender<(pb::DiscoveryRequest, Option<String>)>,
+    heard: mpsc::Sender<Heard>,
 }
 
 type Stream<T> = Pin<Box<dyn tokio_stream::Stream<Item = Result<T, Status>> + Send>>;
@@ -80,17 +81,53 @@ fn version(version: &str, resources: Vec<Any>) -> pb::DiscoveryResponse {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn resources_are_served_and_a_bad_one_is_refused_by_name_alone() {
+/// A management server that sends what it is given, and where it listens.
+async fn manager() -> (mpsc::Sender<pb::DiscoveryResponse>, mpsc::Receiver<Heard>, String) {
     let (sender, to_send) = mpsc::channel(4);
-    let (heard, mut hears) = mpsc::channel(16);
+    let (heard, hears) = mpsc::channel(16);
     let manager = Manager { to_send: Arc::new(Mutex::new(Some(to_send))), heard };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = listener.local_addr().unwrap().to_string();
     let service = server::AggregatedDiscoveryServiceServer::new(manager);
     let serving = tonic::transport::Server::builder().add_service(service);
     tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
+    (sender, hears, at)
+}
 
+/// A server that sends the same again as soon as it was refused, as some do.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_again_and_again_is_answered_later_and_later_and_logged_once() {
+    let (sender, mut hears, at) = manager().await;
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("log");
+    let env = [("CONFIG_TYPE", "GRPC_XDS_SOTW"), ("CONFIG_GRPC_XDS_SERVER_URL", at.as_str()), ("LOG_LEVEL", "warn")];
+    let _ours = Ours::logging(&env, std::fs::File::create(&log).unwrap());
+    hears.recv().await.unwrap();
+    let logged = |domain: &str| {
+        let text = std::fs::read_to_string(&log).unwrap();
+        text.lines().filter(|line| line.contains(&format!("config-{domain}"))).count()
+    };
+    let mut number = 0;
+    let mut pauses = Vec::new();
+    for (domain, times) in [("bad", 5), ("worse", 2)] {
+        for _ in 0..times {
+            number += 1;
+            let sent = std::time::Instant::now();
+            sender.send(version(&number.to_string(), vec![resource(domain, 0, 9)])).await.unwrap();
+            let (nack, _) = hears.recv().await.unwrap();
+            assert!(nack.error_detail.is_some(), "{nack:?}");
+            pauses.push(sent.elapsed().as_millis());
+        }
+    }
+    for (pause, least) in pauses.iter().zip([0, 100, 200, 400, 800, 1600, 3200]) {
+        assert!(*pause + 20 >= least, "{pauses:?}");
+    }
+    assert_eq!((logged("bad"), logged("worse")), (1, 1), "{}", std::fs::read_to_string(&log).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn resources_are_served_and_a_bad_one_is_refused_by_name_alone() {
+    let (sender, mut hears, at) = manager().await;
     let ours = Ours::start(&[
         ("CONFIG_TYPE", "GRPC_XDS_SOTW"),
         ("CONFIG_GRPC_XDS_SERVER_URL", &at),

@@ -7,6 +7,7 @@ mod failures;
 mod faults;
 mod pages;
 mod process;
+mod said;
 mod secured;
 mod sentinel;
 mod servers;

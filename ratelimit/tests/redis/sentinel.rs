@@ -13,7 +13,7 @@ use super::servers::*;
 /// Within which a failover is followed once Sentinels tell of it.
 const SECOND: Duration = Duration::from_secs(1);
 
-fn sentinel(dir: &std::path::Path, n: usize, master: u16) -> Server {
+pub(super) fn sentinel(dir: &std::path::Path, n: usize, master: u16) -> Server {
     let config = dir.join(format!("sentinel{n}.conf"));
     let text = format!(
         "sentinel monitor main 127.0.0.1 {master} 2\nsentinel down-after-milliseconds main 700\n\

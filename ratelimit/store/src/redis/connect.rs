@@ -37,7 +37,7 @@ impl Access {
         let tls = self.tls.as_ref().and_then(|tls| Some((tls, tls.ca.as_ref()?)));
         let (Some((tls, _)), Place::Tcp(host, port)) = (tls, place) else {
             let opened = client.get_multiplexed_async_connection_with_config(config).await;
-            return opened.map_err(|error| why(&error));
+            return opened.map_err(|error| self.why_not_open(place, &error));
         };
         let config = config.clone();
         let connector = TlsConnector::from(Arc::new(tls.config()?));
@@ -52,7 +52,23 @@ impl Access {
         tokio::spawn(driver);
         Ok(connection)
     }
+
+    /// [`why`], of a connection on which nothing was understood yet: whether one of the two speaks TLS and the other not.
+    pub(super) fn why_not_open(&self, place: &Place, error: &RedisError) -> String {
+        let said = why(error);
+        let unread = error.kind() == ErrorKind::Parse || error.is_io_error() && !error.is_connection_refusal();
+        match (&self.tls, place) {
+            (None, Place::Tcp(..)) if unread && !error.is_timeout() => {
+                format!("{said}; it may want TLS: rediss://, or REDIS_TLS=true")
+            }
+            (Some(_), _) if said.contains("corrupt message") => NO_TLS_THERE.to_owned(),
+            _ => said,
+        }
+    }
 }
+
+/// What is said of a port that answers a TLS greeting with something else.
+const NO_TLS_THERE: &str = "what listens there does not speak TLS: name its TLS port, or turn TLS off";
 
 impl Tls {
     pub(super) fn config(&self) -> Result<ClientConfig, String> {
@@ -154,9 +170,7 @@ fn is_of_itself(error: &CertificateError) -> bool {
 fn why_not_secure(error: &io::Error) -> String {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
     match tls {
-        Some(TlsError::InvalidMessage(_)) => {
-            "what listens there does not speak TLS: name its TLS port, or turn TLS off".to_owned()
-        }
+        Some(TlsError::InvalidMessage(_)) => NO_TLS_THERE.to_owned(),
         Some(TlsError::InvalidCertificate(CertificateError::UnknownIssuer)) => {
             "TLS: none of the authorities that are trusted signed the server's certificate".to_owned()
         }

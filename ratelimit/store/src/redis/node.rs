@@ -272,7 +272,7 @@ async fn open(
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(within)).set_response_timeout(None);
     let attempt = async {
         let mut connection = access.connect(place, &config).await?;
-        super::batch::load(&mut connection).await.map_err(|error| why(&error))?;
+        super::batch::load(&mut connection).await.map_err(|error| access.why_not_open(place, &error))?;
         let role = match must_be_master {
             true => redis::cmd("ROLE").query_async::<Vec<redis::Value>>(&mut connection).await,
             false => Ok(Vec::new()),
