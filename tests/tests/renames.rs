@@ -8,8 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use waykeeper_tests::parts::Application;
-use waykeeper_tests::{Backends, Curl, Folder, Waykeeper, turn};
+use tempfile::TempDir;
+use waykeeper_tests::alone::{free, ready, start, waypoint};
+use waykeeper_tests::parts::{Application, binary};
+use waykeeper_tests::raw::proxy_header;
+use waykeeper_tests::{Backends, Curl, Folder, Waykeeper, eventually, turn};
 
 fn route(name: &str, path: &str) -> String {
     format!(
@@ -28,20 +31,73 @@ fn policies(number: usize) -> String {
     let keys = format!(
         "apiVersion: enterprise.gloo.solo.io/v1\nkind: AuthConfig\nmetadata: {{name: keys-{number}, namespace: httpbin}}\nspec: {{configs: [{{apiKeyAuth: {{headerName: api-key, labelSelector: {{team: infrastructure}}}}}}]}}\n---\n"
     );
-    let nothing = format!(
-        "apiVersion: ratelimit.solo.io/v1alpha1\nkind: RateLimitConfig\nmetadata: {{name: nothing-{number}, namespace: httpbin}}\nspec:\n  raw:\n    descriptors: [{{key: generic_key, value: all, rateLimit: {{requestsPerUnit: 0, unit: DAY}}}}]\n    rateLimits: [{{actions: [{{genericKey: {{descriptorValue: all}}}}]}}]\n---\n"
-    );
+    let limit = |name: &str, most: u32| {
+        format!(
+            "apiVersion: ratelimit.solo.io/v1alpha1\nkind: RateLimitConfig\nmetadata: {{name: {name}-{number}, namespace: httpbin}}\nspec:\n  raw:\n    descriptors: [{{key: generic_key, value: all, rateLimit: {{requestsPerUnit: {most}, unit: DAY}}}}]\n    rateLimits: [{{actions: [{{genericKey: {{descriptorValue: all}}}}]}}]\n---\n"
+        )
+    };
+    let (nothing, plenty) = (limit("nothing", 0), limit("plenty", 1_000_000_000));
     let auth = option("guarded", &format!("{{extauth: {{configRef: {{name: keys-{number}}}}}}}"));
-    let limit = option("limited", &format!("{{rateLimitConfigs: {{refs: [{{name: nothing-{number}}}]}}}}"));
-    [keys, nothing, auth, limit].concat()
+    let limited = option("limited", &format!("{{rateLimitConfigs: {{refs: [{{name: nothing-{number}}}]}}}}"));
+    let roomy = option("roomy", &format!("{{rateLimitConfigs: {{refs: [{{name: plenty-{number}}}]}}}}"));
+    [keys, nothing, plenty, auth, limited, roomy].concat()
+}
+
+/// The folder that the storm goes over.
+fn folder() -> Folder {
+    let folder = Folder::example();
+    folder.apply_walkthrough("apikeys");
+    folder.delete("apikeys-02-routeoption-httpbin2.yaml");
+    folder.delete("apikeys-03-httproute-httpbin2.yaml");
+    let routes = [route("guarded", "/get"), route("limited", "/headers"), route("roomy", "/anything")];
+    folder.apply("routes.yaml", &routes.concat());
+    folder.apply("policies.yaml", &policies(0));
+    folder
+}
+
+/// Renames all policies so many times while `clients` ask at `address`, each connection with `prelude`
+/// before its first request, and shows that every answer was right.
+fn storm(folder: &Folder, times: usize, address: &'static str, prelude: &[u8]) {
+    let done = Arc::new(AtomicBool::new(false));
+    let asked = [
+        ("/get", "api-key: mykey", 200),
+        ("/get", "api-key: other", 401),
+        ("/headers", "x: y", 429),
+        ("/anything", "x: y", 200),
+    ];
+    let clients: Vec<_> = asked
+        .into_iter()
+        .cycle()
+        .take(8)
+        .map(|(path, header, expected)| {
+            let (done, prelude) = (done.clone(), prelude.to_vec());
+            let request = format!("GET {path} HTTP/1.1\r\nhost: httpbin2\r\n{header}\r\n\r\n");
+            thread::spawn(move || (path, expected, ask((address, &prelude), &request, expected, &done)))
+        })
+        .collect();
+    for number in 1..=times {
+        folder.apply("policies.yaml", &policies(number));
+        thread::sleep(Duration::from_millis(120));
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        let (path, expected, (wrong, answers)) = client.join().unwrap();
+        assert!(wrong.is_empty(), "{} of {answers} to {path} were not {expected}: {wrong:?}", wrong.len());
+        assert!(answers > 200, "{answers} answers");
+        println!("{path}: {answers} times {expected}");
+    }
 }
 
 /// Asks over and over on connections that stay open; what came otherwise than expected, and how much came.
-fn ask(request: &str, expected: u16, done: &AtomicBool) -> (Vec<u16>, usize) {
+fn ask((address, prelude): (&str, &[u8]), request: &str, expected: u16, done: &AtomicBool) -> (Vec<u16>, usize) {
     let (mut wrong, mut answers) = (Vec::new(), 0);
     let mut connection: Option<TcpStream> = None;
     while !done.load(Ordering::Relaxed) {
-        let mut stream = connection.take().unwrap_or_else(|| TcpStream::connect("127.0.20.2:8000").unwrap());
+        let mut stream = connection.take().unwrap_or_else(|| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(prelude).unwrap();
+            stream
+        });
         stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         let Some(status) = exchange(&mut stream, request) else { continue };
         answers += 1;
@@ -74,36 +130,38 @@ fn exchange(stream: &mut TcpStream, request: &str) -> Option<u16> {
 fn renaming_policies_with_their_references_gives_no_wrong_answer() {
     let _turn = turn();
     let _backends = Backends::start(Application::Sample);
-    let folder = Folder::example();
-    folder.apply_walkthrough("apikeys");
-    folder.delete("apikeys-02-routeoption-httpbin2.yaml");
-    folder.delete("apikeys-03-httproute-httpbin2.yaml");
-    folder.apply("routes.yaml", &[route("guarded", "/get"), route("limited", "/headers")].concat());
-    folder.apply("policies.yaml", &policies(0));
+    let folder = folder();
     let waykeeper = Waykeeper::up(&folder, &[]);
-    let done = Arc::new(AtomicBool::new(false));
-    let clients: Vec<_> = [("/get", "api-key: mykey", 200), ("/get", "api-key: other", 401), ("/headers", "x: y", 429)]
-        .into_iter()
-        .cycle()
-        .take(6)
-        .map(|(path, header, expected)| {
-            let done = done.clone();
-            let request = format!("GET {path} HTTP/1.1\r\nhost: httpbin2\r\n{header}\r\n\r\n");
-            thread::spawn(move || (expected, ask(&request, expected, &done)))
-        })
-        .collect();
-    for number in 1..=75 {
-        folder.apply("policies.yaml", &policies(number));
-        thread::sleep(Duration::from_millis(120));
-    }
-    done.store(true, Ordering::Relaxed);
-    for client in clients {
-        let (expected, (wrong, answers)) = client.join().unwrap();
-        assert!(wrong.is_empty(), "{} of {answers} were not {expected}: {wrong:?}", wrong.len());
-        assert!(answers > 500, "{answers} answers");
-        println!("{answers} times {expected}");
-    }
+    storm(&folder, 75, "127.0.20.2:8000", &[]);
     waykeeper.within_a_second("the last names", &Curl::to(&format!("http://{}/status", waykeeper.admin)), |reply| {
         reply.body.contains("keys-75") && !reply.body.contains("keys-74")
     });
+}
+
+/// The servers, the control plane and Envoy know nothing of one another but what they are asked.
+#[test]
+fn nor_does_it_where_each_server_is_a_process_of_its_own() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let (folder, dir) = (folder(), TempDir::new().unwrap());
+    let path = folder.path().to_str().unwrap();
+    let (auth, auth_admin, limit, limit_admin) = (free(), free(), free(), free());
+    let log = |name: &str| dir.path().join(name);
+    let mut servers = vec![
+        start(&binary("extauth"), &[path, "--grpc", &auth, "--admin", &auth_admin], &log("extauth")),
+        start(&binary("ratelimit"), &[path, "--grpc", &limit, "--admin", &limit_admin], &log("ratelimit")),
+    ];
+    ready(&auth_admin, &log("extauth"));
+    ready(&limit_admin, &log("ratelimit"));
+    servers.extend(waypoint(path, &auth, &limit, dir.path()));
+    let (address, prelude) = ("127.0.0.1:15088", proxy_header([127, 0, 20, 2], 8000, &[]));
+    eventually("the whole chain", Duration::from_secs(20), || {
+        let mut stream = TcpStream::connect(address).map_err(|e| e.to_string())?;
+        stream.write_all(&prelude).unwrap();
+        match exchange(&mut stream, "GET /get HTTP/1.1\r\nhost: httpbin2\r\n\r\n") {
+            Some(401) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    storm(&folder, 75, address, &prelude);
 }
