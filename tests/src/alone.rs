@@ -63,11 +63,16 @@ pub fn envoy_with(bootstrap: &Value, listener: &str, dir: &Path) -> Process {
 /// The waypoint on the manifests at `path` and the Envoy of the example's Gateway, asking these two
 /// servers; the waypoint is ready, Envoy may not listen yet. Their files are in `dir`.
 pub fn waypoint(path: &str, extauth: &str, ratelimit: &str, dir: &Path) -> [Process; 2] {
+    waypoint_with(path, extauth, ratelimit, &[], dir)
+}
+
+/// The same, with `more` flags for the waypoint.
+pub fn waypoint_with(path: &str, extauth: &str, ratelimit: &str, more: &[&str], dir: &Path) -> [Process; 2] {
     let (xds, admin, tls, log) = (free(), free(), dir.join("tls"), dir.join("waypoint"));
     let tls = tls.to_str().unwrap();
     let own = [path, "--grpc", &xds, "--admin", &admin, "--tls-dir", tls];
     let servers = ["--extauth", extauth, "--ratelimit", ratelimit];
-    let control = start(&binary("waypoint"), &[&own[..], &servers].concat(), &log);
+    let control = start(&binary("waypoint"), &[&own[..], &servers, more].concat(), &log);
     ready(&admin, &log);
     let bootstrap = Command::new(binary("waypoint"))
         .args(["bootstrap", "--gateway", "httpbin/gloo-waypoint", "--grpc", &xds, "--tls-dir", tls])

@@ -198,11 +198,8 @@ fn no_proxy_header_but_a_whole_one_of_a_tunnel_is_believed() {
         ("a TLV that is longer than the header", proxy_header(vip, 8000, &[0xd0, 0xff, 0xff, b'a'])),
         ("half a signature", whole[..6].to_vec()),
     ] {
-        // With the right key, too: what is not understood is served to nobody as somebody's.
-        for key in [false, true] {
-            let answer = send(&header, key);
-            assert!(!answer.contains("\"headers\""), "{what}, key {key}: {answer:?}");
-        }
+        let answer = send(&header, false);
+        assert!(!answer.contains("\"headers\""), "{what}: {answer:?}");
     }
     // Two headers: the second is no request.
     let twice = send(&[whole.clone(), whole.clone()].concat(), true);

@@ -94,7 +94,7 @@ mod tests {
         let plan = Plan {
             bindings: BTreeMap::from([(one, refuse()), (other, refuse())]),
             published: BTreeMap::from([(published, other), (one, other)]),
-            identities: BTreeMap::new(),
+            ..Plan::default()
         };
         assert_eq!(plan.addresses().collect::<Vec<_>>(), [one, other, published]);
         assert_eq!([one, other, published].map(|listener| plan.service(listener)), [one, other, other]);

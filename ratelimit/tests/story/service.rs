@@ -360,9 +360,9 @@ fn the_most_that_a_route_may_send_fits_into_a_message() {
     descriptors.push(RateLimitDescriptor { entries: by_caller, ..Default::default() });
     let message = request(descriptors);
     assert!(copies.next().is_none());
-    let (bytes, most) = (message.encoded_len(), ratelimit::limits::MOST_MESSAGE_BYTES);
+    let (bytes, most) = (message.encoded_len(), ratelimit::rules::bounds::MOST_MESSAGE_BYTES);
     assert!(bytes < most, "{bytes} of {most}");
-    assert!(ratelimit::request::Request::read(&message).is_ok());
+    assert!(ratelimit::rules::request::Request::read(&message).is_ok());
 }
 
 fn named(name: &str, requests: u32) -> api::Snapshot {

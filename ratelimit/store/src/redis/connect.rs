@@ -62,7 +62,16 @@ impl Access {
                 format!("{said}; it may want TLS: rediss://, or REDIS_TLS=true")
             }
             (Some(_), _) if said.contains("corrupt message") => NO_TLS_THERE.to_owned(),
+            (Some(_), _) if error.is_timeout() => self.why_silent().to_owned(),
             _ => said,
+        }
+    }
+
+    /// What is said where nothing came back: a server that speaks no TLS waits for the end of a command.
+    pub(super) fn why_silent(&self) -> &'static str {
+        match self.tls {
+            Some(_) => "no answer in time; if it does not speak TLS there, name its TLS port, or turn TLS off",
+            None => "no answer in time",
         }
     }
 }

@@ -281,7 +281,7 @@ async fn open(
     };
     let (mut connection, role) = match tokio::time::timeout(within, attempt).await {
         Ok(opened) => opened?,
-        Err(_) => return Err("no answer in time".to_owned()),
+        Err(_) => return Err(access.why_silent().to_owned()),
     };
     let is_master = |value: &redis::Value| matches!(value, redis::Value::BulkString(role) if role == b"master");
     if must_be_master && !role.first().is_some_and(is_master) {
