@@ -196,3 +196,21 @@ fn of_many_warnings_some_are_told_and_the_rest_is_counted() {
     let more = warned(22);
     assert_eq!((more.len(), more.last().map(String::as_str)), (21, Some("2 more warnings")));
 }
+
+#[test]
+fn every_broken_config_is_refused_and_not_unknown() {
+    let broken = |name: &str| {
+        format!(
+            "{{apiVersion: extauth.solo.io/v1, kind: AuthConfig, metadata: {{name: {name}}}, spec: {{configs: []}}}}\n---\n"
+        )
+    };
+    let (compiler, now) = (compiler(), Instant::now());
+    let yaml = ["a", "b", "c"].map(broken).concat();
+    let first = compile(&compiler, &snapshot(1, &one_key("mykey")), Compilation::default());
+    for before in [Compilation::default(), first] {
+        let index = compile(&compiler, &snapshot(2, &yaml), before).index;
+        for name in ["default.a", "default.b", "default.c"] {
+            assert_eq!(index.find(Some(name), now).unwrap_err(), NoChain::Refused, "{name}");
+        }
+    }
+}

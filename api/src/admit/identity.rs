@@ -172,3 +172,55 @@ pub fn name(kind: Kind, document: &Map<String, Value>) -> Option<Name> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// What a document of this version and kind is taken for.
+    fn standing(version: &str, name: &str) -> &'static str {
+        match kind(&json!({"apiVersion": version, "kind": name, "metadata": {"name": "a"}})) {
+            Standing::Ours(..) => "ours",
+            Standing::Foreign(_) => "foreign",
+            Standing::Unclear(_) => "unclear",
+        }
+    }
+
+    #[test]
+    fn another_products_kind_is_foreign_only_if_its_version_is_one() {
+        for version in ["example.com/v1", "example.com/v1beta1", "a.b.example/v2x3"] {
+            assert_eq!(standing(version, "Thing"), "foreign", "{version}");
+        }
+        for version in [
+            "example.com/1",
+            "example.com/v",
+            "example.com/vx",
+            "example.com/v1-2",
+            "example.com/v1 ",
+            "ex ample.com/v1",
+            "-a.com/v1",
+            "example.com/v1/x",
+        ] {
+            assert_eq!(standing(version, "Thing"), "unclear", "{version}");
+        }
+        assert_eq!((standing("v1", "Endpoints"), standing("v1-", "Endpoints")), ("foreign", "unclear"));
+        assert_eq!(standing("v1", "Service"), "ours");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let field = |document: Value| match kind(&document) {
+            Standing::Ours(..) => "ours".to_owned(),
+            Standing::Foreign(problem) => format!("foreign {}", problem.field),
+            Standing::Unclear(problem) => format!("unclear {}", problem.field),
+        };
+        assert_eq!(field(json!({"kind": "Service", "metadata": {}})), "unclear apiVersion");
+        assert_eq!(field(json!({"apiVersion": "", "kind": ""})), "unclear apiVersion");
+        assert_eq!(field(json!({"apiVersion": "v1", "metadata": {}})), "unclear kind");
+        assert_eq!(field(json!({"apiVersion": "v1", "kind": 1})), "unclear kind");
+        assert_eq!(field(json!({"services": {}})), "foreign apiVersion");
+        assert_eq!(field(json!(["a"])), "unclear ");
+    }
+}

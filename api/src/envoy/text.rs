@@ -154,17 +154,30 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_is_taken_and_one_more_is_not() {
+        let path = |bytes: usize| format!("/{}", "a".repeat(bytes - 1));
+        assert!(new_path(&path(MOST_PATH)).is_ok() && match_path(&path(MOST_PATH)).is_ok());
+        assert!(new_path(&path(MOST_PATH + 1)).is_err() && match_path(&path(MOST_PATH + 1)).is_err());
+        assert!(new_host(&format!("{}:65535", "a".repeat(253))).is_ok());
+        assert!(new_host(&format!("{}:65535", "a".repeat(254))).is_err());
+        assert!(hostname(&"a".repeat(253)).is_ok() && hostname(&"a".repeat(254)).is_err());
+        assert!(value(&"a".repeat(16_384)).is_ok());
+    }
+
+    #[test]
     fn what_is_written_into_a_request_stays_in_its_line() {
         for right in ["", "/", "/a?b=c", "/a%2Fb"] {
             assert_eq!(new_path(right), Ok(()), "{right}");
         }
-        for wrong in ["a", "/a\nb", "/a b", "/a\r\nx: y", "/#"] {
+        for wrong in ["a", "/a\nb", "/a b", "/a\r\nx: y", "/#", "/a\u{7f}"] {
             assert!(new_path(wrong).is_err(), "{wrong:?}");
         }
         for right in ["a", "a.b:80", "A_b.c", "[::1]:8080", "[::1]", "127.0.0.1:1"] {
             assert_eq!(new_host(right), Ok(()), "{right}");
         }
-        for wrong in ["", "a\nb", "a b", "a/b", "a:b", "a:99999", "::1", "[x]", ":80", "a@b", "a:", "ü"] {
+        for wrong in
+            ["", "a\nb", "a b", "a/b", "a:b", "a:99999", "::1", "[x]", ":80", "a@b", "a:", "ü", "a:+80", "a:000080"]
+        {
             assert!(new_host(wrong).is_err(), "{wrong:?}");
         }
         assert!(hostname("a.example").is_ok());

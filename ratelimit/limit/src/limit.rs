@@ -123,4 +123,15 @@ mod tests {
     fn an_unknown_unit_makes_no_limit() {
         assert_eq!(Limit::new(1, Unit::Unknown), None);
     }
+
+    #[test]
+    fn a_limit_of_none_lets_nothing_through_whatever_its_burst() {
+        let burst = NonZeroU32::new(5).unwrap_or(NonZeroU32::MIN);
+        for algorithm in [Algorithm::FixedWindow, Algorithm::SlidingWindow, Algorithm::TokenBucket { burst }] {
+            let amount = |requests| Limit::new(requests, Unit::Minute).map(|limit| limit.by(algorithm).amount());
+            assert_eq!(amount(0), Some(0), "{algorithm:?}");
+            let one = if algorithm == (Algorithm::TokenBucket { burst }) { 5 } else { 1 };
+            assert_eq!(amount(1), Some(one), "{algorithm:?}");
+        }
+    }
 }

@@ -169,3 +169,88 @@ impl Configs {
         Outcome { index: Index::new(self.scope.clone(), entries), report, refused }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use api::gloo::route_option::basic_id;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn configs() -> Configs {
+        Configs::new(Scope { domains: Arc::from(vec![Box::from("d")]), weights: WeightScope::default() })
+    }
+
+    fn limits(name: &str, unit: &str) -> Value {
+        json!({"apiVersion": "ratelimit.solo.io/v1alpha1", "kind": "RateLimitConfig", "metadata": {"name": name, "namespace": "ns"},
+            "spec": {"raw": {"descriptors": [{"key": "a", "rateLimit": {"unit": unit, "requestsPerUnit": 1}}]}}})
+    }
+
+    fn option(name: &str, options: Value) -> Value {
+        json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption", "metadata": {"name": name, "namespace": "ns"},
+            "spec": {"options": options}})
+    }
+
+    fn serving(outcome: &Outcome, id: &str) -> Option<Arc<Config>> {
+        match outcome.index.config(id) {
+            Some(Entry::Serving(config)) => Some(config.clone()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_used_keeps_its_last_good_version_and_is_counted() {
+        let good = Snapshot::of(&[limits("a", "HOUR"), limits("b", "HOUR")]);
+        // As if admission had let it pass.
+        let mut bad = good.clone();
+        for broken in Snapshot::of(&[limits("a", "ODD"), limits("b", "ODD")]).broken.values() {
+            bad.insert(broken.partial.clone().unwrap());
+        }
+        let mut kept = configs();
+        let first = kept.update(&good);
+        let second = kept.update(&bad);
+        assert_eq!((first.refused, second.refused), (0, 2));
+        for id in ["ns.a", "ns.b"] {
+            assert!(Arc::ptr_eq(&serving(&first, id).unwrap(), &serving(&second, id).unwrap()), "{id}");
+        }
+        let never = configs().update(&bad);
+        assert!(matches!(never.index.config("ns.a"), Some(Entry::Broken)) && never.refused == 2);
+        let third = kept.update(&good);
+        assert_eq!((third.refused, serving(&third, "ns.a").is_some()), (0, true));
+    }
+
+    #[test]
+    fn every_broken_config_is_known_as_broken_and_nothing_of_another_kind_is() {
+        let mut other = option("a", json!({}));
+        other["spec"] = json!([]);
+        let outcome = configs().update(&Snapshot::of(&[other, limits("b", "ODD"), limits("c", "ODD")]));
+        assert!(outcome.index.config("ns.a").is_none());
+        for id in ["ns.b", "ns.c"] {
+            assert!(matches!(outcome.index.config(id), Some(Entry::Broken)), "{id}");
+        }
+        assert_eq!((outcome.refused, outcome.report.len()), (2, 2));
+    }
+
+    #[test]
+    fn basic_limits_are_served_until_their_grace_is_over_and_compiled_once() {
+        let basic = || json!({"ratelimitBasic": {"anonymousLimits": {"unit": "HOUR", "requestsPerUnit": 1}}});
+        let declared =
+            Snapshot::of(&[option("o", basic()), option("p", basic()), option("q", json!({"timeout": "1s"}))]);
+        let ids = ["o", "p", "q"].map(|name| basic_id(&Name::new("ns", name)));
+        let (mut configs, now) = (configs().keeping_removed(Duration::from_secs(10)), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let first = configs.update_at(&declared, now);
+        let second = configs.update_at(&declared, after(1));
+        for id in &ids[..2] {
+            assert!(Arc::ptr_eq(&serving(&first, id).unwrap(), &serving(&second, id).unwrap()), "{id}");
+        }
+        assert_eq!((serving(&first, &ids[2]).is_none(), configs.served().count()), (true, 2));
+        let gone = configs.update_at(&Snapshot::default(), after(2));
+        assert!(serving(&gone, &ids[0]).is_some() && serving(&gone, &ids[1]).is_some());
+        assert_eq!((configs.due(), configs.served().count()), (Some(after(12)), 0));
+        let forgotten = configs.update_at(&Snapshot::default(), after(12));
+        assert!(serving(&forgotten, &ids[0]).is_none() && serving(&forgotten, &ids[1]).is_none());
+    }
+}

@@ -105,3 +105,29 @@ impl Serialize for Unit {
         serializer.serialize_str(self.as_str())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_unit_has_a_length_a_number_and_a_name() {
+        let day = 86_400;
+        for (number, name, seconds) in [
+            (0, "UNKNOWN", None),
+            (1, "SECOND", Some(1)),
+            (2, "MINUTE", Some(60)),
+            (3, "HOUR", Some(3_600)),
+            (4, "DAY", Some(day)),
+            (5, "MONTH", Some(30 * day)),
+            (6, "YEAR", Some(365 * day)),
+            (7, "WEEK", Some(7 * day)),
+        ] {
+            let unit = Unit::of_number(number).unwrap_or_default();
+            assert_eq!((unit.number(), unit.as_str(), unit.seconds()), (number, name, seconds));
+            let known = seconds.map(|_| unit);
+            assert_eq!((Unit::named(name), Unit::named(&name.to_lowercase())), (known, known));
+        }
+        assert_eq!((Unit::of_number(8), Unit::of_number(-1), Unit::named("FORTNIGHT")), (None, None, None));
+    }
+}

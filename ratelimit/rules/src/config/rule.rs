@@ -169,3 +169,63 @@ fn text(hasher: &mut blake3::Hasher, text: &str) {
     hasher.update(&(text.len() as u64).to_le_bytes());
     hasher.update(text.as_bytes());
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+
+    use api::gloo::rate_limit_config::Unit;
+    use limit::Algorithm;
+
+    use super::*;
+
+    fn part(key: &str, value: &str) -> SimpleDescriptor {
+        SimpleDescriptor { key: key.into(), value: value.into(), ..SimpleDescriptor::default() }
+    }
+
+    fn rule(config: &str, parts: &[SimpleDescriptor], style: Style, number: usize) -> Rule {
+        Rule::numbered(config, parts, style, Limit::new(1, Unit::Hour).unwrap(), Beside::none(), number)
+    }
+
+    #[test]
+    fn no_two_rules_have_one_counter_however_alike_they_are() {
+        let (one, two) = ([part("a", "x")], [part("a", "x"), part("b", "y")]);
+        let shared = [SimpleDescriptor { share_counter: true, ..part("a", "") }];
+        let all = [
+            rule("ns.c", &one, Style::Tree, 0),
+            rule("ns.c", &one, Style::Tree, 1),
+            rule("ns.c", &one, Style::Set(0), 0),
+            rule("ns.c", &one, Style::Set(1), 0),
+            rule("ns.d", &one, Style::Tree, 0),
+            rule("ns.c", &two, Style::Tree, 0),
+            rule("ns.c", &[part("ax", "")], Style::Tree, 0),
+            rule("ns.c", &[part("a", "xb"), part("", "y")], Style::Tree, 0),
+            rule("ns.c", &[part("a", "")], Style::Tree, 0),
+            rule("ns.c", &shared, Style::Tree, 0),
+        ];
+        assert_eq!(all.iter().map(Rule::id).collect::<BTreeSet<_>>().len(), all.len());
+        assert_eq!(rule("ns.c", &one, Style::Tree, 0).id(), rule("ns.c", &one, Style::Tree, 0).id());
+    }
+
+    #[test]
+    fn values_are_counted_apart_unless_they_share_and_by_limits_that_count_alike() {
+        let hour = Limit::new(1, Unit::Hour).unwrap();
+        let apart = rule("ns.c", &[part("a", "")], Style::Tree, 0);
+        let of = |rule: &Rule, limit: Limit, value: &'static str| rule.counter(limit, [value].into_iter());
+        assert_eq!(apart.single(), None);
+        assert_ne!(of(&apart, hour, "1"), of(&apart, hour, "2"));
+        let shared = rule("ns.c", &[SimpleDescriptor { share_counter: true, ..part("a", "") }], Style::Tree, 0);
+        assert_eq!(shared.single(), Some(of(&shared, hour, "1")));
+        // Only how much passes may differ.
+        assert_eq!(of(&apart, hour, "1"), of(&apart, Limit::new(9, Unit::Hour).unwrap(), "1"));
+        for other in [Limit::new(1, Unit::Day).unwrap(), hour.by(Algorithm::SlidingWindow)] {
+            assert_ne!(of(&apart, hour, "1"), of(&apart, other, "1"));
+            assert_ne!(of(&shared, hour, "1"), of(&shared, other, "1"));
+        }
+        let made_up = rule("ns.c", &[part("a", "x")], Style::Override, 0);
+        assert_eq!(made_up.id(), CounterId::NO_RULE, "it is no rule of the configuration");
+        assert_ne!(of(&made_up, hour, "1"), CounterId::NO_RULE);
+    }
+}
