@@ -55,7 +55,7 @@ pub async fn serve(
     readiness: Readiness,
     shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let authority = Arc::new(Authority::new());
+    let authority = Arc::new(Authority::with(settings));
     let following = Arc::new(Following {
         compiler: Compiler::new(settings),
         authority: authority.clone(),

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::timeout_at;
 use tracing::{debug, error, warn};
 
+use crate::Settings;
 use crate::answer;
 use crate::chain::{Chain, Decision, Known, Progress, Question};
 use crate::compile::{Index, NoChain};
@@ -30,16 +31,14 @@ pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 /// Larger requests are denied unread. Envoy sends headers and at most the body it was told to.
 pub const MOST_REQUEST_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long a question about an AuthConfig that is not there waits for it: Envoy may have been told
-/// of a new one before this process has read it.
-const MOST_UNKNOWN: Duration = Duration::from_millis(100);
-
 /// Answers checks from the index it holds. Empty at first: everything is denied.
 #[derive(Debug)]
 pub struct Authority {
     index: ArcSwap<Index>,
     /// The revision of the index.
     installed: watch::Sender<u64>,
+    /// How long a question about an AuthConfig that is not there waits for it.
+    unknown_patience: Duration,
     meters: Meters,
     /// Revision at which an unknown `config_id` was last logged, plus one: once for each index is enough.
     complained: AtomicU64,
@@ -62,9 +61,15 @@ impl Default for Authority {
 impl Authority {
     /// An authority that denies everything until it has an index.
     pub fn new() -> Self {
+        Self::with(&Settings::default())
+    }
+
+    /// The same, of a process with these settings.
+    pub fn with(settings: &Settings) -> Self {
         Self {
             index: ArcSwap::default(),
             installed: watch::Sender::new(0),
+            unknown_patience: settings.unknown_patience,
             meters: Meters::new(),
             complained: AtomicU64::default(),
         }
@@ -120,7 +125,7 @@ impl Authority {
 
     /// Decides as soon as there is an AuthConfig of that name.
     async fn once_known(&self, request: Request<'_>, began: Instant, deadline: Instant) -> Decision {
-        let until = deadline.min(began + MOST_UNKNOWN);
+        let until = deadline.min(began + self.unknown_patience);
         let mut installed = self.installed.subscribe();
         loop {
             // Looked at after subscribing, so that none is missed.

@@ -23,15 +23,26 @@ pub struct Settings {
     /// How long a removed AuthConfig still answers: longer than Envoy takes to hear of it
     #[arg(long, env = "EXTAUTH_REMOVED_GRACE", default_value_t = REMOVED_GRACE, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=600))]
     pub removed_grace: u64,
+    /// How long a question about an AuthConfig that is not there waits for it: Envoy may have been
+    /// told of a new one before this process has read it.
+    #[arg(skip = UNKNOWN_PATIENCE)]
+    pub unknown_patience: Duration,
 }
 
 /// Ten seconds: an Envoy that is connected hears of a change in milliseconds, and one that has to
 /// connect again has done so by then.
 const REMOVED_GRACE: u64 = 10;
 
+/// Longer than a change takes from one process to another, and shorter than Envoy waits.
+const UNKNOWN_PATIENCE: Duration = Duration::from_millis(100);
+
 impl Default for Settings {
     fn default() -> Self {
-        Self { user_id_header: USER_HEADER.to_owned(), removed_grace: REMOVED_GRACE }
+        Self {
+            user_id_header: USER_HEADER.to_owned(),
+            removed_grace: REMOVED_GRACE,
+            unknown_patience: UNKNOWN_PATIENCE,
+        }
     }
 }
 

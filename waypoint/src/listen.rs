@@ -112,6 +112,51 @@ mod tests {
         assert!(why.contains("--tls-dir") && why.contains("unix:PATH"), "{why}");
     }
 
+    #[tokio::test]
+    async fn a_certificate_that_is_replaced_is_shown_without_a_restart() {
+        use std::sync::Arc;
+        use std::time::{Duration, Instant};
+
+        use tokio_rustls::rustls::crypto::ring;
+        use tokio_rustls::rustls::pki_types::CertificateDer;
+        use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+        use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+        let dir = tempfile::tempdir().expect("a folder");
+        let issue = || crate::tls::TlsDir::open(dir.path(), &["localhost".to_owned()]).expect("certificates").server();
+        let files = issue();
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(&files.client_ca).expect("a certificate")).expect("an authority");
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+
+        let mut tasks = Tasks::new(runtime::Shutdown::new());
+        let at = Listen::Tcp("127.0.0.1:0".parse().expect("an address"), files.clone());
+        let (bound, serving) = at.serve(Hub::new(), Readiness::new(), &mut tasks).await.expect("a server");
+        tasks.spawn("xds", serving);
+        let Addr::Tcp(address) = bound else { panic!("{bound:?}") };
+        let shown = async || {
+            let stream = tokio::net::TcpStream::connect(address).await.expect("a connection");
+            let stream = connector.connect("localhost".try_into().expect("a name"), stream).await.expect("a handshake");
+            stream.get_ref().1.peer_certificates().expect("a certificate")[0].as_ref().to_vec()
+        };
+        let first = shown().await;
+        assert_eq!(shown().await, first);
+        std::fs::remove_file(&files.cert).expect("removed");
+        assert_eq!(shown().await, first, "one that is missing changes nothing");
+        issue();
+        let (second, begun) = (CertificateDer::from_pem_file(&files.cert).expect("a certificate"), Instant::now());
+        while shown().await != second.as_ref() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the first is shown still");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_ne!(first, second.as_ref());
+    }
+
     #[test]
     fn a_socket_in_a_folder_others_may_write_to_is_refused() {
         use std::os::unix::fs::PermissionsExt as _;
