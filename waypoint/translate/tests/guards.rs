@@ -45,7 +45,7 @@ fn port(service: &str, port: u16) -> PortRef {
 /// The first route that takes requests for `path` on a port of a Service of `t`.
 fn route<'r>(resolved: &'r Resolved, service: &str, number: u16, path: &str) -> &'r Route {
     let chain = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains[&port(service, number)];
-    let Traffic::Http(routes) = &chain.traffic else { panic!("{chain:?}") };
+    let (Traffic::Http(routes) | Traffic::Sniffed(routes, _)) = &chain.traffic else { panic!("{chain:?}") };
     let takes = |route: &&Route| match &route.matches.path {
         _ if route.matches.no_host => false,
         PathMatch::Exact(exact) => exact == path,
@@ -405,4 +405,111 @@ fn of_several_limits_each_counts_and_a_broken_one_refuses_wherever_it_is_named()
         let resolved = resolve(&declared(&limits(early, usual, regular)), &settings());
         assert_eq!(becomes(&resolved, "a", 80, "/"), "500", "{early}, {usual}, {regular}");
     }
+}
+
+#[test]
+fn a_gateway_of_another_class_or_controller_is_not_served_and_its_services_are_refused() {
+    let served = |scaffold: &str, class: &str| {
+        let resolved = resolve(&declared(&format!("{scaffold}{class}")), &settings());
+        let waypoint = *resolved.services[&Name::new("t", "a")] == Enrolment::Waypoint(Name::new("t", "wp"));
+        assert_eq!(resolved.proxies.contains_key(&Name::new("t", "wp")), waypoint);
+        waypoint
+    };
+    let class = |controller: &str| {
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {{name: gloo-waypoint}}, spec: {{controllerName: {controller}}}}}"
+        )
+    };
+    assert!(served(SCAFFOLD, "") && served(SCAFFOLD, &class(&settings().controller_name)));
+    assert!(!served(SCAFFOLD, &class("example.com/other")));
+    assert!(!served(&SCAFFOLD.replace("gloo-waypoint", "istio-waypoint"), ""));
+}
+
+#[test]
+fn header_changes_and_limits_of_callers_are_all_taken_over() {
+    let with = |options: &str| {
+        let yaml = format!("{}{}", on_a(&format!("[{{{TO_A}}}]")), option("x", &format!("[{R}]"), options));
+        route(&resolved(&yaml), "a", 80, "/").policy.clone()
+    };
+    let put = |list: &str| {
+        format!(
+            "{list}ToAdd: [{{header: {{key: x-a, value: a}}}}, {{header: {{key: x-b, value: b}}, append: false}}], {list}ToRemove: [x-c, x-d]"
+        )
+    };
+    let policy = with(&format!("{{headerManipulation: {{{}, {}}}}}", put("requestHeaders"), put("responseHeaders")));
+    for changes in [&policy.request, &policy.response] {
+        let added: Vec<_> = changes.put.iter().map(|put| (put.name.as_str(), put.append)).collect();
+        assert_eq!(added, [("x-a", true), ("x-b", false)]);
+        assert_eq!(changes.remove, ["x-c", "x-d"]);
+    }
+    let limit = "{unit: HOUR, requestsPerUnit: 1}";
+    let (known, unknown) = (format!("authorizedLimits: {limit}"), format!("anonymousLimits: {limit}"));
+    let auth = KEYS.trim_matches(['{', '}']);
+    let count = |limits: &str, auth: &str| with(&format!("{{ratelimitBasic: {{{limits}}}{auth}}}")).limits.len();
+    let asked = format!(", {auth}}}}}");
+    assert_eq!(count(&known, &asked), 1);
+    assert_eq!(count(&unknown, &asked), 1);
+    assert_eq!(count(&format!("{known}, {unknown}"), &asked), 2);
+    // Nobody is known where nobody is asked who they are.
+    assert_eq!((count(&known, ""), count(&unknown, ""), count(&format!("{known}, {unknown}"), "")), (0, 1, 1));
+}
+
+#[test]
+fn a_route_of_another_namespace_does_not_govern_a_service_it_names() {
+    let foreign = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: hijack, namespace: u}, spec: {parentRefs: [{group: '', kind: Service, name: a, namespace: t}], rules: [{filters: [{type: RequestRedirect, requestRedirect: {hostname: elsewhere}}]}]}}";
+    let resolved = resolved(foreign);
+    assert_eq!(becomes(&resolved, "a", 80, "/"), "t/a/80*1");
+    let said = resolved.report.get(&ObjectRef::new(Kind::HttpRoute, "u", "hijack")).unwrap();
+    assert_eq!(said[0].conditions.iter().find(|c| c.kind == "Accepted").unwrap().status, Some(false));
+}
+
+#[test]
+fn every_broken_route_closes_what_it_names() {
+    let broken = |name: &str, service: &str| {
+        format!(
+            "{{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {{name: {name}, namespace: t}}, spec: {{parentRefs: [{{group: '', kind: Service, name: {service}}}], rules: 7}}}}\n---\n"
+        )
+    };
+    let refused = |more: &str| {
+        let resolved = resolved(more);
+        ["a", "b"].map(|service| becomes(&resolved, service, 80, "/") == "500")
+    };
+    assert_eq!(refused(&broken("one", "a")), [true, false]);
+    assert_eq!(refused(&(broken("one", "a") + &broken("two", "b"))), [true, true]);
+    assert_eq!(refused(&(broken("one", "b") + &broken("two", "a"))), [true, true]);
+}
+
+/// Whether a path is refused because it may mean another one to the application; none if no path is.
+fn doubt(rules: &str, options: &str) -> Option<impl Fn(&str) -> bool> {
+    let resolved = resolved(&format!("{}{options}", on_a(rules)));
+    let chain = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains[&port("a", 80)];
+    let (Traffic::Http(routes) | Traffic::Sniffed(routes, _)) = &chain.traffic else { panic!("{chain:?}") };
+    let first = routes.iter().find(|route| route.name == "doubtful path")?;
+    let PathMatch::Regex(text) = &first.matches.path else { panic!("{first:?}") };
+    let regex = regex::Regex::new(&format!("^(?:{text})$")).unwrap();
+    Some(move |path: &str| regex.is_match(path))
+}
+
+#[test]
+fn paths_that_an_application_may_read_as_others_are_refused_where_that_matters() {
+    let rule = |name: &str, kind: &str, path: &str| {
+        format!("{{name: {name}, matches: [{{path: {{type: {kind}, value: '{path}'}}}}], {TO_A}}}")
+    };
+    let guard = option("auth", &format!("[{}]", section("one")), KEYS);
+    let rules = |kind: &str, path: &str| format!("[{}, {{name: two, {TO_A}}}]", rule("one", kind, path));
+    let of = |rules: &str, options: &str, doubtful: &[&str], clear: &[&str]| {
+        let is_doubtful = doubt(rules, options).unwrap();
+        doubtful.iter().for_each(|path| assert!(is_doubtful(path), "{rules}: {path} is served"));
+        clear.iter().for_each(|path| assert!(!is_doubtful(path), "{rules}: {path} is refused"));
+    };
+    let always = ["/x%2F..%2Fa", "/x/..%2fa", "/x%5C..", "/x%2f.;p%2fa"];
+    let slashes = ["/a%2Fb", "/%2fa", "/b%5cc", "/b\\c"];
+    let plain = ["/a", "/a/b", "/x%20y", "/a..b/c"];
+    let guarded = rules("PathPrefix", "/a");
+    of(&guarded, &guard, &[&always[..], &slashes, &["/a;x", "/x%3Ba", "/x%3by"]].concat(), &plain);
+    of(&guarded, "", &always, &[&plain[..], &slashes, &["/a;x"]].concat());
+    // Where a rule has such a character itself it is no parameter; in an expression it has one spelling only.
+    of(&rules("PathPrefix", "/a;b"), &guard, &[&always[..], &slashes].concat(), &["/x;y", "/a;b"]);
+    of(&rules("RegularExpression", "/u@.*"), &guard, &["/u%40x", "/a%2Fb"], &["/u@x"]);
+    assert!(doubt(&format!("[{{name: one, {TO_A}}}]"), &guard).is_none(), "all paths are guarded alike");
 }
