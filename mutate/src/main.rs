@@ -1,6 +1,6 @@
 //! `mutate`: tries mutants of the code that decides; `mutate list` only lists them. See CONTRIBUTING.
 //!
-//! Variables: `MUTANTS` (`all`, how many, or a part of their names), `MUTANTS_SEED`, `MUTANTS_WORKERS`,
+//! Variables: `MUTANTS` (`all`, how many, a part of their names, or `@target/mutants/lives` for those that lived), `MUTANTS_SEED`, `MUTANTS_WORKERS`,
 //! `MUTANTS_SECONDS` (how long the tests of one mutant may take).
 #![allow(clippy::print_stdout)]
 
@@ -104,5 +104,8 @@ fn write_all(target: &Path, judged: &[(&waykeeper_mutate::find::Mutant, judge::V
     let line = |(mutant, verdict): &(&waykeeper_mutate::find::Mutant, judge::Verdict)| {
         format!("{verdict:?}\t{}\t{}\n", mutant.line, mutant.key())
     };
+    let living = judged.iter().filter(|(_, verdict)| verdict.lives());
+    let living: String = living.map(|(mutant, _)| format!("{}\n", mutant.key())).collect();
+    fs::write(target.join("lives"), living).context("writing what lives")?;
     fs::write(target.join("mutants.tsv"), judged.iter().map(line).collect::<String>()).context("writing the list")
 }

@@ -1,6 +1,6 @@
 //! Which mutants are tried when not all are: the same ones for the same seed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::find::Mutant;
 use crate::scope;
@@ -14,6 +14,8 @@ pub enum Choice {
     Some(usize),
     /// Those whose name contains this.
     Named(String),
+    /// Those of these names: after `@`, a file with one on each line, such as those that lived last time.
+    Listed(BTreeSet<String>),
 }
 
 impl Choice {
@@ -22,6 +24,10 @@ impl Choice {
         match text.parse() {
             Ok(number) => Choice::Some(number),
             Err(_) if text == "all" => Choice::All,
+            Err(_) if text.starts_with('@') => {
+                let listed = std::fs::read_to_string(text.trim_start_matches('@')).unwrap_or_default();
+                Choice::Listed(listed.lines().map(str::to_owned).collect())
+            }
             Err(_) => Choice::Named(text.to_owned()),
         }
     }
@@ -32,6 +38,7 @@ pub fn sample<'m>(mutants: &'m [Mutant], choice: &Choice, seed: &str) -> Vec<&'m
     let most = match choice {
         Choice::All => return mutants.iter().collect(),
         Choice::Named(part) => return mutants.iter().filter(|mutant| mutant.key().contains(part.as_str())).collect(),
+        Choice::Listed(names) => return mutants.iter().filter(|mutant| names.contains(&mutant.key())).collect(),
         Choice::Some(most) => *most,
     };
     let mut by_area: BTreeMap<Option<usize>, Vec<&Mutant>> = BTreeMap::new();
@@ -74,5 +81,7 @@ mod tests {
         assert_ne!(some, sample(&all, &Choice::Some(20), "2"));
         assert_eq!(sample(&all, &Choice::read("all"), "1").len(), 100);
         assert_eq!(sample(&all, &Choice::read("tunnel/"), "1").len(), 10);
+        let listed = [all[3].key(), all[95].key(), "gone".to_owned()];
+        assert_eq!(sample(&all, &Choice::Listed(listed.into()), "1"), [&all[3], &all[95]]);
     }
 }
