@@ -11,7 +11,6 @@
 //!   and `reach`, what an object that was never valid would have governed.
 
 pub(crate) mod auth_config;
-#[cfg(test)]
 mod documented;
 pub(crate) mod endpoint_slice;
 pub(crate) mod gateway;
