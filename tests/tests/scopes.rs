@@ -107,6 +107,13 @@ fn town() -> Folder {
     folder
 }
 
+/// How what comes to `address` is read, as `/status` shows it.
+fn read(waykeeper: &Waykeeper, address: &str) -> String {
+    let status = waykeeper.status();
+    let row = status["services"].as_array().unwrap().iter().find(|row| row["address"] == address);
+    row.and_then(|row| row["read"].as_str()).unwrap_or_default().to_owned()
+}
+
 fn listener(waykeeper: &Waykeeper) -> String {
     let config = waykeeper.admin("/config").json().to_string();
     config.split('"').find(|s| s.ends_with(":15088")).expect("the listener's address in /config").to_owned()
@@ -455,6 +462,8 @@ fn connections_to_a_port_that_must_not_be_passed_on_are_closed_and_others_of_the
     };
     assert_eq!(said(44), "HEY\r\n\r\n");
     assert_eq!(said(43), "", "refused");
+    let reads = ["127.0.20.44:7000", "127.0.20.43:7000", "127.0.20.43:8000"].map(|at| read(&waykeeper, at));
+    assert_eq!(reads, ["tcp", "refused", "http"]);
 }
 
 /// Says `hello` to whoever connects, and then nothing.
@@ -476,7 +485,7 @@ fn a_port_that_says_nothing_is_read_as_it_begins_unless_something_is_asked_for_t
     folder.apply("greeter.yaml", &service("greeter", 45, &[("client", 8000)]));
     let _shouting = ["127.0.10.41:8080", "127.0.10.43:8080"].map(Shouting::start);
     speaking_first("127.0.10.45:8080");
-    let _waykeeper = Waykeeper::up(&folder, &[]);
+    let waykeeper = Waykeeper::up(&folder, &[]);
     const BROKER: &str = "127.0.20.43:8000";
 
     let line = |address: &str| {
@@ -493,6 +502,8 @@ fn a_port_that_says_nothing_is_read_as_it_begins_unless_something_is_asked_for_t
     let whole =
         |_| send(BROKER, b"GET /long?x HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n").text.contains("/long?x");
     assert_eq!((0..20).filter(|n| whole(*n)).count(), 20);
+    assert_eq!(read(&waykeeper, BROKER), "as it begins");
+    assert_eq!(read(&waykeeper, "127.0.20.41:9000"), "http");
     // Whoever waits for the server to begin is not left waiting.
     let mut greeted = TcpStream::connect("127.0.20.45:8000").unwrap();
     assert_eq!(until(&mut greeted, "\r\n\r\n"), "hello\r\n\r\n");
@@ -514,6 +525,7 @@ fn a_port_that_says_nothing_is_read_as_it_begins_unless_something_is_asked_for_t
         said => Err(said),
     });
     assert_eq!(get(BROKER, "/", "broker", &[]).status(), 401);
+    assert_eq!(read(&waykeeper, BROKER), "http");
     assert_eq!(get(BROKER, "/", "broker", &["api-key: good"]).saw("x-service"), ["broker"]);
     let mut late = TcpStream::connect(BROKER).unwrap();
     thread::sleep(Duration::from_millis(900));
