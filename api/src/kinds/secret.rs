@@ -6,14 +6,9 @@ use base64::Engine as _;
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-pub use super::plain::validate;
+pub use super::plain::{reach, validate};
 use super::prelude::*;
 use crate::secret::{Redacted, Secret};
-
-/// Whoever asks for a broken one gets none.
-pub fn reach(raw: &Raw<'_>) -> Reach {
-    raw.itself(Kind::Secret)
-}
 
 /// Secrets: base64 undone, `stringData` folded in (it wins), nothing of it ever in a message.
 pub fn decode(body: &Value) -> (Option<Secret>, Vec<Problem>) {
