@@ -11,6 +11,9 @@ use waykeeper_tests::{Backends, Folder, Waykeeper, turn};
 
 const GUARDED: &str = "127.0.20.2:8000";
 
+/// What is wrong with a request, and its headers in order.
+type Attack<'a> = (&'a str, Vec<(&'a str, &'a [u8])>);
+
 /// The example with keys asked for on all of httpbin2.
 fn guarded() -> (Folder, Backends) {
     let folder = Folder::example();
@@ -86,7 +89,7 @@ fn no_frame_of_http_2_gets_by_a_guard() {
         [&instead(":method", b"CONNECT")[..], &[(":protocol", b"websocket"), ("sec-websocket-version", b"13")]]
             .concat();
     let late: Vec<(&str, &[u8])> = [&good[..3], &[("x-first", b"1"), (":path", b"/get")]].concat();
-    let attacks: Vec<(&str, Vec<(&str, &[u8])>)> = vec![
+    let attacks: Vec<Attack<'_>> = vec![
         ("no key", good.to_vec()),
         ("two paths", with(&[(":path", b"/open")])),
         ("two methods", with(&[(":method", b"OPTIONS")])),
