@@ -1,7 +1,6 @@
 //! Never: a client, whatever it says and in whatever order, that panics its session or is given a nonce twice.
 #![no_main]
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
@@ -9,6 +8,7 @@ use prost::Message as _;
 use proto::envoy::service::discovery::v3::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use proto::google::protobuf::Any;
 use proto::google::rpc::Status;
+use proto::resource::Named;
 use proto::{Resource, ResourceSet, ResourceType};
 use xds::{Limits, Session};
 
@@ -56,7 +56,7 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// Resources `a`, `b`, `c` of each type; `choice` says which there are and in which version.
 fn resources(choice: u8) -> Arc<ResourceSet> {
-    let of_kind = |kind: ResourceType| -> BTreeMap<String, Arc<Resource>> {
+    let of_kind = |kind: ResourceType| -> Named {
         let names = ["a", "b", "c"].into_iter().enumerate().filter(|(bit, _)| choice & (1 << bit) != 0);
         names
             .map(|(_, name)| {

@@ -1,9 +1,9 @@
 //! xDS resources as the control plane hands them from the translator to the ADS server.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use prost::Message;
+use table::Table;
 
 use crate::google::protobuf::Any;
 
@@ -72,8 +72,27 @@ pub struct Resource {
     pub body: Any,
 }
 
+/// The resources of one type, by name.
+pub type Named = Table<Resource, String>;
+
 /// All resources of one Envoy, by type and name.
-pub type ResourceSet = BTreeMap<ResourceType, BTreeMap<String, Arc<Resource>>>;
+///
+/// Copies share what they have in common, so that two sets are told apart by what differs.
+pub type ResourceSet = BTreeMap<ResourceType, Named>;
+
+/// The names of one type's resources that are another version in `new` than in `old`, or only in one of them.
+pub fn changed<'s>(old: &'s ResourceSet, new: &'s ResourceSet, kind: ResourceType) -> impl Iterator<Item = &'s String> {
+    let (old, new) = (old.get(&kind), new.get(&kind));
+    let both = old.zip(new).into_iter().flat_map(|(old, new)| {
+        let version = |table: &Named, name: &String| table.get(name).map(|r| r.version.clone());
+        new.changed(old).filter(move |name| version(old, name) != version(new, name))
+    });
+    let one = match (old, new) {
+        (Some(only), None) | (None, Some(only)) => Some(only.keys()),
+        _ => None,
+    };
+    both.chain(one.into_iter().flatten())
+}
 
 /// Packs `message` under `type_url`.
 pub fn pack<M: Message>(type_url: &str, message: &M) -> Any {

@@ -9,7 +9,7 @@ use std::ops::{Bound, Index};
 use std::sync::Arc;
 
 use imbl::OrdMap;
-use imbl::ordmap::{DiffItem, Iter};
+use imbl::ordmap::{ConsumingIter, DiffItem, Iter};
 use imbl::shared_ptr::DefaultSharedPtr;
 
 /// Shared values by key.
@@ -53,8 +53,19 @@ impl<T, K: Ord> DoubleEndedIterator for Entries<'_, T, K> {
 
 impl<T, K: Ord + Clone> Table<T, K> {
     /// The object under `key`.
-    pub fn get(&self, key: &K) -> Option<&Arc<T>> {
+    pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&Arc<T>>
+    where
+        K: Borrow<Q>,
+    {
         self.0.get(key).map(|shared| &shared.0)
+    }
+
+    /// The object under `key`, to be replaced by another.
+    pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut Arc<T>>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get_mut(key).map(|shared| &mut shared.0)
     }
 
     /// The object under `key`, with the key as the table holds it.
@@ -63,7 +74,10 @@ impl<T, K: Ord + Clone> Table<T, K> {
     }
 
     /// Whether there is an object under `key`.
-    pub fn contains_key(&self, key: &K) -> bool {
+    pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
+    where
+        K: Borrow<Q>,
+    {
         self.0.contains_key(key)
     }
 
@@ -83,7 +97,10 @@ impl<T, K: Ord + Clone> Table<T, K> {
     }
 
     /// Takes the object under `key` away.
-    pub fn remove(&mut self, key: &K) -> Option<Arc<T>> {
+    pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<Arc<T>>
+    where
+        K: Borrow<Q>,
+    {
         self.0.remove(key).map(|before| before.0)
     }
 
@@ -146,11 +163,11 @@ impl<T: fmt::Debug, K: Ord + Clone + fmt::Debug> fmt::Debug for Table<T, K> {
     }
 }
 
-impl<T, K: Ord + Clone, Q: Borrow<K>> Index<Q> for Table<T, K> {
+impl<T, K: Ord + Clone + Borrow<Q>, Q: Ord + ?Sized> Index<&Q> for Table<T, K> {
     type Output = Arc<T>;
 
-    fn index(&self, key: Q) -> &Arc<T> {
-        match self.get(key.borrow()) {
+    fn index(&self, key: &Q) -> &Arc<T> {
+        match self.get(key) {
             Some(object) => object,
             None => panic!("no object under this key"),
         }
@@ -163,6 +180,26 @@ impl<'t, T, K: Ord + Clone> IntoIterator for &'t Table<T, K> {
 
     fn into_iter(self) -> Self::IntoIter {
         self.iter()
+    }
+}
+
+/// The entries of a table that is not needed any more.
+pub struct IntoEntries<T, K>(ConsumingIter<K, Shared<T>, DefaultSharedPtr>);
+
+impl<T, K: Ord + Clone> Iterator for IntoEntries<T, K> {
+    type Item = (K, Arc<T>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next().map(|(key, shared)| (key, shared.0))
+    }
+}
+
+impl<T, K: Ord + Clone> IntoIterator for Table<T, K> {
+    type Item = (K, Arc<T>);
+    type IntoIter = IntoEntries<T, K>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        IntoEntries(self.0.into_iter())
     }
 }
 

@@ -237,20 +237,8 @@ fn find<'a>(set: &'a ResourceSet, key: &Key) -> Option<&'a Arc<Resource>> {
 
 /// The resources in which two sets differ.
 fn changes(old: &ResourceSet, new: &ResourceSet) -> BTreeSet<Key> {
-    let mut changed = BTreeSet::new();
-    for kind in ResourceType::ALL {
-        let none = BTreeMap::new();
-        let (old, new) = (old.get(&kind).unwrap_or(&none), new.get(&kind).unwrap_or(&none));
-        for (name, resource) in new {
-            let same = old.get(name).is_some_and(|o| Arc::ptr_eq(o, resource) || o.version == resource.version);
-            if !same {
-                changed.insert((kind, name.clone()));
-            }
-        }
-        let gone = old.keys().filter(|name| !new.contains_key(*name));
-        changed.extend(gone.map(|name| (kind, name.clone())));
-    }
-    changed
+    let of = |kind| proto::resource::changed(old, new, kind).map(move |name| (kind, name.clone()));
+    ResourceType::ALL.into_iter().flat_map(of).collect()
 }
 
 #[cfg(test)]

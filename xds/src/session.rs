@@ -127,11 +127,17 @@ impl Session {
             return Ok(self.answer_unknown_type(request));
         };
         let first = !self.types.contains_key(&kind);
+        let target = self.target.as_ref().and_then(|target| target.resources.get(&kind));
         let subscription = self.types.entry(kind).or_default();
         if first {
             subscription.greet(kind, &request);
         }
         subscription.subscribe(&request.resource_names_subscribe, &request.resource_names_unsubscribe, first);
+        if first {
+            subscription.begin(target);
+        } else {
+            subscription.look(request.resource_names_unsubscribe.iter(), target);
+        }
         if subscription.names.len() > self.limits.names {
             return Err(SessionError::TooManyNames(kind));
         }
@@ -145,13 +151,13 @@ impl Session {
     pub fn on_resources(&mut self, resources: &Arc<ResourceSet>, generation: u64) -> Vec<pb::DeltaDiscoveryResponse> {
         let old = self.target.replace(Target { resources: resources.clone(), generation });
         for (kind, subscription) in &mut self.types {
-            let same = match &old {
-                Some(old) => subscription::same(old.resources.get(kind), resources.get(kind)),
-                None => false,
-            };
-            if !same {
-                subscription.dirty = true;
-                subscription.removals_due = true;
+            let target = resources.get(kind);
+            match &old {
+                Some(old) => {
+                    let changed = proto::resource::changed(&old.resources, resources, *kind);
+                    subscription.retarget(changed, target);
+                }
+                None => subscription.begin(target),
             }
         }
         self.forgiven = false;
@@ -195,6 +201,7 @@ impl Session {
             self.counts.stale_nonces += 1;
             return;
         };
+        let names: Vec<String> = answered.sent.iter().map(|(name, _)| name.clone()).collect();
         match error {
             None => subscription.accepted(answered),
             Some(message) => {
@@ -202,6 +209,7 @@ impl Session {
                 subscription.rejected(kind, answered, &message);
             }
         }
+        subscription.look(names.iter(), self.target.as_ref().and_then(|target| target.resources.get(&kind)));
     }
 
     /// Sends what may be sent now.
@@ -322,17 +330,16 @@ impl Session {
         if subscriptions.clone().any(|s| !s.in_flight.is_empty() || !s.additions_answered()) {
             return false;
         }
-        if self.types.iter().any(|(kind, s)| s.removals_due && !self.old_versions_may_need(*kind)) {
+        if self.types.iter().any(|(kind, s)| !s.removals.is_empty() && !self.old_versions_may_need(*kind)) {
             return false;
         }
         let refusing = subscriptions.clone().any(|s| !s.rejections.is_empty());
         target.resources.iter().all(|(kind, resources)| match self.types.get(kind) {
             // Names that only a rejected resource would have asked for are never asked for.
             None => resources.is_empty() || (!subscription::unprompted(*kind) && (refusing || self.forgiven)),
-            Some(subscription) => resources.values().all(|resource| {
-                subscription.has_answered(resource)
-                    || (!subscription.wants(&resource.name) && (refusing || self.forgiven))
-            }),
+            Some(subscription) => {
+                subscription.open.iter().all(|name| !subscription.wants(name) && (refusing || self.forgiven))
+            }
         })
     }
 

@@ -136,8 +136,7 @@ impl GatewayOutput {
         }
         let mut used = BTreeSet::new();
         for (kind, resources) in &mut self.resources {
-            let mut gone = Vec::new();
-            for (name, resource) in resources.iter_mut() {
+            for (name, resource) in &resources.clone() {
                 let offer = offer(*kind, resource, quarantine);
                 used.extend(offer.used);
                 if offer.aside.is_empty() {
@@ -146,12 +145,9 @@ impl GatewayOutput {
                 self.aside.extend(offer.aside);
                 self.written.insert((*kind, name.clone()), resource.clone());
                 match offer.resource {
-                    Some(offered) => *resource = Arc::new(offered),
-                    None => gone.push(name.clone()),
+                    Some(offered) => drop(resources.insert(name.clone(), offered)),
+                    None => drop(resources.remove(name)),
                 }
-            }
-            for name in gone {
-                resources.remove(&name);
             }
         }
         quarantine.retain(|digest, _| used.contains(digest));

@@ -3,7 +3,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::Arc;
 use std::time::Duration;
 
 use api::Name;
@@ -74,12 +73,13 @@ pub fn spoil(resources: &mut ResourceSet) {
 
 fn with_listeners(resources: &ResourceSet, change: impl Fn(&mut Listener)) -> ResourceSet {
     let mut resources = resources.clone();
-    for resource in resources.get_mut(&ResourceType::Listener).into_iter().flat_map(|all| all.values_mut()) {
+    let listeners = resources.entry(ResourceType::Listener).or_default();
+    for (name, resource) in &listeners.clone() {
         let mut listener = Listener::decode(&*resource.body.value).unwrap();
         change(&mut listener);
         let body = proto::resource::pack(ResourceType::Listener.type_url(), &listener);
         let version = format!("{} with {} chains", resource.version, listener.filter_chains.len());
-        *resource = Arc::new(Resource { name: resource.name.clone(), version, body });
+        listeners.insert(name.clone(), Resource { name: resource.name.clone(), version, body });
     }
     resources
 }

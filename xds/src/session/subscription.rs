@@ -4,12 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use proto::envoy::service::discovery::v3 as pb;
+use proto::resource::Named;
 use proto::{Resource, ResourceType};
 
 use super::rejection::{Nack, Rejection, presentable};
-
-/// The resources of one type.
-pub(super) type ByName = BTreeMap<String, Arc<Resource>>;
 
 /// One type on one stream.
 #[derive(Debug, Default)]
@@ -19,14 +17,41 @@ pub(super) struct Subscription {
     pub entries: BTreeMap<String, Entry>,
     pub rejections: BTreeMap<String, Rejection>,
     pub in_flight: BTreeMap<u64, InFlight>,
-    /// What was told may differ from what is to be told.
-    pub dirty: bool,
-    /// There may be something to remove.
-    pub removals_due: bool,
+    /// Names of which what was told may differ from what is to be told.
+    pub dirty: Names,
+    /// Names that may have to be removed.
+    pub removals: Names,
+    /// Names that are to be had in a version that was neither taken nor refused yet.
+    pub open: BTreeSet<String>,
     /// An answer is expected even if it is empty.
     unanswered: bool,
     /// Parts of a rejected response, to be tried apart.
     apart: VecDeque<Vec<(String, String)>>,
+}
+
+/// Some names, or all.
+#[derive(Debug)]
+pub(super) enum Names {
+    All,
+    These(BTreeSet<String>),
+}
+
+impl Default for Names {
+    fn default() -> Self {
+        Names::These(BTreeSet::new())
+    }
+}
+
+impl Names {
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Names::These(names) if names.is_empty())
+    }
+
+    fn insert(&mut self, name: &str) {
+        if let Names::These(names) = self {
+            names.insert(name.to_owned());
+        }
+    }
 }
 
 /// One name on one stream.
@@ -70,14 +95,6 @@ pub(super) fn unprompted(kind: ResourceType) -> bool {
     matches!(kind, ResourceType::Cluster | ResourceType::Listener)
 }
 
-/// Whether two sets of one type hold the same names and versions.
-pub(super) fn same(old: Option<&ByName>, new: Option<&ByName>) -> bool {
-    let empty = ByName::new();
-    let (old, new) = (old.unwrap_or(&empty), new.unwrap_or(&empty));
-    old.len() == new.len()
-        && old.iter().zip(new).all(|((a, x), (b, y))| a == b && (Arc::ptr_eq(x, y) || x.version == y.version))
-}
-
 /// A resource as it stands in a response.
 pub(super) fn wire(resource: &Resource) -> pb::Resource {
     pb::Resource {
@@ -93,8 +110,8 @@ impl Subscription {
     pub fn greet(&mut self, kind: ResourceType, request: &pb::DeltaDiscoveryRequest) {
         self.wildcard = by_wildcard(kind) && request.resource_names_subscribe.is_empty();
         self.unanswered = self.wildcard && request.initial_resource_versions.is_empty();
-        self.dirty = true;
-        self.removals_due = true;
+        self.dirty = Names::All;
+        self.removals = Names::All;
         // A cluster may have been left warming by the last stream; it needs its endpoints again.
         if kind != ResourceType::Endpoint {
             for (name, version) in &request.initial_resource_versions {
@@ -107,12 +124,13 @@ impl Subscription {
     /// Takes names that are wanted from now on, and names that no longer are.
     pub fn subscribe(&mut self, wanted: &[String], unwanted: &[String], first: bool) {
         for name in wanted {
-            self.dirty = true;
             if name == "*" {
+                self.dirty = Names::All;
                 self.unanswered |= !self.wildcard && self.entries.is_empty();
                 self.wildcard = true;
                 continue;
             }
+            self.dirty.insert(name);
             self.names.insert(name.clone());
             // Whoever asks again has forgotten, unless a new stream says what it still has.
             let entry = self.entries.entry(name.clone()).or_default();
@@ -142,19 +160,55 @@ impl Subscription {
         self.wildcard || self.names.contains(name)
     }
 
+    /// Takes what is to be had for the first time, or by a client of which nothing was known.
+    pub fn begin(&mut self, target: Option<&Named>) {
+        self.dirty = Names::All;
+        self.removals = Names::All;
+        let names = target.into_iter().flat_map(Named::keys);
+        self.open = names.filter(|name| self.is_open(name, target)).cloned().collect();
+    }
+
+    /// Takes what is to be had from now on, which differs from what was to be had by `changed`.
+    pub fn retarget<'n>(&mut self, changed: impl Iterator<Item = &'n String>, target: Option<&Named>) {
+        for name in changed {
+            self.dirty.insert(name);
+            self.removals.insert(name);
+            self.look([name].into_iter(), target);
+        }
+    }
+
+    /// Looks anew whether the client has answered what it is to have under these names.
+    pub fn look<'n>(&mut self, names: impl Iterator<Item = &'n String>, target: Option<&Named>) {
+        for name in names {
+            if name == "*" {
+                let names = target.into_iter().flat_map(Named::keys);
+                self.open = names.filter(|name| self.is_open(name, target)).cloned().collect();
+            } else if self.is_open(name, target) {
+                self.open.insert(name.clone());
+            } else {
+                self.open.remove(name);
+            }
+        }
+    }
+
+    fn is_open(&self, name: &str, target: Option<&Named>) -> bool {
+        target.and_then(|target| target.get(name)).is_some_and(|resource| !self.has_answered(resource))
+    }
+
     /// The next response to send, if anything is to be said.
-    pub fn next_additions(&mut self, target: Option<&ByName>) -> Option<Additions> {
+    pub fn next_additions(&mut self, target: Option<&Named>) -> Option<Additions> {
         while let Some(part) = self.apart.pop_front() {
             let resources = self.still_wanted(part, target);
             if !resources.is_empty() {
                 return Some(Additions { resources, absent: Vec::new() });
             }
         }
-        if !self.dirty {
+        if self.dirty.is_empty() {
             return None;
         }
-        self.dirty = false;
-        let additions = Additions { resources: self.untold(target), absent: self.untold_absent(target) };
+        let dirty = std::mem::take(&mut self.dirty);
+        let additions =
+            Additions { resources: self.untold(&dirty, target), absent: self.untold_absent(&dirty, target) };
         for resource in &additions.resources {
             self.entries.entry(resource.name.clone()).or_default().told = Told::Version(resource.version.clone());
         }
@@ -166,28 +220,36 @@ impl Subscription {
         (answer || !additions.resources.is_empty() || !additions.absent.is_empty()).then_some(additions)
     }
 
-    fn untold(&self, target: Option<&ByName>) -> Vec<Arc<Resource>> {
+    fn untold(&self, dirty: &Names, target: Option<&Named>) -> Vec<Arc<Resource>> {
         let Some(target) = target else { return Vec::new() };
         let untold = |resource: &&Arc<Resource>| match self.entries.get(&resource.name).map(|entry| &entry.told) {
             Some(Told::Version(version)) => *version != resource.version,
             _ => true,
         };
-        if self.wildcard {
-            target.values().filter(untold).cloned().collect()
-        } else {
-            self.names.iter().filter_map(|name| target.get(name)).filter(untold).cloned().collect()
+        match dirty {
+            Names::All if self.wildcard => target.values().filter(untold).cloned().collect(),
+            Names::All => self.names.iter().filter_map(|name| target.get(name)).filter(untold).cloned().collect(),
+            Names::These(names) => {
+                let wanted = names.iter().filter(|name| self.wants(name));
+                wanted.filter_map(|name| target.get(name)).filter(untold).cloned().collect()
+            }
         }
     }
 
-    fn untold_absent(&self, target: Option<&ByName>) -> Vec<String> {
+    fn untold_absent(&self, dirty: &Names, target: Option<&Named>) -> Vec<String> {
         let missing = |name: &&String| {
             !target.is_some_and(|target| target.contains_key(*name))
                 && self.entries.get(*name).is_none_or(|entry| entry.told == Told::Nothing)
         };
-        self.names.iter().filter(missing).cloned().collect()
+        match dirty {
+            Names::All => self.names.iter().filter(missing).cloned().collect(),
+            Names::These(names) => {
+                names.iter().filter(|name| self.names.contains(*name)).filter(missing).cloned().collect()
+            }
+        }
     }
 
-    fn still_wanted(&self, part: Vec<(String, String)>, target: Option<&ByName>) -> Vec<Arc<Resource>> {
+    fn still_wanted(&self, part: Vec<(String, String)>, target: Option<&Named>) -> Vec<Arc<Resource>> {
         let current = |(name, version): (String, String)| {
             let told = &self.entries.get(&name)?.told;
             let resource = target?.get(&name)?;
@@ -197,14 +259,16 @@ impl Subscription {
     }
 
     /// The names to say are gone, which the client was told of.
-    pub fn next_removals(&mut self, target: Option<&ByName>) -> Vec<String> {
-        if !std::mem::take(&mut self.removals_due) {
-            return Vec::new();
-        }
-        let exists = |name: &String| target.is_some_and(|target| target.contains_key(name));
-        let told = |entry: &Entry| matches!(entry.told, Told::Version(_));
-        let gone: Vec<String> =
-            self.entries.iter().filter(|(name, entry)| told(entry) && !exists(name)).map(|(n, _)| n.clone()).collect();
+    pub fn next_removals(&mut self, target: Option<&Named>) -> Vec<String> {
+        let removals = std::mem::take(&mut self.removals);
+        let gone = |name: &&String| {
+            let told = self.entries.get(*name).is_some_and(|entry| matches!(entry.told, Told::Version(_)));
+            told && !target.is_some_and(|target| target.contains_key(*name))
+        };
+        let gone: Vec<String> = match &removals {
+            Names::All => self.entries.keys().filter(gone).cloned().collect(),
+            Names::These(names) => names.iter().filter(gone).cloned().collect(),
+        };
         for name in &gone {
             self.rejections.remove(name);
             if self.names.contains(name) {
@@ -222,7 +286,7 @@ impl Subscription {
             && let Some(entry) = self.entries.get_mut(name)
         {
             entry.told = Told::Nothing;
-            self.dirty = true;
+            self.dirty.insert(name);
         }
     }
 
@@ -259,7 +323,9 @@ impl Subscription {
 
     /// Whether nothing is to be added and every addition was answered.
     pub fn additions_answered(&self) -> bool {
-        !self.dirty && self.apart.is_empty() && self.in_flight.values().all(|in_flight| in_flight.sent.is_empty())
+        self.dirty.is_empty()
+            && self.apart.is_empty()
+            && self.in_flight.values().all(|in_flight| in_flight.sent.is_empty())
     }
 
     /// Whether the client took or refused this very version.

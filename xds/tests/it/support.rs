@@ -1,6 +1,5 @@
 //! Short ways to write resources, requests and what a response holds.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proto::envoy::service::discovery::v3 as pb;
@@ -16,7 +15,7 @@ pub fn resource(kind: ResourceType, name: &str, version: &str) -> Arc<Resource> 
 
 /// A set written as (type, name, version).
 pub fn set(resources: &[(ResourceType, &str, &str)]) -> Arc<ResourceSet> {
-    let mut set: ResourceSet = BTreeMap::new();
+    let mut set: ResourceSet = ResourceSet::new();
     for (kind, name, version) in resources {
         set.entry(*kind).or_default().insert((*name).to_owned(), resource(*kind, name, version));
     }
