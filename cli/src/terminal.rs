@@ -163,7 +163,7 @@ mod tests {
     fn lines(before: &[Finding], now: &[Finding]) -> Vec<String> {
         let declared =
             |name: &str| (ObjectRef::new(Kind::HttpRoute, "x", name), Origin { path: "a.yaml".into(), line: 1 });
-        let declared = Origins::from([declared("r"), declared("s")]);
+        let declared = Origins::from_iter([declared("r"), declared("s")]);
         let text = |news: News<'_>| match news {
             News::Found(finding) => finding.to_string(),
             News::Mended(what) => format!("mended: {what}"),
@@ -194,7 +194,7 @@ mod tests {
     fn one_object_with_many_mistakes_leaves_room_for_others() {
         let many: Vec<_> = (0..30).map(|n| finding(Some("r"), &format!("spec.f{n}"), "wrong")).collect();
         let both = [many, vec![finding(Some("s"), "spec", &"x".repeat(9_000))]].concat();
-        let news = news(&[], &both, &Origins::new());
+        let news = news(&[], &both, &Origins::default());
         let (shown, more) = readable(&news);
         assert_eq!((shown.len(), more), (9, 22));
         assert!(matches!(shown[8], News::Found(last) if cut(last.to_string()).chars().count() == LONGEST + 1));

@@ -63,26 +63,33 @@ impl Assembly {
         self.good.insert(object, version);
     }
 
-    /// Forgets the last good versions of what is not declared any more.
-    pub(crate) fn retain_good(&mut self, is_declared: impl Fn(&ObjectRef) -> bool) {
-        self.good.retain(|object, _| is_declared(object));
+    /// Forgets the last good version of what is not declared any more.
+    pub(crate) fn forget_good(&mut self, object: &ObjectRef) {
+        self.good.remove(object);
     }
 
-    /// Takes in the versions of all declared objects, and why not all that is there could be read.
-    /// Returns the snapshot and whether it says anything else than the one before.
+    /// Takes in the versions of the objects that may have changed, none for those that are not declared
+    /// any more, and why not all that is there could be read. Returns the snapshot and whether it says
+    /// anything else than the one before.
     ///
     /// Until everything could be read once, what could not withholds everything. After that the last
     /// good versions stand for it, and only the provider's report tells.
     pub(crate) fn assemble(
         &mut self,
-        versions: impl IntoIterator<Item = (ObjectRef, Version)>,
+        versions: impl IntoIterator<Item = (ObjectRef, Option<Version>)>,
         unread: Vec<Withheld>,
     ) -> (Snapshot, bool) {
-        let mut before = std::mem::take(&mut self.served);
-        let (mut added, mut changed) = (0_usize, 0_usize);
+        let (mut added, mut changed, mut removed) = (0_usize, 0_usize, 0_usize);
         for (reference, version) in versions {
+            let known = self.served.remove(&reference);
+            let Some(version) = version else {
+                if known.is_some() {
+                    removed += 1;
+                    self.snapshot.remove(&reference);
+                }
+                continue;
+            };
             let identity = Identity::of(&version);
-            let known = before.remove(&reference);
             if known.as_ref() != Some(&identity) {
                 if known.is_some() {
                     changed += 1;
@@ -97,8 +104,6 @@ impl Assembly {
             }
             self.served.insert(reference, identity);
         }
-        before.keys().for_each(|gone| self.snapshot.remove(gone));
-        let removed = before.len();
 
         self.begun |= unread.is_empty();
         let withheld = if self.begun { Vec::new() } else { unread };
@@ -128,7 +133,7 @@ mod tests {
             "spec": {"ports": [{"port": port}]}})
     }
 
-    fn version(manifest: &Value) -> (ObjectRef, Version) {
+    fn version(manifest: &Value) -> (ObjectRef, Option<Version>) {
         let admission = admit(manifest);
         let digest = blake3::hash(manifest.to_string().as_bytes());
         let reference = admission.reference.clone().unwrap_or_else(|| ObjectRef::new(Kind::Service, "", ""));
@@ -138,7 +143,7 @@ mod tests {
             }
             _ => Version::Broken(admission.into_broken(), digest),
         };
-        (reference, version)
+        (reference, Some(version))
     }
 
     fn unread() -> Vec<Withheld> {
@@ -168,7 +173,7 @@ mod tests {
         assert_eq!((broken.services.len(), broken.broken.len()), (0, 1));
         let (good, _) = assembly.assemble([version(&service(81))], Vec::new());
         assert_eq!((good.services.len(), good.broken.len()), (1, 0));
-        let (gone, _) = assembly.assemble([], Vec::new());
+        let (gone, _) = assembly.assemble([(version(&service(81)).0, None)], Vec::new());
         assert_eq!((gone.services.len(), gone.broken.len(), gone.revision), (0, 0, 4));
     }
 }

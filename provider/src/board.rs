@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use api::{ObjectRef, Severity};
+use api::{ObjectRef, Severity, Table};
 use parking_lot::RwLock;
 use serde::Serialize;
 use status::board::Author;
@@ -72,7 +72,10 @@ pub struct Origin {
 }
 
 /// Where each object is declared.
-pub type Origins = BTreeMap<ObjectRef, Origin>;
+pub type Origins = Table<Origin, ObjectRef>;
+
+/// The files that were read, by path.
+pub type Files = Table<FileStatus, PathBuf>;
 
 /// All that is said about all objects, by everyone. Clones share it.
 #[derive(Debug, Clone)]
@@ -81,7 +84,7 @@ pub struct StatusBoard(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     said: RwLock<Board>,
-    files: RwLock<Vec<FileStatus>>,
+    files: RwLock<Files>,
     origins: RwLock<Arc<Origins>>,
     changes: watch::Sender<u64>,
     serving: watch::Sender<BTreeMap<Author, u64>>,
@@ -157,11 +160,11 @@ impl StatusBoard {
 
     /// The files that were read, by path.
     pub fn files(&self) -> Vec<FileStatus> {
-        self.0.files.read().clone()
+        self.0.files.read().values().map(|file| file.as_ref().clone()).collect()
     }
 
     /// Replaces the list of files.
-    pub fn publish_files(&self, files: Vec<FileStatus>) {
+    pub fn publish_files(&self, files: Files) {
         let changed = {
             let mut held = self.0.files.write();
             let changed = *held != files;

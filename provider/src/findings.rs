@@ -287,7 +287,7 @@ mod tests {
         std::fs::write(&path, text).expect("a file");
         let board = StatusBoard::new();
         let origin = Origin { path: path.clone(), line: 1 };
-        board.publish_origins(Origins::from([(ObjectRef::new(Kind::HttpRoute, "x", "r"), origin)]));
+        board.publish_origins(Origins::from_iter([(ObjectRef::new(Kind::HttpRoute, "x", "r"), origin)]));
         let gone = Problem::error("spec.rules[0].backendRefs[0]", "Service x/gone does not exist");
         let refs = Condition::fails(RESOLVED_REFS, "BackendNotFound", "…").with(vec![gone.clone()]);
         board.publish("one", said(vec![refs.clone(), Condition::accepted(vec![Problem::warning("", "odd")])]));
@@ -326,7 +326,8 @@ mod tests {
         let (missing, empty) = (folder.path().join("exmaples"), folder.path().join("examples"));
         let board = StatusBoard::new();
         let problem = FileProblem::whole("does not exist (yet)");
-        board.publish_files(vec![FileStatus { path: missing.clone(), objects: 0, problems: vec![problem] }]);
+        let file = FileStatus { path: missing.clone(), objects: 0, problems: vec![problem] };
+        board.publish_files([(missing.clone(), file)].into_iter().collect());
         let found = findings(&board, &[missing, empty.clone()]);
         assert_eq!(found.len(), 2, "{found:#?}");
         assert!(found[1].message.ends_with(&format!("did you mean {}?", empty.display())), "{found:#?}");

@@ -28,7 +28,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
-use crate::board::{FileStatus, Origins, StatusBoard};
+use crate::board::{Files, Origins, StatusBoard};
 use crate::{AUTHOR, StartError};
 use assemble::{Mistake, MistakeKey};
 use engine::Engine;
@@ -78,7 +78,7 @@ pub struct Loaded {
     /// What is to be said of each object.
     pub report: Report,
     /// The files and what is wrong with them as files.
-    pub files: Vec<FileStatus>,
+    pub files: Files,
     /// Where each object is declared.
     pub origins: Origins,
 }
@@ -90,7 +90,7 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
     let assembled = engine.assemble();
     Loaded {
         snapshot: assembled.snapshot,
-        report: assembled.report,
+        report: engine.report().clone(),
         files: assembled.files,
         origins: assembled.origins,
     }
@@ -181,6 +181,9 @@ impl Follower {
                     due = (now + self.settings.quiet).min(first + self.settings.max_delay);
                 }
             }
+            if first_event.is_some() && hints.are_whole() {
+                due = now;
+            }
             if now < due {
                 continue;
             }
@@ -226,11 +229,11 @@ impl Follower {
         let gates = withheld.map(|withheld| self.readiness.gate(format!("manifests: {withheld}"))).collect();
         let before = std::mem::replace(&mut self.gates, gates);
         if self.settings.log_mistakes {
-            self.log(assembled.mistakes());
+            self.log(assembled.mistakes);
         }
         // Statuses first, so that whoever reacts to the files or the snapshot finds them.
         self.board.publish_origins(assembled.origins);
-        self.board.publish(AUTHOR, assembled.report);
+        self.board.apply(AUTHOR, assembled.said);
         self.board.publish_files(assembled.files);
         if assembled.differs {
             self.publish.send_replace(Arc::new(assembled.snapshot));

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-pub use board::{FileProblem, FileStatus, Origin, Origins, StatusBoard};
+pub use board::{FileProblem, FileStatus, Files, Origin, Origins, StatusBoard};
 pub use findings::Finding;
 pub use folder::{FolderSettings, Loaded, load};
 

@@ -52,7 +52,7 @@ pub fn check(paths: &[PathBuf], weights: WeightScope) -> Checked {
     let loaded = provider::load(paths);
     let (mut errors, mut warnings) = (Vec::new(), Vec::new());
     let mut good = true;
-    for file in &loaded.files {
+    for file in loaded.files.values() {
         for problem in &file.problems {
             good = false;
             let place = problem.line.map(|line| format!(":{line}")).unwrap_or_default();

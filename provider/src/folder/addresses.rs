@@ -16,7 +16,7 @@ pub(crate) struct Addresses {
 
 /// What a Service says of its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wish {
+pub(crate) enum Requested {
     /// It is to have none: headless, or the name of something elsewhere.
     None,
     /// One of loopback.
@@ -27,19 +27,19 @@ pub(crate) enum Wish {
     Foreign,
 }
 
-impl Wish {
+impl Requested {
     pub(crate) fn of(service: &Service) -> Self {
-        let Some(spec) = &service.spec else { return Wish::Any };
+        let Some(spec) = &service.spec else { return Requested::Any };
         if spec.type_.as_deref() == Some("ExternalName") {
-            return Wish::None;
+            return Requested::None;
         }
         let first = || spec.cluster_ips.as_ref().and_then(|ips| ips.first());
         match spec.cluster_ip.as_ref().filter(|ip| !ip.is_empty()).or_else(first).map(String::as_str) {
-            None | Some("") => Wish::Any,
-            Some("None") => Wish::None,
+            None | Some("") => Requested::Any,
+            Some("None") => Requested::None,
             Some(text) => match text.parse::<Ipv4Addr>() {
-                Ok(ip) if ip.is_loopback() => Wish::Own(ip),
-                _ => Wish::Foreign,
+                Ok(ip) if ip.is_loopback() => Requested::Own(ip),
+                _ => Requested::Foreign,
             },
         }
     }
@@ -51,25 +51,25 @@ pub(crate) type Answer = Result<Option<Ipv4Addr>, Problem>;
 impl Addresses {
     /// Decides for all Services at once: own addresses first, in the order of names, then those given
     /// before, then new ones.
-    pub(crate) fn decide(&mut self, wishes: &BTreeMap<Name, Wish>) -> BTreeMap<Name, Answer> {
+    pub(crate) fn decide(&mut self, requests: &BTreeMap<Name, Requested>) -> BTreeMap<Name, Answer> {
         let mut holders: BTreeMap<Ipv4Addr, &Name> = BTreeMap::new();
         let mut answers = BTreeMap::new();
-        for (name, wish) in wishes {
-            match wish {
-                Wish::None => drop(answers.insert(name.clone(), Ok(None))),
-                Wish::Own(ip) => {
+        for (name, request) in requests {
+            match request {
+                Requested::None => drop(answers.insert(name.clone(), Ok(None))),
+                Requested::Own(ip) => {
                     let holder = *holders.entry(*ip).or_insert(name);
                     let answer = if holder == name { Ok(Some(*ip)) } else { Err(taken(*ip, holder)) };
                     answers.insert(name.clone(), answer);
                 }
-                Wish::Any | Wish::Foreign => {}
+                Requested::Any | Requested::Foreign => {}
             }
         }
         let own: BTreeSet<Ipv4Addr> = holders.into_keys().collect();
         // An address given to one Service and then asked for by another goes to the one that asks.
         self.given.retain(|_, ip| !own.contains(ip));
         let mut used: BTreeSet<Ipv4Addr> = own.iter().copied().chain(self.given.values().copied()).collect();
-        for (name, _) in wishes.iter().filter(|(_, wish)| matches!(wish, Wish::Any | Wish::Foreign)) {
+        for (name, _) in requests.iter().filter(|(_, request)| matches!(request, Requested::Any | Requested::Foreign)) {
             let ip = *self.given.entry(name.clone()).or_insert_with(|| {
                 let text = name.to_string();
                 let mut ips = (0..).map(|attempt| candidate(Range::Services, &text, attempt));
@@ -114,27 +114,27 @@ mod tests {
 
     use super::*;
 
-    fn wish(spec: Value) -> Wish {
+    fn request(spec: Value) -> Requested {
         let document = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"}, "spec": spec});
-        Wish::of(&serde_json::from_value(document).unwrap())
+        Requested::of(&serde_json::from_value(document).unwrap())
     }
 
     #[test]
     fn a_service_asks_for_an_address_by_either_field_or_for_none() {
-        let own = Wish::Own(Ipv4Addr::new(127, 0, 20, 2));
-        assert_eq!(wish(json!({"clusterIP": "127.0.20.2"})), own);
-        assert_eq!(wish(json!({"clusterIPs": ["127.0.20.2", "127.0.20.3"]})), own);
-        assert_eq!(wish(json!({"clusterIP": "", "clusterIPs": ["127.0.20.2"]})), own);
-        assert_eq!(wish(json!({"clusterIP": "127.0.20.2", "clusterIPs": ["127.0.20.9"]})), own);
+        let own = Requested::Own(Ipv4Addr::new(127, 0, 20, 2));
+        assert_eq!(request(json!({"clusterIP": "127.0.20.2"})), own);
+        assert_eq!(request(json!({"clusterIPs": ["127.0.20.2", "127.0.20.3"]})), own);
+        assert_eq!(request(json!({"clusterIP": "", "clusterIPs": ["127.0.20.2"]})), own);
+        assert_eq!(request(json!({"clusterIP": "127.0.20.2", "clusterIPs": ["127.0.20.9"]})), own);
         for any in [json!({}), json!({"clusterIP": ""}), json!({"clusterIPs": []}), json!({"clusterIPs": [""]})] {
-            assert_eq!(wish(any.clone()), Wish::Any, "{any}");
+            assert_eq!(request(any.clone()), Requested::Any, "{any}");
         }
-        assert_eq!(Wish::of(&Service::default()), Wish::Any);
+        assert_eq!(Requested::of(&Service::default()), Requested::Any);
         for none in [json!({"clusterIP": "None"}), json!({"type": "ExternalName", "clusterIP": "127.0.20.2"})] {
-            assert_eq!(wish(none.clone()), Wish::None, "{none}");
+            assert_eq!(request(none.clone()), Requested::None, "{none}");
         }
         for foreign in ["10.0.0.1", "::1", "128.0.0.1"] {
-            assert_eq!(wish(json!({"clusterIP": foreign})), Wish::Foreign, "{foreign}");
+            assert_eq!(request(json!({"clusterIP": foreign})), Requested::Foreign, "{foreign}");
         }
     }
 
@@ -142,13 +142,15 @@ mod tests {
     fn an_address_has_one_holder_and_is_kept_until_somebody_asks_for_it() {
         let name = |name: &str| Name::new("t", name);
         let (mut addresses, ip) = (Addresses::default(), Ipv4Addr::new(127, 0, 20, 2));
-        let wishes = |list: &[(&str, Wish)]| list.iter().map(|(n, wish)| (name(n), *wish)).collect::<BTreeMap<_, _>>();
-        let first = wishes(&[
-            ("a", Wish::Any),
-            ("b", Wish::Own(ip)),
-            ("c", Wish::Own(ip)),
-            ("d", Wish::Foreign),
-            ("e", Wish::None),
+        let requests = |list: &[(&str, Requested)]| {
+            list.iter().map(|(n, request)| (name(n), *request)).collect::<BTreeMap<_, _>>()
+        };
+        let first = requests(&[
+            ("a", Requested::Any),
+            ("b", Requested::Own(ip)),
+            ("c", Requested::Own(ip)),
+            ("d", Requested::Foreign),
+            ("e", Requested::None),
         ]);
         let answers = addresses.decide(&first);
         let given = |answers: &BTreeMap<Name, Answer>, n: &str| answers[&name(n)].clone().unwrap().unwrap();
@@ -158,12 +160,12 @@ mod tests {
         let (a, d) = (given(&answers, "a"), given(&answers, "d"));
         assert!(a != d && a != ip && d != ip && a.is_loopback() && d.is_loopback());
         // The same again, whoever comes besides.
-        let more = wishes(&[("0", Wish::Any), ("a", Wish::Any), ("d", Wish::Foreign)]);
+        let more = requests(&[("0", Requested::Any), ("a", Requested::Any), ("d", Requested::Foreign)]);
         let answers = addresses.decide(&more);
         assert_eq!((given(&answers, "a"), given(&answers, "d")), (a, d));
         assert!(![a, d].contains(&given(&answers, "0")));
         // Whoever asks for an address by name has it.
-        let asks = wishes(&[("a", Wish::Any), ("d", Wish::Foreign), ("z", Wish::Own(a))]);
+        let asks = requests(&[("a", Requested::Any), ("d", Requested::Foreign), ("z", Requested::Own(a))]);
         let answers = addresses.decide(&asks);
         assert_eq!((given(&answers, "z"), given(&answers, "d")), (a, d));
         assert!(![a, d].contains(&given(&answers, "a")));

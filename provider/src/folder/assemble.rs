@@ -1,6 +1,9 @@
 //! From all files to one snapshot: who wins, what stays, what is refused, and what is said about it.
+//!
+//! Only objects that a changed file declares or has declared are decided anew, and Services whose
+//! address depends on theirs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -9,12 +12,12 @@ use api::core::{Namespace, ObjectMeta, Time};
 use api::{Broken, Kind, Name, Object, ObjectRef, Problem, Snapshot, Withheld};
 use blake3::Hash;
 use serde_json::Value;
-use status::{Condition, ObjectStatus, Report};
+use status::{Condition, Diff, ObjectStatus, Report};
 
-use super::addresses::{Addresses, Wish, replaced, with_address};
-use super::engine::{Births, Declared, Source};
+use super::addresses::{Addresses, Answer, Requested, replaced, with_address};
+use super::engine::{CreationTimes, Declared, Source};
 use crate::assembly::{Assembly, Version};
-use crate::board::{FileProblem, FileStatus, Origin, Origins};
+use crate::board::{FileProblem, FileStatus, Files, Origin, Origins};
 
 /// Label by which selectors find a namespace by its name; every API server sets it.
 const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
@@ -23,9 +26,34 @@ const NAMESPACE_NAME: &str = "kubernetes.io/metadata.name";
 #[derive(Default)]
 pub(crate) struct Memory {
     allocate: bool,
-    births: Births,
+    creations: CreationTimes,
     addresses: Addresses,
     assembly: Assembly,
+    /// Where each object is declared: files, and places in what they declare.
+    places: HashMap<ObjectRef, BTreeSet<(Arc<Path>, usize)>>,
+    /// What each file declares.
+    declared: HashMap<Arc<Path>, Vec<ObjectRef>>,
+    /// What was decided about each declared object, addresses aside.
+    decisions: BTreeMap<ObjectRef, Decision>,
+    /// What each Service asks for.
+    requests: BTreeMap<Name, Requested>,
+    /// What each Service gets.
+    addressed: BTreeMap<Name, Addressed>,
+    /// How many declared objects are in each namespace.
+    population: BTreeMap<String, usize>,
+    /// Namespaces that are there because objects are in them.
+    implicit: BTreeSet<String>,
+    report: Report,
+    origins: Origins,
+    files: Files,
+    /// Files that were never read whole.
+    unread_files: BTreeSet<PathBuf>,
+    /// Paths of which nothing could be learnt the last time.
+    unknown: BTreeSet<PathBuf>,
+    /// Objects of which what was written last is not served.
+    rejected: BTreeSet<ObjectRef>,
+    /// Objects with something wrong.
+    wrong: BTreeSet<ObjectRef>,
 }
 
 /// The outcome of one reading.
@@ -33,32 +61,32 @@ pub(crate) struct Assembled {
     pub snapshot: Snapshot,
     /// Whether it says anything else than the one before.
     pub differs: bool,
-    pub report: Report,
-    pub files: Vec<FileStatus>,
+    /// What is said differently from before.
+    pub said: Diff,
+    pub files: Files,
     pub origins: Origins,
+    /// Everything that is wrong with the manifests themselves.
+    pub mistakes: Vec<Mistake>,
     rejected: usize,
     kinds: BTreeMap<Kind, usize>,
 }
 
 /// One declaration of an object among possibly several.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Candidate<'a> {
     path: &'a Path,
     source: &'a Source,
-    declared: &'a Declared,
+    declared: &'a Arc<Declared>,
+    index: usize,
 }
 
 impl Candidate<'_> {
-    fn age(&self) -> (Option<SystemTime>, &Path, usize) {
-        (self.source.record.modified, self.path, self.declared.document)
+    fn age(&self) -> (Option<SystemTime>, &Path, usize, usize) {
+        (self.source.record.modified, self.path, self.declared.document, self.index)
     }
 
     fn place(&self) -> String {
         format!("{}:{}", self.path.display(), self.declared.line)
-    }
-
-    fn origin(&self) -> Origin {
-        Origin { path: self.path.to_owned(), line: self.declared.line }
     }
 
     fn usable(&self) -> Option<(Object, Hash)> {
@@ -69,8 +97,11 @@ impl Candidate<'_> {
 }
 
 /// What was decided about one object.
-struct Decision<'a> {
-    winner: Candidate<'a>,
+#[derive(Clone)]
+struct Decision {
+    path: PathBuf,
+    modified: Option<SystemTime>,
+    declared: Arc<Declared>,
     /// What to serve.
     object: Option<(Object, Hash)>,
     /// Whether that is not what was written last.
@@ -79,59 +110,129 @@ struct Decision<'a> {
     address: String,
 }
 
+/// The address that one Service gets.
+#[derive(Clone, PartialEq)]
+struct Addressed {
+    /// Why it does not get the one that is written: then its last good version counts, if it may.
+    refused: Option<Problem>,
+    answer: Option<Answer>,
+}
+
 impl Memory {
     pub(crate) fn new(allocate: bool) -> Self {
         Self { allocate, ..Self::default() }
     }
 
     pub(crate) fn give_creation_time(&mut self, value: &mut Value, modified: SystemTime) {
-        self.births.give(value, modified);
+        self.creations.give(value, modified);
     }
 
-    /// Decides about every object declared in `sources`.
+    /// What is to be said of each object.
+    pub(crate) fn report(&self) -> &Report {
+        &self.report
+    }
+
+    /// Decides about every object that one of the `changed` files declares or has declared.
     pub(crate) fn assemble(
         &mut self,
         sources: &BTreeMap<PathBuf, Source>,
         unread: &BTreeMap<&PathBuf, &str>,
+        changed: &BTreeSet<PathBuf>,
     ) -> Assembled {
-        let candidates = candidates(sources);
-        self.assembly.retain_good(|reference| candidates.contains_key(reference));
-        let mut decisions: BTreeMap<ObjectRef, Decision<'_>> =
-            candidates.into_iter().map(|(reference, all)| (reference.clone(), self.decide(&reference, &all))).collect();
-        if self.allocate {
-            self.give_addresses(&mut decisions);
+        let mut due = self.locate(sources, changed);
+        due.extend(self.creations.take_recent());
+        for reference in &due {
+            let all = self.candidates(sources, reference);
+            let before = self.decisions.remove(reference);
+            if all.is_empty() {
+                self.assembly.forget_good(reference);
+            } else {
+                let decision = self.decide(reference, &all);
+                self.decisions.insert(reference.clone(), decision);
+            }
+            self.count(reference, before.is_some(), !all.is_empty());
         }
-        for (reference, decision) in &decisions {
-            if let (Some(object), false) = (&decision.object, decision.fallback) {
+        if self.allocate {
+            let moved = self.give_addresses(&due);
+            due.extend(moved);
+        }
+        let mut said = Diff::default();
+        let mut versions: Vec<(ObjectRef, Option<Version>)> = Vec::new();
+        for reference in &due {
+            let decision = self.decisions.get(reference).map(|decision| self.with_address(reference, decision));
+            self.say(reference, decision.as_ref(), &mut said);
+            if let Some(decision) = &decision
+                && let (Some(object), false) = (&decision.object, decision.fallback)
+            {
                 self.assembly.keep_good(reference.clone(), object.clone());
             }
+            // A namespace that is there because objects are in it is none of these.
+            let implicit = reference.kind == Kind::Namespace && self.implicit.contains(&reference.name.name);
+            if decision.is_some() || !implicit {
+                versions.push((reference.clone(), decision.map(Decision::version)));
+            }
         }
-        let implicit = self.namespaces(&mut decisions);
-        let report =
-            decisions.iter().map(|(reference, decision)| (reference.clone(), vec![decision.status()])).collect();
-        let origins =
-            decisions.iter().map(|(reference, decision)| (reference.clone(), decision.winner.origin())).collect();
-        let rejected = decisions.values().filter(|d| d.fallback || d.object.is_none()).count();
-        let declared = decisions.into_iter().map(|(reference, decision)| (reference, decision.version()));
-        let implicit = implicit
-            .into_iter()
-            .map(|object| (object.reference(), Version::Good { object, digest: None, made: String::new() }));
-        let (snapshot, differs) = self.assembly.assemble(declared.chain(implicit), withheld(sources, unread));
+        versions.extend(self.namespaces(&due));
+        self.list_files(sources, unread, changed);
+        let (snapshot, differs) = self.assembly.assemble(versions, self.withheld(sources, unread));
         let kinds = Kind::ALL.iter().map(|kind| (*kind, snapshot.count(*kind)));
         Assembled {
             differs,
-            report,
-            files: files(sources, unread),
-            origins,
-            rejected,
+            said,
+            files: self.files.clone(),
+            origins: self.origins.clone(),
+            mistakes: self.mistakes(),
+            rejected: self.rejected.len(),
             kinds: kinds.collect(),
             snapshot,
         }
     }
 
+    /// Notes what the `changed` files declare now; the answer is what they declare and have declared.
+    fn locate(&mut self, sources: &BTreeMap<PathBuf, Source>, changed: &BTreeSet<PathBuf>) -> BTreeSet<ObjectRef> {
+        let mut due = BTreeSet::new();
+        for path in changed {
+            let path: Arc<Path> = Arc::from(path.as_path());
+            for (index, reference) in self.declared.remove(&path).unwrap_or_default().into_iter().enumerate() {
+                if let Some(places) = self.places.get_mut(&reference) {
+                    places.remove(&(path.clone(), index));
+                    if places.is_empty() {
+                        self.places.remove(&reference);
+                    }
+                }
+                due.insert(reference);
+            }
+            let Some(source) = sources.get(path.as_ref()) else { continue };
+            let mut references = Vec::with_capacity(source.declared.len());
+            for (index, declared) in source.declared.iter().enumerate() {
+                let reference = declared.reference.clone();
+                self.places.entry(reference.clone()).or_default().insert((path.clone(), index));
+                due.insert(reference.clone());
+                references.push(reference);
+            }
+            self.declared.insert(path, references);
+        }
+        due
+    }
+
+    /// Every declaration of an object, the newest first. Ties go to the later path, then the later document:
+    /// the order in which `kubectl apply` would have applied them. Of a list's items, which share a
+    /// document, the later one comes first, too.
+    fn candidates<'a>(&self, sources: &'a BTreeMap<PathBuf, Source>, reference: &ObjectRef) -> Vec<Candidate<'a>> {
+        let places = self.places.get(reference).into_iter().flatten();
+        let mut all: Vec<Candidate<'a>> = places
+            .filter_map(|(path, index)| {
+                let (path, source) = sources.get_key_value(path.as_ref())?;
+                Some(Candidate { path, source, declared: source.declared.get(*index)?, index: *index })
+            })
+            .collect();
+        all.sort_by(|a, b| b.age().cmp(&a.age()));
+        all
+    }
+
     /// The newest declaration wins; if it cannot be used, what was good last stays.
-    fn decide<'a>(&self, reference: &ObjectRef, all: &[Candidate<'a>]) -> Decision<'a> {
-        let winner = all[0];
+    fn decide(&self, reference: &ObjectRef, all: &[Candidate<'_>]) -> Decision {
+        let winner = &all[0];
         let mut problems = winner.declared.admission.problems.clone();
         let others: BTreeSet<String> = all[1..].iter().map(Candidate::place).collect();
         if !others.is_empty() {
@@ -156,88 +257,287 @@ impl Memory {
             .or_else(|| self.assembly.last_good(reference).cloned())
             // As if the older file had been read before the newer one was written.
             .or_else(|| all[1..].iter().find_map(Candidate::usable));
-        Decision { winner, object, fallback, problems, address: String::new() }
+        Decision {
+            path: winner.path.to_owned(),
+            modified: winner.source.record.modified,
+            declared: winner.declared.clone(),
+            object,
+            fallback,
+            problems,
+            address: String::new(),
+        }
     }
 
-    fn give_addresses(&mut self, decisions: &mut BTreeMap<ObjectRef, Decision<'_>>) {
-        let wishes_of = |decisions: &BTreeMap<ObjectRef, Decision<'_>>| -> BTreeMap<Name, Wish> {
-            let service = |decision: &Decision<'_>| match &decision.object {
-                Some((Object::Service(service), _)) => Some(Wish::of(service)),
-                _ => None,
-            };
-            decisions.iter().filter_map(|(r, d)| Some((r.name.clone(), service(d)?))).collect()
-        };
-        let mut answers = self.addresses.decide(&wishes_of(decisions));
-        let mut refused = false;
-        for (reference, decision) in decisions.iter_mut().filter(|(r, _)| r.kind == Kind::Service) {
-            if let Some(Err(problem)) = answers.get(&reference.name) {
+    /// Counts the objects of each namespace.
+    fn count(&mut self, reference: &ObjectRef, was: bool, is: bool) {
+        if was == is || !reference.kind.namespaced() {
+            return;
+        }
+        let namespace = &reference.name.namespace;
+        let population = self.population.entry(namespace.clone()).or_default();
+        *population = if is { *population + 1 } else { *population - 1 };
+        if *population == 0 {
+            self.population.remove(namespace);
+        }
+    }
+
+    /// Decides about addresses, of all Services if one of those that are `due` asks for something else
+    /// than before. The answer is the Services for which it is decided otherwise than before.
+    fn give_addresses(&mut self, due: &BTreeSet<ObjectRef>) -> Vec<ObjectRef> {
+        let mut differs = false;
+        for reference in due.iter().filter(|reference| reference.kind == Kind::Service) {
+            let name = &reference.name;
+            let request = self.decisions.get(reference).and_then(|decision| requested(decision.object.as_ref()));
+            let refused = self.addressed.get(name).is_some_and(|addressed| addressed.refused.is_some());
+            differs |= refused || self.requests.get(name) != request.as_ref();
+            match request {
+                Some(request) => drop(self.requests.insert(name.clone(), request)),
+                None => drop(self.requests.remove(name)),
+            }
+        }
+        if !differs {
+            return Vec::new();
+        }
+        let mut answers = self.addresses.decide(&self.requests);
+        let refused: BTreeMap<Name, Problem> =
+            answers.iter().filter_map(|(name, answer)| Some((name.clone(), answer.clone().err()?))).collect();
+        // The version before may have asked for another address.
+        let mut again = None;
+        for name in refused.keys() {
+            let requests = again.get_or_insert_with(|| self.requests.clone());
+            match requested(self.without_address(name).as_ref()) {
+                Some(request) => drop(requests.insert(name.clone(), request)),
+                None => drop(requests.remove(name)),
+            }
+        }
+        if let Some(requests) = again.filter(|requests| refused.keys().any(|name| requests.contains_key(name))) {
+            answers = self.addresses.decide(&requests);
+        } else {
+            answers.retain(|name, _| !refused.contains_key(name));
+        }
+        let mut addressed = BTreeMap::new();
+        for name in self.requests.keys() {
+            let answer = answers.remove(name);
+            addressed.insert(name.clone(), Addressed { refused: refused.get(name).cloned(), answer });
+        }
+        let before = std::mem::replace(&mut self.addressed, addressed);
+        let moved = self.addressed.iter().filter(|(name, now)| before.get(*name) != Some(now)).map(|(name, _)| name);
+        moved.map(|name| ObjectRef { kind: Kind::Service, name: name.clone() }).collect()
+    }
+
+    /// What is served of a Service that does not get the address that it asks for.
+    fn without_address(&self, name: &Name) -> Option<(Object, Hash)> {
+        let reference = ObjectRef { kind: Kind::Service, name: name.clone() };
+        let decision = self.decisions.get(&reference)?;
+        self.assembly.last_good(&reference).filter(|_| !decision.fallback).cloned()
+    }
+
+    /// `decision` with the address that was decided, and a Namespace with its label.
+    fn with_address(&self, reference: &ObjectRef, decision: &Decision) -> Decision {
+        let mut decision = decision.clone();
+        let addressed = self.addressed.get(&reference.name).filter(|_| reference.kind == Kind::Service);
+        let Some(Addressed { refused, answer }) = addressed else { return decision };
+        if let Some(problem) = refused {
+            decision.problems.push(problem.clone());
+            decision.object = self.without_address(&reference.name);
+            decision.fallback = true;
+        }
+        let Some((Object::Service(service), digest)) = &decision.object else { return decision };
+        match answer {
+            Some(Ok(Some(ip))) => {
+                if Requested::of(service) == Requested::Foreign {
+                    decision.problems.push(replaced(service, *ip));
+                }
+                decision.address = ip.to_string();
+                decision.object = Some((Object::Service(with_address(service, *ip)), *digest));
+            }
+            Some(Err(problem)) => {
                 decision.problems.push(problem.clone());
-                let partial = decision.object.take();
-                // The version before may have asked for another address.
-                decision.object = self.assembly.last_good(reference).filter(|_| !decision.fallback).cloned();
-                refused |= decision.object.is_some();
-                decision.fallback = true;
-                drop(partial);
+                (decision.object, decision.fallback) = (None, true);
             }
+            Some(Ok(None)) | None => {}
         }
-        if refused {
-            answers = self.addresses.decide(&wishes_of(decisions));
-        }
-        for (reference, decision) in decisions.iter_mut() {
-            let Some((Object::Service(service), digest)) = &decision.object else { continue };
-            match answers.get(&reference.name) {
-                Some(Ok(Some(ip))) => {
-                    if Wish::of(service) == Wish::Foreign {
-                        decision.problems.push(replaced(service, *ip));
-                    }
-                    decision.address = ip.to_string();
-                    decision.object = Some((Object::Service(with_address(service, *ip)), *digest));
-                }
-                Some(Err(problem)) => {
-                    decision.problems.push(problem.clone());
-                    (decision.object, decision.fallback) = (None, true);
-                }
-                Some(Ok(None)) | None => {}
+        decision
+    }
+
+    /// Notes what is to be said about an object.
+    fn say(&mut self, reference: &ObjectRef, decision: Option<&Decision>, said: &mut Diff) {
+        let Some(decision) = decision else {
+            self.origins.remove(reference);
+            self.rejected.remove(reference);
+            self.wrong.remove(reference);
+            if self.report.remove(reference).is_some() {
+                said.silent.push(reference.clone());
             }
+            return;
+        };
+        let origin = Origin { path: decision.path.clone(), line: decision.declared.line };
+        if self.origins.get(reference).is_none_or(|known| **known != origin) {
+            self.origins.insert(reference.clone(), origin);
+        }
+        let put = |set: &mut BTreeSet<ObjectRef>, is: bool| {
+            if is {
+                set.insert(reference.clone());
+            } else {
+                set.remove(reference);
+            }
+        };
+        put(&mut self.rejected, decision.fallback || decision.object.is_none());
+        put(&mut self.wrong, !decision.problems.is_empty());
+        let status = vec![decision.status()];
+        if self.report.get(reference) != Some(&status) {
+            self.report.insert(reference.clone(), status.clone());
+            said.said.push((reference.clone(), status));
         }
     }
 
-    /// Labels declared namespaces and makes those that objects are in without being declared.
-    fn namespaces(&mut self, decisions: &mut BTreeMap<ObjectRef, Decision<'_>>) -> Vec<Object> {
-        let mut needed: BTreeMap<String, SystemTime> = BTreeMap::new();
-        for (reference, decision) in decisions.iter_mut() {
-            if let Some((Object::Namespace(namespace), _)) = &mut decision.object {
-                let mut labelled = Namespace::clone(namespace);
-                label(&mut labelled.metadata, &reference.name.name);
-                *namespace = Arc::new(labelled);
-            } else if reference.kind.namespaced() {
-                let since = decision.winner.source.record.modified.unwrap_or(SystemTime::UNIX_EPOCH);
-                let oldest = needed.entry(reference.name.namespace.clone()).or_insert(since);
-                *oldest = since.min(*oldest);
+    /// Makes namespaces that objects are in without being declared, and takes away those in which
+    /// there is nothing any more. `due` are the objects that may have come or gone.
+    fn namespaces(&mut self, due: &BTreeSet<ObjectRef>) -> Vec<(ObjectRef, Option<Version>)> {
+        let of = |name: &str| ObjectRef::new(Kind::Namespace, "", name);
+        let named = |reference: &ObjectRef| match reference.kind {
+            Kind::Namespace => Some(reference.name.name.clone()),
+            kind => kind.namespaced().then(|| reference.name.namespace.clone()),
+        };
+        let mut versions = Vec::new();
+        let mut new: BTreeMap<String, SystemTime> = BTreeMap::new();
+        for name in due.iter().filter_map(named).collect::<BTreeSet<String>>() {
+            let declared = self.decisions.contains_key(&of(&name));
+            let needed = self.population.contains_key(&name) && !declared;
+            if needed && self.implicit.insert(name.clone()) {
+                new.insert(name, SystemTime::UNIX_EPOCH);
+            } else if !needed && self.implicit.remove(&name) && !declared {
+                self.creations.forget(&of(&name));
+                versions.push((of(&name), None));
             }
         }
-        let namespace_of = |name: &str| ObjectRef::new(Kind::Namespace, "", name);
-        needed.retain(|name, _| !decisions.contains_key(&namespace_of(name)));
-        self.births
-            .retain(|r| decisions.contains_key(r) || r.kind == Kind::Namespace && needed.contains_key(&r.name.name));
-        let make = |(name, since): (String, SystemTime)| {
-            let created = self.births.of(&namespace_of(&name), since);
+        for reference in due {
+            let implicit = reference.kind == Kind::Namespace && self.implicit.contains(&reference.name.name);
+            if !implicit && !self.decisions.contains_key(reference) {
+                self.creations.forget(reference);
+            }
+        }
+        if new.is_empty() {
+            return versions;
+        }
+        let mut oldest: BTreeMap<String, SystemTime> = BTreeMap::new();
+        for (reference, decision) in self.decisions.iter().filter(|(reference, _)| reference.kind.namespaced()) {
+            if new.contains_key(&reference.name.namespace) {
+                let since = decision.modified.unwrap_or(SystemTime::UNIX_EPOCH);
+                let known = oldest.entry(reference.name.namespace.clone()).or_insert(since);
+                *known = since.min(*known);
+            }
+        }
+        new.extend(oldest);
+        for (name, since) in new {
+            let created = self.creations.of(&of(&name), since);
             let mut namespace = Namespace::default();
             label(&mut namespace.metadata, &name);
-            namespace.metadata.name = Some(name);
+            namespace.metadata.name = Some(name.clone());
             namespace.metadata.creation_timestamp = Some(Time(created));
-            Object::Namespace(Arc::new(namespace))
-        };
-        needed.into_iter().map(make).collect()
+            let object = Object::Namespace(Arc::new(namespace));
+            versions.push((of(&name), Some(Version::Good { object, digest: None, made: String::new() })));
+        }
+        versions
+    }
+
+    /// Keeps up the list of files.
+    fn list_files(
+        &mut self,
+        sources: &BTreeMap<PathBuf, Source>,
+        unread: &BTreeMap<&PathBuf, &str>,
+        changed: &BTreeSet<PathBuf>,
+    ) {
+        let before = std::mem::replace(&mut self.unknown, unread.keys().map(|path| (*path).clone()).collect());
+        let paths: BTreeSet<PathBuf> = changed.iter().chain(&before).chain(&self.unknown).cloned().collect();
+        for path in paths {
+            let source = sources.get(&path);
+            match source.filter(|source| !source.record.good) {
+                Some(_) => drop(self.unread_files.insert(path.clone())),
+                None => drop(self.unread_files.remove(&path)),
+            }
+            let mut file = source.map(|source| {
+                let mut problems: Vec<FileProblem> = source.record.problem.iter().cloned().collect();
+                let unnamed = source.unnamed.iter().filter(|one| Some(*one) != source.record.problem.as_ref());
+                problems.extend(unnamed.cloned());
+                FileStatus { path: path.clone(), objects: source.declared.len(), problems }
+            });
+            if let Some(why) = unread.get(&path) {
+                let file = file.get_or_insert_with(|| FileStatus { path: path.clone(), objects: 0, problems: vec![] });
+                file.problems.push(FileProblem::whole(*why));
+            }
+            match file {
+                Some(file) if self.files.get(&path).is_some_and(|known| **known == file) => {}
+                Some(file) => drop(self.files.insert(path, file)),
+                None => drop(self.files.remove(&path)),
+            }
+        }
+    }
+
+    /// Why not all that is there could be read: files that never were, and paths that cannot be looked at.
+    fn withheld(&self, sources: &BTreeMap<PathBuf, Source>, unread: &BTreeMap<&PathBuf, &str>) -> Vec<Withheld> {
+        let mut reasons: Vec<Withheld> = Vec::new();
+        for (path, source) in self.unread_files.iter().filter_map(|path| sources.get_key_value(path)) {
+            reasons.push(match &source.record.problem {
+                Some(problem) => Withheld {
+                    place: problem.line.map_or(path.display().to_string(), |line| format!("{}:{line}", path.display())),
+                    why: problem.message.clone(),
+                },
+                None => Withheld { place: path.display().to_string(), why: "is still being written to".to_owned() },
+            });
+        }
+        for (path, why) in unread {
+            reasons.push(Withheld { place: path.display().to_string(), why: (*why).to_owned() });
+        }
+        reasons.sort();
+        reasons
+    }
+
+    /// Everything that is wrong with the manifests themselves.
+    fn mistakes(&self) -> Vec<Mistake> {
+        let of_files = self.files.values().flat_map(|file| {
+            file.problems.iter().map(|problem| Mistake {
+                file: file.path.clone(),
+                line: problem.line,
+                object: None,
+                problem: Problem { severity: problem.severity, field: String::new(), message: problem.message.clone() },
+            })
+        });
+        let of_objects = self.wrong.iter().flat_map(|object| {
+            let origin = self.origins.get(object);
+            let statuses = self.report.get(object).into_iter().flatten();
+            let problems = statuses.flat_map(|status| &status.conditions).flat_map(|condition| &condition.problems);
+            problems.map(move |problem| Mistake {
+                file: origin.map(|origin| origin.path.clone()).unwrap_or_default(),
+                line: origin.map(|origin| origin.line),
+                object: Some(object.clone()),
+                problem: problem.clone(),
+            })
+        });
+        of_files.chain(of_objects).collect()
     }
 }
 
-impl Decision<'_> {
+fn requested(object: Option<&(Object, Hash)>) -> Option<Requested> {
+    match object {
+        Some((Object::Service(service), _)) => Some(Requested::of(service)),
+        _ => None,
+    }
+}
+
+impl Decision {
     fn version(self) -> Version {
         match self.object {
+            Some((Object::Namespace(namespace), digest)) => {
+                let mut labelled = Namespace::clone(&namespace);
+                let name = labelled.metadata.name.clone().unwrap_or_default();
+                label(&mut labelled.metadata, &name);
+                let object = Object::Namespace(Arc::new(labelled));
+                Version::Good { object, digest: Some(digest), made: self.address }
+            }
             Some((object, digest)) => Version::Good { object, digest: Some(digest), made: self.address },
             None => {
-                let Declared { admission, digest, .. } = self.winner.declared;
+                let Declared { admission, digest, .. } = self.declared.as_ref();
                 let (partial, reach) = (admission.object.clone(), admission.reach.clone());
                 Version::Broken(Broken { problems: self.problems, partial, reach }, *digest)
             }
@@ -249,7 +549,8 @@ impl Decision<'_> {
         problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
         problems.dedup();
         let mut condition = Condition::accepted(problems);
-        let mut place = format!("{} (document {})", self.winner.place(), self.winner.declared.document);
+        let Declared { line, document, .. } = self.declared.as_ref();
+        let mut place = format!("{}:{line} (document {document})", self.path.display());
         if self.fallback && self.object.is_some() {
             place.push_str("; serving the last good version");
         }
@@ -279,29 +580,6 @@ impl Mistake {
 }
 
 impl Assembled {
-    /// Everything that is wrong with the manifests themselves.
-    pub(crate) fn mistakes(&self) -> Vec<Mistake> {
-        let of_files = self.files.iter().flat_map(|file| {
-            file.problems.iter().map(|problem| Mistake {
-                file: file.path.clone(),
-                line: problem.line,
-                object: None,
-                problem: Problem { severity: problem.severity, field: String::new(), message: problem.message.clone() },
-            })
-        });
-        let of_objects = self.report.iter().flat_map(|(object, statuses)| {
-            let origin = self.origins.get(object);
-            let problems = statuses.iter().flat_map(|status| &status.conditions).flat_map(|c| &c.problems);
-            problems.map(move |problem| Mistake {
-                file: origin.map(|origin| origin.path.clone()).unwrap_or_default(),
-                line: origin.map(|origin| origin.line),
-                object: Some(object.clone()),
-                problem: problem.clone(),
-            })
-        });
-        of_files.chain(of_objects).collect()
-    }
-
     /// Writes the metrics.
     pub(crate) fn record(&self) {
         if self.differs {
@@ -311,61 +589,11 @@ impl Assembled {
             metrics::gauge!("waykeeper_provider_objects", "kind" => kind.as_str()).set(*count as f64);
         }
         metrics::gauge!("waykeeper_provider_rejected_objects").set(self.rejected as f64);
-        let broken_files = self.files.iter().filter(|file| file.problems.iter().any(FileProblem::is_error)).count();
+        let broken_files = self.files.values().filter(|file| file.problems.iter().any(FileProblem::is_error)).count();
         metrics::gauge!("waykeeper_provider_broken_files").set(broken_files as f64);
     }
 }
 
-/// Every declaration by object, the newest first. Ties go to the later path, then the later document:
-/// the order in which `kubectl apply` would have applied them.
-fn candidates(sources: &BTreeMap<PathBuf, Source>) -> BTreeMap<ObjectRef, Vec<Candidate<'_>>> {
-    let mut candidates: BTreeMap<ObjectRef, Vec<Candidate<'_>>> = BTreeMap::new();
-    for (path, source) in sources {
-        for declared in &source.declared {
-            candidates.entry(declared.reference.clone()).or_default().push(Candidate { path, source, declared });
-        }
-    }
-    for all in candidates.values_mut() {
-        // Stable, so that of a list's items, which share a document, the later one comes first, too.
-        all.reverse();
-        all.sort_by(|a, b| b.age().cmp(&a.age()));
-    }
-    candidates
-}
-
-/// Why not all that is there could be read: files that never were, and paths that cannot be looked at.
-fn withheld(sources: &BTreeMap<PathBuf, Source>, unread: &BTreeMap<&PathBuf, &str>) -> Vec<Withheld> {
-    let mut reasons: Vec<Withheld> = Vec::new();
-    for (path, source) in sources.iter().filter(|(_, source)| !source.record.good) {
-        reasons.push(match &source.record.problem {
-            Some(problem) => Withheld {
-                place: problem.line.map_or(path.display().to_string(), |line| format!("{}:{line}", path.display())),
-                why: problem.message.clone(),
-            },
-            None => Withheld { place: path.display().to_string(), why: "is still being written to".to_owned() },
-        });
-    }
-    for (path, why) in unread {
-        reasons.push(Withheld { place: path.display().to_string(), why: (*why).to_owned() });
-    }
-    reasons.sort();
-    reasons
-}
-
 fn label(metadata: &mut ObjectMeta, name: &str) {
     metadata.labels.get_or_insert_default().insert(NAMESPACE_NAME.to_owned(), name.to_owned());
-}
-
-fn files(sources: &BTreeMap<PathBuf, Source>, unread: &BTreeMap<&PathBuf, &str>) -> Vec<FileStatus> {
-    let mut files: BTreeMap<&Path, FileStatus> = BTreeMap::new();
-    for (path, source) in sources {
-        let mut problems: Vec<FileProblem> = source.record.problem.iter().cloned().collect();
-        problems.extend(source.strays.iter().filter(|stray| Some(*stray) != source.record.problem.as_ref()).cloned());
-        files.insert(path, FileStatus { path: path.clone(), objects: source.declared.len(), problems });
-    }
-    for (&path, &why) in unread {
-        let file = files.entry(path).or_insert_with(|| FileStatus { path: path.clone(), objects: 0, problems: vec![] });
-        file.problems.push(FileProblem::whole(why));
-    }
-    files.into_values().collect()
 }

@@ -2,17 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use api::{Admission, Fingerprint, Kind, ObjectRef, Problem, Severity, admit};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+use status::Report;
 
 use super::FolderSettings;
 use super::assemble::{Assembled, Memory};
 use super::files::{FileRecord, Look};
 use super::scan::{Listing, list};
-use super::watching::{Interest, Round};
+use super::watching::{Interest, Round, Touch};
 use crate::board::FileProblem;
 use crate::manifest::{Document, Parsed};
 
@@ -34,9 +36,9 @@ pub(crate) struct Declared {
 #[derive(Debug, Default)]
 pub(crate) struct Source {
     pub record: FileRecord,
-    pub declared: Vec<Declared>,
-    /// Documents that name no object.
-    pub strays: Vec<FileProblem>,
+    pub declared: Vec<Arc<Declared>>,
+    /// What is said of documents that name no object.
+    pub unnamed: Vec<FileProblem>,
 }
 
 /// What came of one step.
@@ -58,13 +60,23 @@ pub(crate) struct Engine {
     unknown: BTreeMap<PathBuf, String>,
     /// Paths given that do not exist.
     missing: BTreeSet<PathBuf>,
+    /// Files of which something else is known than when everything was put together the last time.
+    changed: BTreeSet<PathBuf>,
     memory: Memory,
 }
 
 impl Engine {
     pub(crate) fn new(roots: Vec<PathBuf>, settings: FolderSettings) -> Self {
         let memory = Memory::new(settings.allocate_vips);
-        Self { roots, settings, sources: BTreeMap::new(), unknown: BTreeMap::new(), missing: BTreeSet::new(), memory }
+        Self {
+            roots,
+            settings,
+            sources: BTreeMap::new(),
+            unknown: BTreeMap::new(),
+            missing: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            memory,
+        }
     }
 
     /// What is to be watched as of now.
@@ -100,17 +112,24 @@ impl Engine {
                 continue;
             }
             let source = self.sources.entry(path.clone()).or_default();
-            match source.record.look(path, found, round.touched(&found.canonical), self.settings.vanish) {
+            let written = source.record.modified;
+            match source.record.look(path, found, round.of(&found.canonical), self.settings.vanish) {
                 Look::Same => {}
                 Look::Later(wait) => later(wait),
                 Look::Unreadable(problem) => {
                     changed |= source.record.problem.as_ref() != Some(&problem);
                     source.record.problem = Some(problem);
+                    self.changed.insert(path.clone());
                 }
                 Look::New(parsed, modified) => {
                     source.take(parsed, modified, &mut self.memory);
                     changed = true;
+                    self.changed.insert(path.clone());
                 }
+            }
+            // Of several declarations the newest counts.
+            if source.record.modified != written {
+                self.changed.insert(path.clone());
             }
         }
         let vanish = self.settings.vanish;
@@ -118,9 +137,12 @@ impl Engine {
             if listing.files.contains_key(path) || is_unknown(&listing, path) {
                 return true;
             }
-            let wait = source.record.gone(round.touched(&source.record.canonical), vanish);
+            let wait = source.record.gone(round.of(&source.record.canonical) != Touch::None, vanish);
             wait.into_iter().for_each(&mut later);
-            changed |= wait.is_none();
+            if wait.is_none() {
+                changed = true;
+                self.changed.insert(path.clone());
+            }
             wait.is_some()
         });
         let interest = Interest::of(&listing);
@@ -129,11 +151,31 @@ impl Engine {
         Step { changed, again, interest }
     }
 
+    /// Takes in whatever is there, settled or not.
+    #[cfg(test)]
+    pub(crate) fn look_at_once(&mut self) {
+        self.settings.vanish = Duration::ZERO;
+        let files = list(&self.roots, self.settings.max_files).files;
+        let found = files.values().map(|found| found.canonical.clone());
+        self.step(&Round::placed(found));
+    }
+
+    /// Has everything decided anew the next time.
+    #[cfg(test)]
+    pub(crate) fn all_changed(&mut self) {
+        self.changed.extend(self.sources.keys().cloned());
+    }
+
     /// The snapshot and statuses of what was read so far.
     pub(crate) fn assemble(&mut self) -> Assembled {
         let missing = self.missing.iter().map(|path| (path, "does not exist (yet); it is read as soon as it does"));
         let unread = self.unknown.iter().map(|(path, why)| (path, why.as_str())).chain(missing).collect();
-        self.memory.assemble(&self.sources, &unread)
+        self.memory.assemble(&self.sources, &unread, &std::mem::take(&mut self.changed))
+    }
+
+    /// What is to be said of each object, as of the last time everything was put together.
+    pub(crate) fn report(&self) -> &Report {
+        self.memory.report()
     }
 }
 
@@ -149,12 +191,13 @@ impl Source {
         let mut admitted = Vec::with_capacity(documents.len());
         for Document { number, line, mut value } in documents {
             memory.give_creation_time(&mut value, modified);
-            admitted.push(Admitted { document: number, line, digest: digest(&value), admission: admit(&value) });
+            let (digest, admission) = (digest(&value), admit(&value));
+            admitted.push(Admitted { document: number, line, digest, admission, of_part: None });
             // From here on there is only what was admitted, which has forgotten what it need not know.
             api::secret::wipe(&mut value);
         }
         // A document of which nobody knows what it would govern is like one that cannot be read.
-        let unclear = admitted.iter().find(|one| one.admission.withholds).map(Admitted::stray);
+        let unclear = admitted.iter().find(|one| one.admission.withholds).map(Admitted::unnamed);
         let error = error.or(unclear);
         self.record.problem = error.clone();
         match error {
@@ -162,11 +205,12 @@ impl Source {
             Some(_) if self.record.good => {}
             // There is none. What can be read is kept, but only to be refused.
             Some(error) => {
-                self.declare(admitted, modified);
-                for declared in &mut self.declared {
+                let mut admitted = admitted;
+                for one in &mut admitted {
                     let problem = Problem::error("", format!("its file cannot be read as a whole: {error}"));
-                    declared.admission.problems.insert(0, problem);
+                    one.of_part = Some(problem);
                 }
+                self.declare(admitted, modified);
             }
             None => {
                 self.record.good = true;
@@ -178,14 +222,15 @@ impl Source {
     fn declare(&mut self, admitted: Vec<Admitted>, modified: SystemTime) {
         self.record.modified = Some(modified);
         self.declared.clear();
-        self.strays.clear();
+        self.unnamed.clear();
         for one in admitted {
             match one.admission.reference.clone() {
                 Some(reference) => {
-                    let Admitted { document, line, digest, admission } = one;
-                    self.declared.push(Declared { reference, document, line, digest, admission });
+                    let Admitted { document, line, digest, mut admission, of_part } = one;
+                    of_part.into_iter().for_each(|problem| admission.problems.insert(0, problem));
+                    self.declared.push(Arc::new(Declared { reference, document, line, digest, admission }));
                 }
-                None => self.strays.push(one.stray()),
+                None => self.unnamed.push(one.unnamed()),
             }
         }
     }
@@ -197,11 +242,13 @@ struct Admitted {
     line: usize,
     digest: blake3::Hash,
     admission: Admission,
+    /// Why it does not count, though it can be read.
+    of_part: Option<Problem>,
 }
 
 impl Admitted {
     /// What is said of a document that names no object.
-    fn stray(&self) -> FileProblem {
+    fn unnamed(&self) -> FileProblem {
         let problems = self.admission.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         // Another product's is none of ours to refuse.
         let severity = if self.admission.withholds { Severity::Error } else { Severity::Warning };
@@ -220,13 +267,15 @@ fn digest(value: &Value) -> blake3::Hash {
 
 /// When objects were first seen, so that "the oldest wins" means the same after every edit.
 #[derive(Debug, Default)]
-pub(crate) struct Births {
+pub(crate) struct CreationTimes {
     times: BTreeMap<ObjectRef, Timestamp>,
     /// The last time given out and the age of the file it came from.
     last: Option<(SystemTime, Timestamp)>,
+    /// Those that were given one since they were asked for.
+    recent: BTreeSet<ObjectRef>,
 }
 
-impl Births {
+impl CreationTimes {
     /// Writes `metadata.creationTimestamp` into a manifest that has none.
     pub(crate) fn give(&mut self, value: &mut Value, modified: SystemTime) {
         let Some(reference) = reference_of(value) else { return };
@@ -251,13 +300,19 @@ impl Births {
             time = last.checked_add(SignedDuration::from_micros(1)).unwrap_or(last);
         }
         self.last = Some((modified, time));
+        self.recent.insert(reference.clone());
         self.times.insert(reference.clone(), time);
         time
     }
 
-    /// Forgets all but what `is_declared`.
-    pub(crate) fn retain(&mut self, is_declared: impl Fn(&ObjectRef) -> bool) {
-        self.times.retain(|reference, _| is_declared(reference));
+    /// The objects that were given a time since this was asked the last time.
+    pub(crate) fn take_recent(&mut self) -> BTreeSet<ObjectRef> {
+        std::mem::take(&mut self.recent)
+    }
+
+    /// Forgets an object that is not declared any more.
+    pub(crate) fn forget(&mut self, reference: &ObjectRef) {
+        self.times.remove(reference);
     }
 }
 

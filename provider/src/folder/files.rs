@@ -11,6 +11,7 @@ use blake3::Hash;
 use zeroize::Zeroizing;
 
 use super::scan::{Found, NO_FILE, Stamp, unreadable};
+use super::watching::Touch;
 use crate::board::FileProblem;
 use crate::manifest::{Limits, Parsed, parse, too_big};
 
@@ -54,8 +55,9 @@ pub(crate) enum Look {
 }
 
 impl FileRecord {
-    /// Looks at a file that exists. `touched`: an event named it.
-    pub(crate) fn look(&mut self, path: &Path, found: &Found, touched: bool, vanish: Duration) -> Look {
+    /// Looks at a file that exists. `touch`: what events say of it.
+    pub(crate) fn look(&mut self, path: &Path, found: &Found, touch: Touch, vanish: Duration) -> Look {
+        let touched = touch != Touch::None;
         self.canonical.clone_from(&found.canonical);
         let wait_for_content = found.stamp.length == 0 && self.modified.is_some();
         if !wait_for_content {
@@ -92,7 +94,8 @@ impl FileRecord {
         }
         let unsettled = stamp.age(now).and_then(|age| SETTLE.checked_sub(age));
         let seen = self.candidate.replace((stamp, hash)) == Some((stamp, hash));
-        if stamp.is_fresh(now) && (unsettled.is_some() || !seen) {
+        // What was renamed into place was written before, elsewhere.
+        if touch != Touch::Placed && stamp.is_fresh(now) && (unsettled.is_some() || !seen) {
             return Look::Later(unsettled.unwrap_or_default().max(SECOND_LOOK));
         }
         self.candidate = None;

@@ -196,6 +196,11 @@ fn is_ignored(path: &Path) -> bool {
     name.starts_with(['.', '#']) || name.ends_with(['~', '#']) || name.ends_with(".swp") || name.ends_with(".tmp")
 }
 
+/// Whether a file of this name in a folder of manifests is read.
+pub(crate) fn is_read(path: &Path) -> bool {
+    is_manifest(path) && !is_ignored(path)
+}
+
 fn is_manifest(path: &Path) -> bool {
     path.extension().is_some_and(|end| end == "yaml" || end == "yml" || end == "json")
 }

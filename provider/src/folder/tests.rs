@@ -558,3 +558,96 @@ async fn every_namespace_that_something_is_in_is_there_and_carries_its_own_name(
         assert_eq!(labels.contains_key("a"), name == "two");
     }
 }
+
+#[tokio::test]
+async fn a_file_that_is_renamed_into_place_is_read_at_once() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("a.yaml"), on_port("a", 80)).unwrap();
+    // Whoever waited for quiet would wait until this test fails.
+    let quiet = Duration::from_secs(60);
+    let mut story = Story::of(folder, FolderSettings { quiet, max_delay: quiet, ..FolderSettings::default() }).await;
+    for (port, beside) in [(81, ".a.yaml.swp"), (82, "4913"), (83, "new.yaml")] {
+        story.write(beside, &on_port("a", port));
+        fs::rename(story.path(beside), story.path("a.yaml")).unwrap();
+        story.until("the new port", |snapshot| port_of(snapshot, "a") == Some(port)).await;
+    }
+}
+
+fn on_port(name: &str, port: u16) -> String {
+    format!(
+        "{{apiVersion: v1, kind: Service, metadata: {{name: {name}, namespace: t}}, spec: {{ports: [{{port: {port}}}]}}}}"
+    )
+}
+
+fn port_of(snapshot: &Snapshot, name: &str) -> Option<u16> {
+    let service = snapshot.services.get(&Name::new("t", name))?;
+    u16::try_from(service.spec.as_ref()?.ports.as_ref()?.first()?.port).ok()
+}
+
+/// What a file of the law below holds: an object each in one of some versions.
+fn some_file() -> impl Strategy<Value = Option<String>> {
+    let object = (0..8_u8, 0..7_u8).prop_map(|(name, version)| {
+        let spec = match version {
+            0 => "spec: {ports: [{port: 80}]}",
+            1 => "spec: {clusterIP: 127.0.20.1, ports: [{port: 80}]}",
+            2 => "spec: {clusterIP: 127.0.20.2, ports: [{port: 81}]}",
+            3 => "spec: {clusterIP: 10.0.0.1, ports: [{port: 80}]}",
+            4 => "spec: {ports: [{port: 0}]}",
+            5 => "spec: {clusterIP: None}",
+            _ => "spec: {ports: [{port: 80}], nonsense: 1}",
+        };
+        let (namespace, name) = (["t", "u"][usize::from(name % 2)], name / 2);
+        match name {
+            3 if version % 2 == 0 => {
+                format!(
+                    "{{apiVersion: v1, kind: Namespace, metadata: {{name: {namespace}, labels: {{v: \"{version}\"}}}}}}"
+                )
+            }
+            3 => "kind: [".to_owned(),
+            _ => format!(
+                "{{apiVersion: v1, kind: Service, metadata: {{name: s{name}, namespace: {namespace}}}, {spec}}}"
+            ),
+        }
+    });
+    proptest::option::weighted(0.8, proptest::collection::vec(object, 0..4).prop_map(|all| all.join("\n---\n")))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Deciding about what a changed file declares comes to what deciding about everything comes to.
+    #[test]
+    fn after_any_edits_what_is_assembled_is_what_assembling_everything_comes_to(
+        edits in proptest::collection::vec((0..4_usize, some_file()), 1..14),
+    ) {
+        let folder = TempDir::new().unwrap();
+        let engine = || Engine::new(vec![folder.path().to_owned()], FolderSettings::default());
+        let (mut step_by_step, mut at_once) = (engine(), engine());
+        let mut said = Report::new();
+        for (step, (file, text)) in edits.into_iter().enumerate() {
+            let path = folder.path().join(format!("{file}.yaml"));
+            match text {
+                Some(text) => {
+                    fs::write(&path, text).unwrap();
+                    // Each edit is newer than the one before, and old enough to be believed.
+                    let then = std::time::SystemTime::now() - Duration::from_secs(1_000 - 10 * step as u64);
+                    fs::File::options().write(true).open(&path).unwrap().set_modified(then).unwrap();
+                }
+                None => drop(fs::remove_file(&path)),
+            }
+            for engine in [&mut step_by_step, &mut at_once] {
+                engine.look_at_once();
+            }
+            at_once.all_changed();
+            let (one, other) = (step_by_step.assemble(), at_once.assemble());
+            prop_assert!(one.snapshot.withheld == other.snapshot.withheld, "step {}", step);
+            prop_assert_eq!(one.snapshot.revision, other.snapshot.revision, "step {}", step);
+            prop_assert_eq!(format!("{:?}", one.snapshot), format!("{:?}", other.snapshot), "step {}", step);
+            prop_assert!(one.files == other.files && one.origins == other.origins, "step {}", step);
+            prop_assert_eq!(step_by_step.report(), at_once.report(), "step {}", step);
+            said.extend(one.said.said);
+            one.said.silent.iter().for_each(|object| drop(said.remove(object)));
+            prop_assert_eq!(&said, step_by_step.report(), "step {}", step);
+        }
+    }
+}

@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind, RenameMode};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher as _};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tracing::warn;
 
-use super::scan::Listing;
+use super::scan::{Listing, is_read};
 
 /// Which folders to watch, and which events there matter.
 #[derive(Debug, Clone, Default)]
@@ -138,8 +138,21 @@ pub(crate) struct Hints {
     patience: Duration,
     touched: BTreeSet<PathBuf>,
     lost: BTreeSet<PathBuf>,
+    /// Renamed to this name, and not written to since.
+    placed: BTreeSet<PathBuf>,
     /// Written to and not closed since.
     open: BTreeMap<PathBuf, Instant>,
+}
+
+/// What the events say of one file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Touch {
+    /// Nothing.
+    None,
+    /// Something happened to it.
+    Some,
+    /// It was renamed into its place, so it is whole.
+    Placed,
 }
 
 /// The hints one step works with.
@@ -147,19 +160,26 @@ pub(crate) struct Hints {
 pub(crate) struct Round {
     touched: BTreeSet<PathBuf>,
     lost: BTreeSet<PathBuf>,
+    placed: BTreeSet<PathBuf>,
     open: BTreeMap<PathBuf, Duration>,
 }
 
 impl Hints {
     pub(crate) fn new(patience: Duration) -> Self {
-        Self { patience, touched: BTreeSet::new(), lost: BTreeSet::new(), open: BTreeMap::new() }
+        Self {
+            patience,
+            touched: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            placed: BTreeSet::new(),
+            open: BTreeMap::new(),
+        }
     }
 
     /// Notes an event. False if it says nothing of interest.
     pub(crate) fn take(&mut self, event: Event, interest: &Interest, now: Instant) -> bool {
         // Without a path it tells that events were lost.
         let mut matters = event.paths.is_empty();
-        for path in event.paths {
+        for (index, path) in event.paths.into_iter().enumerate() {
             if !interest.includes(&path) {
                 continue;
             }
@@ -173,9 +193,23 @@ impl Hints {
                 }
                 _ => {}
             }
+            match event.kind {
+                EventKind::Modify(ModifyKind::Name(RenameMode::To)) => drop(self.placed.insert(path.clone())),
+                EventKind::Modify(ModifyKind::Name(RenameMode::Both)) if index == 1 => {
+                    self.placed.insert(path.clone());
+                }
+                EventKind::Access(_) | EventKind::Modify(ModifyKind::Metadata(_)) => {}
+                _ => drop(self.placed.remove(&path)),
+            }
             self.touched.insert(path);
         }
         matters
+    }
+
+    /// Whether all that has happened is that files were renamed into place: there is nothing to wait for.
+    pub(crate) fn are_whole(&self) -> bool {
+        let whole = |path: &&PathBuf| self.placed.contains(*path) || self.lost.contains(*path);
+        !self.placed.is_empty() && self.touched.iter().filter(|path| is_read(path)).all(|path| whole(&path))
     }
 
     /// Hands over what was noted and begins anew.
@@ -184,15 +218,26 @@ impl Hints {
         Round {
             touched: std::mem::take(&mut self.touched),
             lost: std::mem::take(&mut self.lost),
+            placed: std::mem::take(&mut self.placed),
             open: self.open.iter().map(|(p, last)| (p.clone(), self.patience - now.duration_since(*last))).collect(),
         }
     }
 }
 
 impl Round {
-    /// Whether something happened to the file.
-    pub(crate) fn touched(&self, path: &Path) -> bool {
-        self.touched.contains(path)
+    /// All of these were renamed into place.
+    #[cfg(test)]
+    pub(crate) fn placed(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self { placed: paths.into_iter().collect(), ..Self::default() }
+    }
+
+    /// What happened to the file.
+    pub(crate) fn of(&self, path: &Path) -> Touch {
+        match (self.placed.contains(path), self.touched.contains(path)) {
+            (true, _) => Touch::Placed,
+            (false, true) => Touch::Some,
+            (false, false) => Touch::None,
+        }
     }
 
     /// How long the file is to be left alone because its writer has not closed it.
