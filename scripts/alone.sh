@@ -6,6 +6,9 @@
 # forbids it), the command is run as it is, and it is said what must not run beside it.
 set -euo pipefail
 
+# Journeys open thousands of connections: as many files as are allowed.
+ulimit -n "$(ulimit -Hn)" 2>/dev/null || true
+
 inside='ip link set lo up 2>/dev/null || ifconfig lo up; export CARGO_NET_OFFLINE=true; exec "$@"'
 for how in "unshare --net" "unshare --map-root-user --net"; do
   if $how true 2>/dev/null && $how sh -c 'ip link set lo up || ifconfig lo up' 2>/dev/null; then

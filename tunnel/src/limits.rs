@@ -10,7 +10,7 @@ pub struct Limits {
     pub connections: usize,
     /// Of these, those from one source address.
     pub per_source: usize,
-    /// Of these, those to one Service, whichever its ports.
+    /// Of these, those to one Service, whichever its ports; of one source at most three quarters of that.
     pub per_service: usize,
     /// How long reaching a target may take, name lookup included.
     pub connect_timeout: Duration,
