@@ -400,7 +400,7 @@ fn endpoints() {
     for (kind, good, bad) in [("IPv4", "10.0.0.1", "::1"), ("IPv6", "::1", "10.0.0.1"), ("FQDN", "a.example.", "a b")] {
         let slice = slice(kind, good, good);
         let (good, bad) = (json!(good), json!(bad));
-        hold(&slice, "/endpoints/1/addresses/1", &[good.clone()], &[bad.clone(), json!("")]);
+        hold(&slice, "/endpoints/1/addresses/1", std::slice::from_ref(&good), &[bad.clone(), json!("")]);
         hold(&slice, "/endpoints/0/addresses/0", &[good], &[bad]);
         hold(&slice, "/ports/1/port", &[json!(1), json!(65535)], &[json!(0), json!(65536)]);
         hold(&slice, "/addressType", &[], &[json!("IP"), json!("")]);
