@@ -346,6 +346,7 @@ mod tests {
             "%START_TIME(%n)%",
             "%START_TIME(%-3n)%",
             "%START_TIME:4%",
+            "%UPSTREAM_PEER_CERT_V_END:4%",
             "%DYNAMIC_METADATA%",
             "%DYNAMIC_METADATA()%",
             "%FILTER_STATE(x:ODD)%",

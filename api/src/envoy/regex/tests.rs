@@ -69,6 +69,7 @@ fn what_only_other_dialects_have_is_refused() {
         "(?)",
         "(?-)a",
         "(?i",
+        "(?--i)a",
         r"\pL{2}",
         "{2}",
     ] {
@@ -85,6 +86,7 @@ fn what_re2_takes_is_taken() {
         "(?i)x",
         "(?i:x)y",
         "(?P<n>a)",
+        "(?P<n_1>a)",
         "(?<n>a)",
         "(?:a|b)*",
         r"\d{3}-\d{4}",
@@ -164,7 +166,7 @@ fn characters_beyond_ascii_stand_alone() {
     ] {
         assert!(check(wrong).is_err(), "{wrong}");
     }
-    for right in ["é", "/caf(?:é)+", "日本|中国", "[^/]*é", r"\Qé+\E", "(?i:a)é"] {
+    for right in ["é", "/caf(?:é)+", "日本|中国", "[^/]*é", r"\Qé+\E", "(?i:a)é", "(?i)a(?-i)é"] {
         assert!(check(right).is_ok(), "{right}: {:?}", check(right));
     }
 }
@@ -205,6 +207,32 @@ fn the_size_is_an_upper_bound_and_a_close_one() {
     }
     for too_large in ["/zz(a|b|c){1,400}", "a{1000}", ".{900}", "[^a]{900}", "(?:é){499}", "((a{1,10}){1,10}){1,10}"] {
         assert!(check(too_large).is_err_and(|why| why.contains("too large")), "{too_large}");
+    }
+}
+
+/// Too small a count lets an expression through that Envoy refuses, too large a one refuses what it takes.
+#[test]
+fn what_is_the_same_program_has_the_same_size() {
+    for (one, other) in [
+        ("[a]", "a"),
+        (r"[^\x7f]", "[^a]"),
+        (r"\07", "a"),
+        (r"\0778", "a8"),
+        // What cannot be empty is repeated like any other.
+        ("(?:a?b)*", "(?:[ac]b)*"),
+    ] {
+        assert_eq!(check(one), check(other), "{one} and {other}");
+    }
+    for (pattern, size) in [
+        // A loop is entered, whichever of the two it is.
+        ("a*|b", 10),
+        ("b|a*", 10),
+        // Of what follows one another, only the first may come first.
+        ("(?:a?)*", 14),
+        ("(?:(?:ab)?)*", 15),
+        ("(?:(?:a?){2})*", 17),
+    ] {
+        assert_eq!(check(pattern), Ok(size), "{pattern}");
     }
 }
 
