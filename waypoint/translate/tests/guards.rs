@@ -7,7 +7,10 @@ mod support;
 use std::collections::BTreeSet;
 
 use api::{Kind, Name, ObjectRef, Snapshot};
-use ir::{Action, Descriptor, Destination, Endpoints, Enrolment, Entry, PathMatch, PortRef, Route, Settings, Traffic};
+use ir::{
+    Action, Descriptor, Destination, Endpoints, Enrolment, Entry, PathMatch, PathRewrite, PortRef, Route, Settings,
+    Traffic,
+};
 use resolve::{Resolved, resolve};
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -512,4 +515,143 @@ fn paths_that_an_application_may_read_as_others_are_refused_where_that_matters()
     of(&rules("PathPrefix", "/a;b"), &guard, &[&always[..], &slashes].concat(), &["/x;y", "/a;b"]);
     of(&rules("RegularExpression", "/u@.*"), &guard, &["/u%40x", "/a%2Fb"], &["/u@x"]);
     assert!(doubt(&format!("[{{name: one, {TO_A}}}]"), &guard).is_none(), "all paths are guarded alike");
+}
+
+/// An HTTPRoute `t/<name>` with these parents and rules.
+fn http_route(name: &str, parents: &str, rules: &str) -> String {
+    on_a(rules).replace("name: r,", &format!("name: {name},")).replace("[{group: '', kind: Service, name: a}]", parents)
+}
+
+/// The reason and the message of a condition of `object`, in each place of its status.
+fn conditions(resolved: &Resolved, object: &ObjectRef, kind: &str) -> Vec<(Option<bool>, String, String)> {
+    let statuses = resolved.report.get(object).unwrap_or_else(|| panic!("nothing is said of {object}"));
+    let said = statuses.iter().flat_map(|status| &status.conditions).filter(|condition| condition.kind == kind);
+    said.map(|said| (said.status, said.reason.to_string(), said.message.clone())).collect()
+}
+
+#[test]
+fn the_narrower_match_of_several_routes_and_rules_comes_first() {
+    let wide = format!("matches: [{{path: {{value: /}}}}], {TO_A}");
+    let narrow = format!("matches: [{{path: {{value: /admin}}}}], {TO_A}");
+    let on_b = "[{group: '', kind: Service, name: b}]";
+    let target = |name: &str| section("admin").replace("name: r,", &format!("name: {name},"));
+    let one = http_route("r", on_b, &format!("[{{name: rest, {wide}}}, {{name: admin, {narrow}}}]"));
+    let two = http_route("early", on_b, &format!("[{{name: rest, {wide}}}]"))
+        + &http_route("late", on_b, &format!("[{{name: admin, {narrow}}}]"));
+    for (routes, name) in [(one, "r"), (two, "late")] {
+        let resolved = resolved(&(routes + &option("x", &format!("[{}]", target(name)), KEYS)));
+        assert_eq!(becomes(&resolved, "b", 80, "/admin/x"), "t/a/80*1 asks t/keys", "{name}");
+        assert_eq!(becomes(&resolved, "b", 80, "/x"), "t/a/80*1", "{name}");
+    }
+}
+
+#[test]
+fn of_two_services_with_one_address_the_second_is_not_served_and_is_told() {
+    let second = "{apiVersion: v1, kind: Service, metadata: {name: c, namespace: t}, spec: {clusterIP: 127.0.20.2, ports: [{name: web, port: 80}]}}";
+    let resolved = resolved(second);
+    let chains = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains;
+    assert!(chains.contains_key(&port("a", 80)) && !chains.contains_key(&port("c", 80)));
+    let said = conditions(&resolved, &ObjectRef::new(Kind::Service, "t", "c"), "Accepted");
+    assert!(said.iter().any(|(status, reason, _)| *status == Some(false) && reason == "AddressConflict"), "{said:?}");
+}
+
+#[test]
+fn the_second_parent_that_names_a_port_has_it_read_as_http() {
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: c, namespace: t}, spec: {clusterIP: 127.0.20.4, ports: [{name: tcp, port: 90}]}}\n---\n";
+    let whole = "{group: '', kind: Service, name: c}";
+    for named in
+        ["{group: '', kind: Service, name: c, port: 90}", "{group: '', kind: Service, name: c, sectionName: tcp}"]
+    {
+        let route = http_route("r", &format!("[{whole}, {named}]"), &format!("[{{{TO_A}}}]"));
+        let resolved = resolved(&format!("{service}{route}{}", option("x", &format!("[{R}]"), KEYS)));
+        assert_eq!(becomes(&resolved, "c", 90, "/"), "t/a/80*1 asks t/keys", "{named}");
+    }
+}
+
+#[test]
+fn a_backend_with_filters_that_cannot_be_had_for_it_alone_gets_nothing() {
+    let answer = |filter: &str| {
+        let backends = format!("{{name: a, port: 80, filters: [{filter}]}}, {{name: b, port: 80}}");
+        let guard = option("x", "[]", KEYS);
+        becomes(&resolved(&format!("{}{guard}", on_a(&format!("[{{backendRefs: [{backends}]}}]")))), "a", 80, "/")
+    };
+    assert_eq!(answer("{type: RequestHeaderModifier, requestHeaderModifier: {remove: [x-a]}}"), "t/a/80*1 t/b/80*1");
+    for filter in [
+        "{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /x}}}",
+        "{type: URLRewrite, urlRewrite: {hostname: x.example}}",
+        "{type: RequestRedirect, requestRedirect: {hostname: x.example}}",
+        "{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: x}}",
+        "{type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}",
+    ] {
+        assert_eq!(answer(filter), "500*1 t/b/80*1", "{filter}");
+    }
+}
+
+#[test]
+fn a_route_option_rewrites_the_path_where_the_rule_does_not() {
+    let path = |filters: &str| {
+        let rules = on_a(&format!("[{{{filters}{TO_A}}}]"));
+        let resolved = resolved(&format!("{rules}{}", option("x", &format!("[{R}]"), "{prefixRewrite: /option}")));
+        let Action::Forward(forward) = &route(&resolved, "a", 80, "/").action else { panic!() };
+        forward.path.clone()
+    };
+    assert_eq!(path(""), Some(PathRewrite::Prefix("/option".into())));
+    let own = "{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /rule}}}";
+    assert_eq!(path(&format!("filters: [{own}], ")), Some(PathRewrite::Prefix("/rule".into())));
+}
+
+#[test]
+fn a_status_tells_of_the_second_of_two() {
+    let object = |kind: Kind, name: &str| ObjectRef::new(kind, "t", name);
+    let on_b = "[{group: '', kind: Service, name: b}]";
+    let targets = format!("[{R}, {}]", R.replace("name: r", "name: s"));
+    let rules = format!("[{{{TO_A}}}]");
+
+    // A policy on routes of two Services.
+    let both = on_a(&rules) + &http_route("s", on_b, &rules) + &option("x", &targets, KEYS);
+    let said = conditions(&resolved(&both), &object(Kind::RouteOption, "x"), "Accepted");
+    assert_eq!(said[0].2, "governs HTTPRoute t/r, HTTPRoute t/s");
+
+    // A policy on a route that no waypoint of ours serves, and on one that is not there.
+    let neither = http_route("r", "[{name: nowhere}]", &rules) + &option("x", &targets, KEYS);
+    let said = conditions(&resolved(&neither), &object(Kind::RouteOption, "x"), "Accepted");
+    let missing = "HTTPRoute t/s does not exist".to_owned();
+    assert_eq!(said, [(Some(false), "TargetNotFound".to_owned(), missing)]);
+
+    // A route of which two rules are refused.
+    let mirror =
+        format!("filters: [{{type: RequestMirror, requestMirror: {{backendRef: {{name: b, port: 80}}}}}}], {TO_A}");
+    let said = conditions(
+        &resolved(&on_a(&format!("[{{{mirror}}}, {{{mirror}}}]"))),
+        &object(Kind::HttpRoute, "r"),
+        "Accepted",
+    );
+    for rule in ["spec.rules[0]", "spec.rules[1]"] {
+        assert!(said[0].2.contains(rule), "{said:?}");
+    }
+
+    // A route that would govern a port which is not HTTP by two of its parents.
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: c, namespace: t}, spec: {clusterIP: 127.0.20.4, ports: [{name: tcp, port: 90}]}}\n---\n";
+    let two = http_route("r", "[{group: '', kind: Service, name: c}, {name: wp}]", &rules);
+    let said =
+        conditions(&resolved(&format!("{service}{two}")), &object(Kind::HttpRoute, "r"), "waykeeper.dev/PortsReached");
+    assert_eq!(said.len(), 2, "{said:?}");
+    said.iter().for_each(|(_, _, message)| assert!(message.contains("port 90 of Service t/c"), "{message}"));
+}
+
+#[test]
+fn a_gateway_that_could_not_be_written_is_not_programmed_whatever_was_said_before() {
+    let resolved = resolved("");
+    let said = resolved.report.get(&ObjectRef::new(Kind::Gateway, "t", "wp")).unwrap();
+    let states = |statuses: &[status::ObjectStatus]| {
+        let of = |condition: &status::Condition| (condition.kind.to_string(), condition.status);
+        statuses[0].conditions.iter().map(of).collect::<Vec<_>>()
+    };
+    let failed = resolve::status::not_emitted(Some(said), &["it is too long".to_owned()]);
+    let mut expected = states(said);
+    expected.retain(|(kind, _)| kind != status::PROGRAMMED);
+    assert!(expected.contains(&("Accepted".to_owned(), Some(true))) && expected.len() < states(said).len());
+    expected.push((status::PROGRAMMED.to_owned(), Some(false)));
+    assert_eq!(states(&failed), expected);
+    assert_eq!(failed[1..], said[1..]);
 }

@@ -8,6 +8,7 @@ use api::{Kind, ObjectRef, Snapshot, Withheld};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use resolve::{Resolved, Resolver, resolve};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use support::settings;
 
@@ -313,4 +314,77 @@ fn each_version_of_each_object_changes_what_is_decided() {
         }
     }
     assert!(idle.is_empty(), "{idle:#?}");
+}
+
+/// Two Gateways, a Namespace that uses one of them, and a Service there with an endpoint.
+const SMALL: &str = "
+{apiVersion: v1, kind: Namespace, metadata: {name: t, labels: {istio.io/use-waypoint: wp}}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: first, namespace: t}, spec: {gatewayClassName: gloo-waypoint, listeners: [{name: proxy, port: 15087, protocol: istio.io/PROXY}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: wp, namespace: t}, spec: {gatewayClassName: gloo-waypoint, listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: a, namespace: t}, spec: {clusterIP: 127.0.20.2, ports: [{name: web, port: 80}, {name: tcp, port: 90}]}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a, namespace: t, labels: {kubernetes.io/service-name: a}}, addressType: IPv4, endpoints: [{addresses: [127.0.0.1]}], ports: [{name: web, port: 15089}]}
+---
+";
+/// A route `t/r` that sends what comes to `a` through authorization.
+const GUARDED: &str = "
+{apiVersion: enterprise.gloo.solo.io/v1, kind: AuthConfig, metadata: {name: keys, namespace: t}, spec: {configs: [{apiKeyAuth: {headerName: api-key, labelSelector: {team: x}}}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: r, namespace: t}, spec: {parentRefs: [{group: '', kind: Service, name: a}], rules: [{backendRefs: [{name: a, port: 80}]}]}}
+---
+{apiVersion: gateway.solo.io/v1, kind: RouteOption, metadata: {name: auth, namespace: t}, spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}], options: {extauth: {configRef: {name: keys, namespace: t}}}}}
+---
+";
+
+/// Resolves these folders one after another: each has to come to what it comes to by itself, and to
+/// something else than the one before.
+fn in_turn(folders: &[&str]) -> Resolver {
+    let mut resolver = Resolver::new(settings());
+    let mut last: Option<Resolved> = None;
+    for (step, yaml) in folders.iter().enumerate() {
+        let documents = serde_norway::Deserializer::from_str(yaml).map(|one| Value::deserialize(one).unwrap());
+        let documents: Vec<Value> = documents.filter(|document| !document.is_null()).collect();
+        let (snapshot, _) = support::snapshot(&documents);
+        let resolved = resolver.resolve(&snapshot);
+        same(step, &resolved, &resolve(&snapshot, &settings()));
+        if let Some(last) = last.replace(resolved.clone()) {
+            assert!(last.proxies != resolved.proxies || last.report != resolved.report, "step {step} changes nothing");
+        }
+    }
+    resolver
+}
+
+/// The same as the laws above for what must not be missed, each by itself and at once.
+#[test]
+fn what_begins_or_ceases_to_guard_is_noticed_whatever_else_stays() {
+    let guarded = format!("{SMALL}{GUARDED}");
+    let broken = "{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: b, namespace: t}, spec: {parentRefs: [{group: '', kind: Service, name: a}], rules: 7}}";
+    // A route with a policy comes and goes: port 90 is closed by it.
+    in_turn(&[SMALL, &guarded, SMALL]);
+    // A route that is not valid comes to a Service and goes.
+    in_turn(&[&guarded, &format!("{guarded}{broken}"), &guarded]);
+    // Not the first of the Gateways stops serving, and serves again.
+    let unserved = guarded.replace("port: 15088, protocol: istio.io/PROXY", "port: 15088, protocol: istio.io/HBONE");
+    in_turn(&[&guarded, &unserved, &guarded]);
+    // A Gateway begins to listen where a Service has its endpoint.
+    let ours = guarded.replace("port: 15087", "port: 15089");
+    in_turn(&[&guarded, &ours, &guarded]);
+}
+
+#[test]
+fn what_is_gone_is_kept_nowhere() {
+    let mut gone = format!("{SMALL}{GUARDED}");
+    for name in ["a", "r", "auth", "keys"] {
+        for end in [",", "}"] {
+            gone = gone.replace(&format!("name: {name}{end}"), &format!("name: vanishing{end}"));
+        }
+    }
+    let left = SMALL.split("{apiVersion: v1, kind: Service").next().unwrap();
+    assert!(format!("{:?}", in_turn(&[left, &gone])).contains("vanishing"));
+    let resolver = format!("{:?}", in_turn(&[left, &gone, left]));
+    let at = resolver.find("vanishing").unwrap_or(resolver.len());
+    assert!(at == resolver.len(), "{}", &resolver[at.saturating_sub(400)..(at + 100).min(resolver.len())]);
 }
