@@ -290,6 +290,24 @@ mod tests {
         );
     }
 
+    #[derive(Debug, Deserialize, PartialEq)]
+    enum Choice {
+        Of(u32),
+    }
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Chosen {
+        choice: Option<Choice>,
+        on: bool,
+    }
+
+    #[test]
+    fn of_a_mistake_in_what_is_not_there_the_nearest_that_is_goes() {
+        let (decoded, problems) = decode::<Chosen>(&json!({"choice": "Of", "on": true}), UnknownFields::Reject);
+        assert_eq!(decoded, Some(Chosen { choice: None, on: true }));
+        assert_eq!(fields(&problems), ["choice.Of"]);
+    }
+
     #[test]
     fn thousands_of_mistakes_are_survived_and_cost_little() {
         let items: Vec<_> =

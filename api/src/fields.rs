@@ -148,9 +148,7 @@ impl<'de> SeqAccess<'de> for Entries<'_> {
     type Error = End;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, End> {
-        if self.0.is_none() {
-            return Ok(None);
-        }
+        // The first always ends the deserialisation: there is no end of the list to be told.
         seed.deserialize(self.value()?).map(Some)
     }
 }

@@ -186,12 +186,15 @@ mod tests {
         new.insert(config_map("new"));
         new.remove(&ObjectRef::new(Kind::ConfigMap, "t", "c8"));
         let delta = new.delta(&old);
+        assert!(!delta.is_empty());
         let names: Vec<&str> = delta.of(Kind::ConfigMap).map(|name| name.name.as_str()).collect();
         assert_eq!(names, ["c7", "c8", "new"]);
         assert_eq!(delta.of(Kind::Secret).count(), 0);
         assert_eq!(old.config_maps.len(), 1_000, "the copy is another snapshot");
+        let mut new = old.clone();
         new.withheld.push(Withheld { place: "a.yaml".into(), why: "x".into() });
-        assert!(new.delta(&old).withheld);
+        let delta = new.delta(&old);
+        assert!(delta.withheld && delta.objects.is_empty() && !delta.is_empty());
     }
 
     #[test]

@@ -113,6 +113,11 @@ fn targets_of_a_route_option_are_known_or_any() {
         "metadata": {"name": "auth", "namespace": "t"}, "Spec": {"targetRefs": [reference]}});
     assert_eq!(broken(&misplaced).reach, Reach::Unknown);
     assert_eq!(broken(&option(json!({"options": 5}))).reach, Reach::Known(vec![]), "only by ExtensionRef");
+    // What every manifest has at the top is no field of a spec.
+    for unknown in ["kind", "metadata", "status"] {
+        let spec = json!({"options": 5, unknown: {"targets": [reference]}});
+        assert_eq!(broken(&option(spec)).reach, Reach::Unknown, "{unknown}");
+    }
 }
 
 #[test]
@@ -166,6 +171,7 @@ fn a_service_says_which_waypoint_it_is_meant_for() {
     assert_eq!(service(json!({"istio.io/use-waypoint": "wp"})).reach, Reach::Known(vec![gateway_wp()]));
     assert_eq!(service(json!({"istio.io/use-waypoint": 1})).reach, Reach::Unknown);
     assert_eq!(service(json!({})).reach, Reach::Known(vec![]));
+    assert_eq!(service(Value::Null).reach, Reach::Known(vec![]), "without labels it is meant for none");
 }
 
 #[test]

@@ -45,12 +45,6 @@ impl<'t, T, K: Ord> Iterator for Entries<'t, T, K> {
     }
 }
 
-impl<T, K: Ord> DoubleEndedIterator for Entries<'_, T, K> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        self.0.next_back().map(|(key, shared)| (key, &shared.0))
-    }
-}
-
 impl<T, K: Ord + Clone> Table<T, K> {
     /// The object under `key`.
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&Arc<T>>

@@ -155,12 +155,15 @@ fn wrong_types_and_ranges_are_named_with_what_to_write() {
 #[test]
 fn rules_that_can_never_apply_are_warned_of() {
     let rule = |conditions: Value| json!({"simpleDescriptors": conditions, "rateLimit": {"unit": "DAY", "requestsPerUnit": 1}});
-    let raw = json!({"setDescriptors": [rule(json!([{"key": "a"}])), rule(json!([{"key": "b"}, {"key": "a", "value": "1"}])), rule(json!([]))],
+    let raw = json!({"setDescriptors": [rule(json!([{"key": "a"}])), rule(json!([{"key": "b"}, {"key": "a", "value": "1"}])),
+            rule(json!([{"key": "a", "value": "2"}])), rule(json!([]))],
         "rateLimits": [{"setActions": [
             {"requestHeaders": {"headerName": "a", "descriptorKey": "a"}}, {"requestHeaders": {"headerName": "b", "descriptorKey": "b"}}]}]});
     let got = warnings(&raw);
-    assert_eq!(got.len(), 1, "{got:?}");
-    assert!(got[0].starts_with("spec.raw.setDescriptors[1]: never applies"), "{got:?}");
+    assert_eq!(got.len(), 2, "{got:?}");
+    for (said, number) in got.iter().zip(1..) {
+        assert!(said.starts_with(&format!("spec.raw.setDescriptors[{number}]: never applies")), "{got:?}");
+    }
 }
 
 #[test]
@@ -313,6 +316,7 @@ fn actions_and_rules_that_never_meet_are_warned_of() {
     let generic = |value: &str| json!({"genericKey": {"descriptorValue": value}});
     let header = |key: &str| json!({"requestHeaders": {"headerName": "x", "descriptorKey": key}});
     let nested = json!([{"key": "generic_key", "value": "a", "descriptors": [{"key": "user", "rateLimit": day}]}]);
+    let of = |values: Value| json!([{"key": "generic_key", "valueMatch": values, "rateLimit": day}]);
     let at = "spec.raw.rateLimits[0].actions";
     for (descriptors, actions, field, words) in [
         (nested.clone(), json!([generic("b"), header("user")]), format!("{at}[0]"), "the values there are a"),
@@ -331,6 +335,9 @@ fn actions_and_rules_that_never_meet_are_warned_of() {
             format!("{at}[0]"),
             "generic_key",
         ),
+        (of(json!({"values": ["a", "c"]})), json!([generic("b")]), format!("{at}[0]"), "with the value \"b\""),
+        (of(json!({"prefix": "a"})), json!([generic("ba")]), format!("{at}[0]"), "with the value \"ba\""),
+        (of(json!({"suffix": "a"})), json!([generic("ab")]), format!("{at}[0]"), "with the value \"ab\""),
     ] {
         let got = warnings(&json!({"descriptors": descriptors, "rateLimits": [{"actions": actions}]}));
         assert!(
@@ -365,6 +372,10 @@ fn what_meets_is_not_warned_of() {
             "rateLimits": [{"actions": [header("a", false)]}]}),
         json!({"setDescriptors": [{"simpleDescriptors": [], "rateLimit": day}],
             "rateLimits": [{"setActions": [{"remoteAddress": {}}]}]}),
+        // One entry feeds the tree, another the sets.
+        json!({"descriptors": [{"key": "a", "rateLimit": day}],
+            "setDescriptors": [{"simpleDescriptors": [{"key": "b"}], "rateLimit": day}],
+            "rateLimits": [{"actions": [header("a", false)]}, {"setActions": [header("b", false)]}]}),
         json!({"descriptors": [{"key": "masked_remote_address", "rateLimit": day}, {"key": "q", "rateLimit": day}], "rateLimits": [
             {"actions": [{"maskedRemoteAddress": {"v4PrefixMaskLen": 24}}]},
             {"actions": [{"queryParameters": {"queryParameterName": "page", "descriptorKey": "q"}}]}]}),
