@@ -344,10 +344,20 @@ const GUARDED: &str = "
 fn in_turn(folders: &[&str]) -> Resolver {
     let mut resolver = Resolver::new(settings());
     let mut last: Option<Resolved> = None;
+    let mut snapshot = Snapshot::default();
+    let mut known: Vec<Value> = Vec::new();
     for (step, yaml) in folders.iter().enumerate() {
         let documents = serde_norway::Deserializer::from_str(yaml).map(|one| Value::deserialize(one).unwrap());
         let documents: Vec<Value> = documents.filter(|document| !document.is_null()).collect();
-        let (snapshot, _) = support::snapshot(&documents);
+        // Only what differs is declared anew: the rest stays what it is.
+        for gone in known.iter().filter(|document| !documents.contains(document)) {
+            snapshot.remove(&api::admit(gone).reference.unwrap());
+        }
+        for new in documents.iter().filter(|document| !known.contains(document)) {
+            snapshot.declare(api::admit(new));
+        }
+        known = documents;
+        snapshot.revision += 1;
         let resolved = resolver.resolve(&snapshot);
         same(step, &resolved, &resolve(&snapshot, &settings()));
         if let Some(last) = last.replace(resolved.clone()) {
