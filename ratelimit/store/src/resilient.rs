@@ -187,6 +187,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_a_burst_each_replica_has_its_share_too() {
+        let burst = |burst: u32| Algorithm::TokenBucket { burst: burst.try_into().unwrap() };
+        let whole = hit(Change::Add(1)).limit;
+        let of = |limit| share(&Hit { limit, ..hit(Change::Add(1)) }, 4.try_into().unwrap()).limit;
+        assert_eq!((of(whole.by(burst(9))).amount(), of(whole.by(burst(1))).amount()), (3, 1));
+        assert_eq!(of(whole.by(burst(9))).requests_per_unit, 3);
+        assert_eq!((of(whole).amount(), of(whole).algorithm()), (3, whole.algorithm()));
+    }
+
     proptest! {
         #[test]
         fn a_share_is_the_limit_over_the_replicas_rounded_up(limit in 0u64..1000, replicas in 1u32..50, count in 0u64..1100) {

@@ -239,3 +239,25 @@ impl Holder {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn who_holds_anything_be_it_one_bucket_is_not_forgotten() {
+        let shares = Shares::new(0);
+        let bucket = shares.take("ns.bucket", Want::Bucket).unwrap();
+        let counter = shares.take("ns.counter", Want::Counter).unwrap();
+        shares.tidy();
+        let third = shares.take("ns.third", Want::Counter).unwrap();
+        assert!(bucket.is_bucket() && !counter.is_bucket());
+        assert!(third != counter && third.0 != bucket.0 & !BUCKET, "another's room is charged to it");
+        shares.give_back([bucket, counter, third].into_iter());
+        assert_eq!(shares.fill(), [0, 0, 0]);
+        shares.tidy();
+        assert!(shares.holders.read().by_config.is_empty());
+    }
+}

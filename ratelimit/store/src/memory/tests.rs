@@ -61,6 +61,7 @@ fn looking_creates_nothing_and_refunds_stop_at_zero() {
     assert_eq!(one(Change::Refund(3)), 0);
     assert!(memory.is_empty());
     assert_eq!(one(Change::Add(3)), 3);
+    assert_eq!((memory.len(), memory.is_empty()), (1, false));
     assert_eq!(one(Change::Refund(2)), 1);
     assert_eq!(one(Change::Refund(2)), 0);
     assert_eq!(one(Change::Add(u32::MAX)), u64::from(u32::MAX));
@@ -129,6 +130,40 @@ fn a_look_sees_what_was_counted_in_a_bucket_and_a_refund_takes_nothing_of_others
     let ask = |id, change| all(&memory, &[of(limit, id, change, CountPolicy::Always, NOW)], NOW)[0];
     assert_eq!((ask(one, Change::Add(1)), ask(other, Change::Add(1))), (1, 2));
     assert_eq!((ask(one, Change::Refund(5)), ask(one, Change::Add(0))), (0, 2));
+}
+
+#[test]
+fn values_share_a_bucket_with_few_others_while_there_is_room_for_many_buckets() {
+    let memory = Memory::new(1_000);
+    filled(&memory, CountPolicy::Always);
+    let limit = Limit::new(1, Unit::Minute).unwrap();
+    for id in 1..=20_u128 {
+        let hit = of(limit, 7 << 80 | id * SHARDS as u128, Change::Add(1), CountPolicy::Always, NOW);
+        assert_eq!(all(&memory, &[hit], NOW)[0], 1, "{id}");
+    }
+}
+
+#[test]
+fn what_is_asked_for_stays_while_the_same_request_makes_room() {
+    // Two minutes later what was counted says nothing any more, and may be swept away.
+    let (memory, later) = (Memory::new(0), NOW + 120_000);
+    let limit = Limit::new(1, Unit::Minute).unwrap();
+    let hit = |id: u128, now| of(limit, id * SHARDS as u128, Change::Add(1), CountPolicy::WhenAllowed, now);
+    for id in 1..=64 {
+        assert_eq!(all(&memory, &[hit(id, NOW)], NOW)[0], 1);
+    }
+    assert_eq!(all(&memory, &[hit(1, later), hit(65, later)], later).to_vec(), [1, 1], "another minute");
+    assert_eq!(all(&memory, &[hit(1, later)], later)[0], 2, "what passed was not counted");
+}
+
+#[test]
+fn what_a_bucket_of_tokens_refuses_is_not_counted_be_it_the_first() {
+    let (memory, burst) = (Memory::new(1_000), 5.try_into().unwrap());
+    let limit = Limit::new(5, Unit::Minute).unwrap().by(Algorithm::TokenBucket { burst });
+    let ask = |hits| all(&memory, &[of(limit, 1, Change::Add(hits), CountPolicy::Always, NOW)], NOW)[0];
+    assert_eq!(ask(6), 6);
+    assert!(memory.is_empty());
+    assert_eq!((ask(5), ask(1)), (5, 6));
 }
 
 #[test]
