@@ -10,7 +10,7 @@ use api::{Kind, Name, ObjectRef, Snapshot};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use support::{settings, snapshot};
+use support::settings;
 use waypoint_translate::{Quarantines, Translation, Translator, translate};
 use world::{World, world};
 
@@ -42,7 +42,8 @@ proptest! {
     ) {
         let mut translator = Translator::new(settings());
         let mut choices = choices.into_iter().cycle();
-        let mut files = BTreeMap::new();
+        let (mut files, mut known) = (BTreeMap::new(), BTreeMap::new());
+        let mut snapshot = Snapshot::default();
         for world in &worlds {
             // Some files of the next world come, some of the last one go, others stay.
             for (key, document) in folder(world.documents()) {
@@ -51,7 +52,19 @@ proptest! {
                 }
             }
             files.retain(|_, _| choices.next().unwrap() % 16 > 0);
-            let (snapshot, _) = snapshot(&files.values().cloned().collect::<Vec<_>>());
+            // Only what differs is declared anew: the rest stays what it is.
+            for (key, document) in &known {
+                if files.get(key) != Some(document) {
+                    snapshot.remove(&api::admit(document).reference.unwrap());
+                }
+            }
+            for (key, document) in &files {
+                if known.get(key) != Some(document) {
+                    snapshot.declare(api::admit(document));
+                }
+            }
+            known.clone_from(&files);
+            snapshot.revision += 1;
             let (translation, _) = translator.translate(&snapshot, Quarantines::new());
             same(&translation, &translate(&snapshot, &settings()));
             let (again, _) = translator.translate(&snapshot, Quarantines::new());
