@@ -278,3 +278,28 @@ impl Sets {
         considered
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever sends another value each time would have another counter each time.
+    #[test]
+    fn only_what_is_counted_apart_is_part_of_the_counter() {
+        let condition = |key: &str, value, apart| Condition { key: key.into(), value, apart };
+        let conditions = [
+            condition("exact", Wanted::Exactly("x".into()), false),
+            condition("shared", Wanted::Any, false),
+            condition("apart", Wanted::Any, true),
+            condition("too", Wanted::Any, true),
+        ];
+        let rule = SetRule { conditions: conditions.into(), rules: Vec::new(), always_apply: false };
+        let said = |key: &str, value: &str| Said { key: key.into(), value: value.into() };
+        let mut entries =
+            [said("too", "4"), said("exact", "x"), said("shared", "1"), said("apart", "3"), said("apart", "2")];
+        assert!(rule.values(&entries).eq(["2", "4"]));
+        entries[2].value = "9".to_owned();
+        entries.reverse();
+        assert!(rule.values(&entries).eq(["2", "4"]), "whatever the shared one is, in whatever order");
+    }
+}
