@@ -204,10 +204,10 @@ impl Control {
         }
         gauge!("waypoint_gateways").set(translation.gateways.len() as f64);
         let translation = Arc::new(translation);
-        self.snapshot = snapshot;
+        let old_snapshot = std::mem::replace(&mut self.snapshot, snapshot);
         self.offer(&translation, quarantines);
-        self.translation.send_replace(translation);
-        self.report_all();
+        let old = self.translation.send_replace(translation);
+        self.report(&old, &old_snapshot);
         if let Some(gate) = self.translated.take() {
             gate.open();
         }
@@ -243,26 +243,40 @@ impl Control {
             self.standings.insert(name.clone(), standing);
         }
         let translation = self.translation.borrow().clone();
+        self.say(&translation, dirty);
+    }
+
+    /// Says what became of the objects of which a new translation says something else than the one before,
+    /// or which the Envoys see otherwise.
+    fn report(&mut self, old: &Translation, old_snapshot: &Snapshot) {
+        let mut standings: BTreeMap<Name, Standing> =
+            self.offers.iter().map(|(name, offer)| (name.clone(), Standing::new(offer.output()).with(offer))).collect();
+        std::mem::swap(&mut self.standings, &mut standings);
+        let new = self.translation.borrow().clone();
+        let mut dirty: BTreeSet<ObjectRef> = new.report.changed(&old.report).cloned().collect();
+        dirty.extend(self.snapshot.broken.changed(&old_snapshot.broken).cloned());
+        let nothing = Standing::default();
+        for name in standings.keys().chain(self.standings.keys()).collect::<BTreeSet<_>>() {
+            let (before, now) = (standings.get(name), self.standings.get(name));
+            dirty.extend(before.unwrap_or(&nothing).differs(now.unwrap_or(&nothing)));
+        }
+        // Where a Service goes from one waypoint to another, routes of it are another Envoy's.
+        let moved = |name: &Name| old.services.get(name).is_some_and(|known| Some(known) != new.services.get(name));
+        if new.services.changed(&old.services).any(moved) {
+            dirty.extend(new.report.keys().cloned());
+        }
+        self.say(&new, dirty);
+    }
+
+    fn say(&self, translation: &Translation, dirty: BTreeSet<ObjectRef>) {
         let mut diff = Diff::default();
         for object in dirty {
-            match self.statuses(&translation, &object) {
+            match self.statuses(translation, &object) {
                 statuses if statuses.is_empty() => diff.silent.push(object),
                 statuses => diff.said.push((object, statuses)),
             }
         }
         self.board.apply(crate::AUTHOR, diff);
-    }
-
-    /// Says anew what became of every object.
-    fn report_all(&mut self) {
-        self.standings =
-            self.offers.iter().map(|(name, offer)| (name.clone(), Standing::new(offer.output()).with(offer))).collect();
-        let translation = self.translation.borrow().clone();
-        let caused = self.standings.values().flat_map(Standing::objects);
-        let objects: BTreeSet<&ObjectRef> = translation.report.keys().chain(caused).collect();
-        let said = objects.into_iter().map(|object| (object.clone(), self.statuses(&translation, object)));
-        let report = said.filter(|(_, statuses)| !statuses.is_empty()).collect();
-        self.board.publish(crate::AUTHOR, report);
     }
 
     fn statuses(&self, translation: &Translation, object: &ObjectRef) -> Vec<ObjectStatus> {

@@ -1,7 +1,6 @@
 //! Which objects Envoy has taken, and in which places of their statuses that is said. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use api::{Kind, Name, ObjectRef, Table};
 use proto::ResourceType;
@@ -13,12 +12,15 @@ use xds::Nack;
 use crate::offer::Offer;
 
 /// What the Envoys of one Gateway make of the objects from which its resources came.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Standing {
     /// Whether they have taken anything yet.
     served: bool,
-    objects: Arc<BTreeSet<ObjectRef>>,
+    /// The objects from which the resources came.
+    objects: Table<usize, ObjectRef>,
     pending: BTreeSet<ObjectRef>,
+    /// What was refused of the listener, by which everything comes.
+    listener: BTreeSet<String>,
     refused: BTreeMap<ObjectRef, BTreeSet<Refused>>,
 }
 
@@ -33,13 +35,7 @@ struct Refused {
 impl Standing {
     /// The objects from which `output` came, of which nothing is known yet.
     pub fn new(output: &GatewayOutput) -> Self {
-        let mut objects = BTreeSet::new();
-        for object in output.origins.values().flatten() {
-            if !objects.contains(object) {
-                objects.insert(object.clone());
-            }
-        }
-        Self { objects: Arc::new(objects), ..Self::default() }
+        Self { objects: output.objects.clone(), ..Self::default() }
     }
 
     /// The same objects, as the Envoys see them by now.
@@ -47,7 +43,7 @@ impl Standing {
         let mut standing = Self { served: offer.is_served(), objects: self.objects.clone(), ..Self::default() };
         let output = offer.output();
         for key in offer.unanswered() {
-            standing.pending.extend(output.origins.get(key).into_iter().flatten().cloned());
+            standing.pending.extend(output.origins.get(key).into_iter().flat_map(|origins| origins.iter()).cloned());
         }
         for nack in offer.refusals() {
             let key = (nack.kind, nack.name.clone());
@@ -65,33 +61,40 @@ impl Standing {
     }
 
     fn refuse(&mut self, output: &GatewayOutput, key: &Key, part: &str, words: String) {
+        if key.0 == ResourceType::Listener || key.1 == waypoint_translate::SNIFFED {
+            self.listener.insert(words.clone());
+        }
         let refused = Refused { service: output.service(key), words };
         for object in output.origins_of(key, part).into_iter().flatten() {
             self.refused.entry(object.clone()).or_default().insert(refused.clone());
         }
     }
 
-    /// The objects from which the resources came.
-    pub fn objects(&self) -> impl Iterator<Item = &ObjectRef> {
-        self.objects.iter()
-    }
-
     /// The objects of which something else is to be said than by `other`.
     pub fn differs(&self, other: &Standing) -> BTreeSet<ObjectRef> {
-        if self.served != other.served || !Arc::ptr_eq(&self.objects, &other.objects) {
-            return self.objects.union(&other.objects).cloned().collect();
+        if self.served != other.served || self.listener != other.listener {
+            return self.objects.keys().chain(other.objects.keys()).cloned().collect();
         }
         let mut differ: BTreeSet<ObjectRef> = self.pending.symmetric_difference(&other.pending).cloned().collect();
+        let moved = self.objects.changed(&other.objects);
+        differ.extend(moved.filter(|object| self.is_of(object) != other.is_of(object)).cloned());
         let refused = self.refused.keys().chain(other.refused.keys());
         differ.extend(refused.filter(|object| self.refused.get(*object) != other.refused.get(*object)).cloned());
         differ
+    }
+
+    /// Whether resources came from `object`.
+    fn is_of(&self, object: &ObjectRef) -> bool {
+        self.objects.contains_key(object)
     }
 
     /// What is to be said of `object` where it has to do with `service`.
     fn condition(&self, gateway: &Name, object: &ObjectRef, of: Option<&Name>) -> Condition {
         let refused = self.refused.get(object).into_iter().flatten();
         let here = |refused: &&Refused| of.is_none() || refused.service.is_none() || refused.service.as_ref() == of;
-        let words: Vec<String> = refused.filter(here).map(|refused| refused.words.clone()).collect();
+        let here = refused.filter(here).map(|refused| refused.words.clone());
+        let words: BTreeSet<String> = here.chain(self.listener.iter().cloned()).collect();
+        let words: Vec<String> = words.into_iter().collect();
         if !words.is_empty() {
             let words = format!("the Envoy of Gateway {gateway} refused {}", words.join("; "));
             Condition::fails(PROGRAMMED, "Rejected", words)
@@ -137,7 +140,7 @@ pub fn complete(
     standings: &BTreeMap<Name, Standing>,
     services: &Table<Enrolment>,
 ) -> Vec<ObjectStatus> {
-    if said.is_empty() && admitted && standings.values().any(|standing| standing.objects.contains(object)) {
+    if said.is_empty() && admitted && standings.values().any(|standing| standing.is_of(object)) {
         said.push(ObjectStatus::new(Vec::new()));
     }
     for status in &mut said {
@@ -148,7 +151,7 @@ pub fn complete(
         let (gateways, service) = served_by(object, status, standings, services);
         let conditions = gateways
             .into_iter()
-            .filter_map(|gateway| Some((gateway, standings.get(gateway).filter(|s| s.objects.contains(object))?)))
+            .filter_map(|gateway| Some((gateway, standings.get(gateway).filter(|s| s.is_of(object))?)))
             .map(|(gateway, standing)| standing.condition(gateway, object, service.as_ref()));
         if let Some(condition) = conditions.reduce(worse) {
             status.set(condition);

@@ -1,26 +1,21 @@
 //! Writes proxies again and again, and of each only what is made from something else than last time.
 //!
-//! A route table, a cluster and a listener are each made from a value of their own and nothing
-//! besides, so what comes out is what would come out if all were written anew.
+//! A chain, a cluster and a listener are each made from a value of their own and nothing besides, so
+//! what comes out is what would come out if all were written anew.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 
 use ir::{Action, Chain, Cluster, Destination, Endpoints, Name, Origins, PortRef, Proxy, Route, Settings};
 use proto::schema::{pack_json, resource_json};
 use proto::{Resource, ResourceType};
 
 use crate::listener::{self, Frame};
-use crate::memo::Memo;
+use crate::quarantine::Key;
 use crate::{GatewayOutput, clusters, filters, names, routes, scopes};
 
 /// A resource, or why it cannot be written.
-type Written = Result<Arc<Resource>, String>;
-/// A cluster and its endpoints, which it may hold itself.
-type WrittenCluster = (Written, Option<Written>);
-/// A route table's bytes, the objects from which each of its routes came, and what could not be written.
-type WrittenTable = (Arc<Vec<u8>>, Arc<BTreeMap<String, Origins>>, Option<String>);
+type Written = Result<Resource, String>;
 
 /// See the module.
 #[derive(Debug, Clone)]
@@ -29,15 +24,37 @@ pub struct Emitter {
     proxies: BTreeMap<Name, Pieces>,
 }
 
+/// Something that is written by itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Piece {
+    /// The clusters of the servers that Envoy asks.
+    Servers,
+    /// A destination of routes.
+    Cluster(Destination),
+    /// What comes to a Service port.
+    Chain(PortRef),
+    /// A socket, and what reads connections as they begin.
+    Listener(&'static str),
+}
+
 /// What was written of one proxy.
 #[derive(Debug, Clone, Default)]
 struct Pieces {
-    clusters: Memo<Destination, Cluster, WrittenCluster>,
-    /// Those of ports that are passed on unread, by address.
-    unread: Memo<SocketAddr, (PortRef, Cluster), WrittenCluster>,
-    tables: Memo<PortRef, Vec<Route>, WrittenTable>,
-    scopes: Memo<SocketAddr, Arc<Vec<u8>>, Arc<Resource>>,
-    listeners: Memo<&'static str, Frame, Written>,
+    last: Option<Proxy>,
+    output: GatewayOutput,
+    /// The resources of each piece.
+    written: BTreeMap<Piece, BTreeSet<Key>>,
+    /// What could not be written of each piece.
+    failures: BTreeMap<Piece, Vec<String>>,
+    /// Where routes lead, each with from how many chains.
+    routed: BTreeMap<Destination, usize>,
+    /// Where ports lead whose connections may be passed on unread.
+    passed_on: BTreeMap<Destination, BTreeSet<PortRef>>,
+    /// The ports of each address that are not simply read, with their chains.
+    others: BTreeMap<IpAddr, BTreeMap<u16, &'static str>>,
+    /// What each listener was made from, and the objects it came from.
+    frames: BTreeMap<&'static str, (Frame, Origins)>,
+    made: usize,
 }
 
 impl Emitter {
@@ -52,9 +69,9 @@ impl Emitter {
         self.proxies.retain(|name, _| these.contains(name));
     }
 
-    /// How many route tables and clusters were written for the last proxy of this name.
+    /// How many chains and clusters were written for the last proxy of this name.
     pub fn made(&self, proxy: &Name) -> usize {
-        self.proxies.get(proxy).map_or(0, |pieces| pieces.tables.made + pieces.clusters.made + pieces.unread.made)
+        self.proxies.get(proxy).map_or(0, |pieces| pieces.made)
     }
 
     /// The resources of `proxy`, and what could not be written.
@@ -63,99 +80,279 @@ impl Emitter {
     /// resources are served and a route table is replaced by one that refuses.
     pub fn emit(&mut self, proxy: &Proxy) -> (GatewayOutput, Vec<String>) {
         let pieces = self.proxies.entry(proxy.gateway.clone()).or_default();
-        pieces.turn();
-        let mut out = Out::default();
-        for (name, cluster) in filters::clusters(&self.settings) {
-            let written = write(ResourceType::Cluster, name, cluster);
-            out.put(ResourceType::Cluster, name, written, proxy.origins.clone());
-        }
-        let unrouted = unrouted(proxy);
-        for (id, cluster) in proxy.clusters.iter().filter(|(id, _)| !unrouted.contains(id)) {
-            let name = id.to_string();
-            let written = pieces.clusters.get(id.clone(), cluster, |cluster| write_cluster(&name, &name, cluster));
-            out.cluster(&name, written, &cluster.origins);
-        }
-        for listener in &proxy.listeners {
-            pieces.listener(listener, proxy, &self.settings, &mut out);
-        }
-        (out.output, out.failures)
+        pieces.take(proxy, &self.settings);
+        let failures = pieces.failures.values().flatten().cloned().collect();
+        (pieces.output.clone(), failures)
     }
 }
 
+/// What is written of one piece.
+#[derive(Default)]
+struct Sheet {
+    resources: BTreeMap<Key, (Resource, Origins)>,
+    rules: BTreeMap<Key, BTreeMap<String, Origins>>,
+    ports: BTreeMap<Key, PortRef>,
+    failures: Vec<String>,
+}
+
 impl Pieces {
-    fn turn(&mut self) {
-        self.clusters.turn();
-        self.unread.turn();
-        self.tables.turn();
-        self.scopes.turn();
-        self.listeners.turn();
+    fn take(&mut self, proxy: &Proxy, settings: &Settings) {
+        let fronts = |proxy: &Proxy| proxy.listeners.iter().map(|listener| listener.front).collect::<Vec<_>>();
+        if self.last.as_ref().is_some_and(|last| fronts(last) != fronts(proxy)) {
+            *self = Self::default();
+        }
+        let last = self.last.replace(proxy.clone());
+        let mut sheets: BTreeMap<Piece, Sheet> = BTreeMap::new();
+        if last.as_ref().map(|last| &last.origins) != Some(&proxy.origins) {
+            let mut sheet = Sheet::default();
+            for (name, cluster) in filters::clusters(settings) {
+                let written = write(ResourceType::Cluster, name, cluster);
+                sheet.put(ResourceType::Cluster, name, written, &proxy.origins);
+            }
+            sheets.insert(Piece::Servers, sheet);
+        }
+        let clusters = last.as_ref().map(|last| last.clusters.clone()).unwrap_or_default();
+        let mut moved: BTreeSet<Destination> = proxy.clusters.changed(&clusters).cloned().collect();
+        let mut chains: BTreeSet<PortRef> = BTreeSet::new();
+        let mut was_routed: BTreeMap<Destination, bool> = BTreeMap::new();
+        // First all that was, then all that is: an address may go from one Service to another.
+        for (number, listener) in proxy.listeners.iter().enumerate() {
+            let before = last.as_ref().and_then(|last| last.listeners.get(number));
+            let before = before.map(|listener| listener.chains.clone()).unwrap_or_default();
+            let changed: BTreeSet<PortRef> = listener.chains.changed(&before).cloned().collect();
+            for (id, chain) in changed.iter().filter_map(|id| Some((id, before.get(id)?))) {
+                self.uncount(id, chain, &mut was_routed);
+            }
+            for (id, chain) in changed.iter().filter_map(|id| Some((id, listener.chains.get(id)?))) {
+                self.count(id, chain, &mut was_routed);
+            }
+            chains.extend(changed);
+        }
+        let routed = |to: &Destination| self.routed.contains_key(to);
+        moved.extend(was_routed.into_iter().filter(|(to, was)| routed(to) != *was).map(|(to, _)| to));
+        chains.extend(moved.iter().filter_map(|to| self.passed_on.get(to)).flatten().cloned());
+        for to in moved {
+            let cluster = proxy.clusters.get(&to).filter(|_| self.routed.contains_key(&to));
+            let mut sheet = Sheet::default();
+            if let Some(cluster) = cluster {
+                let name = to.to_string();
+                sheet.cluster(&name, &name, cluster, &cluster.origins);
+            }
+            sheets.insert(Piece::Cluster(to), sheet);
+        }
+        for id in chains {
+            let chain = proxy.listeners.iter().find_map(|listener| listener.chains.get(&id));
+            let sheet = chain.map(|chain| Sheet::of_chain(&id, chain, proxy)).unwrap_or_default();
+            sheets.insert(Piece::Chain(id), sheet);
+        }
+        for listener in &proxy.listeners {
+            let name = names::listener(listener.front);
+            let frame = Frame::new(listener.front, listener.address, &self.others);
+            match frame.map(|frame| (frame, listener.origins.clone())) {
+                Some(from) if self.frames.get(name) == Some(&from) => {}
+                Some((frame, origins)) => {
+                    let mut sheet = Sheet::default();
+                    if frame.sniffs() {
+                        let written = write(ResourceType::Cluster, names::SNIFFED, listener::inside());
+                        sheet.put(ResourceType::Cluster, names::SNIFFED, written, &origins);
+                        let written = write(ResourceType::Listener, names::SNIFFED, listener::sniffed(settings));
+                        sheet.put(ResourceType::Listener, names::SNIFFED, written, &origins);
+                    }
+                    let written = write(ResourceType::Listener, name, listener::listener(&frame, settings));
+                    self.output.address = written.is_ok().then_some(listener.address);
+                    sheet.put(ResourceType::Listener, name, written, &origins);
+                    self.frames.insert(name, (frame, origins));
+                    sheets.insert(Piece::Listener(name), sheet);
+                }
+                None => {
+                    let failures = vec![format!("listener {name}: cannot be written yet")];
+                    sheets.insert(Piece::Listener(name), Sheet { failures, ..Sheet::default() });
+                }
+            }
+        }
+        self.put(sheets);
     }
 
-    fn listener(&mut self, listener: &ir::Listener, proxy: &Proxy, settings: &Settings, out: &mut Out) {
-        let name = names::listener(listener.front);
-        let Some(frame) = listener::frame(listener) else {
-            out.failures.push(format!("listener {name}: cannot be written yet"));
-            return;
-        };
-        for (id, chain) in &listener.chains {
-            if let Some(routes) = chain.traffic.routes() {
-                self.table(id, chain, routes, out);
-            }
-            // Where connections are refused, no cluster bears the name of their address.
-            if let Some(cluster) = chain.traffic.unread().and_then(|to| proxy.clusters.get(to)) {
-                self.unread(id, chain, cluster, out);
+    /// Forgets where the chain of `id` leads. `was_routed` gets whether routes led to a destination before.
+    fn uncount(&mut self, id: &PortRef, chain: &Chain, was_routed: &mut BTreeMap<Destination, bool>) {
+        for to in routed(chain) {
+            was_routed.entry(to.clone()).or_insert(true);
+            let left = self.routed.get_mut(to).map_or(0, |count| {
+                *count -= 1;
+                *count
+            });
+            if left == 0 {
+                self.routed.remove(to);
             }
         }
-        if frame.sniffs() {
-            let written = write(ResourceType::Cluster, names::SNIFFED, listener::inside());
-            out.put(ResourceType::Cluster, names::SNIFFED, written, listener.origins.clone());
-            let written = write(ResourceType::Listener, names::SNIFFED, listener::sniffed(settings));
-            out.put(ResourceType::Listener, names::SNIFFED, written, listener.origins.clone());
+        if let Some(to) = chain.traffic.unread()
+            && let Some(from) = self.passed_on.get_mut(to)
+        {
+            from.remove(id);
+            if from.is_empty() {
+                self.passed_on.remove(to);
+            }
         }
-        let written = self
-            .listeners
-            .get(name, &frame, |frame| write(ResourceType::Listener, name, listener::listener(frame, settings)));
-        if written.is_ok() {
-            out.output.address.get_or_insert(listener.address);
+        for address in &chain.addresses {
+            let empty = self.others.get_mut(address).is_some_and(|ports| {
+                ports.remove(&id.port);
+                ports.is_empty()
+            });
+            if empty {
+                self.others.remove(address);
+            }
         }
-        out.put(ResourceType::Listener, name, written, listener.origins.clone());
+    }
+
+    /// Notes where the chain of `id` leads, and whether it is read.
+    fn count(&mut self, id: &PortRef, chain: &Chain, was_routed: &mut BTreeMap<Destination, bool>) {
+        for to in routed(chain) {
+            let count = self.routed.entry(to.clone()).or_default();
+            was_routed.entry(to.clone()).or_insert(*count > 0);
+            *count += 1;
+        }
+        if let Some(to) = chain.traffic.unread() {
+            self.passed_on.entry(to.clone()).or_default().insert(id.clone());
+        }
+        if let Some(by) = listener::chain_of(&chain.traffic) {
+            for address in &chain.addresses {
+                self.others.entry(*address).or_default().insert(id.port, by);
+            }
+        }
+    }
+
+    /// Puts what is written into the output, in place of what was written of the same pieces.
+    fn put(&mut self, sheets: BTreeMap<Piece, Sheet>) {
+        let made = |piece: &&Piece| matches!(piece, Piece::Cluster(_) | Piece::Chain(_));
+        self.made = sheets.iter().filter(|(piece, sheet)| made(piece) && !sheet.resources.is_empty()).count();
+        let mut gone: BTreeSet<Key> = BTreeSet::new();
+        for piece in sheets.keys() {
+            gone.extend(self.written.remove(piece).into_iter().flatten());
+        }
+        for key in sheets.values().flat_map(|sheet| sheet.resources.keys()) {
+            gone.remove(key);
+        }
+        for key in &gone {
+            let empty = self.output.resources.get_mut(&key.0).is_some_and(|named| {
+                named.remove(&key.1);
+                named.is_empty()
+            });
+            if empty {
+                self.output.resources.remove(&key.0);
+            }
+            self.output.rules.remove(key);
+            self.output.ports.remove(key);
+            self.output.came_from(key.clone(), None);
+        }
+        for (piece, sheet) in sheets {
+            let keys: BTreeSet<Key> = sheet.keys().cloned().collect();
+            if !keys.is_empty() {
+                self.written.insert(piece.clone(), keys);
+            }
+            for (key, (resource, origins)) in sheet.resources {
+                let named = self.output.resources.entry(key.0).or_default();
+                if named.get(&key.1).is_none_or(|known| known.version != resource.version) {
+                    named.insert(key.1.clone(), resource);
+                }
+                self.output.came_from(key, Some(origins));
+            }
+            for (key, rules) in sheet.rules {
+                if self.output.rules.get(&key).is_none_or(|known| **known != rules) {
+                    self.output.rules.insert(key, rules);
+                }
+            }
+            for (key, port) in sheet.ports {
+                if self.output.ports.get(&key).is_none_or(|known| **known != port) {
+                    self.output.ports.insert(key, port);
+                }
+            }
+            match sheet.failures.is_empty() {
+                true => drop(self.failures.remove(&piece)),
+                false => drop(self.failures.insert(piece, sheet.failures)),
+            }
+        }
+    }
+}
+
+/// Where the routes of `chain` lead, each destination once.
+fn routed(chain: &Chain) -> BTreeSet<&Destination> {
+    let forwards = chain.traffic.routes().into_iter().flatten().filter_map(|route| match &route.action {
+        Action::Forward(forward) => Some(forward),
+        Action::Redirect(_) | Action::Refuse(_) => None,
+    });
+    forwards.flat_map(|forward| forward.backends.iter().filter_map(|backend| backend.target.as_ref())).collect()
+}
+
+impl Sheet {
+    /// All of which something is said.
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        self.resources.keys().chain(self.rules.keys()).chain(self.ports.keys())
+    }
+
+    fn of_chain(id: &PortRef, chain: &Chain, proxy: &Proxy) -> Self {
+        let mut sheet = Self::default();
+        if let Some(routes) = chain.traffic.routes() {
+            sheet.table(id, chain, routes);
+        }
+        // Where connections are refused, no cluster bears the name of their address.
+        if let Some(cluster) = chain.traffic.unread().and_then(|to| proxy.clusters.get(to)) {
+            sheet.unread(id, chain, cluster);
+        }
+        sheet
     }
 
     /// Connections to each address of `id` go to the cluster of that name.
-    fn unread(&mut self, id: &PortRef, chain: &Chain, cluster: &Cluster, out: &mut Out) {
-        let from = (id.clone(), cluster.clone());
+    fn unread(&mut self, id: &PortRef, chain: &Chain, cluster: &Cluster) {
+        let origins = chain.origins.union(&cluster.origins).cloned().collect();
         for address in addresses(id, chain) {
             let name = scopes::key(address);
-            let written =
-                self.unread.get(address, &from, |(id, cluster)| write_cluster(&name, &id.to_string(), cluster));
             for kind in [ResourceType::Cluster, ResourceType::Endpoint] {
-                out.output.ports.insert((kind, name.clone()), id.clone());
+                self.ports.insert((kind, name.clone()), id.clone());
             }
-            out.cluster(&name, written, &chain.origins.union(&cluster.origins).cloned().collect());
+            self.cluster(&name, &id.to_string(), cluster, &origins);
         }
     }
 
     /// One scope for each address of `id`, with these routes.
-    fn table(&mut self, id: &PortRef, chain: &Chain, routes: &Vec<Route>, out: &mut Out) {
-        let (table, rules, failure) = self.tables.get(id.clone(), routes, |routes| {
-            let rules = routes.iter().map(|route| (route.name.clone(), route.origins.clone())).collect();
-            let (table, failure) = match message(ROUTES, routes::table(id, routes)) {
-                Ok(table) => (table, None),
-                Err(why) => (message(ROUTES, routes::refusing(&id.to_string())).unwrap_or_default(), Some(why)),
-            };
-            (Arc::new(table), Arc::new(rules), failure)
-        });
-        out.failures.extend(failure.map(|why| format!("routes of {id}: {why}")));
+    fn table(&mut self, id: &PortRef, chain: &Chain, routes: &[Route]) {
+        let rules: BTreeMap<String, Origins> =
+            routes.iter().map(|route| (route.name.clone(), route.origins.clone())).collect();
+        let table = match message(ROUTES, routes::table(id, routes)) {
+            Ok(table) => table,
+            Err(why) => {
+                self.failures.push(format!("routes of {id}: {why}"));
+                message(ROUTES, routes::refusing(&id.to_string())).unwrap_or_default()
+            }
+        };
         for address in addresses(id, chain) {
-            let scope = self.scopes.get(address, &table, |table| {
-                let key = scopes::key(address);
-                let bytes = scopes::scope(&key, table);
-                Arc::new(proto::canonical::of_bytes(ResourceType::Scope, key, bytes))
-            });
-            let key = (ResourceType::Scope, scope.name.clone());
-            out.output.rules.insert(key.clone(), rules.clone());
-            out.output.ports.insert(key.clone(), id.clone());
-            out.put(key.0, &key.1, Ok(scope), chain.origins.clone());
+            let key = scopes::key(address);
+            let bytes = scopes::scope(&key, &table);
+            let scope = proto::canonical::of_bytes(ResourceType::Scope, key.clone(), bytes);
+            let at = (ResourceType::Scope, key.clone());
+            self.rules.insert(at.clone(), rules.clone());
+            self.ports.insert(at, id.clone());
+            self.put(ResourceType::Scope, &key, Ok(scope), &chain.origins);
+        }
+    }
+
+    /// A cluster and its endpoints, which it may hold itself.
+    fn cluster(&mut self, name: &str, shown: &str, cluster: &Cluster, origins: &Origins) {
+        self.put(
+            ResourceType::Cluster,
+            name,
+            write(ResourceType::Cluster, name, clusters::cluster(name, shown, cluster)),
+            origins,
+        );
+        if let Endpoints::Addresses(addresses) = &cluster.endpoints {
+            let written = write(ResourceType::Endpoint, name, clusters::addresses(name, addresses));
+            self.put(ResourceType::Endpoint, name, written, origins);
+        }
+    }
+
+    fn put(&mut self, kind: ResourceType, name: &str, written: Written, origins: &Origins) {
+        match written {
+            Ok(resource) => drop(self.resources.insert((kind, name.to_owned()), (resource, origins.clone()))),
+            Err(why) => self.failures.push(format!("{kind:?} {name}: {why}")),
         }
     }
 }
@@ -167,63 +364,10 @@ fn addresses(id: &PortRef, chain: &Chain) -> impl Iterator<Item = SocketAddr> {
     chain.addresses.iter().map(move |address| SocketAddr::new(*address, port))
 }
 
-/// Where ports that are passed on unread lead and no route does: their clusters are named by address only.
-fn unrouted(proxy: &Proxy) -> HashSet<&Destination> {
-    let chains = || proxy.listeners.iter().flat_map(|listener| listener.chains.values());
-    let mut unrouted: HashSet<&Destination> = chains().filter_map(|chain| chain.traffic.unread()).collect();
-    if unrouted.is_empty() {
-        return unrouted;
-    }
-    for chain in chains() {
-        for route in chain.traffic.routes().into_iter().flatten() {
-            if let Action::Forward(forward) = &route.action {
-                for to in forward.backends.iter().filter_map(|backend| backend.target.as_ref()) {
-                    unrouted.remove(to);
-                }
-            }
-        }
-    }
-    unrouted
-}
-
-fn write_cluster(name: &str, shown: &str, cluster: &Cluster) -> WrittenCluster {
-    let endpoints = match &cluster.endpoints {
-        Endpoints::Addresses(addresses) => Some(clusters::addresses(name, addresses)),
-        Endpoints::Hosts(_) => None,
-    };
-    let written = write(ResourceType::Cluster, name, clusters::cluster(name, shown, cluster));
-    (written, endpoints.map(|endpoints| write(ResourceType::Endpoint, name, endpoints)))
-}
-
 fn write(kind: ResourceType, name: &str, value: serde_json::Value) -> Written {
-    resource_json(kind, name, value).map(Arc::new).map_err(|error| error.to_string())
+    resource_json(kind, name, value).map_err(|error| error.to_string())
 }
 
 fn message(name: &str, value: serde_json::Value) -> Result<Vec<u8>, String> {
     pack_json(name, value).map(|packed| packed.value).map_err(|error| error.to_string())
-}
-
-#[derive(Default)]
-struct Out {
-    output: GatewayOutput,
-    failures: Vec<String>,
-}
-
-impl Out {
-    fn cluster(&mut self, name: &str, (cluster, endpoints): WrittenCluster, origins: &Origins) {
-        self.put(ResourceType::Cluster, name, cluster, origins.clone());
-        if let Some(endpoints) = endpoints {
-            self.put(ResourceType::Endpoint, name, endpoints, origins.clone());
-        }
-    }
-
-    fn put(&mut self, kind: ResourceType, name: &str, written: Written, origins: Origins) {
-        match written {
-            Ok(resource) => {
-                self.output.resources.entry(kind).or_default().insert(name.to_owned(), resource);
-                self.output.origins.insert((kind, name.to_owned()), origins);
-            }
-            Err(why) => self.failures.push(format!("{kind:?} {name}: {why}")),
-        }
-    }
 }

@@ -10,7 +10,6 @@ mod clusters;
 mod emitter;
 pub mod filters;
 mod listener;
-mod memo;
 mod names;
 pub mod quarantine;
 mod routes;
@@ -21,31 +20,60 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use ir::{Origins, PortRef, Proxy, Settings};
-use proto::{Resource, ResourceSet, ResourceType};
+use ir::{ObjectRef, Origins, PortRef, Proxy, Settings, Table};
+use proto::{Resource, ResourceSet};
 use serde_json::{Value, json};
 
 pub use bootstrap::{Admin, AdsServer, BootstrapSettings, bootstrap};
 pub use emitter::Emitter;
 pub use names::SNIFFED;
 
-/// What the Envoy of one Gateway is told.
+/// What the Envoy of one Gateway is told. Copies share what they have in common.
 #[derive(Debug, Clone, Default)]
 pub struct GatewayOutput {
     /// The resources.
     pub resources: ResourceSet,
     /// The objects from which each resource came: whom to tell when Envoy refuses it.
-    pub origins: BTreeMap<(ResourceType, String), Origins>,
+    pub origins: Table<Origins, quarantine::Key>,
+    /// The objects from which any resource came, each with from how many.
+    pub objects: Table<usize, ObjectRef>,
     /// The objects from which the parts of a resource came, by the name of the part.
-    pub rules: BTreeMap<(ResourceType, String), Arc<BTreeMap<String, Origins>>>,
+    pub rules: Table<BTreeMap<String, Origins>, quarantine::Key>,
     /// The Service port that a resource serves, where its name does not say it.
-    pub ports: BTreeMap<(ResourceType, String), PortRef>,
+    pub ports: Table<PortRef, quarantine::Key>,
     /// Parts that are not sent as they were written.
     pub aside: Vec<quarantine::SetAside>,
     /// The resources of those parts, as they were written.
-    pub written: BTreeMap<(ResourceType, String), Arc<Resource>>,
+    pub written: BTreeMap<quarantine::Key, Arc<Resource>>,
     /// Where its PROXY listener binds.
     pub address: Option<SocketAddr>,
+}
+
+impl GatewayOutput {
+    /// Notes from which objects a resource came; none where there is none any more.
+    pub fn came_from(&mut self, key: quarantine::Key, now: Option<Origins>) {
+        let before = self.origins.get(&key).cloned();
+        if before.as_deref() == now.as_ref() {
+            return;
+        }
+        let (none, count) = (Origins::new(), |objects: &Table<usize, ObjectRef>, object| {
+            objects.get(object).map_or(0, |count| **count)
+        });
+        let (old, new) = (before.as_deref().unwrap_or(&none), now.as_ref().unwrap_or(&none));
+        for object in old.difference(new) {
+            match count(&self.objects, object) {
+                0 | 1 => drop(self.objects.remove(object)),
+                more => drop(self.objects.insert(object.clone(), more - 1)),
+            }
+        }
+        for object in new.difference(old) {
+            self.objects.insert(object.clone(), count(&self.objects, object) + 1);
+        }
+        match now {
+            Some(now) => drop(self.origins.insert(key, now)),
+            None => drop(self.origins.remove(&key)),
+        }
+    }
 }
 
 /// The resources of `proxy`, and what could not be written.

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use ir::{Front, Listener, Settings, Traffic};
+use ir::{Front, Settings, Traffic};
 use serde_json::{Map, Value, json};
 
 use crate::filters::{self, forwarded_for};
@@ -32,6 +32,18 @@ pub struct Frame {
 }
 
 impl Frame {
+    /// The frame of a listener with these `others`; none for a front that is not written yet.
+    pub fn new(
+        front: Front,
+        address: SocketAddr,
+        others: &BTreeMap<IpAddr, BTreeMap<u16, &'static str>>,
+    ) -> Option<Self> {
+        match front {
+            Front::Proxy => Some(Frame { front, address, others: others.clone() }),
+            Front::Hbone | Front::Tls | Front::Plain => None,
+        }
+    }
+
     /// Whether there are ports of which it is to be found out what they speak.
     pub fn sniffs(&self) -> bool {
         self.chains().contains(names::SNIFFED)
@@ -42,22 +54,12 @@ impl Frame {
     }
 }
 
-/// The frame of `listener`; none for a front that is not written yet.
-pub fn frame(listener: &Listener) -> Option<Frame> {
-    let mut others: BTreeMap<IpAddr, BTreeMap<u16, &'static str>> = BTreeMap::new();
-    for (id, chain) in &listener.chains {
-        let by = match chain.traffic {
-            Traffic::Http(_) => continue,
-            Traffic::Sniffed(..) => names::SNIFFED,
-            Traffic::Tcp(_) | Traffic::Refuse(_) => names::TCP,
-        };
-        for address in &chain.addresses {
-            others.entry(*address).or_default().insert(id.port, by);
-        }
-    }
-    match listener.front {
-        Front::Proxy => Some(Frame { front: listener.front, address: listener.address, others }),
-        Front::Hbone | Front::Tls | Front::Plain => None,
+/// The chain of connections with this `traffic`, where they are not simply read.
+pub fn chain_of(traffic: &Traffic) -> Option<&'static str> {
+    match traffic {
+        Traffic::Http(_) => None,
+        Traffic::Sniffed(..) => Some(names::SNIFFED),
+        Traffic::Tcp(_) | Traffic::Refuse(_) => Some(names::TCP),
     }
 }
 

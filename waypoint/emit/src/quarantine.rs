@@ -160,7 +160,7 @@ impl GatewayOutput {
 
     /// What a resource is called where people read it: the Service port that it serves, or its own name.
     pub fn shown(&self, key: &Key) -> String {
-        self.ports.get(key).map_or_else(|| key.1.clone(), ToString::to_string)
+        self.ports.get(key).map_or_else(|| key.1.clone(), |port| port.to_string())
     }
 
     /// The Service that a resource concerns, if it is one alone.
@@ -175,7 +175,8 @@ impl GatewayOutput {
 
     /// The objects from which a part of a resource came, or else the resource.
     pub fn origins_of(&self, key: &Key, part: &str) -> Option<&Origins> {
-        self.rules.get(key).and_then(|rules| rules.get(part)).or_else(|| self.origins.get(key))
+        let of_part = self.rules.get(key).and_then(|rules| rules.get(part));
+        of_part.or_else(|| self.origins.get(key).map(AsRef::as_ref))
     }
 }
 

@@ -13,8 +13,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use api::Table;
-pub use api::{Name, contract};
+pub use api::{Name, ObjectRef, Table, contract};
 pub use limits::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, MetadataSource, Stage};
 pub use policy::{
     Abort, Auth, Cors, Delay, Disowned, Faults, HeaderChanges, HeaderPut, Origin, Pauses, Policy, Retries,
@@ -22,7 +21,7 @@ pub use policy::{
 pub use settings::{Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
 
 /// The objects from which something came: whom to tell what became of it.
-pub type Origins = BTreeSet<api::ObjectRef>;
+pub type Origins = BTreeSet<ObjectRef>;
 
 /// What the Envoy of one Gateway does.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,7 +45,7 @@ pub struct Listener {
     pub front: Front,
     /// What it serves, one chain per Service and port.
     pub chains: Table<Chain, PortRef>,
-    /// The objects it comes from.
+    /// The objects it comes from, but for those that its chains come from.
     pub origins: Origins,
 }
 

@@ -511,13 +511,8 @@ impl Resolver {
             let Some(address) = gateway.address else { continue };
             let pieces = self.proxies.entry(name.clone()).or_default();
             let origins = Origins::from([ObjectRef { kind: Kind::Gateway, name: name.clone() }]);
-            let of_chains = pieces.chains.keys().map(|id| ObjectRef { kind: Kind::Service, name: id.service.clone() });
-            let listener = Listener {
-                address,
-                front: Front::Proxy,
-                chains: pieces.chains.clone(),
-                origins: origins.iter().cloned().chain(of_chains).collect(),
-            };
+            let (front, chains, of_listener) = (Front::Proxy, pieces.chains.clone(), origins.clone());
+            let listener = Listener { address, front, chains, origins: of_listener };
             let clusters = pieces.clusters.clone();
             proxies.insert(name.clone(), Proxy { gateway: name.clone(), listeners: vec![listener], clusters, origins });
         }

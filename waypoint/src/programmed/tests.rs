@@ -30,9 +30,9 @@ fn output(tables: &[(&str, &[&str])]) -> GatewayOutput {
     for (name, routes) in tables {
         let name = format!("shop/{name}/80");
         let resource = resource_json(ResourceType::Scope, name.clone(), json!({"name": routes.join(" ")})).unwrap();
-        output.resources.entry(ResourceType::Scope).or_default().insert(name.clone(), Arc::new(resource));
+        output.resources.entry(ResourceType::Scope).or_default().insert(name.clone(), resource);
         let origins = routes.iter().map(|name| route(name)).chain([gateway_object()]).collect();
-        output.origins.insert((ResourceType::Scope, name), origins);
+        output.came_from((ResourceType::Scope, name), Some(origins));
     }
     output
 }
@@ -118,7 +118,7 @@ fn a_refusal_is_told_to_the_object_that_caused_it_where_it_did() {
     let mut translated = output(&[("a", &["x"]), ("b", &["x", "y"])]);
     let key = (ResourceType::Scope, "shop/b/80".to_owned());
     let rules = BTreeMap::from([("HTTPRoute shop/x rule 0".to_owned(), [route("x")].into())]);
-    translated.rules.insert(key.clone(), Arc::new(rules));
+    translated.rules.insert(key.clone(), rules);
     translated.aside.push(SetAside {
         resource: key,
         name: "HTTPRoute shop/x rule 0".to_owned(),
@@ -160,4 +160,21 @@ fn programmed_stands_only_where_it_is_true() {
     let standings = BTreeMap::from([(gateway(), world.standing.clone())]);
     let said = |admitted| complete(&route("x"), vec![], admitted, &standings, &Table::default()).len();
     assert_eq!((said(true), said(false)), (1, 0), "what was never admitted is not programmed");
+}
+
+#[test]
+fn what_is_refused_of_the_listener_is_told_to_everything_behind_it() {
+    let mut world = World::new();
+    world.translate(output(&[("a", &["x"])]));
+    world.all();
+    let before = world.standing.clone();
+    for (kind, name) in [(ResourceType::Listener, "proxy"), (ResourceType::Cluster, waypoint_translate::SNIFFED)] {
+        world.standing = before.clone();
+        world.standing.refuse(world.offer.output(), &(kind, name.to_owned()), "", "no such filter".to_owned());
+        let (_, reason, message) = world.said(&route("x"), ObjectStatus::at(parent(service("a")), accepted()));
+        assert_eq!(reason, "Rejected");
+        assert!(message.contains("no such filter"), "{message}");
+        let told: Vec<String> = world.standing.differs(&before).iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["Gateway shop/gateway", "HTTPRoute shop/x"]);
+    }
 }

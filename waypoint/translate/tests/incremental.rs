@@ -21,7 +21,9 @@ fn same(one: &Translation, other: &Translation) {
     for (one, other) in one.gateways.values().zip(other.gateways.values()) {
         assert_eq!(one.resources, other.resources);
         assert_eq!(one.origins, other.origins);
+        assert_eq!(one.objects, other.objects);
         assert_eq!(one.rules, other.rules);
+        assert_eq!(one.ports, other.ports);
         assert_eq!(one.address, other.address);
     }
 }
@@ -164,6 +166,33 @@ fn one_edit_remakes_one_unit() {
     assert_eq!(folder.translate().0, 1, "one that comes back");
     folder.remove(Kind::AuthConfig, "keys");
     assert_eq!(folder.translate(), (0, 0), "an AuthConfig that nobody asks");
+}
+
+/// Their chain stays what it was, but the clusters that bear the names of their addresses do not.
+#[test]
+fn endpoints_of_ports_that_are_not_read_come_and_go() {
+    let slice = |address: &str| {
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "broker", "namespace": "t", "labels": {"kubernetes.io/service-name": "broker"}},
+            "ports": [{"name": "tcp", "port": 8080}, {"name": "client", "port": 8081}],
+            "endpoints": [{"addresses": [address]}]})
+    };
+    let mut folder = Folder::new(1);
+    folder.apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "broker", "namespace": "t"},
+        "spec": {"clusterIP": "127.0.20.9", "ports": [{"port": 80, "name": "tcp"}, {"port": 81, "name": "client"}]}}));
+    let mut last = None;
+    for address in [None, Some("127.0.10.1"), Some("127.0.10.2"), None] {
+        match address {
+            Some(address) => folder.apply(&slice(address)),
+            None => folder.remove(Kind::EndpointSlice, "broker"),
+        }
+        folder.snapshot.revision += 1;
+        let (translation, _) = folder.translator.translate(&folder.snapshot, Quarantines::new());
+        same(&translation, &translate(&folder.snapshot, &settings()));
+        let resources = translation.gateways[&Name::new("t", "wp")].resources.clone();
+        assert_ne!(last.as_ref(), Some(&resources), "{address:?}");
+        last = Some(resources);
+    }
 }
 
 /// `cargo test … -- --ignored --nocapture`: what an edit costs with ten thousand Services.
