@@ -321,10 +321,28 @@ fn reference_of(value: &Value) -> Option<ObjectRef> {
     let text = |value: &Value, key: &str| Some(value.get(key)?.as_str()?.to_owned());
     let kind = Kind::find(&text(value, "apiVersion")?, &text(value, "kind")?)?;
     let metadata = value.get("metadata")?;
-    let namespace = match text(metadata, "namespace").filter(|ns| !ns.is_empty()) {
+    let namespace = match text(metadata, "namespace") {
         _ if !kind.namespaced() => String::new(),
         Some(namespace) => namespace,
         None => "default".to_owned(),
     };
     Some(ObjectRef::new(kind, namespace, text(metadata, "name")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Files that vanish take what they declare with them: those of a folder that cannot be looked at have not.
+    #[test]
+    fn what_lies_below_what_cannot_be_looked_at_is_not_gone() {
+        let mut listing = Listing::default();
+        listing.unknown.insert("/m/closed".into(), "permission denied".to_owned());
+        for path in ["/m/closed", "/m/closed/a.yaml", "/m/closed/deep/a.yaml"] {
+            assert!(is_unknown(&listing, Path::new(path)), "{path}");
+        }
+        for path in ["/m/a.yaml", "/m", "/m/closed.yaml", "/closed/a.yaml"] {
+            assert!(!is_unknown(&listing, Path::new(path)), "{path}");
+        }
+    }
 }

@@ -584,6 +584,21 @@ fn port_of(snapshot: &Snapshot, name: &str) -> Option<u16> {
     u16::try_from(service.spec.as_ref()?.ports.as_ref()?.first()?.port).ok()
 }
 
+#[test]
+fn mistakes_name_the_object_or_the_file_they_are_in() {
+    let folder = TempDir::new().unwrap();
+    let text = [on_port("a", 0), on_port("b", 0)].join("\n---\n");
+    fs::write(folder.path().join("services.yaml"), text).unwrap();
+    fs::write(folder.path().join("torn.yaml"), "kind: [").unwrap();
+    let mut engine = Engine::new(vec![folder.path().to_owned()], FolderSettings::default());
+    engine.look_at_once();
+    let mistakes = engine.assemble().mistakes;
+    let service = |name: &str| Some(ObjectRef::new(Kind::Service, "t", name));
+    let of: Vec<_> = mistakes.iter().map(|one| (one.object.clone(), one.line)).collect();
+    assert_eq!(of, [(None, mistakes[0].line), (service("a"), Some(1)), (service("b"), Some(2))]);
+    assert!(mistakes[0].file.ends_with("torn.yaml") && mistakes[2].file.ends_with("services.yaml"));
+}
+
 /// What a file of the law below holds: an object each in one of some versions.
 fn some_file() -> impl Strategy<Value = Option<String>> {
     let object = (0..8_u8, 0..7_u8).prop_map(|(name, version)| {

@@ -33,6 +33,8 @@ fn lists_are_their_items() {
 fn mistakes_have_a_line_and_a_column_in_the_file() {
     let problem = error("a: 1\n---\nb:\n  c: 1\n d: 2\n");
     assert_eq!((problem.line, problem.column), (Some(5), Some(2)), "{problem}");
+    let second = error("a: 1\n...\nb:\n  c: 1\n d: 2\n");
+    assert_eq!((second.line, second.column), (Some(3), Some(1)), "a document begins with ---: {second}");
     let twice = error("x: 1\n---\na: 1\nb: 2\na: 3\n");
     assert!(twice.message.contains("\"a\" stands twice"), "{twice}");
     assert!(twice.line.is_some_and(|line| (3..=5).contains(&line)), "{twice}");
