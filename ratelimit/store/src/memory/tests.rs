@@ -138,7 +138,7 @@ fn values_share_a_bucket_with_few_others_while_there_is_room_for_many_buckets() 
     filled(&memory, CountPolicy::Always);
     let limit = Limit::new(1, Unit::Minute).unwrap();
     for id in 1..=20_u128 {
-        let hit = of(limit, 7 << 80 | id * SHARDS as u128, Change::Add(1), CountPolicy::Always, NOW);
+        let hit = of(limit, (7 << 80) | (id * SHARDS as u128), Change::Add(1), CountPolicy::Always, NOW);
         assert_eq!(all(&memory, &[hit], NOW)[0], 1, "{id}");
     }
 }
