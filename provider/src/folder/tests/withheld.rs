@@ -1,0 +1,97 @@
+//! What cannot be read or told apart: everything at a start, its own file later.
+
+use super::*;
+
+fn route_option(options: &str) -> String {
+    format!(
+        "---\napiVersion: gateway.solo.io/v1\nkind: RouteOption\nmetadata: {{name: auth, namespace: shop}}\nspec:\n  \
+         targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: a}}]\n  options: {options}\n"
+    )
+}
+
+const GUARDED: &str = "{extauth: {configRef: {name: keys}}}";
+
+fn guards(snapshot: &Snapshot) -> bool {
+    let option = snapshot.route_options.get(&Name::new("shop", "auth"));
+    option.is_some_and(|option| option.spec.options.extauth.is_some())
+}
+
+/// Mistakes after which nobody can tell which object a document means, or that it means one.
+fn unreadable() -> Vec<(&'static str, String)> {
+    let good = route_option(GUARDED);
+    vec![
+        ("a tab", good.replace("  options", "\toptions")),
+        ("a kind misspelt", good.replace("kind: RouteOption", "kind: RouteOptions")),
+        ("a kind of ours in other case", good.replace("kind: RouteOption", "kind: routeoption")),
+        ("a version that is not known", good.replace("gateway.solo.io/v1", "gateway.solo.io/v2")),
+        ("a group misspelt", good.replace("gateway.solo.io/v1", "gatway.solo.io/v1")),
+        ("no kind", good.replace("kind: RouteOption\n", "")),
+        ("no name", good.replace("name: auth", "nmae: auth")),
+        ("a namespace that cannot be read", good.replace("namespace: shop", "namespace: [shop]")),
+        ("a key twice", good.replace("spec:", "kind: RouteOption\nspec:")),
+        ("cut in the middle of a word", good[..good.find("RouteOp").unwrap() + 7].to_owned()),
+        ("bytes that are no text", good.replace("auth", "au\u{fffd}th").replace('\u{fffd}', "\u{0}")),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_with_what_cannot_be_read_withholds_everything_until_it_is_mended() {
+    for (what, text) in unreadable() {
+        let mut story = Story::begin(&[("a.yaml", &config("a", "one")), ("auth.yaml", &text)]).await;
+        let now = story.now();
+        assert_eq!(now.withheld.len(), 1, "{what}: {:?}", now.withheld);
+        assert!(now.withheld[0].place.contains("auth.yaml:"), "{what}: {:?}", now.withheld);
+        let waiting = story.readiness.waiting_for();
+        assert!(waiting[0].contains("auth.yaml:"), "{what}: {waiting:?}");
+        story.write("auth.yaml", &route_option(GUARDED));
+        story.until("mended", |s| s.withheld.is_empty() && guards(s)).await;
+        story.until_ready().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_running_what_cannot_be_read_leaves_the_last_good_version() {
+    let mut story = Story::begin(&[("a.yaml", &config("a", "one")), ("auth.yaml", &route_option(GUARDED))]).await;
+    assert!(story.readiness.is_ready() && guards(&story.now()));
+    for (round, (what, text)) in unreadable().into_iter().enumerate() {
+        story.write("auth.yaml", &text);
+        story.until_board(what, |board| board.files().iter().any(|file| !file.problems.is_empty())).await;
+        story.write("a.yaml", &config("a", &format!("v{round}")));
+        story.until("another file goes on", |s| value(s, "a") == Some(format!("v{round}"))).await;
+        let now = story.now();
+        assert!(guards(&now) && now.withheld.is_empty() && story.readiness.is_ready(), "{what}");
+        story.write("auth.yaml", &route_option(GUARDED));
+        story.until_board("mended", |board| board.files().iter().all(|file| file.problems.is_empty())).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn manifests_of_other_products_are_advised_about_and_withhold_nothing() {
+    let foreign = "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: g}\n---\n\
+                   apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data}\n";
+    let story = Story::begin(&[("a.yaml", &(config("a", "one") + "---\n" + foreign))]).await;
+    assert!(story.now().withheld.is_empty() && story.readiness.is_ready());
+    assert_eq!(value(&story.now(), "a").as_deref(), Some("one"));
+    let files = story.board.files();
+    assert!(files[0].problems.iter().all(|problem| !problem.is_error()), "{files:?}");
+    assert!(files[0].problems[0].message.contains("Istio's own gateway"), "{files:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_files_than_are_read_withhold_at_a_start_and_are_told_of_later() {
+    let settings = || FolderSettings { max_files: 2, ..FolderSettings::default() };
+    let folder = TempDir::new().unwrap();
+    for name in ["a", "b", "c"] {
+        fs::write(folder.path().join(format!("{name}.yaml")), config(name, "one")).unwrap();
+    }
+    let mut story = Story::of(folder, settings()).await;
+    assert!(story.now().withheld[0].place.contains("c.yaml") && !story.readiness.is_ready());
+    fs::remove_file(story.path("a.yaml")).unwrap();
+    story.until("two are left", |s| s.withheld.is_empty() && value(s, "c").is_some()).await;
+    story.until_ready().await;
+    story.write("aa.yaml", &config("aa", "one"));
+    story.until("a third comes", |s| value(s, "aa").is_some()).await;
+    assert!(value(&story.now(), "c").is_some() && story.now().withheld.is_empty(), "what was read stays");
+    let said = story.board.files().iter().flat_map(|f| f.problems.clone()).map(|p| p.message).collect::<String>();
+    assert!(said.contains("more than 2 files"), "{said}");
+}
