@@ -194,32 +194,3 @@ fn endpoints_of_ports_that_are_not_read_come_and_go() {
         last = Some(resources);
     }
 }
-
-/// `cargo test … -- --ignored --nocapture`: what an edit costs with ten thousand Services.
-#[test]
-#[ignore = "takes a minute"]
-fn what_an_edit_costs() {
-    for services in [1_000, 10_000] {
-        let mut folder = Folder::new(services);
-        let started = std::time::Instant::now();
-        folder.translate();
-        println!("{services} Services: first {:?}", started.elapsed());
-        let time = |what: &str, folder: &mut Folder| {
-            let started = std::time::Instant::now();
-            folder.snapshot.revision += 1;
-            let resolved = folder.translator.resolve(&folder.snapshot);
-            let resolving = started.elapsed();
-            folder.translator.translate(&folder.snapshot, Quarantines::new());
-            println!("{services} Services: {what}: resolve {resolving:?}, with the rest {:?}", started.elapsed());
-            drop(resolved);
-        };
-        folder.apply(&policy("s7", "4s"));
-        time("a policy", &mut folder);
-        folder.apply(&route("s7", "/x"));
-        time("a route", &mut folder);
-        folder.apply(&service("new", "127.0.90.1"));
-        time("a Service", &mut folder);
-        folder.apply(&slice("s8"));
-        time("endpoints", &mut folder);
-    }
-}
