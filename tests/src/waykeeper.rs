@@ -30,11 +30,32 @@ pub struct Folder {
     _owned: Option<TempDir>,
 }
 
+/// See [`Folder::with_waypoint`].
+const WAYPOINT: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: t, labels: {istio.io/use-waypoint: wp}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: wp, namespace: t}
+spec:
+  gatewayClassName: gloo-waypoint
+  listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]
+";
+
 impl Folder {
     /// An empty one.
     pub fn empty() -> Folder {
         let owned = TempDir::new().unwrap();
         Folder { path: owned.path().to_owned(), _owned: Some(owned) }
+    }
+
+    /// One with the Namespace `t`, whose Services all use its waypoint `wp`.
+    pub fn with_waypoint() -> Folder {
+        let folder = Folder::empty();
+        folder.apply("waypoint.yaml", WAYPOINT);
+        folder
     }
 
     /// One that is there already.

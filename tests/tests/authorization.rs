@@ -11,17 +11,6 @@ use waykeeper_tests::{Folder, Waykeeper, turn};
 /// Service `a` behind a waypoint, and a key `good` of user `ann`.
 const TOWN: &str = "\
 apiVersion: v1
-kind: Namespace
-metadata: {name: t, labels: {istio.io/use-waypoint: wp}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: wp, namespace: t}
-spec:
-  gatewayClassName: gloo-waypoint
-  listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]
----
-apiVersion: v1
 kind: Service
 metadata: {name: a, namespace: t}
 spec:
@@ -70,7 +59,7 @@ spec:
 }
 
 fn town(policy: &str) -> (Folder, Echo) {
-    let folder = Folder::empty();
+    let folder = Folder::with_waypoint();
     folder.apply("town.yaml", TOWN);
     folder.apply("policy.yaml", policy);
     (folder, Echo::start("127.0.10.51:8080"))

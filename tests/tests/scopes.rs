@@ -14,18 +14,8 @@ use waykeeper_tests::echo::{Answer, Echo, get, send};
 use waykeeper_tests::raw::{proxy_header, send_raw};
 use waykeeper_tests::{Curl, Folder, Waykeeper, eventually, turn};
 
-const GATEWAY: &str = "\
-apiVersion: v1
-kind: Namespace
-metadata: {name: t, labels: {istio.io/use-waypoint: wp}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: wp, namespace: t}
-spec:
-  gatewayClassName: gloo-waypoint
-  listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]
----
+/// A key, and what asks for it.
+const KEYS: &str = "\
 apiVersion: v1
 kind: Secret
 type: extauth.solo.io/apikey
@@ -98,8 +88,8 @@ const B: &str = "127.0.20.42:8000";
 
 /// Service `a` asks for a key, `b` does not.
 fn town() -> Folder {
-    let folder = Folder::empty();
-    folder.apply("gateway.yaml", GATEWAY);
+    let folder = Folder::with_waypoint();
+    folder.apply("keys.yaml", KEYS);
     folder.apply("a.yaml", &service("a", 41, &[("http", 8000)]));
     folder.apply("b.yaml", &service("b", 42, &[("http", 8000)]));
     folder.apply("route-a.yaml", &route("a", "a", GUARD));

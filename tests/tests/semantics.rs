@@ -11,17 +11,6 @@ use waykeeper_tests::{Folder, Waykeeper, eventually, turn};
 /// Service `a` (two ports) and `b`, on one application each; a Gateway; a key `good` of user `ann`, who is of `acme`.
 const TOWN: &str = "\
 apiVersion: v1
-kind: Namespace
-metadata: {name: t, labels: {istio.io/use-waypoint: wp}}
----
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: wp, namespace: t}
-spec:
-  gatewayClassName: gloo-waypoint
-  listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]
----
-apiVersion: v1
 kind: Service
 metadata: {name: a, namespace: t}
 spec:
@@ -81,7 +70,7 @@ const GUARDED: &str =
     "filters: [{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: auth}}]";
 
 fn town() -> (Folder, [Echo; 2]) {
-    let folder = Folder::empty();
+    let folder = Folder::with_waypoint();
     folder.apply("town.yaml", TOWN);
     (folder, ["127.0.10.41:8080", "127.0.10.42:8080"].map(Echo::start))
 }
