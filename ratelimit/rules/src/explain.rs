@@ -76,7 +76,7 @@ pub struct Explained {
     /// What it alone would be answered.
     pub answer: Answer,
     /// What it came to.
-    pub outcome: Came,
+    pub outcome: Outcome,
     /// The entries followed in the tree, in words; nothing for a set.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub path: Vec<String>,
@@ -85,24 +85,6 @@ pub struct Explained {
     pub note: Option<String>,
     /// The rules that match or nearly do, in the order they are considered.
     pub rules: Vec<RuleMet>,
-}
-
-/// What a descriptor came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum Came {
-    /// Rules govern it.
-    Limited,
-    /// The rules that match it give way to others.
-    Outweighed,
-    /// It passes on purpose, uncounted.
-    Unlimited,
-    /// No rule matches it.
-    Miss,
-    /// Its RateLimitConfig cannot be used.
-    Broken,
-    /// It names a RateLimitConfig that nobody knows.
-    Unknown,
 }
 
 /// A rule, and what became of it.
@@ -230,15 +212,11 @@ impl<'q> Question<'q> {
             because: met.because,
             counters: Vec::new(),
         });
-        let (came, answer) = match outcome {
-            Outcome::Limited => (Came::Limited, Answer::Ok),
-            Outcome::Outweighed => (Came::Outweighed, Answer::Ok),
-            Outcome::Unlimited => (Came::Unlimited, Answer::Ok),
-            Outcome::Miss => (Came::Miss, Answer::Ok),
-            Outcome::Broken => (Came::Broken, Answer::Over),
-            Outcome::Unknown => (Came::Unknown, Answer::Over),
+        let answer = match outcome {
+            Outcome::Limited | Outcome::Outweighed | Outcome::Unlimited | Outcome::Miss => Answer::Ok,
+            Outcome::Broken | Outcome::Unknown => Answer::Over,
         };
-        Explained { descriptor: in_short(entries), answer, outcome: came, path, note, rules: met.collect() }
+        Explained { descriptor: in_short(entries), answer, outcome, path, note, rules: met.collect() }
     }
 
     /// Puts a counter beside its rule, or beside the one made up for the request.

@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::ptr;
 
 use api::gloo::rate_limit_config::{SET_DESCRIPTOR_MARKER, SimpleDescriptor};
+use serde::{Deserialize, Serialize};
 use smallvec::SmallVec;
 
 use crate::beside::Beside;
@@ -28,7 +29,8 @@ pub struct Plan<'i> {
 }
 
 /// What a descriptor came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Outcome {
     /// Rules govern it: those in [`Plan::counted`] with its number.
     Limited,

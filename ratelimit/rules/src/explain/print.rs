@@ -3,7 +3,8 @@
 use std::fmt::{Display, Formatter, Result};
 
 use super::trace::Verdict;
-use super::{Answer, Came, CounterMet, Explanation, RuleMet};
+use super::{Answer, CounterMet, Explanation, RuleMet};
+use crate::plan::Outcome;
 
 impl Display for Explanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -16,12 +17,12 @@ impl Display for Explanation {
         }
         for descriptor in &self.descriptors {
             let came = match descriptor.outcome {
-                Came::Limited => descriptor.answer.to_string(),
-                Came::Outweighed => "ok, uncounted: what matches is outweighed".to_owned(),
-                Came::Unlimited => "ok, unlimited".to_owned(),
-                Came::Miss => "ok: no rule matches".to_owned(),
-                Came::Broken => "over: what limits it cannot be used".to_owned(),
-                Came::Unknown => "over: nobody knows what limits it".to_owned(),
+                Outcome::Limited => descriptor.answer.to_string(),
+                Outcome::Outweighed => "ok, uncounted: what matches is outweighed".to_owned(),
+                Outcome::Unlimited => "ok, unlimited".to_owned(),
+                Outcome::Miss => "ok: no rule matches".to_owned(),
+                Outcome::Broken => "over: what limits it cannot be used".to_owned(),
+                Outcome::Unknown => "over: nobody knows what limits it".to_owned(),
             };
             writeln!(f, "\n{} -> {came}", descriptor.descriptor)?;
             if !descriptor.path.is_empty() {
