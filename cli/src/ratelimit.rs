@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use ratelimit::check::check;
-use ratelimit::limit::{Clock as _, SystemClock};
 use ratelimit::rules::config::{Index, WeightScope};
 use ratelimit::rules::explain::ask::Ask;
 use ratelimit::rules::explain::{Explanation, Question};
@@ -16,6 +15,7 @@ use ratelimit::server::explain::counters::Counters;
 use ratelimit::server::explain::http::{Reset, WasReset, default_domain};
 use ratelimit::server::explain::rehearsal;
 use ratelimit::server::explain::simulation::{Rate, Span, simulate};
+use ratelimit::server::{Clock as _, SystemClock};
 use runtime::Addr;
 use serde::Serialize;
 

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api::gloo::rate_limit_config::Unit;
-use ratelimit::limit::{Change, Clock as _, CountPolicy, CounterId, Hit, Limit, SystemClock};
+use ratelimit::limit::{Change, CountPolicy, CounterId, Hit, Limit};
+use ratelimit::server::{Clock as _, SystemClock};
 use ratelimit::store::redis::{RedisSettings, RedisUrl};
 use ratelimit::store::{CounterStore as _, Redis};
 use runtime::Shutdown;

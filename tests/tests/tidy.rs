@@ -104,6 +104,13 @@ fn what_decides_cannot_name_io_or_time() {
             let impure = ["tokio", "kube", "tonic", "chrono", "jiff", "notify", "rand", "metrics", "tracing"];
             assert!(!impure.contains(&dependency.as_str()), "{dir} lists {dependency}");
         }
+        visit(&root().join(dir).join("src"), &mut |file| {
+            let text = fs::read_to_string(file).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            for reached in ["::now()", "std::env", "std::fs", "std::process"] {
+                assert!(!code.contains(reached), "{} reaches for {reached}", file.display());
+            }
+        });
     }
 }
 

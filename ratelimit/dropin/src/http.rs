@@ -19,7 +19,7 @@ use super::exhausted::Exhausted;
 use super::service::Shared;
 use super::stats::Stats;
 use super::tree::{FileRule, Level, Node};
-use limit::Clock;
+use server::Clock;
 use store::CounterStore;
 
 /// Where the schema is that JSON is read and written by.

@@ -13,8 +13,9 @@ use super::domains::Domains;
 use super::exhausted::Exhausted;
 use super::plan::{Counted, NotLoaded, Plan, plan};
 use super::stats::Stats;
-use limit::{Change, Clock, CountPolicy, CounterId, Hit, Moment};
+use limit::{Change, CountPolicy, CounterId, Hit, Moment};
 use rules::request::{Malformed, Request};
+use server::Clock;
 use server::meters;
 use store::{CounterStore, StoreError};
 

@@ -17,6 +17,6 @@ pub use counter::{CounterId, digest, finish};
 pub use hit::{CountPolicy, Counts, Hit};
 pub use limit::Limit;
 pub use rate::Rate;
-pub use time::{Clock, Moment, SystemClock, UnixSecs};
+pub use time::{Moment, UnixSecs};
 pub use trial::{Trial, trial};
 pub use window::Window;

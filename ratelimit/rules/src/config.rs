@@ -103,13 +103,18 @@ impl Configs {
         self.good.values().map(|(_, config)| config).chain(basic)
     }
 
-    /// [`Self::update_at`] the time it is: for those that keep nothing that was removed.
+    /// Compiles what changed since the last snapshot; what was removed is gone at once.
     pub fn update(&mut self, snapshot: &Snapshot) -> Outcome {
-        self.update_at(snapshot, Instant::now())
+        self.compile_changes(snapshot, None)
     }
 
-    /// Compiles what changed since the last snapshot. It is `now`.
+    /// The same, but what was removed is answered for a while longer. It is `now`.
     pub fn update_at(&mut self, snapshot: &Snapshot, now: Instant) -> Outcome {
+        self.compile_changes(snapshot, Some(now))
+    }
+
+    /// Without a time nothing that was removed is kept.
+    fn compile_changes(&mut self, snapshot: &Snapshot, now: Option<Instant>) -> Outcome {
         let mut report = Report::new();
         let mut entries = HashMap::with_hasher(ahash::RandomState::new());
         let mut good = BTreeMap::new();
@@ -158,11 +163,11 @@ impl Configs {
             }
         }
         gone.extend(std::mem::replace(&mut self.basic, basic).into_values().map(|(_, config)| config));
-        if !self.grace.is_zero() {
+        if let Some(now) = now.filter(|_| !self.grace.is_zero()) {
             self.removed.extend(gone.into_iter().map(|config| (config.id.clone(), (config, now + self.grace))));
         }
         // What is written again, well or not, is as it is written.
-        self.removed.retain(|id, (_, until)| *until > now && !entries.contains_key(id));
+        self.removed.retain(|id, (_, until)| now.is_some_and(|now| *until > now) && !entries.contains_key(id));
         for (id, (config, _)) in &self.removed {
             entries.insert(id.clone(), Entry::Serving(config.clone()));
         }

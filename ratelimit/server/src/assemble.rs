@@ -16,6 +16,7 @@ use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
 use tokio::sync::watch;
 
 use crate::book::Book;
+use crate::clock::{Clock, SystemClock};
 use crate::explain;
 use crate::explain::gauges::Gauges;
 use crate::explain::http::Desk;
@@ -23,7 +24,6 @@ use crate::quota::service::{Quotas, SERVICE_NAME as QUOTA_SERVICE_NAME};
 use crate::service::{SERVICE_NAME, Service};
 use crate::settings::{COUNTERS, Settings, StoreSettings};
 use crate::{debug, meters};
-use limit::{Clock, SystemClock};
 use rules::bounds::MOST_MESSAGE_BYTES;
 use rules::config;
 use rules::config::{AUTHOR, Configs, Index, Outcome, Scope};

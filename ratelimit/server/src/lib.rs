@@ -6,6 +6,7 @@
 
 pub mod assemble;
 pub mod book;
+pub mod clock;
 pub mod debug;
 pub mod explain;
 pub mod meters;
@@ -14,4 +15,5 @@ pub mod service;
 pub mod settings;
 
 pub use assemble::{Server, build};
+pub use clock::{Clock, SystemClock};
 pub use settings::{Settings, StoreSettings};

@@ -10,8 +10,8 @@ use tonic::{Request as GrpcRequest, Response as GrpcResponse, Status as GrpcStat
 use tracing::Instrument as _;
 
 use crate::book::Book;
+use crate::clock::Clock;
 use crate::meters;
-use limit::Clock;
 use rules::config::Index;
 use rules::decide::{Response, Status, decide};
 use rules::plan::plan;

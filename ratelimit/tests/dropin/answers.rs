@@ -14,7 +14,8 @@ use ratelimit::dropin::domains::{Content, Sources};
 use ratelimit::dropin::exhausted::Exhausted;
 use ratelimit::dropin::service::{Failure, Service};
 use ratelimit::dropin::stats::Stats;
-use ratelimit::limit::{Clock, Moment, UnixSecs};
+use ratelimit::limit::{Moment, UnixSecs};
+use ratelimit::server::Clock;
 use ratelimit::store::{Memory, Store};
 
 #[derive(Debug, Clone)]

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use api::gloo::rate_limit_config::Unit;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use ratelimit::limit::{Change, Clock as _, CountPolicy, CounterId, Hit, Limit, SystemClock};
+use ratelimit::limit::{Change, CountPolicy, CounterId, Hit, Limit};
+use ratelimit::server::{Clock as _, SystemClock};
 use ratelimit::store::{CounterStore as _, Memory, StoreError};
 use runtime::Shutdown;
 

@@ -3,7 +3,8 @@
 use api::gloo::rate_limit_config::Unit;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use ratelimit::limit::{Algorithm, Change, Clock as _, CountPolicy, CounterId, Hit, Limit, Moment, SystemClock};
+use ratelimit::limit::{Algorithm, Change, CountPolicy, CounterId, Hit, Limit, Moment};
+use ratelimit::server::{Clock as _, SystemClock};
 use ratelimit::store::{CounterStore as _, Memory, Redis};
 use runtime::Shutdown;
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use api::{Object, Snapshot};
 use proto::envoy::extensions::common::ratelimit::v3::{RateLimitDescriptor, rate_limit_descriptor::Entry};
 use proto::envoy::service::ratelimit::v3::RateLimitRequest;
-use ratelimit::limit::{Clock, Moment, UnixSecs};
+use ratelimit::limit::{Moment, UnixSecs};
 use ratelimit::rules::config::{Scope, WeightScope};
+use ratelimit::server::Clock;
 
 #[derive(Debug, Clone)]
 pub struct HandClock(pub Arc<AtomicU64>);

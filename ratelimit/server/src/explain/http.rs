@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::counters;
 use crate::book::Book;
-use limit::Clock;
+use crate::clock::Clock;
 use rules::config::Index;
 use rules::explain::Question;
 use rules::explain::ask::{Ask, Described};

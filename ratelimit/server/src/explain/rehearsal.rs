@@ -9,8 +9,9 @@ use arc_swap::ArcSwap;
 use serde::Deserialize;
 
 use super::http::default_domain;
+use crate::clock::Clock;
 use crate::service::{Failure, Service};
-use limit::{Clock, Moment, UnixSecs};
+use limit::{Moment, UnixSecs};
 use rules::config::Index;
 use rules::decide::Response;
 use rules::explain::Answer;

@@ -18,7 +18,8 @@ use tokio::sync::mpsc;
 use tonic::{Request as GrpcRequest, Response as GrpcResponse, Status as GrpcStatus};
 
 use super::{Action, Ledger, Order, Strategy, StreamId, TIME_TO_LIVE, Usage};
-use limit::{Clock, UnixSecs};
+use crate::clock::Clock;
+use limit::UnixSecs;
 use rules::bounds;
 use rules::config::Index;
 
