@@ -88,6 +88,11 @@ macro_rules! objects {
                 let name = match self { $(Object::$variant(object) => object.name_of(),)+ };
                 ObjectRef { kind: self.kind(), name }
             }
+
+            /// Its `metadata.generation`, where its source has one.
+            pub fn generation(&self) -> Option<i64> {
+                match self { $(Object::$variant(object) => object.generation(),)+ }
+            }
         }
 
         $(
@@ -98,6 +103,7 @@ macro_rules! objects {
             impl Meta for $ty {
                 fn name_of(&self) -> Name { self.metadata.name_of() }
                 fn label(&self, key: &str) -> Option<&str> { self.metadata.label(key) }
+                fn generation(&self) -> Option<i64> { self.metadata.generation() }
                 fn set_meta(&mut self, metadata: ObjectMeta) { self.metadata.set_meta(metadata); }
             }
         )+

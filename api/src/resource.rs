@@ -13,6 +13,10 @@ pub trait Meta {
     /// The label `key`, if set.
     fn label(&self, key: &str) -> Option<&str>;
 
+    /// `metadata.generation`, which an API server counts up with each change of what is asked for; none where
+    /// the source has none, as files do not.
+    fn generation(&self) -> Option<i64>;
+
     /// Gives it this metadata in place of its own.
     fn set_meta(&mut self, metadata: ObjectMeta);
 }
@@ -24,6 +28,10 @@ impl Meta for ObjectMeta {
 
     fn label(&self, key: &str) -> Option<&str> {
         self.labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    fn generation(&self) -> Option<i64> {
+        self.generation
     }
 
     fn set_meta(&mut self, metadata: ObjectMeta) {
@@ -76,6 +84,10 @@ impl Meta for Brief {
 
     fn label(&self, key: &str) -> Option<&str> {
         Brief::label(self, key)
+    }
+
+    fn generation(&self) -> Option<i64> {
+        None
     }
 
     fn set_meta(&mut self, metadata: ObjectMeta) {

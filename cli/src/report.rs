@@ -46,7 +46,11 @@ pub fn status(board: &StatusBoard, findings: &[Finding], services: &[ServiceRow]
 fn one(object: &ObjectRef, statuses: &[(String, ObjectStatus)], origins: &Origins) -> Value {
     let statuses: Vec<Value> = statuses
         .iter()
-        .map(|(author, status)| json!({"author": author, "ancestor": status.place, "conditions": status.conditions}))
+        .map(|(author, status)| {
+            let mut shown = json!(status);
+            shown["author"] = json!(author);
+            shown
+        })
         .collect();
     let mut value = json!({"apiVersion": object.kind.api_versions()[0], "kind": object.kind,
         "namespace": object.name.namespace, "name": object.name.name, "statuses": statuses});
@@ -60,7 +64,7 @@ fn one(object: &ObjectRef, statuses: &[(String, ObjectStatus)], origins: &Origin
 /// The conditions with a column of their own.
 const COLUMNS: [&str; 3] = [ACCEPTED, RESOLVED_REFS, PROGRAMMED];
 
-/// The objects of a `/status` as a table.
+/// The objects of a `/status` as a table: a line for each, and where its status has several places, a line for each of them.
 pub fn objects(status: &Value) -> String {
     let mut problems: BTreeMap<[&str; 3], (usize, usize)> = BTreeMap::new();
     for problem in list(&status["problems"]) {
@@ -73,13 +77,40 @@ pub fn objects(status: &Value) -> String {
     let mut rows = Vec::new();
     for object in list(&status["objects"]) {
         let names = ["kind", "namespace", "name"].map(|key| text(&object[key]));
+        let places = places(object);
+        let conditions: Vec<&Value> = conditions(list(&object["statuses"])).collect();
+        let only = if let [(place, _)] = places.as_slice() { place } else { "" };
         let mut row = names.map(str::to_owned).to_vec();
-        row.extend(COLUMNS.iter().map(|condition| worst(object, condition).unwrap_or("-").to_owned()));
-        row.push(others(object));
+        row.push(only.to_owned());
+        row.extend(cells(&conditions));
         row.push(problems.get(&names).map(|counts| tally(*counts)).unwrap_or_default());
         rows.push(row);
+        for (place, conditions) in places.iter().filter(|_| places.len() > 1) {
+            let mut row = vec![String::new(), String::new(), String::new(), (*place).to_owned()];
+            row.extend(cells(conditions));
+            rows.push(row);
+        }
     }
-    table(&["KIND", "NAMESPACE", "NAME", "ACCEPTED", "RESOLVED", "PROGRAMMED", "OTHER", "PROBLEMS"], &rows)
+    table(&["KIND", "NAMESPACE", "NAME", "AT", "ACCEPTED", "RESOLVED", "PROGRAMMED", "OTHER", "PROBLEMS"], &rows)
+}
+
+/// The places of an object's status other than the object itself, each with its conditions.
+fn places(object: &Value) -> Vec<(&str, Vec<&Value>)> {
+    let mut places: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for status in list(&object["statuses"]) {
+        if let Some(place) = status["ancestor"].as_str() {
+            places.entry(place).or_default().extend(list(&status["conditions"]));
+        }
+    }
+    places.into_iter().collect()
+}
+
+/// What stands in the columns of conditions.
+fn cells(conditions: &[&Value]) -> Vec<String> {
+    let mut cells: Vec<String> =
+        COLUMNS.iter().map(|condition| worst(conditions, condition).unwrap_or("-").to_owned()).collect();
+    cells.push(others(conditions));
+    cells
 }
 
 /// What is wrong, a line each, and how much that is: the end of `waykeeper status`.
@@ -142,9 +173,9 @@ fn tally((errors, warnings): (usize, usize)) -> String {
     parts.join(", ")
 }
 
-/// The worst status of a condition over all authors and ancestors.
-fn worst<'a>(object: &'a Value, condition: &str) -> Option<&'a str> {
-    let statuses = conditions(object).filter(|c| c["type"] == condition).map(|c| text(&c["status"]));
+/// The worst status of a condition over all authors and places.
+fn worst<'a>(conditions: &[&'a Value], condition: &str) -> Option<&'a str> {
+    let statuses = conditions.iter().filter(|c| c["type"] == condition).map(|c| text(&c["status"]));
     statuses.min_by_key(|status| match *status {
         "False" => 0,
         "True" => 2,
@@ -153,17 +184,18 @@ fn worst<'a>(object: &'a Value, condition: &str) -> Option<&'a str> {
 }
 
 /// Conditions without a column, e.g. `WaypointBound=True`.
-fn others(object: &Value) -> String {
+fn others(conditions: &[&Value]) -> String {
     let mut seen: Vec<&str> =
-        conditions(object).map(|c| text(&c["type"])).filter(|kind| !COLUMNS.contains(kind)).collect();
+        conditions.iter().map(|c| text(&c["type"])).filter(|kind| !COLUMNS.contains(kind)).collect();
     seen.sort_unstable();
     seen.dedup();
-    let shown: Vec<String> = seen.iter().map(|kind| format!("{kind}={}", worst(object, kind).unwrap_or("-"))).collect();
+    let shown: Vec<String> =
+        seen.iter().map(|kind| format!("{kind}={}", worst(conditions, kind).unwrap_or("-"))).collect();
     shown.join(",")
 }
 
-fn conditions(object: &Value) -> impl Iterator<Item = &Value> {
-    list(&object["statuses"]).iter().flat_map(|status| list(&status["conditions"]))
+fn conditions(statuses: &[Value]) -> impl Iterator<Item = &Value> {
+    statuses.iter().flat_map(|status| list(&status["conditions"]))
 }
 
 /// The services of a `/status` as a table.
@@ -186,9 +218,35 @@ fn text(value: &Value) -> &str {
 #[cfg(test)]
 mod tests {
     use api::{Kind, Problem};
-    use status::{Condition, Report};
+    use status::{Condition, Parent, Place, Report};
 
     use super::*;
+
+    #[test]
+    fn a_policy_is_shown_behind_each_ancestor_and_in_all() {
+        let board = StatusBoard::new();
+        let at = |name: &str, condition| {
+            let parent = Parent::whole(ObjectRef::new(Kind::Service, "x", name), "c");
+            ObjectStatus::at(Place::Ancestor(parent), vec![condition])
+        };
+        let (yes, no) = (Condition::holds(ACCEPTED, "Accepted", ""), Condition::fails(ACCEPTED, "Conflicted", "no"));
+        let said = vec![ObjectStatus::new(vec![no.clone()]), at("a", yes.clone()), at("b", no)];
+        let one = vec![ObjectStatus::new(vec![yes.clone()]), at("a", yes)];
+        let policy = |name: &str| ObjectRef::new(Kind::RouteOption, "x", name);
+        board.publish("waypoint", Report::from([(policy("one"), one), (policy("two"), said)]));
+        let table = objects(&status(&board, &[], &[], &[]));
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = table.lines().skip(1).map(words).collect();
+        assert_eq!(
+            lines,
+            [
+                "RouteOption x one Service x/a True - -",
+                "RouteOption x two False - -",
+                "Service x/a True - -",
+                "Service x/b False - -",
+            ]
+        );
+    }
 
     #[test]
     fn every_condition_is_shown_the_worst_counts_and_problems_are_listed_with_their_place() {

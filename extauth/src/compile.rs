@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use api::contract::config_id;
 use api::gloo::auth_config::{self, AuthConfig, Expression};
 use api::problem::has_errors;
-use api::{Kind, Name, Object, ObjectRef, Problem, Secret, Snapshot};
+use api::{Kind, Meta as _, Name, Object, ObjectRef, Problem, Secret, Snapshot};
 use tracing::error;
 
 use crate::Settings;
@@ -276,6 +276,11 @@ impl NoChain {
 }
 
 impl Compiled {
+    /// The `metadata.generation` of the AuthConfig that was compiled, where its source has one.
+    pub fn generation(&self) -> Option<i64> {
+        self.source.as_ref()?.generation()
+    }
+
     fn refused(name: &Name, source: Option<Arc<AuthConfig>>, problems: Vec<Problem>) -> Compiled {
         Compiled { name: name.clone(), chain: None, problems, accepts: Accepts::default(), removed_until: None, source }
     }

@@ -28,7 +28,7 @@ fn reference(name: &Name) -> ObjectRef {
 }
 
 fn statuses(compiled: &Compiled) -> Vec<ObjectStatus> {
-    vec![ObjectStatus::new(vec![accepted(compiled)])]
+    vec![ObjectStatus::new(vec![accepted(compiled)]).observing(compiled.generation())]
 }
 
 fn accepted(compiled: &Compiled) -> Condition {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use api::{ObjectRef, Severity, Table};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use status::board::Author;
-use status::{Board, Diff, ObjectStatus, Report};
+use status::{Board, Diff, ObjectStatus, Report, Writer};
 use tokio::sync::watch;
 
 /// A file that was read, and what is wrong with it as a file.
@@ -78,12 +78,18 @@ pub type Origins = Table<Origin, ObjectRef>;
 pub type Files = Table<FileStatus, PathBuf>;
 
 /// All that is said about all objects, by everyone. Clones share it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct StatusBoard(Arc<Inner>);
 
-#[derive(Debug)]
+impl std::fmt::Debug for StatusBoard {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StatusBoard").finish_non_exhaustive()
+    }
+}
+
 struct Inner {
     said: RwLock<Board>,
+    writers: Mutex<Vec<Box<dyn Writer>>>,
     files: RwLock<Files>,
     origins: RwLock<Arc<Origins>>,
     changes: watch::Sender<u64>,
@@ -94,6 +100,7 @@ impl Default for StatusBoard {
     fn default() -> Self {
         Self(Arc::new(Inner {
             said: RwLock::default(),
+            writers: Mutex::default(),
             files: RwLock::default(),
             origins: RwLock::default(),
             changes: watch::Sender::new(0),
@@ -110,13 +117,34 @@ impl StatusBoard {
 
     /// Replaces all that `author` has said.
     pub fn publish(&self, author: Author, report: Report) {
-        let differs = !self.0.said.write().publish(author, report).is_empty();
-        self.changed(differs);
+        self.write(|board| board.publish(author, report));
     }
 
     /// Takes over what `author` says differently from before; other objects are not looked at.
     pub fn apply(&self, author: Author, diff: Diff) {
-        let differs = self.0.said.write().apply(author, diff);
+        self.write(|board| board.apply(author, diff));
+    }
+
+    /// Has `writer` write all that stands, and from now on whatever changes.
+    pub fn write_by(&self, mut writer: Box<dyn Writer>) {
+        // No change is missed or comes twice: both locks are held from the first to the last.
+        let said = self.0.said.write();
+        let mut writers = self.0.writers.lock();
+        writer.write(said.stands(said.objects()));
+        writers.push(writer);
+    }
+
+    fn write(&self, change: impl FnOnce(&mut Board) -> Vec<ObjectRef>) {
+        let differs = {
+            let mut said = self.0.said.write();
+            let objects = change(&mut said);
+            if !objects.is_empty() {
+                for writer in self.0.writers.lock().iter_mut() {
+                    writer.write(said.stands(&objects));
+                }
+            }
+            !objects.is_empty()
+        };
         self.changed(differs);
     }
 
@@ -200,6 +228,31 @@ mod tests {
         assert!(!waiting.is_finished());
         board.serves("ratelimit", 8);
         assert!(waiting.await.is_ok());
+    }
+
+    /// Sends what it is to write.
+    struct Sender(std::sync::mpsc::Sender<Diff>);
+
+    impl Writer for Sender {
+        fn write(&mut self, diff: Diff) {
+            self.0.send(diff).ok();
+        }
+    }
+
+    #[test]
+    fn a_writer_is_handed_what_stands_and_then_each_change() {
+        let board = StatusBoard::new();
+        board.publish("extauth", report("compiled"));
+        let (sender, written) = std::sync::mpsc::channel();
+        board.write_by(Box::new(Sender(sender)));
+        let stands = |message| status::diff(&Report::new(), &report(message));
+        assert_eq!(written.try_recv(), Ok(stands("compiled")));
+        board.publish("extauth", report("compiled"));
+        assert!(written.try_recv().is_err(), "the same words are no change");
+        board.publish("waypoint", report("programmed"));
+        assert_eq!(written.try_recv(), Ok(stands("compiled; programmed")), "all authors together");
+        board.publish("extauth", Report::new());
+        assert_eq!(written.try_recv(), Ok(stands("programmed")));
     }
 
     #[test]

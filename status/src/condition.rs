@@ -1,5 +1,7 @@
 //! One statement about an object, in the form of Gateway API's conditions.
 
+use std::cmp::Ordering;
+
 use api::Problem;
 use serde::Serialize;
 
@@ -50,6 +52,35 @@ impl Condition {
     /// A condition not decided yet.
     pub fn pending(kind: &str, reason: &str, message: impl Into<String>) -> Self {
         Self { status: None, ..Self::holds(kind, reason, message) }
+    }
+
+    /// Smaller the more a reader must know of it: that it fails, that it is not known yet, that it holds.
+    pub fn rank(&self) -> u8 {
+        match self.status {
+            Some(false) => 0,
+            None => 1,
+            Some(true) => 2,
+        }
+    }
+
+    /// Of two conditions of one type the one that a reader must know of: that it fails, else that it is
+    /// not known yet; with the words and mistakes of both where both say the same.
+    pub fn worse(self, other: Self) -> Self {
+        match self.rank().cmp(&other.rank()) {
+            Ordering::Less => self,
+            Ordering::Greater => other,
+            Ordering::Equal => {
+                let (mut one, other) =
+                    if self.problems.len() < other.problems.len() { (other, self) } else { (self, other) };
+                if one.message != other.message && !other.message.is_empty() {
+                    let both = [one.message, other.message];
+                    one.message = both.into_iter().filter(|message| !message.is_empty()).collect::<Vec<_>>().join("; ");
+                }
+                let new: Vec<Problem> = other.problems.into_iter().filter(|new| !one.problems.contains(new)).collect();
+                one.problems.extend(new);
+                one
+            }
+        }
     }
 
     /// The same condition with the mistakes it rests on.

@@ -13,11 +13,11 @@ pub enum Place {
     Object,
     /// A listener of a Gateway, by its name.
     Listener(String),
-    /// A parent of a route, as one controller sees it.
+    /// A parent of a route, as one controller sees it: one place for each of its parentRefs.
     Parent(Parent),
-    /// An object that a policy acts on, or that stands between an object and its callers,
-    /// such as the waypoint of a Service.
-    Ancestor(ObjectRef),
+    /// An object in front of those that a policy governs (a parent of the policy's routes), or
+    /// between an object and its callers, such as the waypoint of a Service.
+    Ancestor(Parent),
 }
 
 /// A parent that a route names, and the controller that judges the route there.
@@ -25,8 +25,19 @@ pub enum Place {
 pub struct Parent {
     /// The Gateway or Service.
     pub object: ObjectRef,
+    /// The part of it that is named: a listener, or the name of a port.
+    pub section: Option<String>,
+    /// The port of it that is named.
+    pub port: Option<i32>,
     /// The controller's name, as GatewayClasses have it.
     pub controller: String,
+}
+
+impl Parent {
+    /// `object` as a whole.
+    pub fn whole(object: ObjectRef, controller: impl Into<String>) -> Self {
+        Self { object, section: None, port: None, controller: controller.into() }
+    }
 }
 
 impl Place {
@@ -36,14 +47,24 @@ impl Place {
     }
 }
 
-/// `Service shop/cart`, `listener proxy`; empty for the object itself.
+/// `Service shop/cart`, `Service shop/cart port 80`, `listener proxy`; empty for the object itself.
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Object => Ok(()),
             Place::Listener(name) => write!(f, "listener {name}"),
-            Place::Parent(Parent { object, .. }) | Place::Ancestor(object) => object.fmt(f),
+            Place::Parent(parent) | Place::Ancestor(parent) => parent.fmt(f),
         }
+    }
+}
+
+impl fmt::Display for Parent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.object.fmt(f)?;
+        if let Some(section) = &self.section {
+            write!(f, " section {section}")?;
+        }
+        self.port.map_or(Ok(()), |port| write!(f, " port {port}"))
     }
 }
 

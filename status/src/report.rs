@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use api::ObjectRef;
+use api::{Kind, ObjectRef};
 use serde::Serialize;
 
 use crate::condition::Condition;
@@ -19,10 +19,13 @@ pub struct ObjectStatus {
     /// The `metadata.generation` of the object that was judged, if it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// How many routes are attached; on a listener of a Gateway.
+    /// How many routes are attached and accepted; on a listener of a Gateway.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attached_routes: Option<usize>,
-    /// Where it can be reached; on a Gateway.
+    /// The kinds of routes that may be attached; on a listener of a Gateway.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub supported_kinds: Option<Vec<Kind>>,
+    /// Where it can be reached by now; on a Gateway.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
     /// The statements.
@@ -38,6 +41,11 @@ impl ObjectStatus {
     /// Statements in one place of the object's status.
     pub fn at(place: Place, conditions: Vec<Condition>) -> Self {
         Self { place, conditions, ..Self::default() }
+    }
+
+    /// The same, of the version of the object that has this `metadata.generation`, if it has one.
+    pub fn observing(self, generation: Option<i64>) -> Self {
+        Self { observed_generation: generation, ..self }
     }
 
     /// The condition of this type, if it is stated.
@@ -62,7 +70,6 @@ pub type Report = BTreeMap<ObjectRef, Vec<ObjectStatus>>;
 mod tests {
     use super::*;
     use crate::place::Parent;
-    use api::Kind;
     use serde_json::json;
 
     #[test]
@@ -72,18 +79,22 @@ mod tests {
         let shown = |status: &ObjectStatus| serde_json::to_value(status).expect("JSON");
         assert_eq!(shown(&ObjectStatus::new(conditions.clone())), json!({"conditions": accepted}));
         let object = ObjectRef::new(Kind::Service, "shop", "cart");
-        let parent = Place::Parent(Parent { object, controller: "waykeeper.dev/gateway-controller".to_owned() });
+        let parent = Place::Parent(Parent::whole(object.clone(), "waykeeper.dev/gateway-controller"));
         assert_eq!(
             shown(&ObjectStatus::at(parent, conditions.clone())),
             json!({"ancestor": "Service shop/cart", "conditions": accepted})
         );
+        let port = Parent { section: Some("web".to_owned()), port: Some(80), ..Parent::whole(object, "c") };
+        assert_eq!(Place::Ancestor(port).to_string(), "Service shop/cart section web port 80");
         let listener = ObjectStatus {
             observed_generation: Some(3),
             attached_routes: Some(2),
+            supported_kinds: Some(vec![Kind::HttpRoute]),
             ..ObjectStatus::at(Place::Listener("proxy".to_owned()), conditions)
         };
-        let expected =
-            json!({"ancestor": "listener proxy", "observedGeneration": 3, "attachedRoutes": 2, "conditions": accepted});
+        let expected = json!({"ancestor": "listener proxy",
+            "observedGeneration": 3, "attachedRoutes": 2, "supportedKinds": ["HTTPRoute"],
+            "conditions": accepted});
         assert_eq!(shown(&listener), expected);
     }
 }

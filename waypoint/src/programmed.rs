@@ -1,6 +1,7 @@
 //! Which objects Envoy has taken, and in which places of their statuses that is said. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use api::{Kind, Name, ObjectRef, Table};
 use proto::ResourceType;
@@ -16,6 +17,8 @@ use crate::offer::Offer;
 pub struct Standing {
     /// Whether they have taken anything yet.
     served: bool,
+    /// Where they are reached, if it is one address.
+    address: Option<IpAddr>,
     /// The objects from which the resources came.
     objects: Table<usize, ObjectRef>,
     pending: BTreeSet<ObjectRef>,
@@ -35,12 +38,14 @@ struct Refused {
 impl Standing {
     /// The objects from which `output` came, of which nothing is known yet.
     pub fn new(output: &GatewayOutput) -> Self {
-        Self { objects: output.objects.clone(), ..Self::default() }
+        let address = output.address.map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
+        Self { objects: output.objects.clone(), address, ..Self::default() }
     }
 
     /// The same objects, as the Envoys see them by now.
     pub fn with(&self, offer: &Offer) -> Self {
-        let mut standing = Self { served: offer.is_served(), objects: self.objects.clone(), ..Self::default() };
+        let (served, address, objects) = (offer.is_served(), self.address, self.objects.clone());
+        let mut standing = Self { served, address, objects, ..Self::default() };
         let output = offer.output();
         for key in offer.unanswered() {
             standing.pending.extend(output.origins.get(key).into_iter().flat_map(|origins| origins.iter()).cloned());
@@ -72,7 +77,7 @@ impl Standing {
 
     /// The objects of which something else is to be said than by `other`.
     pub fn differs(&self, other: &Standing) -> BTreeSet<ObjectRef> {
-        if self.served != other.served || self.listener != other.listener {
+        if (self.served, self.address) != (other.served, other.address) || self.listener != other.listener {
             return self.objects.keys().chain(other.objects.keys()).cloned().collect();
         }
         let mut differ: BTreeSet<ObjectRef> = self.pending.symmetric_difference(&other.pending).cloned().collect();
@@ -130,7 +135,8 @@ fn resource(output: &GatewayOutput, key: &Key) -> String {
     }
 }
 
-/// `said` about `object`, with a `Programmed` condition in every place of which that can be said.
+/// `said` about `object`, with a `Programmed` condition in every place of which that can be said: those where
+/// it is accepted. A Gateway has its address once its Envoys have taken anything.
 ///
 /// A refusal that was found while translating stands: it says more than Envoy could.
 pub fn complete(
@@ -144,8 +150,9 @@ pub fn complete(
         said.push(ObjectStatus::new(Vec::new()));
     }
     for status in &mut said {
-        let is = |kind: &str, value| status.condition(kind).is_some_and(|known| known.status == Some(value));
-        if is(ACCEPTED, false) || is(PROGRAMMED, false) {
+        let accepted = status.condition(ACCEPTED).is_none_or(|accepted| accepted.status == Some(true));
+        let failed = status.condition(PROGRAMMED).is_some_and(|programmed| programmed.status == Some(false));
+        if !accepted || failed {
             continue;
         }
         let (gateways, service) = served_by(object, status, standings, services);
@@ -153,8 +160,12 @@ pub fn complete(
             .into_iter()
             .filter_map(|gateway| Some((gateway, standings.get(gateway).filter(|s| s.is_of(object))?)))
             .map(|(gateway, standing)| standing.condition(gateway, object, service.as_ref()));
-        if let Some(condition) = conditions.reduce(worse) {
+        if let Some(condition) = conditions.reduce(Condition::worse) {
             status.set(condition);
+        }
+        if object.kind == Kind::Gateway && status.place.is_object() {
+            let standing = standings.get(&object.name).filter(|standing| standing.served);
+            status.addresses = standing.and_then(|standing| standing.address).into_iter().collect();
         }
     }
     said.retain(|status| !status.conditions.is_empty());
@@ -177,28 +188,12 @@ fn served_by<'a>(
         _ => (vec![], None),
     };
     match &status.place {
-        Place::Parent(parent) => of(&parent.object),
-        Place::Ancestor(ancestor) => of(ancestor),
+        Place::Parent(parent) | Place::Ancestor(parent) => of(&parent.object),
         // Of a Gateway's listeners, those that are served say that they wait for Envoy.
         Place::Listener(_) if status.condition(PROGRAMMED).is_none() => (vec![], None),
         Place::Listener(_) => (vec![&object.name], None),
         Place::Object if object.kind == Kind::Gateway => (vec![&object.name], None),
         Place::Object => (standings.keys().collect(), None),
-    }
-}
-
-/// Of two conditions the one that its reader must know of, with the words of both if both fail.
-fn worse(one: Condition, other: Condition) -> Condition {
-    let rank = |condition: &Condition| match condition.status {
-        Some(false) => 0,
-        None => 1,
-        Some(true) => 2,
-    };
-    match rank(&one).cmp(&rank(&other)) {
-        std::cmp::Ordering::Less => one,
-        std::cmp::Ordering::Greater => other,
-        std::cmp::Ordering::Equal if one.message == other.message => one,
-        std::cmp::Ordering::Equal => Condition { message: format!("{}; {}", one.message, other.message), ..one },
     }
 }
 

@@ -549,7 +549,7 @@ impl Decision {
         problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
         problems.dedup();
         let mut condition = Condition::accepted(problems);
-        let Declared { line, document, .. } = self.declared.as_ref();
+        let Declared { line, document, admission, .. } = self.declared.as_ref();
         let mut place = format!("{}:{line} (document {document})", self.path.display());
         if self.fallback && self.object.is_some() {
             place.push_str("; serving the last good version");
@@ -558,7 +558,7 @@ impl Decision {
             "" => place,
             message => format!("{message} [{place}]"),
         };
-        ObjectStatus::new(vec![condition])
+        ObjectStatus::new(vec![condition]).observing(admission.object.as_ref().and_then(Object::generation))
     }
 }
 

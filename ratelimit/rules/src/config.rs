@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use api::gloo::rate_limit_config::{config_id, validate};
 use api::gloo::{RateLimitConfig, RouteOption};
-use api::{Kind, Name, ObjectRef, Problem, Snapshot};
+use api::{Kind, Meta as _, Name, Object, ObjectRef, Problem, Snapshot};
 use status::{Condition, ObjectStatus, Report};
 
 pub use compile::compile;
@@ -119,8 +119,8 @@ impl Configs {
         let mut entries = HashMap::with_hasher(ahash::RandomState::new());
         let mut good = BTreeMap::new();
         let mut refused = 0;
-        let mut say = |name: &Name, problems: Vec<Problem>| {
-            let status = ObjectStatus::new(vec![Condition::accepted(problems)]);
+        let mut say = |name: &Name, problems: Vec<Problem>, generation: Option<i64>| {
+            let status = ObjectStatus::new(vec![Condition::accepted(problems)]).observing(generation);
             report.insert(ObjectRef { kind: Kind::RateLimitConfig, name: name.clone() }, vec![status]);
         };
         for (name, object) in &snapshot.rate_limit_configs {
@@ -134,7 +134,7 @@ impl Configs {
                     (compiled.or(before), problems)
                 }
             };
-            say(name, problems);
+            say(name, problems, object.generation());
             let served = match &entry {
                 Some((_, config)) => Entry::Serving(config.clone()),
                 None => Entry::Broken,
@@ -147,7 +147,7 @@ impl Configs {
         for (reference, broken) in &snapshot.broken {
             if reference.kind == Kind::RateLimitConfig {
                 refused += 1;
-                say(&reference.name, broken.problems.clone());
+                say(&reference.name, broken.problems.clone(), broken.partial.as_ref().and_then(Object::generation));
                 entries.entry(config_id(&reference.name).into_boxed_str()).or_insert(Entry::Broken);
             }
         }

@@ -190,7 +190,7 @@ impl Match {
 }
 
 /// Which paths.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PathMatch {
     /// This one.
     Exact(String),
@@ -201,7 +201,7 @@ pub enum PathMatch {
 }
 
 /// A header or query parameter and its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyMatch {
     /// Its name.
     pub name: String,
@@ -210,7 +210,7 @@ pub struct KeyMatch {
 }
 
 /// Which values.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ValueMatch {
     /// This one.
     Exact(String),

@@ -27,6 +27,13 @@ pub struct Declared {
     pub rules: Vec<Rule>,
 }
 
+impl Declared {
+    /// The RouteOptions that its rules name.
+    pub fn options(&self) -> impl Iterator<Item = &Name> {
+        self.rules.iter().flat_map(|rule| &rule.filters.options)
+    }
+}
+
 /// When an object was made; one without a time counts as newest.
 pub type Age = (bool, Option<Time>);
 

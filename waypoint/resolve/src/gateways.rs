@@ -1,6 +1,6 @@
 //! Which Gateways are ours, and where their waypoints listen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use api::gateway::Gateway;
@@ -92,11 +92,15 @@ fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTre
             ),
         };
         let mut conditions = vec![accepted];
-        if served.is_some_and(|s| std::ptr::eq(s, listener)) {
-            conditions.push(Condition::holds(RESOLVED_REFS, "ResolvedRefs", ""));
+        let is_served = served.is_some_and(|s| std::ptr::eq(s, listener));
+        let (kinds, resolved) = supported(listener);
+        if is_served {
+            conditions.push(resolved);
             conditions.push(Condition::pending(PROGRAMMED, "Pending", "waiting for Envoy"));
         }
-        statuses.push(ObjectStatus::at(Place::Listener(listener.name.clone()), conditions));
+        let status = ObjectStatus::at(Place::Listener(listener.name.clone()), conditions);
+        let kinds = if is_served { kinds } else { Vec::new() };
+        statuses.push(ObjectStatus { supported_kinds: Some(kinds), ..status });
     }
     let address = served.and_then(|listener| {
         let port = u16::try_from(listener.port).ok()?;
@@ -130,6 +134,34 @@ fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTre
     };
     statuses.insert(0, ObjectStatus::new(accepted));
     Ours { address, listener: served.cloned(), broken: false, statuses }
+}
+
+/// The kinds of routes that a listener for PROXY takes, as far as it admits them, and whether it names others.
+fn supported(listener: &GatewayListeners) -> (Vec<Kind>, Condition) {
+    const SERVED: Kind = Kind::HttpRoute;
+    let admitted = listener.allowed_routes.as_ref().and_then(|allowed| allowed.kinds.as_ref());
+    let Some(kinds) = admitted.filter(|kinds| !kinds.is_empty()) else {
+        return (vec![SERVED], Condition::holds(RESOLVED_REFS, "ResolvedRefs", ""));
+    };
+    let is = |group: &Option<String>, kind: &str| {
+        kind == SERVED.as_str() && group.as_deref().unwrap_or(SERVED.group()) == SERVED.group()
+    };
+    let supported = kinds.iter().any(|named| is(&named.group, &named.kind)).then_some(SERVED);
+    let mut others: Vec<&str> =
+        kinds.iter().filter(|named| !is(&named.group, &named.kind)).map(|named| named.kind.as_str()).collect();
+    others.dedup();
+    let resolved = if others.is_empty() {
+        Condition::holds(RESOLVED_REFS, "ResolvedRefs", "")
+    } else {
+        let message = format!("allowedRoutes.kinds: {} cannot be attached; write {SERVED}", others.join(", "));
+        Condition::fails(RESOLVED_REFS, "InvalidRouteKinds", message)
+    };
+    (supported.into_iter().collect(), resolved)
+}
+
+/// Whether HTTPRoutes in `namespace` may attach to `listener` of a Gateway in `home`.
+pub fn allows_routes(view: &View<'_>, listener: &GatewayListeners, home: &str, namespace: &str) -> bool {
+    !supported(listener).0.is_empty() && allows(view, listener, home, namespace)
 }
 
 /// Whether objects in `namespace` may attach to `listener` of a Gateway in `home`.
@@ -186,12 +218,20 @@ pub fn status(view: &View<'_>, name: &Name) -> Option<Vec<ObjectStatus>> {
         return Some(vec![ObjectStatus::new(vec![not_ours(view, "it", object)])]);
     };
     let mut statuses = gateway.statuses.clone();
-    let routes = view.routes_on(Kind::Gateway, name).map_or(0, BTreeSet::len);
-    if let (Some(first), true) = (statuses.first_mut(), routes > 0)
-        && let Some(accepted) = first.conditions.first_mut()
-        && accepted.status == Some(true)
-    {
-        accepted.message = format!("{routes} route{} attached", if routes == 1 { "" } else { "s" });
+    let routes = view.attachments(name);
+    let served = gateway.listener.as_ref().map(|listener| Place::Listener(listener.name.clone()));
+    for status in &mut statuses {
+        match &status.place {
+            place @ Place::Listener(_) => {
+                status.attached_routes = Some(if served.as_ref() == Some(place) { routes } else { 0 })
+            }
+            _ => {
+                let accepted = status.conditions.first_mut().filter(|accepted| accepted.status == Some(true));
+                if let Some(accepted) = accepted.filter(|_| routes > 0) {
+                    accepted.message = format!("{routes} route{} attached", if routes == 1 { "" } else { "s" });
+                }
+            }
+        }
     }
     Some(statuses)
 }

@@ -20,6 +20,7 @@ mod refusals;
 mod resolver;
 mod routes;
 mod services;
+mod shadowed;
 pub mod status;
 mod units;
 mod view;

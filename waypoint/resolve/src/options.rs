@@ -5,6 +5,7 @@
 //! from the first that sets it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use api::gloo::rate_limit_config::{MOST_CLIENT_VALUES_PER_ROUTE, MOST_REFS};
 use api::gloo::route_option::{RouteOption, RouteOptions};
@@ -18,16 +19,71 @@ use crate::{gloo, refusals};
 pub struct Effective {
     /// The merged options.
     pub options: RouteOptions,
-    /// Those that took part.
-    pub sources: BTreeSet<Name>,
+    /// Those that took part, each with whether it asks for anything that guards.
+    pub sources: BTreeMap<Name, bool>,
     /// Why the rule must be refused.
     pub refusal: Option<String>,
     /// ExtensionRefs to what does not exist.
     pub missing: Vec<Name>,
     /// Whose `ratelimitBasic` it is.
     pub basic: Option<Name>,
-    /// `(loser, option, winner)`.
-    pub overridden: Vec<(Name, &'static str, Name)>,
+    /// What has no effect, since another comes first.
+    pub overridden: Vec<Overridden>,
+}
+
+/// An option that is taken from another RouteOption.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Overridden {
+    /// The RouteOption that has no effect here.
+    pub loser: Name,
+    /// With this option.
+    pub option: &'static str,
+    /// The one that comes first.
+    pub winner: Name,
+    /// Whether the winner is for less than the loser: for this rule, of which the other knows nothing.
+    pub narrower: bool,
+    /// What the loser asks for to guard requests, and the winner does not.
+    pub lost: BTreeSet<Guard>,
+}
+
+/// Something that a RouteOption asks for so that requests do not pass freely.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Guard {
+    /// Authorization by this AuthConfig.
+    Auth(Name),
+    /// The limits of this RateLimitConfig.
+    Limit(Name),
+    /// `ratelimitBasic`.
+    Basic,
+}
+
+impl fmt::Display for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Guard::Auth(name) => write!(f, "AuthConfig {name}"),
+            Guard::Limit(name) => write!(f, "RateLimitConfig {name}"),
+            Guard::Basic => f.write_str("ratelimitBasic"),
+        }
+    }
+}
+
+/// What `options` of namespace `home` ask for to guard requests.
+pub fn guards(options: &RouteOptions, home: &str) -> BTreeSet<Guard> {
+    let auth = options.extauth.iter().filter(|extauth| extauth.disable != Some(true));
+    let auth = auth.filter_map(|extauth| Some(Guard::Auth(extauth.config_ref.as_ref()?.resolve(home))));
+    let limits = gloo::limits(options).map(|(_, reference)| Guard::Limit(reference.resolve(home)));
+    auth.chain(limits).chain(options.ratelimit_basic.as_ref().map(|_| Guard::Basic)).collect()
+}
+
+/// For how much of a route a RouteOption is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Extent {
+    /// The rule names it.
+    Rule,
+    /// It names the rule.
+    Section,
+    /// It names the route.
+    Route,
 }
 
 /// The HTTPRoutes that `option`, which is called `name`, names, each with the rule if it names one.
@@ -41,11 +97,11 @@ pub fn targets<'a>(name: &'a Name, option: &'a RouteOption) -> impl Iterator<Ite
 /// What governs the rule `rule_name` of `route`, whose `ExtensionRef`s are `extensions`.
 pub fn effective(view: &View<'_>, route: &ObjectRef, rule_name: Option<&str>, extensions: &[Name]) -> Effective {
     let mut effective = Effective::default();
-    let mut sources: Vec<(&Name, &RouteOption)> = Vec::new();
+    let mut sources: Vec<(&Name, &RouteOption, Extent)> = Vec::new();
     for name in extensions {
         let reference = ObjectRef { kind: Kind::RouteOption, name: name.clone() };
         if let Some(option) = view.route_option(name) {
-            sources.push((name, option.as_ref()));
+            sources.push((name, option.as_ref(), Extent::Rule));
         } else if view.broken(&reference).is_some() {
             let why = format!("{reference}, which governs this route, is not valid; see its status");
             effective.refusal.get_or_insert(why);
@@ -57,26 +113,32 @@ pub fn effective(view: &View<'_>, route: &ObjectRef, rule_name: Option<&str>, ex
     }
     for name in view.options_on(&route.name) {
         let Some(option) = view.route_option(name) else { continue };
-        let here = |(target, section): (Name, Option<&str>)| {
-            target == route.name && section.is_none_or(|section| Some(section) == rule_name)
+        let here = |(target, section): (Name, Option<&str>)| match section {
+            _ if target != route.name => None,
+            None => Some(Extent::Route),
+            Some(section) => (Some(section) == rule_name).then_some(Extent::Section),
         };
-        if targets(name, option).any(here) {
-            sources.push((name, option.as_ref()));
+        if let Some(extent) = targets(name, option).filter_map(here).max() {
+            sources.push((name, option.as_ref(), extent));
         }
     }
     if let Some(why) = refusals::of_rule(view, route, rule_name) {
         effective.refusal.get_or_insert(why);
     }
     let mut winners = BTreeMap::new();
-    for (name, option) in sources {
-        if effective.sources.insert(name.clone()) {
-            effective.merge(name, &option.spec.options, &mut winners);
-            if let Some(limit) = invalid_limit(view, name, &option.spec.options) {
-                let why = format!("{limit}, which limits this route, is not valid; see its status");
-                effective.refusal.get_or_insert(why);
-            }
+    for (name, option, extent) in sources {
+        if effective.sources.contains_key(name) {
+            continue;
+        }
+        let options = &option.spec.options;
+        effective.sources.insert(name.clone(), !guards(options, &route.name.namespace).is_empty());
+        effective.merge((name, extent), options, &mut winners);
+        if let Some(limit) = invalid_limit(view, name, options) {
+            let why = format!("{limit}, which limits this route, is not valid; see its status");
+            effective.refusal.get_or_insert(why);
         }
     }
+    effective.find_lost(view, &route.name.namespace);
     if effective.refusal.is_none() {
         effective.refusal = too_much(view, &route.name.namespace, &effective.options);
     }
@@ -114,16 +176,25 @@ fn invalid_limit(view: &View<'_>, from: &Name, options: &RouteOptions) -> Option
     named.map(|name| ObjectRef { kind: Kind::RateLimitConfig, name }).find(|limit| view.broken(limit).is_some())
 }
 
+/// The RouteOption from which each option is taken.
+type Winners<'a> = BTreeMap<&'static str, (&'a Name, Extent)>;
+
 impl Effective {
-    fn merge(&mut self, name: &Name, from: &RouteOptions, winners: &mut BTreeMap<&'static str, Name>) {
+    fn merge<'a>(&mut self, by: (&'a Name, Extent), from: &RouteOptions, winners: &mut Winners<'a>) {
         macro_rules! take {
             ($($field:ident $written:literal,)+) => {$(
                 if from.$field.is_some() {
                     if self.options.$field.is_none() {
                         self.options.$field.clone_from(&from.$field);
-                        winners.insert($written, name.clone());
-                    } else if let Some(winner) = winners.get($written) {
-                        self.overridden.push((name.clone(), $written, winner.clone()));
+                        winners.insert($written, by);
+                    } else if let Some((winner, extent)) = winners.get($written) {
+                        self.overridden.push(Overridden {
+                            loser: by.0.clone(),
+                            option: $written,
+                            winner: (*winner).clone(),
+                            narrower: *extent < by.1,
+                            lost: BTreeSet::new(),
+                        });
                     }
                 }
             )+};
@@ -142,6 +213,29 @@ impl Effective {
             host_rewrite "hostRewrite",
             faults "faults",
         }
-        self.basic = winners.get("ratelimitBasic").cloned();
+        self.basic = winners.get("ratelimitBasic").map(|(name, _)| (*name).clone());
+    }
+
+    /// What those that are overridden ask for and all together do not.
+    fn find_lost(&mut self, view: &View<'_>, home: &str) {
+        if self.overridden.is_empty() {
+            return;
+        }
+        let met = guards(&self.options, home);
+        for overridden in &mut self.overridden {
+            let Some(loser) = view.route_option(&overridden.loser) else { continue };
+            let wanted = match overridden.option {
+                "extauth" | "rateLimitConfigs" | "rateLimitEarlyConfigs" | "rateLimitRegularConfigs" => {
+                    guards(&loser.spec.options, home)
+                }
+                // Another's counts by other numbers.
+                "ratelimitBasic" if loser.spec.options.ratelimit_basic != self.options.ratelimit_basic => {
+                    overridden.lost.insert(Guard::Basic);
+                    continue;
+                }
+                _ => continue,
+            };
+            overridden.lost = wanted.difference(&met).cloned().collect();
+        }
     }
 }

@@ -7,7 +7,7 @@ use ir::{Enrolment, PortRef};
 use status::{ACCEPTED, Condition, Place};
 
 use super::declared::{Declared, ParentRef, http_route};
-use super::gateways::allows;
+use super::gateways::allows_routes;
 use crate::view::View;
 
 /// One parentRef of a route, judged.
@@ -120,7 +120,12 @@ fn parent(view: &View<'_>, namespace: &str, reference: &ParentRef) -> Option<Par
     };
     let name = reference.name.clone();
     let object = ObjectRef { kind, name: name.clone() };
-    let place = Place::Parent(status::Parent { object, controller: view.settings().controller_name.clone() });
+    let place = Place::Parent(status::Parent {
+        object,
+        section: reference.section.clone(),
+        port: reference.port,
+        controller: view.settings().controller_name.clone(),
+    });
     let no = |reason: &str, message: String| {
         Some(Parent { place: place.clone(), accepted: Condition::fails(ACCEPTED, reason, message), target: None })
     };
@@ -191,11 +196,11 @@ fn parent(view: &View<'_>, namespace: &str, reference: &ParentRef) -> Option<Par
                     format!("the waypoint's listener is {} on port {}", listener.name, listener.port),
                 );
             }
-            if !allows(view, listener, &name.namespace, namespace) {
+            if !allows_routes(view, listener, &name.namespace, namespace) {
                 return no(
                     "NotAllowedByListeners",
                     format!(
-                        "listener {} of Gateway {name} does not admit routes of namespace {namespace}",
+                        "listener {} of Gateway {name} does not admit HTTPRoutes of namespace {namespace} (allowedRoutes)",
                         listener.name
                     ),
                 );

@@ -24,6 +24,10 @@ pub enum Fact {
     Slices(Name),
     /// Which RouteOptions name a route.
     Options(Name),
+    /// Of which routes a rule names a RouteOption.
+    Referring(Name),
+    /// How many routes a Gateway has accepted.
+    Attachments(Name),
     /// What is made of a Gateway.
     Gateway(Name),
     /// Where our listeners bind.

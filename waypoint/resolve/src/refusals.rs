@@ -10,7 +10,7 @@ use api::gloo::route_option::RouteOption;
 use api::{Kind, Name, ObjectRef, Reach, Target};
 use ir::PortRef;
 
-use crate::gateways::allows;
+use crate::gateways::allows_routes;
 use crate::options::targets;
 use crate::parents::Attached;
 use crate::view::View;
@@ -102,7 +102,7 @@ fn withheld(view: &View<'_>) -> Option<String> {
 /// Whether routes of `namespace` could attach to `gateway`.
 fn admits(view: &View<'_>, gateway: &Name, namespace: &str) -> bool {
     let listener = view.gateway(gateway).and_then(|ours| ours.listener.as_ref());
-    listener.is_some_and(|listener| allows(view, listener, &gateway.namespace, namespace))
+    listener.is_some_and(|listener| allows_routes(view, listener, &gateway.namespace, namespace))
 }
 
 /// Why requests and connections to the Service port `id`, served by `gateway`, are refused

@@ -122,7 +122,7 @@ impl Resolver {
         self.owned(&mut changes);
         self.disown(&mut changes);
         self.clusters(&mut moved, &mut changes);
-        self.statuses(&changes);
+        self.statuses(&mut changes);
         self.resolved()
     }
 
@@ -283,6 +283,18 @@ impl Resolver {
             for target in new.difference(&old) {
                 self.known.routes.entry(target.clone()).or_default().insert(name.clone());
                 changes.note(Fact::Routes(target.clone()));
+            }
+            let referred = |attached: Option<&parents::Attached>| -> BTreeSet<Name> {
+                attached.into_iter().flat_map(|attached| attached.route.options()).cloned().collect()
+            };
+            let (old, new) = (referred(before.map(AsRef::as_ref)), referred(now.as_ref()));
+            for option in old.difference(&new) {
+                remove_from(&mut self.known.referring, option, &name);
+                changes.note(Fact::Referring(option.clone()));
+            }
+            for option in new.difference(&old) {
+                self.known.referring.entry(option.clone()).or_default().insert(name.clone());
+                changes.note(Fact::Referring(option.clone()));
             }
             changes.note(Fact::Route(name.clone()));
             match now {
@@ -459,22 +471,45 @@ impl Resolver {
         }
     }
 
-    fn statuses(&mut self, changes: &Changes) {
+    /// Gateways last: they count the routes that are accepted.
+    fn statuses(&mut self, changes: &mut Changes) {
         let reported = [Kind::Gateway, Kind::Service, Kind::HttpRoute, Kind::RouteOption];
         let objects = changes.objects.iter().filter(|object| reported.contains(&object.kind)).cloned();
-        let due = due(&self.readers.statuses, changes, objects);
-        for (object, said) in decide(&self.known, &self.settings, &mut self.readers.statuses, due, statuses::status) {
-            match said {
-                Some(said) if self.report.get(&object).is_some_and(|known| **known == said) => {}
-                Some(said) => drop(self.report.insert(object, said)),
-                None => drop(self.report.remove(&object)),
-            }
-            // What is gone is noticed when it comes back: then it is among the changed objects.
-        }
+        let (gateways, others): (BTreeSet<ObjectRef>, BTreeSet<ObjectRef>) =
+            due(&self.readers.statuses, changes, objects).into_iter().partition(|object| object.kind == Kind::Gateway);
+        self.say_of(others, changes);
+        let counted = due(&self.readers.statuses, changes, gateways);
+        self.say_of(counted.into_iter().filter(|object| object.kind == Kind::Gateway).collect(), changes);
         for object in &changes.objects {
             if self.known.snapshot.get(object).is_none() {
                 self.readers.statuses.forget(object);
             }
+        }
+    }
+
+    fn say_of(&mut self, due: BTreeSet<ObjectRef>, changes: &mut Changes) {
+        for (object, said) in decide(&self.known, &self.settings, &mut self.readers.statuses, due, statuses::status) {
+            let before = self.report.get(&object);
+            if before.is_some_and(|known| Some(known.as_ref()) == said.as_ref()) {
+                continue;
+            }
+            if object.kind == Kind::HttpRoute {
+                let old = statuses::attached(before.map(AsRef::as_ref));
+                let new = statuses::attached(said.as_ref());
+                for gateway in old.difference(&new) {
+                    count_down(&mut self.known.attachments, gateway);
+                    changes.note(Fact::Attachments(gateway.clone()));
+                }
+                for gateway in new.difference(&old) {
+                    count_up(&mut self.known.attachments, gateway);
+                    changes.note(Fact::Attachments(gateway.clone()));
+                }
+            }
+            match said {
+                Some(said) => drop(self.report.insert(object, said)),
+                None => drop(self.report.remove(&object)),
+            }
+            // What is gone is noticed when it comes back: then it is among the changed objects.
         }
     }
 

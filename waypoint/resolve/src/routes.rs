@@ -1,6 +1,7 @@
 //! The routes of one Service port, in the order in which Envoy tries them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::rc::Rc;
 use std::time::Duration;
 
 use api::gloo::rate_limit_config::config_id;
@@ -16,15 +17,16 @@ use super::declared::{BackendRef, Declared, Rule};
 use super::options::{self, Effective};
 use super::parents::Bound;
 use super::precedence::{Precedence, by_precedence, precedence};
-use super::status::Statuses;
+use super::shadowed::shadowed;
+use super::status::{Shadow, Statuses};
 use super::view::View;
 use super::{describe, doubtful, gloo};
 
 /// Gloo's default, which the application sees as `x-envoy-expected-rq-timeout-ms`.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The routes of the Service port `id`, governed by `bound`.
-pub fn routes(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], statuses: &mut Statuses) -> Vec<Route> {
+/// The routes of the Service port `id`, governed by `bound`; `served` unless all of it is refused.
+pub fn routes(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], served: bool, statuses: &mut Statuses) -> Vec<Route> {
     if bound.is_empty() {
         let service = ObjectRef { kind: Kind::Service, name: id.service.clone() };
         let forward = Forward { backends: vec![to(id.clone())], ..forward() };
@@ -36,13 +38,16 @@ pub fn routes(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], statuses: &mut
             origins: BTreeSet::from([service]),
         }];
     }
-    let mut all: Vec<(Precedence, Route)> = Vec::new();
+    let mut all: Vec<Tried<'_, '_>> = Vec::new();
     for bound in bound {
-        let mut resolver = Resolver { view, statuses, port: id.port, route: bound.route };
-        all.extend(resolver.route(bound.by_service()));
+        let mut resolver = Resolver { view, statuses, port: id.port, bound, route: bound.route };
+        all.extend(resolver.route());
     }
-    all.sort_by(|(a, _), (b, _)| a.cmp(b));
-    let routes: Vec<Route> = all.into_iter().map(|(_, route)| route).collect();
+    all.sort_by(|a, b| a.order.cmp(&b.order));
+    if served {
+        shadows(id, &all, statuses);
+    }
+    let routes: Vec<Route> = all.into_iter().map(|tried| tried.route).collect();
     let Some(service) = view.service(&id.service) else { return routes };
     let origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
     doubtful::refusals(service, &routes, &origins).into_iter().chain(routes).collect()
@@ -62,11 +67,11 @@ pub fn refused(service: &Name, why: &str) -> Route {
 
 /// Why what `route` asks for cannot be had on a port that is not read as HTTP: authorization, a
 /// limit, or a policy that is in doubt. None if what it asks for may be left undone there.
-pub fn guard(view: &View<'_>, route: &Declared, statuses: &mut Statuses) -> Option<String> {
-    let mut guard = None;
+pub fn guard(view: &View<'_>, bound: &Bound<'_>, statuses: &mut Statuses) -> Option<String> {
+    let (route, mut guard) = (bound.route, None);
     for rule in &route.rules {
         let effective = effective(view, route, rule);
-        statuses.policies(&route.reference, rule, &effective);
+        statuses.policies(bound, rule, &effective);
         let home = route.reference.name.namespace.as_str();
         let auth = || {
             let asked = effective.options.extauth.as_ref().filter(|extauth| extauth.disable != Some(true))?;
@@ -109,42 +114,89 @@ fn to(target: PortRef) -> Backend {
     }
 }
 
-/// The matches of `route`, each with its place among others and its name.
-fn in_order(route: &Declared) -> impl Iterator<Item = (Precedence, &Match, String)> {
-    route.rules.iter().enumerate().flat_map(move |(rule, written)| {
-        written.matches.iter().enumerate().map(move |(index, matches)| {
-            let order = precedence(matches, &route.age, &route.reference, rule, index);
-            (order, matches, format!("{} rule {rule} match {index}", route.reference))
-        })
-    })
+/// A route of a table, with where it comes from.
+struct Tried<'b, 'a> {
+    order: Precedence,
+    route: Route,
+    bound: &'b Bound<'a>,
+    rule: &'a Rule,
+    /// The number of the match in its rule.
+    index: usize,
+    /// The RouteOptions that govern it, each with whether it asks for anything that guards.
+    policies: Rc<BTreeMap<Name, bool>>,
+}
+
+impl Tried<'_, '_> {
+    fn is_of_rule(&self, other: &Self) -> bool {
+        std::ptr::eq(self.rule, other.rule)
+    }
+
+    /// Whether requests that go by `other` instead get around something that guards this one.
+    fn gets_around(&self, other: &Self) -> bool {
+        let refuses = |tried: &Self| matches!(tried.route.action, Action::Refuse(_));
+        let (own, theirs) = (&self.route.policy, &other.route.policy);
+        let met = own.auth.is_none() || own.auth == theirs.auth;
+        let limited = own.limits.iter().all(|limit| theirs.limits.contains(limit));
+        !refuses(other) && (refuses(self) || !met || !limited)
+    }
+}
+
+/// Notes which rules of `all`, the table of `id`, never apply. A match that another of its own rule takes is no matter.
+fn shadows(id: &PortRef, all: &[Tried<'_, '_>], statuses: &mut Statuses) {
+    let found = shadowed(&all.iter().map(|tried| &tried.route).collect::<Vec<_>>());
+    // Of how many routes each rule is, and how many of those are hidden.
+    let mut rules: HashMap<*const Rule, (usize, usize)> = HashMap::new();
+    for (tried, by) in all.iter().zip(&found) {
+        let (routes, hidden) = rules.entry(std::ptr::from_ref(tried.rule)).or_default();
+        *routes += 1;
+        *hidden += usize::from(by.is_some());
+    }
+    for (tried, by) in all.iter().zip(&found) {
+        let Some(first) = by.map(|by| &all[by]).filter(|first| !tried.is_of_rule(first)) else { continue };
+        let whole = rules.get(&std::ptr::from_ref(tried.rule)).is_some_and(|(routes, hidden)| routes == hidden);
+        let field = &tried.rule.field;
+        let shadow = Shadow {
+            route: tried.bound.route.reference.clone(),
+            field: if whole { field.clone() } else { format!("{field}.matches[{}]", tried.index) },
+            by: first.bound.route.reference.clone(),
+            by_field: first.rule.field.clone(),
+        };
+        statuses.shadow(tried.bound, id, &shadow, &tried.policies, tried.gets_around(first));
+    }
 }
 
 /// Resolves the rules of one route.
-struct Resolver<'a, 'v> {
-    view: &'a View<'v>,
-    statuses: &'a mut Statuses,
+struct Resolver<'s, 'v, 'b, 'a> {
+    view: &'s View<'v>,
+    statuses: &'s mut Statuses,
     /// The Service's, to which its requests came.
     port: u16,
+    bound: &'b Bound<'a>,
     route: &'a Declared,
 }
 
-impl Resolver<'_, '_> {
-    fn route(&mut self, by_service: bool) -> Vec<(Precedence, Route)> {
-        let route = self.route;
-        let hosts = by_precedence(self.hosts(by_service));
-        let mut decided = Vec::new();
-        for rule in &route.rules {
-            let outcome = self.rule(rule);
-            decided.extend(rule.matches.iter().map(|_| (rule, outcome.clone())));
-        }
+impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
+    fn route(&mut self) -> Vec<Tried<'b, 'a>> {
+        let (route, bound) = (self.route, self.bound);
+        let hosts = by_precedence(self.hosts(bound.by_service()));
         let mut routes = Vec::new();
-        for ((order, matches, name), (rule, (mut action, policy, origins))) in in_order(route).zip(decided) {
-            self.fit_rewrite(matches, &mut action, rule);
-            for hosts in &hosts {
-                let order = order.clone().of_hosts(hosts);
-                let matches = Match { hosts: hosts.clone(), ..matches.clone() };
-                let (name, action, policy, origins) = (name.clone(), action.clone(), policy.clone(), origins.clone());
-                routes.push((order, Route { name, matches, action, policy, origins }));
+        for (number, rule) in route.rules.iter().enumerate() {
+            let effective = effective(self.view, route, rule);
+            let (action, policy, origins) = self.rule(rule, &effective);
+            let policies = Rc::new(effective.sources);
+            for (index, matches) in rule.matches.iter().enumerate() {
+                let order = precedence(matches, &route.age, &route.reference, number, index);
+                let name = format!("{} rule {number} match {index}", route.reference);
+                let mut action = action.clone();
+                self.fit_rewrite(matches, &mut action, rule);
+                for hosts in &hosts {
+                    let order = order.clone().of_hosts(hosts);
+                    let matches = Match { hosts: hosts.clone(), ..matches.clone() };
+                    let (name, action) = (name.clone(), action.clone());
+                    let route = Route { name, matches, action, policy: policy.clone(), origins: origins.clone() };
+                    let policies = policies.clone();
+                    routes.push(Tried { order, route, bound, rule, index, policies });
+                }
             }
         }
         routes
@@ -179,15 +231,14 @@ impl Resolver<'_, '_> {
         }
     }
 
-    fn rule(&mut self, rule: &Rule) -> (Action, Policy, BTreeSet<ObjectRef>) {
+    fn rule(&mut self, rule: &Rule, effective: &Effective) -> (Action, Policy, BTreeSet<ObjectRef>) {
         let reference = &self.route.reference;
         let mut origins = BTreeSet::from([reference.clone()]);
         let written = &rule.filters;
-        let effective = effective(self.view, self.route, rule);
-        for name in &effective.sources {
+        for name in effective.sources.keys() {
             origins.insert(ObjectRef { kind: Kind::RouteOption, name: name.clone() });
         }
-        self.statuses.policies(reference, rule, &effective);
+        self.statuses.policies(self.bound, rule, effective);
         if let Some(config) = self.authorization(&effective.options) {
             for backend in &rule.backends {
                 self.statuses.claim(&backend.name, &config);
@@ -205,7 +256,7 @@ impl Resolver<'_, '_> {
             return (refuse(500, why.clone()), Policy::default(), origins);
         }
 
-        let policy = self.policy(written, &effective, &mut origins);
+        let policy = self.policy(written, effective, &mut origins);
         if written.redirect.is_some() && !policy.limits.is_empty() {
             self.warn(&rule.field, "redirects are not limited: Envoy asks for limits only where it forwards");
         }

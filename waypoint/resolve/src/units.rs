@@ -83,7 +83,7 @@ fn traffic(
     let http = port.protocol(!own.is_empty()).is_http() || bound.iter().any(Bound::names_port);
     let refused = refusals::of_port(view, gateway, id, http);
     if http {
-        let routes = routes::routes(view, id, bound, statuses);
+        let routes = routes::routes(view, id, bound, refused.is_none(), statuses);
         let Some(why) = refused else {
             statuses.port(bound, id, &PortFate::Served);
             // Nothing is asked for there that only HTTP could give.
@@ -96,7 +96,7 @@ fn traffic(
         return Traffic::Http(vec![routes::refused(&id.service, why)]);
     }
     let because = port.because();
-    let guard = own.iter().find_map(|bound| routes::guard(view, bound.route, statuses));
+    let guard = own.iter().find_map(|bound| routes::guard(view, bound, statuses));
     match (refused, guard) {
         (Some(why), _) => {
             statuses.port(bound, id, &PortFate::Refused(why.to_owned()));

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use api::core::{EndpointSlice, Namespace, Service};
 use api::gateway::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use api::gloo::{AuthConfig, RateLimitConfig, RouteOption};
-use api::{Broken, Kind, Name, ObjectRef, Snapshot, Withheld};
+use api::{Broken, Kind, Name, Object, ObjectRef, Snapshot, Withheld};
 use ir::{Enrolment, Settings};
 
 use crate::declared::Age;
@@ -41,6 +41,8 @@ pub struct Known {
     pub slices: HashMap<Name, BTreeSet<Name>>,
     /// The RouteOptions that name each route, the oldest first.
     pub options: HashMap<Name, BTreeSet<(Age, Name)>>,
+    /// The routes of which a rule names each RouteOption.
+    pub referring: HashMap<Name, BTreeSet<Name>>,
     pub gateways: Gateways,
     pub ours: Ours,
     pub enrolments: BTreeMap<Name, crate::enrolment::Decision>,
@@ -54,6 +56,8 @@ pub struct Known {
     /// The AuthConfigs that guard the way to each Service, each with in how many units.
     pub claims: HashMap<Name, BTreeMap<Name, usize>>,
     pub owned: HashMap<Name, BTreeSet<String>>,
+    /// How many routes each Gateway has accepted.
+    pub attachments: BTreeMap<Name, usize>,
     /// What was found out about each object, by whom.
     pub said: HashMap<ObjectRef, BTreeMap<Speaker, Said>>,
 }
@@ -170,6 +174,24 @@ impl<'a> View<'a> {
     pub fn options_on(&self, route: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
         self.note(Fact::Options(route.clone()));
         self.known.options.get(route).into_iter().flatten().map(|(_, name)| name)
+    }
+
+    /// The routes of which a rule names a RouteOption by `ExtensionRef`.
+    pub fn referring(&self, option: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
+        self.note(Fact::Referring(option.clone()));
+        self.known.referring.get(option).into_iter().flatten()
+    }
+
+    /// The `metadata.generation` of an object, where its source has one.
+    pub fn generation(&self, object: &ObjectRef) -> Option<i64> {
+        self.note(Fact::Object(object.clone()));
+        self.known.snapshot.get(object).as_ref().and_then(Object::generation)
+    }
+
+    /// How many routes are attached to a Gateway and accepted there.
+    pub fn attachments(&self, gateway: &Name) -> usize {
+        self.note(Fact::Attachments(gateway.clone()));
+        self.known.attachments.get(gateway).copied().unwrap_or_default()
     }
 
     /// A Gateway of ours.

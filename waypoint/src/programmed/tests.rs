@@ -92,7 +92,7 @@ fn accepted() -> Vec<Condition> {
 }
 
 fn parent(object: ObjectRef) -> Place {
-    Place::Parent(Parent { object, controller: "c".to_owned() })
+    Place::Parent(Parent::whole(object, "c"))
 }
 
 #[test]
@@ -160,6 +160,52 @@ fn programmed_stands_only_where_it_is_true() {
     let standings = BTreeMap::from([(gateway(), world.standing.clone())]);
     let said = |admitted| complete(&route("x"), vec![], admitted, &standings, &Table::default()).len();
     assert_eq!((said(true), said(false)), (1, 0), "what was never admitted is not programmed");
+}
+
+#[test]
+fn a_policy_is_programmed_behind_each_ancestor_for_itself_and_in_all_once_it_is_so_everywhere() {
+    let mut world = World::new();
+    let mut translated = output(&[("a", &["x"]), ("b", &["x"])]);
+    let key = (ResourceType::Scope, "shop/b/80".to_owned());
+    let rules = BTreeMap::from([("HTTPRoute shop/x rule 0".to_owned(), [route("x")].into())]);
+    translated.rules.insert(key.clone(), rules);
+    translated.aside.push(SetAside {
+        resource: key,
+        name: "HTTPRoute shop/x rule 0".to_owned(),
+        verdict: Verdict::Refused("no such expression".to_owned()),
+        effect: "requests that it matches are answered 500",
+    });
+    world.translate(translated);
+    world.all();
+    let ancestor = |object| Place::Ancestor(Parent::whole(object, "c"));
+    let reason = |place, conditions| world.reason(&route("x"), place, conditions);
+    assert_eq!(reason(ancestor(service("a")), accepted()), "Programmed");
+    assert_eq!(reason(ancestor(service("b")), accepted()), "Rejected");
+    assert_eq!(reason(Place::Object, accepted()), "Rejected", "as a whole it is as it is where it is worst");
+    let unknown = vec![Condition::pending(ACCEPTED, "OtherController", "")];
+    for place in [ancestor(service("a")), Place::Object] {
+        assert_eq!(reason(place, unknown.clone()), "nothing is said", "that is for another controller");
+    }
+}
+
+#[test]
+fn a_gateway_has_its_address_once_its_envoys_serve() {
+    let mut world = World::new();
+    for (bound, shown) in [("127.0.30.1:15088", vec![std::net::IpAddr::from([127, 0, 30, 1])]), ("[::]:15088", vec![])]
+    {
+        let mut translated = output(&[("a", &["x"])]);
+        translated.address = Some(bound.parse().unwrap());
+        world.translate(translated);
+        world.answer(&AckState::default());
+        let addresses = |world: &World| {
+            let standings = BTreeMap::from([(gateway(), world.standing.clone())]);
+            let said = vec![ObjectStatus::new(accepted())];
+            complete(&gateway_object(), said, true, &standings, &Table::default())[0].addresses.clone()
+        };
+        assert!(addresses(&world).is_empty(), "nobody listens yet");
+        world.all();
+        assert_eq!(addresses(&world), shown, "{bound}");
+    }
 }
 
 #[test]

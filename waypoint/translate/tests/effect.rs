@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use resolve::{Resolved, resolve};
 use serde_json::{Value, json};
 use support::{settings, snapshot};
-use world::{HttpRoute, Parent, Policy, Says, World, world};
+use world::{HttpRoute, Parent, Policy, Rule, Says, World, world};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
@@ -22,8 +22,125 @@ proptest! {
         let resolved = resolve(&snapshot, &settings());
         for (number, route) in world.routes.iter().enumerate() {
             check(&world, &snapshot, &resolved, number, route)?;
+            check_hidden(&snapshot, &resolved, number, route)?;
         }
     }
+
+    #[test]
+    fn a_policy_is_accepted_only_where_every_request_that_it_claims_meets_it(world in world()) {
+        let (snapshot, _) = snapshot(&world.documents());
+        let resolved = resolve(&snapshot, &settings());
+        for number in 0..world.policies.len() {
+            check_policy(&world, &snapshot, &resolved, number)?;
+        }
+    }
+}
+
+/// A request that meets the rule unless another rule takes all that meet it.
+fn witness(rule: &Rule) -> String {
+    match rule.path {
+        ("Exact", path) => path.to_owned(),
+        (_, "/") => "/only".to_owned(),
+        (_, path) => format!("{path}/only"),
+    }
+}
+
+/// The first of `routes` that takes requests for `path`.
+fn first<'r>(routes: &'r [Route], path: &str) -> Option<&'r Route> {
+    routes.iter().find(|route| matches(&route.matches, path))
+}
+
+/// A policy that guards, in each place where it is accepted, held against every port there; and as a whole.
+fn check_policy(world: &World, snapshot: &Snapshot, resolved: &Resolved, number: usize) -> Result<(), TestCaseError> {
+    let reference = ObjectRef::new(Kind::RouteOption, "t", format!("p{number}"));
+    let Some(said) = resolved.report.get(&reference) else {
+        prop_assert_eq!(world.policies[number].says, Says::Nonsense);
+        return Ok(());
+    };
+    let governed = world.governed(number);
+    let accepted = |place: &str| {
+        let status = said.iter().find(|status| status.place.to_string() == place);
+        status.map(|status| status.condition("Accepted").unwrap().status == Some(true))
+    };
+    let known = |route: usize| snapshot.http_routes.contains_key(&Name::new("t", format!("r{route}")));
+    let mut everywhere = true;
+    for (route, rule, extent) in governed.iter().filter(|(route, ..)| known(*route)) {
+        for parent in &world.routes[*route].parents {
+            let here = accepted(&parent.object());
+            prop_assert!(here.is_some(), "{reference} says nothing of {}: {said:?}", parent.object());
+            everywhere &= here == Some(true);
+            if here == Some(false) || world.policies[number].says != Says::Guard {
+                continue;
+            }
+            prop_assert!(!matches!(parent, Parent::Alone | Parent::Foreign), "{said:?}");
+            // What is for this rule alone may open it again.
+            let narrower = (0..world.policies.len()).any(|other| {
+                let is = |(r, u, e): &(usize, usize, u8)| (r, u) == (route, rule) && e < extent;
+                world.policies[other].says == Says::Open && world.governed(other).iter().any(is)
+            });
+            for (id, chain) in &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains {
+                if !(matches!(parent, Parent::Gateway) || reaches(snapshot, parent, id)) {
+                    continue;
+                }
+                match &chain.traffic {
+                    Traffic::Refuse(_) => {}
+                    Traffic::Tcp(_) | Traffic::Sniffed(..) => {
+                        prop_assert!(false, "{reference} is accepted at {} and {id} passes unread", parent.object());
+                    }
+                    Traffic::Http(routes) => {
+                        let path = witness(&world.routes[*route].rules[*rule]);
+                        let first = first(routes, &path).unwrap();
+                        let met = asks(first) || narrower;
+                        prop_assert!(met, "{reference} is accepted at {}: {id}{path} {}", parent.object(), first.name);
+                    }
+                }
+            }
+        }
+    }
+    let missing = world.policies[number].targets.iter().any(|(route, _)| !known(*route));
+    if accepted("") == Some(true) {
+        prop_assert!(everywhere && !missing && !governed.is_empty(), "{reference} as a whole: {said:?}");
+    }
+    Ok(())
+}
+
+/// A rule is told that it never applies to a port if, and only if, another rule takes its requests there.
+fn check_hidden(
+    snapshot: &Snapshot,
+    resolved: &Resolved,
+    number: usize,
+    route: &HttpRoute,
+) -> Result<(), TestCaseError> {
+    let reference = ObjectRef::new(Kind::HttpRoute, "t", format!("r{number}"));
+    let said = resolved.report.get(&reference).into_iter().flat_map(|said| said.iter());
+    let accepted: Vec<_> = said.filter_map(|status| status.condition("Accepted")).collect();
+    if accepted.iter().all(|accepted| accepted.status != Some(true)) {
+        return Ok(());
+    }
+    for (index, rule) in route.rules.iter().enumerate() {
+        let mut hidden = Vec::new();
+        for (id, chain) in &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains {
+            let governed = route.parents.iter().any(|p| matches!(p, Parent::Gateway) || reaches(snapshot, p, id));
+            if let (true, Traffic::Http(routes)) = (governed, &chain.traffic) {
+                let first = first(routes, &witness(rule)).unwrap();
+                let own = first.name.starts_with(&format!("{reference} rule {index} "));
+                if !own && !first.name.ends_with(" refused") {
+                    hidden.push(format!("port {} of Service {}", id.port, id.service));
+                }
+            }
+        }
+        let field = format!("spec.rules[{index}]");
+        let problems = accepted.iter().flat_map(|accepted| &accepted.problems);
+        let told: String = problems
+            .filter(|problem| problem.field == field && problem.message.starts_with("never applies"))
+            .map(|problem| problem.message.as_str())
+            .collect();
+        prop_assert_eq!(told.is_empty(), hidden.is_empty(), "{} {}: {} {:?}", reference, field, told, hidden);
+        for port in hidden {
+            prop_assert!(told.contains(&port), "{reference} {field}: {told} lacks {port}");
+        }
+    }
+    Ok(())
 }
 
 /// What a route claims in each place where it is accepted, held against every port of that place.
@@ -43,8 +160,9 @@ fn check(
         let says_so = holds("waykeeper.dev/PortsReached") == Some(false);
         let place = status.place.to_string();
         for (id, chain) in &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains {
-            let own = place == format!("Service {}", id.service);
-            if !(own && names(snapshot, route, id) || place == "Gateway t/wp") {
+            let of = route.parents.iter().find(|parent| shown(parent) == place);
+            let own = of.is_some_and(|parent| reaches(snapshot, parent, id));
+            if !(own || place == "Gateway t/wp") {
                 continue;
             }
             match &chain.traffic {
@@ -77,18 +195,30 @@ fn check(
     Ok(())
 }
 
-/// Whether one of the parents of `route` means the Service port `id`.
-fn names(snapshot: &Snapshot, route: &HttpRoute, id: &PortRef) -> bool {
+/// A parent as a status has it.
+fn shown(parent: &Parent) -> String {
+    match parent {
+        Parent::Service { port, section, .. } => {
+            let section = section.map(|section| format!(" section {section}")).unwrap_or_default();
+            let port = port.map(|port| format!(" port {port}")).unwrap_or_default();
+            format!("{}{section}{port}", parent.object())
+        }
+        parent => parent.object(),
+    }
+}
+
+/// Whether `parent` means the Service port `id`.
+fn reaches(snapshot: &Snapshot, parent: &Parent, id: &PortRef) -> bool {
     let ports = snapshot.services[&id.service].spec.as_ref().unwrap().ports.as_ref().unwrap();
     let called = ports.iter().find(|port| port.port == i32::from(id.port)).and_then(|port| port.name.as_deref());
-    route.parents.iter().any(|parent| match parent {
-        Parent::Gateway => false,
+    match parent {
+        Parent::Gateway | Parent::Alone | Parent::Foreign => false,
         Parent::Service { name, port, section } => {
             *name == id.service.name
                 && port.is_none_or(|port| port == id.port)
                 && section.is_none_or(|section| Some(section) == called)
         }
-    })
+    }
 }
 
 fn asks(route: &Route) -> bool {

@@ -615,8 +615,10 @@ fn a_status_tells_of_the_second_of_two() {
     // A policy on a route that no waypoint of ours serves, and on one that is not there.
     let neither = http_route("r", "[{name: nowhere}]", &rules) + &option("x", &targets, KEYS);
     let said = conditions(&resolved(&neither), &object(Kind::RouteOption, "x"), "Accepted");
-    let missing = "HTTPRoute t/s does not exist".to_owned();
-    assert_eq!(said, [(Some(false), "TargetNotFound".to_owned(), missing)]);
+    let (whole, behind) = (&said[0], &said[1]);
+    assert_eq!((whole.0, whole.1.as_str()), (Some(false), "TargetNotFound"));
+    assert!(whole.2.contains("HTTPRoute t/s does not exist") && whole.2.contains(&behind.2), "{said:?}");
+    assert_eq!((behind.0, behind.1.as_str()), (Some(false), "NoMatchingParent"));
 
     // A route of which two rules are refused.
     let mirror =
@@ -637,6 +639,111 @@ fn a_status_tells_of_the_second_of_two() {
         conditions(&resolved(&format!("{service}{two}")), &object(Kind::HttpRoute, "r"), "waykeeper.dev/PortsReached");
     assert_eq!(said.len(), 2, "{said:?}");
     said.iter().for_each(|(_, _, message)| assert!(message.contains("port 90 of Service t/c"), "{message}"));
+}
+
+/// `Accepted` of the RouteOption `t/x` behind `ancestor`, and `Programmed` where that is stated.
+fn claimed(resolved: &Resolved, ancestor: &str) -> (Option<bool>, String, Option<bool>) {
+    let said = resolved.report.get(&ObjectRef::new(Kind::RouteOption, "t", "x")).unwrap();
+    let status = said.iter().find(|status| status.place.to_string() == ancestor).unwrap_or_else(|| panic!("{said:?}"));
+    let accepted = status.condition("Accepted").unwrap();
+    (accepted.status, accepted.reason.clone(), status.condition("Programmed").and_then(|programmed| programmed.status))
+}
+
+#[test]
+fn a_policy_is_not_accepted_where_requests_get_around_it() {
+    let rules = format!("[{{name: one, {TO_A}}}]");
+    let policy = |says: &str| on_a(&rules) + &option("x", &format!("[{R}]"), says);
+    let expect = |resolved: &Resolved, ancestor: &str, reason: &str| {
+        let (accepted, said, programmed) = claimed(resolved, ancestor);
+        assert_eq!((accepted, said.as_str(), programmed), (Some(false), reason, None), "{ancestor}");
+        assert_eq!(claimed(resolved, "").0, Some(false), "as a whole");
+    };
+    let limits = "{rateLimitConfigs: {refs: [{name: few, namespace: t}]}}";
+    let few = counting("few", "HOUR");
+    let good = (Some(true), "Accepted".to_owned(), None);
+    assert_eq!(claimed(&resolved(&policy(KEYS)), "Service t/a"), good);
+    assert_eq!(claimed(&resolved(&(policy(limits) + &few)), "Service t/a"), good);
+
+    // Nobody counts.
+    for says in [limits, "{ratelimitBasic: {anonymousLimits: {unit: HOUR, requestsPerUnit: 1}}}"] {
+        let without = Settings { ratelimit: None, ..settings() };
+        let resolved = resolve(&declared(&format!("{SCAFFOLD}{}{few}", policy(says))), &without);
+        expect(&resolved, "Service t/a", "NotEnforced");
+    }
+    // The limit is nowhere: it is accepted as written, and not in force.
+    let (accepted, _, programmed) = claimed(&resolved(&policy(limits)), "Service t/a");
+    assert_eq!((accepted, programmed), (Some(true), Some(false)));
+
+    // One of two addresses is another Service's.
+    let shared = "{apiVersion: v1, kind: Service, metadata: {name: b2, namespace: t}, spec: {clusterIP: 127.0.20.8, clusterIPs: [127.0.20.8, 127.0.20.2], ports: [{name: web, port: 80}]}}\n---\n";
+    let on_b2 = http_route("r", "[{group: '', kind: Service, name: b2}]", &rules);
+    let both = resolved(&format!("{shared}{on_b2}{}", option("x", &format!("[{R}]"), KEYS)));
+    expect(&both, "Service t/b2", "AddressConflict");
+
+    // Two parents, of which one does not exist, one has no such port, and one is another namespace's.
+    for parent in ["name: gone", "name: b, port: 81", "name: b, namespace: u"] {
+        let parents = format!("[{{group: '', kind: Service, name: a}}, {{group: '', kind: Service, {parent}}}]");
+        let two = resolved(&(http_route("r", &parents, &rules) + &option("x", &format!("[{R}]"), KEYS)));
+        assert_eq!(claimed(&two, "Service t/a"), good, "{parent}");
+        let place = match parent {
+            "name: gone" => "Service t/gone",
+            "name: b, port: 81" => "Service t/b",
+            _ => "Service u/b",
+        };
+        expect(&two, place, "NoMatchingParent");
+    }
+
+    // A rule names it, and its route applies nowhere.
+    let extension =
+        "filters: [{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: x}}]";
+    let nowhere = http_route("r", "[{name: nowhere}]", &format!("[{{{extension}, {TO_A}}}]"));
+    expect(&resolved(&(nowhere + &option("x", "[]", KEYS))), "Gateway t/nowhere", "NoMatchingParent");
+}
+
+#[test]
+fn of_many_ancestors_those_are_told_of_which_something_is_to_be_known_and_the_whole_tells_of_all() {
+    let mut more = String::new();
+    let mut parents = Vec::new();
+    for number in 0..40 {
+        let waypoint = if number == 37 { "none" } else { "wp" };
+        more += &format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: s{number}, namespace: t, labels: {{istio.io/use-waypoint: {waypoint}}}}}, spec: {{clusterIP: 127.0.21.{number}, ports: [{{name: web, port: 80}}]}}}}\n---\n"
+        );
+        parents.push(format!("{{group: '', kind: Service, name: s{number}}}"));
+    }
+    // A route has at most 32 parents.
+    for (name, parents) in [("r", &parents[..20]), ("s", &parents[20..])] {
+        more += &http_route(name, &format!("[{}]", parents.join(", ")), &format!("[{{{TO_A}}}]"));
+    }
+    let targets = format!("[{R}, {}]", R.replace("name: r", "name: s"));
+    let resolved = resolved(&(more + &option("x", &targets, KEYS)));
+    let said = resolved.report.get(&ObjectRef::new(Kind::RouteOption, "t", "x")).unwrap();
+    assert_eq!(said.len(), 17);
+    assert_eq!(said[1].place.to_string(), "Service t/s37");
+    assert_eq!(claimed(&resolved, "Service t/s37").0, Some(false));
+    let (accepted, reason, _) = claimed(&resolved, "");
+    assert_eq!((accepted, reason.as_str()), (Some(false), "NoMatchingParent"));
+    assert!(said[0].condition("Accepted").unwrap().message.contains("t/s37"), "{said:?}");
+}
+
+#[test]
+fn routes_are_attached_where_they_are_accepted_and_the_generation_that_was_judged_is_told() {
+    let mirror = "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}]";
+    let on_gateway = |name: &str, rule: &str| http_route(name, "[{name: wp}]", &format!("[{{{rule}}}]"));
+    let missing = "backendRefs: [{name: gone, port: 80}]";
+    let routes = on_gateway("one", TO_A)
+        + &on_gateway("lost", missing)
+        + &on_gateway("refused", &format!("{mirror}, {TO_A}"))
+        + &http_route("other", "[{name: wp, sectionName: another}]", &format!("[{{{TO_A}}}]"))
+        + &on_a(&format!("[{{{TO_A}}}]"));
+    let resolved = resolved(&routes.replace("name: one,", "name: one, generation: 4,"));
+    let gateway = resolved.report.get(&ObjectRef::new(Kind::Gateway, "t", "wp")).unwrap();
+    let listener = gateway.iter().find(|status| status.place.to_string() == "listener proxy").unwrap();
+    assert_eq!(listener.attached_routes, Some(2), "whatever they refer to, but not those that are refused");
+    assert_eq!(listener.supported_kinds, Some(vec![Kind::HttpRoute]));
+    let generation =
+        |name: &str| resolved.report.get(&ObjectRef::new(Kind::HttpRoute, "t", name)).unwrap()[0].observed_generation;
+    assert_eq!((generation("one"), generation("lost")), (Some(4), None));
 }
 
 #[test]

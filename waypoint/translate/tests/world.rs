@@ -19,8 +19,16 @@ pub struct Port {
 
 #[derive(Debug, Clone)]
 pub enum Parent {
-    Service { name: &'static str, port: Option<u16>, section: Option<&'static str> },
+    Service {
+        name: &'static str,
+        port: Option<u16>,
+        section: Option<&'static str>,
+    },
     Gateway,
+    /// A Service that uses no waypoint.
+    Alone,
+    /// A Gateway of another controller.
+    Foreign,
 }
 
 #[derive(Debug, Clone)]
@@ -91,6 +99,7 @@ pub fn world() -> impl Strategy<Value = World> {
     let parent = prop_oneof![
         3 => to_service.prop_map(|(name, port, section)| Parent::Service { name, port, section }),
         1 => Just(Parent::Gateway),
+        1 => select(vec![Parent::Alone, Parent::Foreign]),
     ];
     let rule = (select(&PATHS[..]), option::weighted(0.2, 0..4_usize), select(vec!["a", "b"]))
         .prop_map(|(path, extension, backend)| Rule { path, extension, backend });
@@ -114,6 +123,12 @@ impl World {
             json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
                 "metadata": {"name": "wp", "namespace": "t"}, "spec": {"gatewayClassName": "gloo-waypoint",
                 "listeners": [{"name": "proxy", "port": 15088, "protocol": "istio.io/PROXY"}]}}),
+            json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway",
+                "metadata": {"name": "foreign", "namespace": "t"}, "spec": {"gatewayClassName": "elsewhere",
+                "listeners": [{"name": "http", "port": 80, "protocol": "HTTP"}]}}),
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "alone", "namespace": "t",
+                "labels": {"istio.io/use-waypoint": "none"}},
+                "spec": {"clusterIP": "127.0.20.9", "ports": [{"port": 80}]}}),
             json!({"apiVersion": "enterprise.gloo.solo.io/v1", "kind": "AuthConfig",
                 "metadata": {"name": "keys", "namespace": "t"}, "spec": {"configs": [{"apiKeyAuth":
                 {"headerName": "api-key", "labelSelector": {"team": "x"}}}]}}),
@@ -148,6 +163,8 @@ impl World {
     fn route(&self, number: usize, route: &HttpRoute) -> Value {
         let parents = route.parents.iter().map(|parent| match parent {
             Parent::Gateway => json!({"name": "wp"}),
+            Parent::Foreign => json!({"name": "foreign"}),
+            Parent::Alone => json!({"group": "", "kind": "Service", "name": "alone"}),
             Parent::Service { name, port, section } => {
                 let mut fields = json!({"group": "", "kind": "Service", "name": name});
                 if let Some(port) = port {
@@ -185,6 +202,37 @@ impl World {
         };
         let auth: Vec<Says> = self.policies.iter().enumerate().filter(governs).map(|(_, policy)| policy.says).collect();
         auth.contains(&Says::Guard) && !auth.contains(&Says::Open)
+    }
+}
+
+impl World {
+    /// The rules that a policy is for, by route, each with how narrowly: its rule names it, it names the rule, or the route.
+    pub fn governed(&self, policy: usize) -> Vec<(usize, usize, u8)> {
+        let mut governed = Vec::new();
+        for (number, route) in self.routes.iter().enumerate() {
+            for (index, rule) in route.rules.iter().enumerate() {
+                let named = self.policies[policy].targets.iter().filter(|(route, _)| *route == number);
+                let extents = named.filter_map(|(_, section)| match section {
+                    None => Some(2),
+                    Some(section) => (*section == index).then_some(1),
+                });
+                let extent = (rule.extension == Some(policy)).then_some(0).or(extents.max());
+                governed.extend(extent.map(|extent| (number, index, extent)));
+            }
+        }
+        governed
+    }
+}
+
+impl Parent {
+    /// What it names, as a status has it.
+    pub fn object(&self) -> String {
+        match self {
+            Parent::Service { name, .. } => format!("Service t/{name}"),
+            Parent::Gateway => "Gateway t/wp".to_owned(),
+            Parent::Alone => "Service t/alone".to_owned(),
+            Parent::Foreign => "Gateway t/foreign".to_owned(),
+        }
     }
 }
 

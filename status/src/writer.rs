@@ -1,0 +1,122 @@
+//! Whoever writes statuses where their readers look: it is handed what changed, object by object.
+
+use std::collections::BTreeSet;
+
+use api::ObjectRef;
+
+use crate::diff::Diff;
+use crate::report::{ObjectStatus, Report};
+
+/// Writes what stands about objects.
+pub trait Writer: Send {
+    /// Takes over what stands about each object in `diff` from now on: all authors together, whole, one
+    /// status for each place. Other objects stay as they were written. It must not wait.
+    fn write(&mut self, diff: Diff);
+}
+
+/// Keeps what is written.
+impl Writer for Report {
+    fn write(&mut self, diff: Diff) {
+        self.extend(diff.said);
+        for object in &diff.silent {
+            self.remove(object);
+        }
+    }
+}
+
+/// What is still to be written by somebody slower than what happens: each object once, in its latest
+/// state, and not at all if that is how it was last written.
+#[derive(Debug, Clone, Default)]
+pub struct Outbox {
+    /// What is to stand.
+    wanted: Report,
+    /// What was taken last.
+    taken: Report,
+    due: BTreeSet<ObjectRef>,
+}
+
+impl Writer for Outbox {
+    fn write(&mut self, diff: Diff) {
+        let objects: Vec<ObjectRef> = diff.said.iter().map(|(object, _)| object).chain(&diff.silent).cloned().collect();
+        self.wanted.write(diff);
+        for object in objects {
+            if self.wanted.get(&object) == self.taken.get(&object) {
+                self.due.remove(&object);
+            } else {
+                self.due.insert(object);
+            }
+        }
+    }
+}
+
+impl Outbox {
+    /// The next object to write, with all that is said about it, which is nothing if it is silence.
+    pub fn take(&mut self) -> Option<(ObjectRef, Vec<ObjectStatus>)> {
+        let object = self.due.pop_first()?;
+        let statuses = match self.wanted.get(&object) {
+            Some(statuses) => {
+                self.taken.insert(object.clone(), statuses.clone());
+                statuses.clone()
+            }
+            None => {
+                self.taken.remove(&object);
+                Vec::new()
+            }
+        };
+        Some((object, statuses))
+    }
+
+    /// Notes that `object`, which was taken, could not be written: it is due again.
+    pub fn put_back(&mut self, object: ObjectRef) {
+        self.taken.remove(&object);
+        self.due.insert(object);
+    }
+
+    /// How many objects are to be written.
+    pub fn len(&self) -> usize {
+        self.due.len()
+    }
+
+    /// Whether all is written.
+    pub fn is_empty(&self) -> bool {
+        self.due.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::condition::Condition;
+    use api::Kind;
+
+    fn object(name: &str) -> ObjectRef {
+        ObjectRef::new(Kind::Service, "shop", name)
+    }
+
+    fn says(message: &str) -> Vec<ObjectStatus> {
+        vec![ObjectStatus::new(vec![Condition::holds("Accepted", "Accepted", message)])]
+    }
+
+    #[test]
+    fn each_object_is_due_once_in_its_latest_state_and_not_if_that_was_written() {
+        let mut outbox = Outbox::default();
+        let say = |outbox: &mut Outbox, name: &str, message: &str| {
+            outbox.write(Diff { said: vec![(object(name), says(message))], silent: vec![] });
+        };
+        say(&mut outbox, "a", "one");
+        say(&mut outbox, "b", "one");
+        say(&mut outbox, "a", "two");
+        assert_eq!(outbox.len(), 2);
+        assert_eq!(outbox.take(), Some((object("a"), says("two"))));
+        say(&mut outbox, "a", "three");
+        say(&mut outbox, "a", "two");
+        assert_eq!(outbox.take(), Some((object("b"), says("one"))), "a says again what was written");
+        assert!(outbox.is_empty());
+
+        outbox.put_back(object("b"));
+        assert_eq!(outbox.take(), Some((object("b"), says("one"))), "it could not be written");
+        outbox.write(Diff { said: vec![], silent: vec![object("a")] });
+        assert_eq!(outbox.take(), Some((object("a"), vec![])), "nothing is said of it any more");
+        assert_eq!(outbox.take(), None);
+    }
+}

@@ -1,0 +1,87 @@
+//! What is said about a route, for each of its parentRefs.
+
+use std::collections::BTreeMap;
+
+use api::{Name, Problem};
+use status::{ACCEPTED, Condition, ObjectStatus, Place, RESOLVED_REFS};
+
+use super::ports::{self, Fates, listed};
+use super::{RouteNotes, Shadow};
+use crate::parents::Parent;
+use crate::view::View;
+
+/// What is said about the route `name` in the place of each of its parents.
+pub fn status(view: &View<'_>, name: &Name) -> Option<Vec<ObjectStatus>> {
+    let attached = view.attached(name)?;
+    if attached.route.parents.is_empty() {
+        let message = "it has no parentRefs, so it applies nowhere; name a Service (with group: \"\") or a Gateway";
+        return Some(vec![ObjectStatus::new(vec![Condition::fails(ACCEPTED, "NoMatchingParent", message)])]);
+    }
+    let (mut notes, mut places) = (RouteNotes::default(), BTreeMap::<&Place, Fates<'_>>::new());
+    for said in view.said(&attached.route.reference) {
+        notes.add(&said.notes);
+        for (place, ports) in &said.ports {
+            places.entry(place).or_default().extend(ports);
+        }
+    }
+    let nothing = BTreeMap::new();
+    let mut statuses: Vec<ObjectStatus> = Vec::new();
+    for parent in &attached.parents {
+        // Of parentRefs that say the same one is enough.
+        if statuses.iter().any(|status| status.place == parent.place) {
+            continue;
+        }
+        let ports = places.get(&parent.place).unwrap_or(&nothing);
+        let accepted = applies(parent, ports).unwrap_or_else(|| notes.accepted());
+        let mut conditions = vec![accepted, notes.resolved_refs()];
+        conditions.extend(ports::not_reached(ports));
+        conditions.extend(ports::refused(ports));
+        statuses.push(ObjectStatus::at(parent.place.clone(), conditions));
+    }
+    (!statuses.is_empty()).then_some(statuses)
+}
+
+/// Why a route does not apply at `parent`, where these are the ports that it would govern; nothing if it does.
+pub fn applies(parent: &Parent, ports: &Fates<'_>) -> Option<Condition> {
+    if parent.accepted.status != Some(true) {
+        return Some(parent.accepted.clone());
+    }
+    parent.service().and_then(|service| ports::unreached(service, ports))
+}
+
+impl RouteNotes {
+    fn add(&mut self, other: &RouteNotes) {
+        self.warnings.extend(other.warnings.iter().cloned());
+        self.unsupported.extend(other.unsupported.iter().cloned());
+        self.unresolved.extend(other.unresolved.iter().map(|(problem, reason)| (problem.clone(), reason.clone())));
+        for (shadow, ports) in &other.shadows {
+            self.shadows.entry(shadow.clone()).or_default().extend(ports.iter().cloned());
+        }
+    }
+
+    fn accepted(&self) -> Condition {
+        let shadowed = self.shadows.iter().map(|(Shadow { field, by, by_field, .. }, ports)| {
+            let ports = listed(ports.iter().map(|id| format!("port {} of Service {}", id.port, id.service)), ", ");
+            let message = format!(
+                "never applies to what comes to {ports}: {by_field} of {by} comes first and takes all its requests; \
+                 remove one of the two, or write a match that the other does not have"
+            );
+            Problem::warning(field.as_str(), message)
+        });
+        let problems: Vec<Problem> = self.unsupported.iter().chain(&self.warnings).cloned().chain(shadowed).collect();
+        if self.unsupported.is_empty() {
+            return Condition::accepted(problems);
+        }
+        let message = self.unsupported.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        Condition::fails(ACCEPTED, "UnsupportedValue", message).with(problems)
+    }
+
+    fn resolved_refs(&self) -> Condition {
+        let Some(reason) = self.unresolved.values().next() else {
+            return Condition::holds(RESOLVED_REFS, "ResolvedRefs", "");
+        };
+        let problems: Vec<Problem> = self.unresolved.keys().cloned().collect();
+        let message = problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        Condition::fails(RESOLVED_REFS, reason, message).with(problems)
+    }
+}
