@@ -9,7 +9,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 export RATELIMIT_PEER ?= $(TOOLS)/bin/ratelimit-peer
 
-.PHONY: help up test lint unit journeys mutants mutants-of-manifests golden fuzz bench bench-control bench-extauth bench-ratelimit images tools tools-envoy tools-test clean
+.PHONY: help up test test-cluster lint unit journeys mutants mutants-of-manifests golden fuzz bench bench-control bench-extauth bench-ratelimit images tools tools-envoy tools-test clean
 
 help: ## What there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -27,7 +27,9 @@ lint: ## rustfmt, clippy, licences and duplicate versions
 
 # Journeys that need a Docker Engine; the others run where a `make up` is not in their way.
 CONTAINERS := compose compose_readme images
-JOURNEYS := $(filter-out $(CONTAINERS),$(basename $(notdir $(wildcard tests/tests/*.rs))))
+# Journeys on a real API server, which takes minutes to build once.
+CLUSTER := cluster
+JOURNEYS := $(filter-out $(CONTAINERS) $(CLUSTER),$(basename $(notdir $(wildcard tests/tests/*.rs))))
 
 unit: tools-test ## All tests of all crates, the journeys through the real Envoy and Redis included
 	cargo build --workspace --bins
@@ -39,6 +41,12 @@ journeys: tools-test ## Only the end-to-end journeys
 	cargo test -p waykeeper-tests --no-run
 	scripts/alone.sh cargo test -p waykeeper-tests --lib $(addprefix --test ,$(JOURNEYS))
 	cargo test -p waykeeper-tests $(addprefix --test ,$(CONTAINERS))
+
+test-cluster: tools-test ## The servers on a real kube-apiserver and etcd (builds kube-apiserver once)
+	@scripts/tools.sh etcd apiserver
+	cargo build --workspace --bins
+	cargo test -p waykeeper-tests --no-run $(addprefix --test ,$(CLUSTER))
+	scripts/alone.sh cargo test -p waykeeper-tests $(addprefix --test ,$(CLUSTER))
 
 mutants-of-manifests: tools-envoy ## Every accident in every field of a manifest, through the real Envoy (about 20 minutes)
 	cargo build --workspace --bins

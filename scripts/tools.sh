@@ -88,6 +88,23 @@ for tool in "$@"; do
           -o "$plugins/docker-buildx" github.com/docker/buildx/cmd/buildx
       )
       ;;
+    etcd)
+      [ -x /usr/bin/etcd ] || [ -x "$tools/bin/etcd" ] && continue
+      debian etcd-server
+      ;;
+    apiserver)
+      version=v1.36.3
+      [ -x "$tools/bin/kube-apiserver" ] && "$tools/bin/kube-apiserver" --version | grep -qxF "Kubernetes $version" && continue
+      need go "install Go 1.26 or newer"
+      echo "tools: building kube-apiserver $version (once, some minutes)"
+      (
+        cd scripts/kubernetes
+        stamp=k8s.io/component-base/version
+        CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=36" \
+          -o "$tools/bin/kube-apiserver.part" k8s.io/kubernetes/cmd/kube-apiserver
+      )
+      mv "$tools/bin/kube-apiserver.part" "$tools/bin/kube-apiserver"
+      ;;
     load)
       command -v curl >/dev/null || debian curl
       command -v wrk >/dev/null || debian wrk

@@ -12,6 +12,7 @@
 pub mod admit;
 pub mod contract;
 pub mod core;
+pub mod crd;
 pub mod decode;
 pub mod envoy;
 mod fields;

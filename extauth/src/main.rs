@@ -1,4 +1,4 @@
-//! `extauth PATH…`: the ext_authz service by itself.
+//! `extauth PATH…`, `extauth --kubernetes`: the ext_authz service by itself.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -43,8 +43,13 @@ async fn run(cli: Cli, workers: Arc<Workers>) -> anyhow::Result<()> {
     tracing::info!(grpc = %grpc.local_addr()?, admin = %admin.local_addr()?, "listening");
 
     let (board, tls) = (StatusBoard::new(), cli.tls());
-    let folder = FolderSettings { allocate_vips: false, ..FolderSettings::default() };
-    let provider = Provider::folder(cli.paths, folder, board.clone(), &readiness, shutdown.clone()).await?;
+    let provider = if cli.kubernetes.kubernetes {
+        let (args, namespaces) = (&cli.kubernetes, &cli.secrets.secret_namespaces);
+        kubernetes::follow(args, namespaces, extauth::KINDS, board.clone(), &readiness, shutdown.clone()).await?
+    } else {
+        let folder = FolderSettings { allocate_vips: false, ..FolderSettings::default() };
+        Provider::folder(cli.paths, folder, board.clone(), &readiness, shutdown.clone()).await?
+    };
 
     let mut tasks = Tasks::new(shutdown.clone());
     let admin_server = Admin::new(readiness.clone(), telemetry.clone());

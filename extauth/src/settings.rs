@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use api::contract::USER_HEADER;
 use api::header::{self, HeaderUse};
+use kubernetes::{KubernetesArgs, SecretArgs};
 use runtime::telemetry::TelemetryArgs;
 use runtime::tls::ServerTls;
 use runtime::{Addr, Workers};
@@ -61,8 +62,14 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
     /// Files or folders of manifests, watched
-    #[arg(env = "EXTAUTH_PATH", value_delimiter = ':', value_name = "PATH", required = true)]
+    #[arg(env = "EXTAUTH_PATH", value_delimiter = ':', value_name = "PATH", required_unless_present = "kubernetes")]
     pub paths: Vec<PathBuf>,
+    /// The other source of what is declared
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
+    /// Where Secrets are read from it
+    #[command(flatten)]
+    pub secrets: SecretArgs,
     /// Where to serve gRPC: an address or unix:PATH
     #[arg(long, env = "EXTAUTH_GRPC", default_value = "127.0.0.1:8083", value_name = "ADDR")]
     pub grpc: Addr,
@@ -127,5 +134,20 @@ mod tests {
         let validate = Cli::try_parse_from(["extauth", "validate", "a"]).unwrap();
         assert!(matches!(validate.command, Some(Command::Validate(args)) if args.paths.len() == 1));
         assert!(Cli::try_parse_from(["extauth", "a", "--user-id-header", "host"]).is_err());
+    }
+
+    #[test]
+    fn manifests_come_from_files_or_from_kubernetes() {
+        let cluster = Cli::try_parse_from(["extauth", "--kubernetes", "--secret-namespaces", "a,b"]).unwrap();
+        assert!(cluster.kubernetes.kubernetes && cluster.paths.is_empty());
+        assert_eq!(cluster.secrets.secret_namespaces, ["a", "b"]);
+        for wrong in [
+            &["a", "--kubernetes"][..],
+            &["a", "--kubeconfig", "c"],
+            &["a", "--secret-namespaces", "b"],
+            &["--kubeconfig", "c"],
+        ] {
+            assert!(Cli::try_parse_from([&["extauth"], wrong].concat()).is_err(), "{wrong:?}");
+        }
     }
 }

@@ -3,15 +3,17 @@
 
 use std::collections::BTreeMap;
 
-use api::{Broken, Object, ObjectRef, Problem, Snapshot, Withheld};
+use api::{Broken, Fingerprint, Object, ObjectRef, Problem, Snapshot, Withheld};
 use blake3::Hash;
+use serde_json::Value;
 use tracing::info;
 
 /// An object and what tells it from other versions of itself.
-pub(crate) type Stamped = (Object, Hash);
+pub type Stamped = (Object, Hash);
 
 /// What is to be served of an object.
-pub(crate) enum Version {
+#[derive(Debug)]
+pub enum Version {
     /// This version. `made` tells apart what the provider itself put into it.
     Good {
         /// The object.
@@ -26,7 +28,7 @@ pub(crate) enum Version {
 }
 
 /// What tells a version from another of the same object.
-#[derive(PartialEq)]
+#[derive(Debug, PartialEq)]
 enum Identity {
     Good { digest: Option<Hash>, made: String },
     Broken { digest: Hash, problems: Vec<Problem> },
@@ -41,9 +43,17 @@ impl Identity {
     }
 }
 
+/// The hash of a manifest, computed without another copy of it. Keyed: it may be that of a Secret.
+pub fn digest(manifest: &Value) -> Hash {
+    let mut hasher = Fingerprint::hasher();
+    // Writing to a hasher cannot fail, nor can a value fail to serialise.
+    drop(serde_json::to_writer(&mut hasher, manifest));
+    hasher.finalize()
+}
+
 /// The state kept between one reading and the next.
-#[derive(Default)]
-pub(crate) struct Assembly {
+#[derive(Debug, Default)]
+pub struct Assembly {
     snapshot: Snapshot,
     served: BTreeMap<ObjectRef, Identity>,
     /// The newest version of each declared object that could be served.
@@ -54,17 +64,17 @@ pub(crate) struct Assembly {
 
 impl Assembly {
     /// The newest version of the object that could be served.
-    pub(crate) fn last_good(&self, object: &ObjectRef) -> Option<&Stamped> {
+    pub fn last_good(&self, object: &ObjectRef) -> Option<&Stamped> {
         self.good.get(object)
     }
 
     /// Notes the newest version that can be served.
-    pub(crate) fn keep_good(&mut self, object: ObjectRef, version: Stamped) {
+    pub fn keep_good(&mut self, object: ObjectRef, version: Stamped) {
         self.good.insert(object, version);
     }
 
     /// Forgets the last good version of what is not declared any more.
-    pub(crate) fn forget_good(&mut self, object: &ObjectRef) {
+    pub fn forget_good(&mut self, object: &ObjectRef) {
         self.good.remove(object);
     }
 
@@ -74,7 +84,7 @@ impl Assembly {
     ///
     /// Until everything could be read once, what could not withholds everything. After that the last
     /// good versions stand for it, and only the provider's report tells.
-    pub(crate) fn assemble(
+    pub fn assemble(
         &mut self,
         versions: impl IntoIterator<Item = (ObjectRef, Option<Version>)>,
         unread: Vec<Withheld>,
@@ -124,7 +134,7 @@ impl Assembly {
 #[cfg(test)]
 mod tests {
     use api::{Kind, admit};
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
 

@@ -6,7 +6,7 @@
 //! creation times. Servers follow [`Provider::watch`] and write what they think
 //! of the objects to a [`StatusBoard`].
 
-mod assembly;
+pub mod assembly;
 pub mod board;
 pub mod findings;
 pub mod folder;
@@ -62,6 +62,11 @@ impl Provider {
     ) -> Result<Provider, StartError> {
         let (snapshots, task) = folder::start(paths, settings, board, readiness, shutdown).await?;
         Ok(Provider { snapshots, task })
+    }
+
+    /// One whose declarations `task` reads from elsewhere and publishes: it lives as long as this handle.
+    pub fn of(snapshots: watch::Receiver<Arc<api::Snapshot>>, task: JoinHandle<()>) -> Provider {
+        Provider { snapshots, task }
     }
 
     /// What is declared now, and every later state of it. Revision 0 means nothing was loaded yet.

@@ -20,3 +20,6 @@
 pub mod check;
 
 pub use {dropin, limit, rules, server, store};
+
+/// What this server reads; in a cluster it needs no right to read more.
+pub const KINDS: &[api::Kind] = &[api::Kind::RateLimitConfig];

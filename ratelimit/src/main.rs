@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kubernetes::KubernetesArgs;
 use provider::validate::ValidateArgs;
 use provider::{FolderSettings, Provider, StatusBoard};
 use ratelimit::dropin::{env, process};
@@ -61,6 +62,8 @@ struct Serve {
     /// Files with manifests, or folders of them, watched.
     #[arg(env = "RATELIMIT_PATHS", value_delimiter = ':')]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    kubernetes: KubernetesArgs,
     /// Where to serve gRPC: an address, or unix:PATH.
     #[arg(long, env = "RATELIMIT_GRPC", default_value = "127.0.0.1:8081", value_name = "ADDR")]
     grpc: Addr,
@@ -167,8 +170,8 @@ fn main() -> ExitCode {
     match cli.command {
         Some(Command::Validate(args)) => ratelimit::check::validate(&args, &mut std::io::stdout()),
         Some(Command::Health { admin, wait }) => runtime::health::ask(&admin, wait),
-        None if cli.serve.paths.is_empty() => {
-            complain("no manifests to read: name at least one file or folder; see --help");
+        None if cli.serve.paths.is_empty() && !cli.serve.kubernetes.kubernetes => {
+            complain("no manifests to read: name at least one file or folder, or --kubernetes; see --help");
             complain(
                 "(in place of envoyproxy/ratelimit: no arguments, and at least RUNTIME_ROOT and RUNTIME_SUBDIRECTORY)",
             );
@@ -212,8 +215,12 @@ async fn serve(args: Serve, workers: Arc<Workers>) -> anyhow::Result<()> {
 
     let board = StatusBoard::new();
     let settings = args.settings(workers)?;
-    let provider =
-        Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?;
+    let provider = if args.kubernetes.kubernetes {
+        let kinds = ratelimit::KINDS;
+        kubernetes::follow(&args.kubernetes, &[], kinds, board.clone(), &readiness, shutdown.clone()).await?
+    } else {
+        Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?
+    };
     let mut tasks = Tasks::new(shutdown.clone());
     let server = ratelimit::server::build(settings, provider.watch(), board, &readiness, &mut tasks)?;
     tracing::info!(grpc = %grpc.local_addr()?, admin = %admin.local_addr()?, "listening");

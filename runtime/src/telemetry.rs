@@ -144,6 +144,10 @@ fn builder() -> anyhow::Result<PrometheusBuilder> {
 const WORDY: [&str; 10] =
     ["h2", "hyper", "hyper_util", "tower", "tonic", "rustls", "tokio_util", "mio", "reqwest", "opentelemetry_sdk"];
 
+/// A library that says what we say already, and whose warnings may hold what an API server answered, Secrets too:
+/// it is heard only where it is named.
+const UNHEARD: &str = "kube_client";
+
 fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     let quiet: String = match text.trim().to_ascii_lowercase().as_str() {
         "debug" | "trace" => WORDY.map(|library| format!(",{library}=info")).concat(),
@@ -152,8 +156,12 @@ fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     let filter = EnvFilter::builder().parse(format!("{text}{quiet}")).map_err(|error| {
         format!("{text:?} is not a log filter ({error}); write for example info or ratelimit=debug,info")
     })?;
-    let spans: Directive = format!("{}=off", trace::TARGET).parse().map_err(|error| format!("{error}"))?;
-    Ok(filter.add_directive(spans))
+    let mut unheard =
+        [trace::TARGET, UNHEARD].into_iter().filter(|target| *target != UNHEARD || !text.contains(UNHEARD));
+    unheard.try_fold(filter, |filter, target| {
+        let directive: Directive = format!("{target}=off").parse().map_err(|error| format!("{error}"))?;
+        Ok(filter.add_directive(directive))
+    })
 }
 
 impl Telemetry {
@@ -220,6 +228,10 @@ mod tests {
         }
         assert!(!shown("info").contains("h2"));
         assert!(shown("debug,h2=trace").contains("h2=trace"));
+        for level in ["", "info", "trace", "extauth=debug"] {
+            assert!(shown(level).contains("kube_client=off"), "{}", shown(level));
+        }
+        assert!(shown("info,kube_client=warn").contains("kube_client=warn"));
         assert!(parse_filter("debug=debug=debug").unwrap_err().starts_with("\"debug=debug=debug\""));
     }
 

@@ -9,6 +9,7 @@ pub mod alone;
 pub mod curl;
 pub mod docker;
 pub mod echo;
+pub mod kubernetes;
 pub mod mutate;
 pub mod parts;
 pub mod ports;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use kubernetes::KubernetesArgs;
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 use waypoint::Listen;
@@ -74,6 +75,8 @@ pub struct Serve {
     /// Files or folders of manifests, followed as they change
     #[arg(env = "WAYPOINT_PATHS", value_delimiter = ':', value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
     #[command(flatten)]
     pub listen: ListenArgs,
     /// Where to serve health, metrics and /config

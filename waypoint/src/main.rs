@@ -1,4 +1,4 @@
-//! The `waypoint` server: the control plane alone, on a folder of manifests.
+//! The `waypoint` server: the control plane alone, on a folder of manifests or on Kubernetes.
 #![allow(clippy::print_stdout, reason = "bootstrap prints")]
 
 mod args;
@@ -27,8 +27,8 @@ fn main() -> ExitCode {
         Some(Command::Validate { check, translate }) => Ok(validate(&check, &translate)),
         Some(Command::Bootstrap(settings)) => bootstrap(&settings),
         Some(Command::Health { admin, wait }) => Ok(runtime::health::ask(&admin, wait)),
-        None if cli.serve.paths.is_empty() => {
-            eprintln!("waypoint: name at least one file or folder of manifests; see waypoint --help");
+        None if cli.serve.paths.is_empty() && !cli.serve.kubernetes.kubernetes => {
+            eprintln!("waypoint: name at least one file or folder of manifests, or --kubernetes; see waypoint --help");
             return ExitCode::from(runtime::EXIT_USAGE);
         }
         None => {
@@ -52,8 +52,12 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
     let tls = args.listen.open_tls_dir()?;
     let listen = args.listen.listen(tls.as_ref())?;
     let admin = Listener::bind(&args.admin).await?;
-    let provider =
-        Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?;
+    let provider = if args.kubernetes.kubernetes {
+        let kinds = waypoint::KINDS;
+        kubernetes::follow(&args.kubernetes, &[], kinds, board.clone(), &readiness, shutdown.clone()).await?
+    } else {
+        Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?
+    };
     let mut translate = args.translate.settings();
     translate.reserved.extend([&args.admin, &args.listen.grpc].into_iter().filter_map(|address| match address {
         Addr::Tcp(address) => Some(*address),

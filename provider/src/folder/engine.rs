@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use api::{Admission, Fingerprint, Kind, ObjectRef, Problem, Severity, admit};
+use api::{Admission, Kind, ObjectRef, Problem, Severity, admit};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use status::Report;
@@ -15,6 +15,7 @@ use super::assemble::{Assembled, Memory};
 use super::files::{FileRecord, Look};
 use super::scan::{Listing, list};
 use super::watching::{Interest, Round, Touch};
+use crate::assembly::digest;
 use crate::board::FileProblem;
 use crate::manifest::{Document, Parsed};
 
@@ -255,14 +256,6 @@ impl Admitted {
         let whole = FileProblem::whole(format!("document {}: {problems}", self.document));
         FileProblem { severity, line: Some(self.line), ..whole }
     }
-}
-
-/// The hash of a value, computed without another copy of it. Keyed: it may be that of a Secret.
-fn digest(value: &Value) -> blake3::Hash {
-    let mut hasher = Fingerprint::hasher();
-    // Writing to a hasher cannot fail, nor can a value fail to serialise.
-    drop(serde_json::to_writer(&mut hasher, value));
-    hasher.finalize()
 }
 
 /// When objects were first seen, so that "the oldest wins" means the same after every edit.

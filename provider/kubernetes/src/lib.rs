@@ -1,0 +1,178 @@
+//! Kubernetes as a source of what is declared: the API server's objects in, [`api::Snapshot`]s out.
+//!
+//! ```text
+//! API server ─▶ server (bytes) ─▶ wire (objects, judged) ─▶ pump ─▶ world ─▶ watch, board
+//!                    ▲                                       ▲ │
+//!                    └────────── what to ask ── machine ─────┘ (pure)
+//! ```
+//! One pump for each list that is followed; what they say comes together in one place, and goes out
+//! once all of them have been read. What is good of an object, and what is broken, is decided as in
+//! a folder. When the API server is away, what was read last goes on being served.
+
+mod machine;
+mod pump;
+mod server;
+mod settings;
+mod source;
+mod wire;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::ensure;
+use api::{Kind, Snapshot, name::is_namespace};
+use provider::{AUTHOR, Provider, StatusBoard};
+use runtime::{Gate, Readiness, Shutdown};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use tracing::error;
+
+use pump::News;
+use server::Server;
+pub use settings::{KubernetesArgs, SecretArgs};
+use source::Source;
+use world::World;
+
+/// How long it must be quiet before what has changed goes out.
+const QUIET: Duration = Duration::from_millis(5);
+/// After how long it goes out although it is not quiet.
+const LONGEST_DELAY: Duration = Duration::from_millis(50);
+/// Batches of changes that wait to be taken in.
+const WAITING: usize = 64;
+/// By this name `/readyz` is told what may be out of date.
+const REMARKS: &str = "kubernetes";
+
+/// Follows all objects of `kinds` until `shutdown`: reads no other, and needs no other right than to
+/// list and watch them.
+///
+/// Returns at once. [`Provider::watch`] has revision 0 until every kind has been listed, or is known not
+/// to be served; as long as that takes, `readiness` waits for each of them by name. Whatever is wrong
+/// with objects is said on `board`.
+///
+/// # Errors
+/// When the settings name no API server.
+pub async fn follow(
+    args: &KubernetesArgs,
+    secret_namespaces: &[String],
+    kinds: &[Kind],
+    board: StatusBoard,
+    readiness: &Readiness,
+    shutdown: Shutdown,
+) -> anyhow::Result<Provider> {
+    for namespace in secret_namespaces {
+        ensure!(is_namespace(namespace), "{namespace:?} is not the name of a namespace");
+    }
+    let server = Server::new(args.kubeconfig.as_deref()).await?;
+    let sources = Source::of(kinds, secret_namespaces);
+    let gates = sources.iter().map(|source| Some(readiness.gate(format!("kubernetes: {source}")))).collect();
+    let (news, mut heard) = mpsc::channel(WAITING);
+    let mut pumps = JoinSet::new();
+    for (number, source) in sources.iter().enumerate() {
+        pumps.spawn(pump::run(server.clone(), source.clone(), number, news.clone()));
+    }
+    let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+    let mut gatherer =
+        Gatherer { world: Some(World::new(sources)), publish, board, readiness: readiness.clone(), gates };
+    let task = tokio::spawn(async move {
+        tokio::select! {
+            () = shutdown.begun() => {}
+            // Whoever follows notices that nothing is declared any more, and the process ends.
+            () = gatherer.gather(&mut heard, &mut pumps) => return,
+        }
+        pumps.abort_all();
+        // Receivers keep the last snapshot, and do not see an end while the process is still draining.
+        std::future::pending::<()>().await;
+    });
+    Ok(Provider::of(snapshots, task))
+}
+
+/// Puts together what the pumps say.
+struct Gatherer {
+    /// Away while it is put together.
+    world: Option<World>,
+    publish: watch::Sender<Arc<Snapshot>>,
+    board: StatusBoard,
+    readiness: Readiness,
+    /// One for each source, until it was read.
+    gates: Vec<Option<Gate>>,
+}
+
+impl Gatherer {
+    /// Ends only by a fault of ours.
+    async fn gather(&mut self, heard: &mut mpsc::Receiver<News>, pumps: &mut JoinSet<()>) {
+        let mut first: Option<Instant> = None;
+        let mut due = Instant::now();
+        loop {
+            tokio::select! {
+                news = heard.recv() => {
+                    let (Some(news), Some(world)) = (news, &mut self.world) else { return };
+                    world.take(news);
+                    let now = Instant::now();
+                    let latest = *first.get_or_insert(now) + LONGEST_DELAY;
+                    due = latest.min(now + QUIET);
+                }
+                () = sleep_until(due), if first.is_some() => {
+                    first = None;
+                    if !self.publish().await {
+                        return;
+                    }
+                }
+                ended = pumps.join_next() => {
+                    let panicked = ended.and_then(Result::err).is_some_and(|error| error.is_panic());
+                    error!(panicked, "one of the lists is not followed any more");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Publishes what is known, if that is enough. False after a fault of ours.
+    async fn publish(&mut self) -> bool {
+        let Some(mut world) = self.world.take() else { return false };
+        let assembled = tokio::task::spawn_blocking(move || {
+            let assembled = world.assemble();
+            (world, assembled)
+        });
+        let Ok((world, assembled)) = assembled.await else {
+            error!("what was read could not be put together");
+            return false;
+        };
+        self.readiness.remark(REMARKS, world.remarks());
+        for (source, absent, failing) in world.standings() {
+            let (kind, list) = (source.kind.as_str(), source.to_string());
+            metrics::gauge!("waykeeper_kubernetes_absent", "kind" => kind, "list" => list.clone())
+                .set(f64::from(u8::from(absent)));
+            metrics::gauge!("waykeeper_kubernetes_failing", "kind" => kind, "list" => list)
+                .set(f64::from(u8::from(failing)));
+        }
+        if let Some(assembled) = assembled {
+            for kind in Kind::ALL {
+                let count = assembled.snapshot.count(*kind);
+                metrics::gauge!("waykeeper_provider_objects", "kind" => kind.as_str()).set(count as f64);
+            }
+            metrics::gauge!("waykeeper_provider_rejected_objects").set(assembled.rejected as f64);
+            // Statuses first, so that whoever reacts to the snapshot finds them.
+            self.board.apply(AUTHOR, assembled.said);
+            if assembled.differs {
+                metrics::counter!("waykeeper_provider_reloads_total").increment(1);
+                self.publish.send_replace(Arc::new(assembled.snapshot));
+            }
+        }
+        self.open(&world);
+        self.world = Some(world);
+        true
+    }
+
+    /// Opens the gates of what has been read.
+    fn open(&mut self, world: &World) {
+        for (number, gate) in self.gates.iter_mut().enumerate() {
+            if world.settled(number)
+                && let Some(gate) = gate.take()
+            {
+                gate.open();
+            }
+        }
+    }
+}

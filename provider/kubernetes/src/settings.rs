@@ -1,0 +1,31 @@
+//! How a server is told to read from Kubernetes.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+/// Settings of reading from Kubernetes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct KubernetesArgs {
+    /// Read from Kubernetes instead of files: from the cluster this runs in
+    #[arg(long, env = "WAYKEEPER_KUBERNETES", conflicts_with = "paths")]
+    pub kubernetes: bool,
+    /// From the cluster that this file names, as kubectl would
+    #[arg(long, env = "WAYKEEPER_KUBECONFIG", value_name = "FILE", requires = "kubernetes", conflicts_with = "paths")]
+    pub kubeconfig: Option<PathBuf>,
+}
+
+/// Settings of reading Secrets from Kubernetes.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SecretArgs {
+    /// Read Secrets of these namespaces alone [default: of all]
+    #[arg(
+        long,
+        env = "WAYKEEPER_SECRET_NAMESPACES",
+        value_delimiter = ',',
+        value_name = "NAMESPACE",
+        requires = "kubernetes",
+        conflicts_with = "paths"
+    )]
+    pub secret_namespaces: Vec<String>,
+}

@@ -1,0 +1,130 @@
+//! What comes out of what the sources say.
+
+#![allow(clippy::unwrap_used)]
+
+use api::Name;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::machine::{Event, Failure};
+use crate::wire;
+
+fn put(kind: Kind, version: &str, uid: &str, spec: Value) -> Change<Item> {
+    let manifest = json!({"metadata": {"name": "a", "namespace": "t", "uid": uid, "resourceVersion": "1",
+        "creationTimestamp": format!("2026-01-0{}T00:00:00Z", &uid[uid.len() - 1..])}, "spec": spec});
+    match wire::page(
+        kind,
+        version,
+        json!({"metadata": {"resourceVersion": "1"}, "items": [manifest]}).to_string().as_bytes(),
+    ) {
+        Event::Page { mut entries, .. } => Change::Put(entries.remove(0)),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn gone() -> Change<Item> {
+    Change::Gone(Name::new("t", "a"))
+}
+
+fn news(source: usize, changes: Vec<Change<Item>>) -> News {
+    News { source, changes, settled: true, absent: false, failing: None }
+}
+
+fn service(uid: &str, port: u32) -> Change<Item> {
+    put(Kind::Service, "v1", uid, json!({"ports": [{"port": port}]}))
+}
+
+fn config(version: &str, uid: &str) -> Change<Item> {
+    put(Kind::AuthConfig, version, uid, json!({"configs": [{"apiKeyAuth": {"labelSelector": {"who": uid}}}]}))
+}
+
+#[test]
+fn nothing_is_said_before_everything_was_read() {
+    let mut world = World::new(Source::of(&[Kind::Service, Kind::HttpRoute], &[]));
+    world.take(news(0, vec![service("u1", 80)]));
+    assert!(world.assemble().is_none());
+    world.take(News { settled: false, failing: Some(Failure::TimedOut), ..news(1, vec![]) });
+    assert!(world.assemble().is_none());
+    assert!(world.remarks()[0].starts_with("httproutes.gateway.networking.k8s.io: "), "{:?}", world.remarks());
+    world.take(News { absent: true, ..news(1, vec![]) });
+    let first = world.assemble().unwrap();
+    assert!(first.differs && first.snapshot.revision == 1 && first.snapshot.services.len() == 1);
+    assert!(world.remarks().is_empty());
+    // What was read stays while the server is away, and it is said that it may be old.
+    world.take(News { failing: Some(Failure::Status { code: 403, retry_after: None }), ..news(0, vec![]) });
+    let later = world.assemble().unwrap();
+    assert!(!later.differs && later.snapshot.services.len() == 1);
+    assert!(world.remarks()[0].contains("403") && world.remarks()[0].ends_with("what was read last is served"));
+}
+
+#[test]
+fn a_broken_version_leaves_the_last_good_one_and_a_broken_beginning_is_refused() {
+    let mut world = World::new(Source::of(&[Kind::Service], &[]));
+    world.take(news(0, vec![service("u1", 0)]));
+    let first = world.assemble().unwrap();
+    assert_eq!((first.snapshot.services.len(), first.snapshot.broken.len(), first.rejected), (0, 1, 1));
+    world.take(news(0, vec![service("u1", 80)]));
+    let good = world.assemble().unwrap();
+    assert_eq!((good.snapshot.services.len(), good.snapshot.broken.len(), good.rejected), (1, 0, 0));
+    assert_eq!(good.said.silent.len(), 1, "there is nothing to say any more");
+    world.take(news(0, vec![service("u1", 0)]));
+    let kept = world.assemble().unwrap();
+    assert_eq!((kept.snapshot.services.len(), kept.snapshot.broken.len(), kept.rejected), (1, 0, 1));
+    assert!(!kept.differs);
+    assert!(kept.said.said[0].1[0].conditions[0].message.contains("last good version"));
+    // One that is deleted and made anew, as it is seen by one list after another, is another object.
+    world.take(news(0, vec![gone(), service("u2", 0)]));
+    let anew = world.assemble().unwrap();
+    assert_eq!((anew.snapshot.services.len(), anew.snapshot.broken.len()), (0, 1));
+    world.take(news(0, vec![gone()]));
+    let none = world.assemble().unwrap();
+    assert_eq!((none.snapshot.services.len(), none.snapshot.broken.len(), none.rejected), (0, 0, 0));
+}
+
+#[test]
+fn of_two_groups_the_oldest_counts_and_the_other_takes_over() {
+    let mut world = World::new(Source::of(&[Kind::AuthConfig], &[]));
+    let who = |assembled: &Assembled| {
+        let config = assembled.snapshot.auth_configs.get(&Name::new("t", "a")).unwrap();
+        format!("{config:?}").split("who\": \"").nth(1).map(|rest| rest[..2].to_owned()).unwrap()
+    };
+    world.take(news(1, vec![config("extauth.solo.io/v1", "u1")]));
+    world.take(news(0, vec![config("enterprise.gloo.solo.io/v1", "u2")]));
+    let both = world.assemble().unwrap();
+    assert_eq!(who(&both), "u1");
+    assert!(both.said.said[0].1[0].conditions[0].problems[0].message.contains("declared more than once"));
+    world.take(news(1, vec![gone()]));
+    let moved = world.assemble().unwrap();
+    assert_eq!((who(&moved).as_str(), moved.snapshot.auth_configs.len(), moved.said.silent.len()), ("u2", 1, 1));
+    // What was good of one is nothing of the other's.
+    world.take(news(1, vec![put(Kind::AuthConfig, "extauth.solo.io/v1", "u1", json!({"configs": 5}))]));
+    let broken = world.assemble().unwrap();
+    assert_eq!((broken.snapshot.auth_configs.len(), broken.snapshot.broken.len()), (0, 1));
+}
+
+#[test]
+fn a_secret_that_is_being_deleted_is_gone() {
+    let mut world = World::new(Source::of(&[Kind::Secret], &[]));
+    let secret = |deletion: Value| {
+        let manifest = json!({"metadata": {"name": "a", "namespace": "t", "uid": "u", "resourceVersion": "1",
+            "deletionTimestamp": deletion, "finalizers": ["x"]}, "type": "extauth.solo.io/apikey", "data": {"api-key": "eA=="}});
+        match wire::line(Kind::Secret, "v1", json!({"type": "MODIFIED", "object": manifest}).to_string().as_bytes()) {
+            Event::Line(crate::machine::Line::Put(entry)) => Change::Put(entry),
+            other => panic!("{other:?}"),
+        }
+    };
+    world.take(news(0, vec![secret(Value::Null)]));
+    assert_eq!(world.assemble().unwrap().snapshot.secrets.len(), 1);
+    world.take(news(0, vec![secret("2026-01-01T00:00:00Z".into())]));
+    assert_eq!(world.assemble().unwrap().snapshot.secrets.len(), 0);
+}
+
+#[test]
+fn namespaces_keep_apart_what_has_the_same_source_of_rights() {
+    let namespaces = ["t".to_owned(), "u".to_owned()];
+    let mut world = World::new(Source::of(&[Kind::Secret], &namespaces));
+    world.take(news(0, vec![]));
+    assert!(!world.is_settled() && world.settled(0) && !world.settled(1));
+    world.take(news(1, vec![]));
+    assert_eq!(world.assemble().unwrap().snapshot.revision, 1);
+}

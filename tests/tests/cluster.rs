@@ -1,0 +1,412 @@
+//! The servers on a real API server: what they read, what they may, and what they do when it goes away.
+#![allow(clippy::unwrap_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use proto::envoy::service::auth::v3 as pb;
+use tempfile::TempDir;
+use waykeeper_tests::alone::{envoy, free, start};
+use waykeeper_tests::kubernetes::{Cluster, Wire, address, files};
+use waykeeper_tests::parts::{Process, binary};
+use waykeeper_tests::raw::{proxy_header, send_raw};
+use waykeeper_tests::{Curl, eventually, turn};
+
+/// How long a change may take from the API server to the first answer under it, on a busy machine.
+const CHANGE: Duration = Duration::from_secs(10);
+/// After an API server was away, with the longest wait between two attempts.
+const RETURN: Duration = Duration::from_secs(60);
+
+/// A server that reads from Kubernetes.
+struct Server {
+    process: Process,
+    grpc: String,
+    admin: String,
+    log: PathBuf,
+}
+
+impl Server {
+    fn start(program: &str, kubeconfig: &Path, dir: &Path, args: &[&str]) -> Server {
+        let (grpc, admin) = (free(), free());
+        let log = dir.join(format!("{program}-{}", admin.replace(':', "-")));
+        let own = ["--kubernetes", "--kubeconfig", kubeconfig.to_str().unwrap(), "--grpc", &grpc, "--admin", &admin];
+        let process = start(&binary(program), &[&own[..], args].concat(), &log);
+        Server { process, grpc, admin, log }
+    }
+
+    fn page(&self, path: &str) -> (u16, String) {
+        let reply = Curl::to(&format!("http://{}{path}", self.admin)).send();
+        (reply.status, reply.body)
+    }
+
+    fn ready(&self) {
+        eventually("readiness", RETURN, || match self.page("/readyz") {
+            (200, _) => Ok(()),
+            other => Err(format!("{other:?}\n{}", self.log())),
+        });
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// What extauth answers to a request with this key under the AuthConfig: the HTTP status, 200 for a pass.
+    fn check(&self, config: &str, key: Option<&str>) -> i32 {
+        let headers = key.map(|key| ("api-key".to_owned(), key.to_owned())).into_iter().collect();
+        let http = pb::attribute_context::HttpRequest {
+            method: "GET".into(),
+            path: "/".into(),
+            headers,
+            ..Default::default()
+        };
+        let request = pb::CheckRequest {
+            attributes: Some(pb::AttributeContext {
+                request: Some(pb::attribute_context::Request { http: Some(http), ..Default::default() }),
+                context_extensions: [("config_id".to_owned(), config.to_owned())].into(),
+                ..Default::default()
+            }),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let answer = runtime.block_on(async {
+            let channel = tonic::transport::Channel::from_shared(format!("http://{}", self.grpc)).unwrap();
+            let mut client = pb::authorization_client::AuthorizationClient::new(channel.connect().await.unwrap());
+            client.check(request).await.unwrap().into_inner()
+        });
+        match answer.http_response {
+            Some(pb::check_response::HttpResponse::DeniedResponse(denied)) => {
+                denied.status.map_or(403, |status| status.code)
+            }
+            _ => {
+                assert_eq!(answer.status.unwrap().code, 0, "a denial is explicit");
+                200
+            }
+        }
+    }
+
+    fn until(&self, config: &str, key: Option<&str>, wanted: i32, deadline: Duration) {
+        eventually(&format!("{wanted} for {key:?} under {config}"), deadline, || match self.check(config, key) {
+            got if got == wanted => Ok(()),
+            got => Err(format!("{got}\n{}", self.log())),
+        });
+    }
+}
+
+fn secret(name: &str, key: &str) -> String {
+    format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: {name}, namespace: t}}\ntype: extauth.solo.io/apikey\n\
+         stringData: {{api-key: {key}}}\n"
+    )
+}
+
+fn labelled_secret(name: &str, key: &str) -> String {
+    secret(name, key)
+        .replace("metadata: {", "metadata:\n  labels: {team: x}\n  ")
+        .replace(", namespace: t}", "\n  namespace: t")
+}
+
+fn config(group: &str, name: &str) -> String {
+    format!(
+        "apiVersion: {group}/v1\nkind: AuthConfig\nmetadata: {{name: {name}, namespace: t}}\nspec:\n  configs:\n  \
+         - apiKeyAuth:\n      headerName: api-key\n      labelSelector: {{team: x}}\n"
+    )
+}
+
+const GROUP: &str = "enterprise.gloo.solo.io";
+
+fn crd(cluster: &Cluster, name: &str) {
+    let all = files("deploy/crds");
+    let found: Vec<&String> = all.iter().filter(|text| text.contains(&format!("\n  name: {name}\n"))).collect();
+    assert_eq!(found.len(), 1, "{name}");
+    cluster.define(found[0]);
+}
+
+fn namespace(cluster: &Cluster) {
+    cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: t}\n");
+}
+
+/// A ServiceAccount with the ClusterRole of this server, everywhere.
+fn account(cluster: &Cluster, server: &str, port: Option<u16>) -> PathBuf {
+    files("deploy/rbac").iter().for_each(|role| cluster.apply(role));
+    let config = cluster.service_account("default", server, port);
+    cluster.apply(&format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {server}}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waykeeper-{server}}}\n\
+         subjects: [{{kind: ServiceAccount, name: {server}, namespace: default}}]\n"
+    ));
+    config
+}
+
+/// One API server for all of it: it takes longer to begin than everything that is asked of it.
+#[test]
+fn extauth_follows_an_api_server_through_all_that_happens_to_it() {
+    let _turn = turn();
+    let mut cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    namespace(&cluster);
+
+    // Rights first: without any it reads nothing, serves nothing and says why.
+    let wire = Wire::to(cluster.port());
+    files("deploy/rbac").iter().for_each(|role| cluster.apply(role));
+    let kubeconfig = cluster.service_account("default", "extauth", Some(wire.port));
+    let extauth = Server::start("extauth", &kubeconfig, dir.path(), &[]);
+    eventually("the reason", CHANGE, || {
+        let (status, body) = extauth.page("/readyz");
+        let named = body.contains("kubernetes: secrets") && body.contains("403");
+        if status == 503 && named { Ok(()) } else { Err(format!("{status} {body}\n{}", extauth.log())) }
+    });
+    assert_eq!(extauth.check("t.keys", Some("good-key")), 403, "nothing passes before everything was read");
+
+    // No AuthConfig is known to this API server: that is known, and enough to begin.
+    account(&cluster, "extauth", Some(wire.port));
+    extauth.ready();
+    assert_eq!(extauth.check("t.keys", Some("good-key")), 403);
+
+    // The definition comes late, and what is written under it counts.
+    crd(&cluster, "authconfigs.enterprise.gloo.solo.io");
+    cluster.apply(&config(GROUP, "keys"));
+    cluster.apply(&labelled_secret("a", "good-key"));
+    extauth.until("t.keys", Some("good-key"), 200, CHANGE);
+    assert_eq!(extauth.check("t.keys", Some("bad-key")), 401);
+    assert_eq!(extauth.check("t.keys", None), 401);
+
+    // A key that is deleted is good no longer; one without its label never was.
+    cluster.apply(&labelled_secret("b", "other-key"));
+    extauth.until("t.keys", Some("other-key"), 200, CHANGE);
+    cluster.delete(&secret("a", ""));
+    extauth.until("t.keys", Some("good-key"), 401, CHANGE);
+    assert_eq!(extauth.check("t.keys", Some("other-key")), 200);
+    // One of another type is not even sent, whatever its labels.
+    cluster.apply(&labelled_secret("c", "opaque-key").replace("extauth.solo.io/apikey", "Opaque"));
+    // One that waits for a finalizer is deleted for its owner already.
+    cluster.apply(
+        &labelled_secret("d", "held-key").replace("  namespace: t", "  namespace: t\n  finalizers: [example.com/held]"),
+    );
+    extauth.until("t.keys", Some("held-key"), 200, CHANGE);
+    cluster.delete(&secret("d", ""));
+    extauth.until("t.keys", Some("held-key"), 401, CHANGE);
+    assert_eq!(cluster.get(&secret("d", "")).status, 200, "it is still there");
+    assert_eq!(extauth.check("t.keys", Some("opaque-key")), 401);
+
+    // What cannot be used is refused alone; a mistake in a good one leaves it as it was.
+    cluster.apply(&config(GROUP, "wrong").replace("labelSelector: {team: x}", "labelSelector: [team]"));
+    cluster.apply(&config(GROUP, "typo").replace("labelSelector", "labelSelectors"));
+    cluster.apply(
+        &config(GROUP, "deep")
+            .replace("{team: x}", &format!("{{team: x}}\n    extra: {}1{}", "[".repeat(500), "]".repeat(500))),
+    );
+    cluster
+        .apply(&config(GROUP, "fine").replace("apiKeyAuth", "api_key_auth").replace("labelSelector", "label_selector"));
+    extauth.until("t.fine", Some("other-key"), 200, CHANGE);
+    for broken in ["t.wrong", "t.typo", "t.deep"] {
+        assert_eq!(extauth.check(broken, Some("other-key")), 403, "{broken}");
+    }
+    cluster.apply(&config(GROUP, "fine").replace("labelSelector", "labelSelectors"));
+    cluster.apply(&labelled_secret("e", "later-key"));
+    extauth.until("t.fine", Some("later-key"), 200, CHANGE);
+    assert_eq!(extauth.check("t.fine", Some("bad-key")), 401);
+
+    // Connections are cut, again and again, and nothing is missed.
+    for round in 0..5 {
+        wire.cut();
+        cluster.apply(&labelled_secret("f", &format!("round-{round}")));
+        extauth.until("t.keys", Some(&format!("round-{round}")), 200, CHANGE);
+        if round > 0 {
+            let before = format!("round-{}", round - 1);
+            assert_eq!(extauth.check("t.keys", Some(&before)), 401, "a key that was replaced");
+        }
+    }
+
+    // The API server is killed: what was read last is served, and it is said that it may be old.
+    cluster.kill_server();
+    eventually("a word of it", CHANGE, || {
+        let (status, body) = extauth.page("/readyz");
+        if status == 200 && body.contains("what was read last is served") {
+            Ok(())
+        } else {
+            Err(format!("{status} {body}"))
+        }
+    });
+    assert_eq!(extauth.check("t.keys", Some("other-key")), 200);
+    assert_eq!(extauth.check("t.keys", Some("bad-key")), 401);
+    let (_, metrics) = extauth.page("/metrics");
+    assert!(
+        metrics
+            .lines()
+            .any(|line| line.starts_with("waykeeper_kubernetes_failing{kind=\"Secret\"") && line.ends_with(" 1"))
+    );
+    // One that begins now has nothing to serve.
+    let late = Server::start("extauth", &kubeconfig, dir.path(), &[]);
+    eventually("a word of it", CHANGE, || match late.page("/readyz") {
+        (503, body) if body.contains("kubernetes: secrets") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(late.check("t.keys", Some("other-key")), 403);
+    // etcd goes, too, and both come back; meanwhile nobody forgets anything.
+    cluster.kill_etcd();
+    cluster.start_etcd();
+    cluster.start_server();
+    late.ready();
+    assert_eq!(late.check("t.keys", Some("other-key")), 200);
+    cluster.delete(&secret("b", ""));
+    extauth.until("t.keys", Some("other-key"), 401, RETURN);
+    late.until("t.keys", Some("other-key"), 401, CHANGE);
+    eventually("silence", RETURN, || match extauth.page("/readyz") {
+        (200, body) if !body.contains("what was read last") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+
+    // Its rights are taken away: it goes on, and says so.
+    cluster.delete("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: extauth}\n");
+    wire.cut();
+    eventually("a word of it", RETURN, || {
+        let (status, body) = extauth.page("/readyz");
+        if status == 200 && body.contains("403") { Ok(()) } else { Err(format!("{status} {body}")) }
+    });
+    assert_eq!(extauth.check("t.keys", Some("round-4")), 200);
+    account(&cluster, "extauth", Some(wire.port));
+    cluster.delete(&secret("f", ""));
+    extauth.until("t.keys", Some("round-4"), 401, RETURN);
+
+    // Nothing of a key was written anywhere.
+    for server in [&extauth, &late] {
+        let written = format!("{}{}{}", server.log(), server.page("/metrics").1, server.page("/readyz").1);
+        for key in ["good-key", "other-key", "held-key", "later-key", "round-4", "opaque-key"] {
+            assert!(!written.contains(key), "{key}: {written}");
+        }
+    }
+    for mut server in [extauth, late] {
+        server.process.terminate(Duration::from_secs(15));
+    }
+}
+
+/// As little of Gateway API's own definitions as the servers need: they keep everything.
+fn gateway_crds(cluster: &Cluster) {
+    let kinds = [
+        ("GatewayClass", "gatewayclasses", "Cluster", "v1"),
+        ("Gateway", "gateways", "Namespaced", "v1"),
+        ("HTTPRoute", "httproutes", "Namespaced", "v1"),
+        ("ReferenceGrant", "referencegrants", "Namespaced", "v1beta1"),
+    ];
+    for (kind, plural, scope, version) in kinds {
+        let singular = kind.to_lowercase();
+        cluster.define(&format!(
+            "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: {plural}.gateway.networking.k8s.io
+  annotations: {{api-approved.kubernetes.io: \"unapproved, of a test\"}}
+spec:
+  group: gateway.networking.k8s.io
+  scope: {scope}
+  names: {{kind: {kind}, listKind: {kind}List, plural: {plural}, singular: {singular}}}
+  versions:
+  - name: {version}
+    served: true
+    storage: true
+    subresources: {{status: {{}}}}
+    schema:
+      openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}
+"
+        ));
+    }
+}
+
+/// The walkthrough's manifests through all three servers and an Envoy, each server with the rights it needs and no other.
+#[test]
+fn the_walkthrough_is_served_from_an_api_server() {
+    let _turn = turn();
+    // Addresses of endpoints may not be loopback ones for an API server: this one is on no other machine.
+    let endpoint = address("10.244.0.2");
+    let cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    gateway_crds(&cluster);
+    files("deploy/crds").iter().for_each(|crd| cluster.define(crd));
+    for namespace in ["httpbin", "gloo-system"] {
+        let labels = if namespace == "httpbin" { "{istio.io/use-waypoint: gloo-waypoint}" } else { "{}" };
+        cluster
+            .apply(&format!("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {namespace}\n  labels: {labels}\n"));
+    }
+    let extauth = Server::start("extauth", &account(&cluster, "extauth", None), dir.path(), &[]);
+    let ratelimit = Server::start("ratelimit", &account(&cluster, "ratelimit", None), dir.path(), &[]);
+    let tls = dir.path().join("tls").display().to_string();
+    let servers = ["--extauth", &extauth.grpc, "--ratelimit", &ratelimit.grpc, "--tls-dir", &tls];
+    let waypoint = Server::start("waypoint", &account(&cluster, "waypoint", None), dir.path(), &servers);
+    [&extauth, &ratelimit, &waypoint].into_iter().for_each(Server::ready);
+
+    cluster.apply(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: httpbin2, namespace: httpbin}\nspec:\n  ports:\n  \
+         - {name: http, port: 8000, targetPort: 8080}\n",
+    );
+    cluster.apply(&format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: httpbin2-1\n  namespace: httpbin\n  \
+         labels: {{kubernetes.io/service-name: httpbin2}}\naddressType: IPv4\nports: [{{name: http, port: 8080}}]\n\
+         endpoints:\n- addresses: [{endpoint}]\n  conditions: {{ready: true}}\n"
+    ));
+    let application = start(&binary("sample-app"), &["--listen", &format!("{endpoint}:8080")], &dir.path().join("app"));
+    let gateway = fs::read_to_string(waykeeper_tests::waykeeper::root().join("examples/httpbin/gateway.yaml")).unwrap();
+    cluster.apply(&gateway);
+    let service = cluster.get("apiVersion: v1\nkind: Service\nmetadata: {name: httpbin2, namespace: httpbin}\n").json();
+    let vip: std::net::Ipv4Addr = service["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
+
+    let bootstrap = std::process::Command::new(binary("waypoint"))
+        .args(["bootstrap", "--gateway", "httpbin/gloo-waypoint", "--grpc", &waypoint.grpc, "--tls-dir", &tls])
+        .args(["--envoy-admin", &free()])
+        .output()
+        .unwrap();
+    assert!(bootstrap.status.success(), "{}", String::from_utf8_lossy(&bootstrap.stderr));
+    let config = dir.path().join("envoy.json");
+    fs::write(&config, &bootstrap.stdout).unwrap();
+    let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
+    let _envoy = start(&envoy(), &run, &dir.path().join("envoy"));
+    let ask = |header: &str| {
+        let request = format!("GET /get HTTP/1.1\r\nHost: httpbin2\r\n{header}Connection: close\r\n\r\n");
+        let bytes = [proxy_header(vip.octets(), 8000, &[]), request.into_bytes()].concat();
+        let answer = std::net::TcpStream::connect("127.0.0.1:15088").map(|_| send_raw("127.0.0.1:15088", &bytes));
+        answer.unwrap_or_default()
+    };
+    let until = |header: &str, status: &str| {
+        eventually(&format!("{status} for {header:?}"), CHANGE, || match ask(header) {
+            answer if answer.starts_with(&format!("HTTP/1.1 {status}")) => Ok(answer),
+            answer => Err(format!("{answer}\n{}", waypoint.log())),
+        })
+    };
+    until("", "200");
+
+    let apply = |step: &str| {
+        files(&format!("examples/walkthrough-000/{step}")).iter().for_each(|manifest| cluster.apply(manifest))
+    };
+    apply("apikeys");
+    until("", "401");
+    assert!(until("api-key: mykey\r\n", "200").contains("X-Organization"));
+    let option = "apiVersion: gateway.solo.io/v1\nkind: RouteOption\nmetadata: {name: httpbin2, namespace: httpbin}\n";
+    cluster.delete(option);
+    until("", "200");
+    apply("ratelimit-httpbin2");
+    waykeeper_tests::fresh_minute(Duration::from_secs(20));
+    until("", "429");
+    cluster.delete(option);
+    until("", "200");
+
+    // A policy that cannot be read closes what it would have governed, and nothing else.
+    cluster.apply(&format!(
+        "{option}spec:\n  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: httpbin2}}]\n  \
+         options: {{extAuth: 5}}\n"
+    ));
+    until("", "500");
+    cluster.delete(option);
+    until("", "200");
+
+    // What one server needs is nothing to the others.
+    for (server, other) in [("ratelimit", "extauth"), ("waypoint", "extauth"), ("extauth", "ratelimit")] {
+        let lacking = Server::start(other, &account(&cluster, server, None), dir.path(), &[]);
+        eventually("a refusal", CHANGE, || match lacking.page("/readyz") {
+            (503, body) if body.contains("403") => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    }
+    for mut process in [waypoint.process, ratelimit.process, extauth.process] {
+        process.terminate(Duration::from_secs(20));
+    }
+    drop(application);
+}
