@@ -7,11 +7,18 @@ use clap::Args;
 /// Settings of reading from Kubernetes.
 #[derive(Debug, Clone, Default, Args)]
 pub struct KubernetesArgs {
-    /// Read from Kubernetes instead of files: from the cluster this runs in
+    /// Read from Kubernetes, not files
     #[arg(long, env = "WAYKEEPER_KUBERNETES", conflicts_with = "paths")]
     pub kubernetes: bool,
-    /// From the cluster that this file names, as kubectl would
-    #[arg(long, env = "WAYKEEPER_KUBECONFIG", value_name = "FILE", requires = "kubernetes", conflicts_with = "paths")]
+    /// From the cluster that this file names, as kubectl would; help is one page, and few need it
+    #[arg(
+        long,
+        env = "WAYKEEPER_KUBECONFIG",
+        value_name = "FILE",
+        hide = true,
+        requires = "kubernetes",
+        conflicts_with = "paths"
+    )]
     pub kubeconfig: Option<PathBuf>,
 }
 

@@ -16,7 +16,7 @@ pub struct RedisArgs {
     /// Redis to count in (else memory): redis[s][+cluster|+sentinel]://…, unix:PATH.
     #[arg(long, env = "REDIS_URL", hide_env_values = true, value_name = "URL")]
     pub redis: Option<RedisUrl>,
-    /// Another one for counters whose window is a second or less.
+    /// One for windows of a second or less.
     #[arg(long, env = "REDIS_PERSECOND_URL", hide_env_values = true, value_name = "URL", requires = "redis")]
     pub redis_per_second: Option<RedisUrl>,
     /// What keys begin with.
