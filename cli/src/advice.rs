@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use api::core::{SERVICE_NAME, Service};
 use api::{Kind, Meta as _, Name, ObjectRef, Problem, Snapshot};
+use parking_lot::Mutex;
 use provider::StatusBoard;
 use provider::findings::did_you_mean;
 use runtime::follow::Follower;
@@ -18,18 +19,36 @@ pub const ENDPOINTS: &str = "Endpoints";
 
 /// Keeps the advice on the board in step with what is declared.
 #[derive(Debug)]
-pub struct Advice(pub StatusBoard);
+pub struct Advice {
+    board: StatusBoard,
+    /// What was looked at last.
+    last: Mutex<Option<Arc<Snapshot>>>,
+}
+
+impl Advice {
+    /// Advice for `board`.
+    pub fn new(board: StatusBoard) -> Self {
+        Self { board, last: Mutex::default() }
+    }
+}
 
 impl Follower for Advice {
     type Declared = Snapshot;
     type Made = Report;
 
     fn make(&self, snapshot: &Arc<Snapshot>, _: Instant) -> Option<Report> {
-        Some(advise(snapshot))
+        let last = self.last.lock().replace(snapshot.clone());
+        let same = last.is_some_and(|last| {
+            let broken = |reference: &&ObjectRef| matches!(reference.kind, Kind::Service | Kind::EndpointSlice);
+            snapshot.services.changed(&last.services).next().is_none()
+                && snapshot.endpoint_slices.changed(&last.endpoint_slices).next().is_none()
+                && !snapshot.broken.changed(&last.broken).any(|reference| broken(&reference))
+        });
+        (!same).then(|| advise(snapshot))
     }
 
     async fn install(&self, report: Report) {
-        self.0.publish(AUTHOR, report);
+        self.board.publish(AUTHOR, report);
     }
 }
 

@@ -41,5 +41,7 @@ fn try_run(parent: i32, command: &[OsString]) -> anyhow::Result<Infallible> {
     set_parent_process_death_signal(Some(Signal::KILL)).context("asking to end with the parent")?;
     // Whoever started us may have ended before we asked.
     anyhow::ensure!(getppid().is_some_and(|now| now.as_raw_nonzero().get() == parent), "the parent has ended already");
+    // What it becomes is not of our making.
+    runtime::memory::in_small_pages(false);
     Err(Command::new(program).args(arguments).exec()).with_context(|| format!("running {}", program.display()))
 }

@@ -84,6 +84,7 @@ fn name(text: &str) -> Result<Name, String> {
 /// When a part cannot start, or failed while running.
 pub async fn run(args: args::Tunnel) -> anyhow::Result<()> {
     let telemetry = runtime::telemetry::init("tunnel", &args.telemetry)?;
+    crate::up::open_many_files();
     tunnel::describe_metrics();
     let (shutdown, readiness) = (Shutdown::new(), Readiness::new());
     shutdown.on_signals().context("handling signals")?;
@@ -176,7 +177,7 @@ fn elsewhere(mut plan: Plan, snapshot: &Snapshot, translation: &Translation, to:
     let mut by_service: BTreeMap<(&Name, u16), SocketAddr> = BTreeMap::new();
     for (name, service) in &snapshot.services {
         for address in crate::plan::addresses(service) {
-            for (at, target) in plan.bindings.iter_mut().filter(|(at, _)| at.ip() == address) {
+            for (at, target) in plan.bindings.range_mut(crate::plan::ports(address)) {
                 by_service.entry((name, at.port())).or_insert(*at);
                 if let (Target::Waypoint(waypoint), Some(Enrolment::Waypoint(gateway))) =
                     (&mut *target, translation.services.get(name).map(AsRef::as_ref))

@@ -23,12 +23,17 @@ use std::process::ExitCode;
 
 use crate::args::{Admin, Cli, Command};
 
+/// Of very many objects there are very many small pieces; this one gives each no more room than it needs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match std::env::args_os().nth(1) {
         None => return reference::help(),
         Some(command) if command == "become" => return become_program::main(),
         Some(_) => {}
     }
+    runtime::memory::in_small_pages(true);
     let cli: Cli = match runtime::command_line::parse() {
         Ok(cli) => cli,
         Err(code) => return code,

@@ -1,7 +1,9 @@
 //! What the tunnel is to do, from what is declared and what the control plane made of it.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use api::core::{EndpointSlice, SERVICE_NAME, Service, ServicePort};
 use api::{Meta as _, Name, Snapshot};
@@ -12,12 +14,13 @@ use waypoint_translate::{Enrolment, Translation};
 /// identity for the address of every Pod. No Service leads to where waypoints listen, nor to `reserved`. Pure.
 pub fn plan(snapshot: &Snapshot, translation: &Translation, trust_domain: &str, reserved: &BTreeSet<Endpoint>) -> Plan {
     let mut bindings = BTreeMap::new();
+    let slices = LazyCell::new(|| slices(snapshot));
     for (name, service) in &snapshot.services {
         let Some(spec) = &service.spec else { continue };
         for port in spec.ports.iter().flatten() {
             let Some(number) = tcp_port(port) else { continue };
             for address in addresses(service) {
-                bindings.insert(SocketAddr::new(address, number), target(snapshot, translation, name, port));
+                bindings.insert(SocketAddr::new(address, number), target(&slices, translation, name, port));
             }
         }
     }
@@ -30,6 +33,32 @@ pub fn plan(snapshot: &Snapshot, translation: &Translation, trust_domain: &str, 
     }
 }
 
+/// Whether nothing has changed between the two that a plan is made of. Pure.
+pub fn same(old: (&Snapshot, &Translation), new: (&Snapshot, &Translation)) -> bool {
+    let ((was, before), (is, now)) = (old, new);
+    let addresses = |translation: &Translation| -> BTreeMap<Name, Option<SocketAddr>> {
+        translation.gateways.iter().map(|(name, gateway)| (name.clone(), gateway.address)).collect()
+    };
+    is.services.changed(&was.services).next().is_none()
+        && is.endpoint_slices.changed(&was.endpoint_slices).next().is_none()
+        && is.pods.changed(&was.pods).next().is_none()
+        && now.services.changed(&before.services).all(|name| now.services.get(name) == before.services.get(name))
+        && addresses(now) == addresses(before)
+}
+
+/// EndpointSlices by the namespace and name of their Service.
+type Slices<'s> = BTreeMap<(&'s str, &'s str), Vec<&'s EndpointSlice>>;
+
+fn slices(snapshot: &Snapshot) -> Slices<'_> {
+    let mut slices = Slices::new();
+    for (name, slice) in &snapshot.endpoint_slices {
+        if let Some(service) = slice.label(SERVICE_NAME) {
+            slices.entry((&name.namespace, service)).or_default().push(slice);
+        }
+    }
+    slices
+}
+
 /// The loopback addresses of a Service.
 pub fn addresses(service: &Service) -> BTreeSet<IpAddr> {
     let spec = service.spec.as_ref();
@@ -38,30 +67,37 @@ pub fn addresses(service: &Service) -> BTreeSet<IpAddr> {
     all.into_iter().chain(one).filter_map(|text| text.parse::<IpAddr>().ok()).filter(IpAddr::is_loopback).collect()
 }
 
+/// Every port of an address.
+pub fn ports(address: IpAddr) -> RangeInclusive<SocketAddr> {
+    SocketAddr::new(address, 0)..=SocketAddr::new(address, u16::MAX)
+}
+
 fn tcp_port(port: &ServicePort) -> Option<u16> {
     if port.protocol.as_deref().unwrap_or("TCP") == "TCP" { u16::try_from(port.port).ok() } else { None }
 }
 
 /// Which waypoint a Service has is what the translation says; nothing is decided here.
-fn target(snapshot: &Snapshot, translation: &Translation, name: &Name, port: &ServicePort) -> Target {
+fn target<'s>(
+    slices: &LazyCell<Slices<'s>, impl FnOnce() -> Slices<'s>>,
+    translation: &Translation,
+    name: &Name,
+    port: &ServicePort,
+) -> Target {
     match translation.services.get(name).map(AsRef::as_ref) {
         Some(Enrolment::Waypoint(gateway)) => match translation.gateways.get(gateway).and_then(|g| g.address) {
             Some(address) => Target::Waypoint(address.into()),
             None => Target::Refuse(format!("its waypoint {gateway} has no PROXY listener")),
         },
         Some(Enrolment::Refused(why)) => Target::Refuse(why.clone()),
-        Some(Enrolment::None) => Target::Direct(endpoints(snapshot, name, port)),
+        Some(Enrolment::None) => Target::Direct(endpoints(slices, name, port)),
         // The translation is of another snapshot; the one of this follows.
         None => Target::Refuse("not known yet".to_owned()),
     }
 }
 
-fn endpoints(snapshot: &Snapshot, name: &Name, port: &ServicePort) -> Vec<Endpoint> {
-    let of_service = |slice: &&std::sync::Arc<EndpointSlice>| {
-        slice.name_of().namespace == name.namespace && slice.label(SERVICE_NAME) == Some(name.name.as_str())
-    };
+fn endpoints(slices: &Slices<'_>, name: &Name, port: &ServicePort) -> Vec<Endpoint> {
     let mut found = Vec::new();
-    for slice in snapshot.endpoint_slices.values().filter(of_service) {
+    for slice in slices.get(&(name.namespace.as_str(), name.name.as_str())).into_iter().flatten() {
         let number = slice
             .ports
             .iter()
@@ -157,6 +193,68 @@ mod tests {
         let plan =
             plan(&snapshot(&[service(json!({})), slice()]), &Translation::default(), "cluster.local", &BTreeSet::new());
         assert!(matches!(plan.bindings.values().next(), Some(Target::Refuse(_))), "{plan:?}");
+    }
+
+    #[test]
+    fn a_plan_is_made_again_of_whatever_it_is_made_of_and_of_nothing_else() {
+        let gateway = |name: &str, port: u16| {
+            json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": {"name": name, "namespace": "x"},
+                "spec": {"gatewayClassName": "gloo-waypoint", "listeners": [{"name": "proxy", "port": port, "protocol": "istio.io/PROXY"}]}})
+        };
+        let pod = |ip: &str| {
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "c", "namespace": "x"},
+                "spec": {"containers": []}, "status": {"podIP": ip}})
+        };
+        let route = |header: &str| {
+            json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute", "metadata": {"name": "r", "namespace": "x"},
+                "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "a"}], "rules": [{"backendRefs": [{"name": "a", "port": 80}],
+                "filters": [{"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": [header]}}]}]}})
+        };
+        let slice_at = |ip: &str| {
+            let mut slice = slice();
+            slice["endpoints"][0]["addresses"][0] = ip.into();
+            slice
+        };
+        let labelled = |gateway: &str| service(json!({"istio.io/use-waypoint": gateway}));
+        let mut all =
+            vec![gateway("w", 15088), gateway("v", 15089), labelled("w"), slice(), pod("127.0.10.4"), route("a")];
+        let settings = crate::up::translate_settings("td");
+        let mut translator = waypoint_translate::Translator::new(settings);
+        let mut made = |all: &[serde_json::Value], last: &mut Snapshot| {
+            let mut now = last.clone();
+            let changed = snapshot(all);
+            now.revision += 1;
+            // Only what differs is another version, as the provider has it.
+            for document in all {
+                let object = api::admit(document).object.unwrap();
+                let reference = object.reference();
+                if format!("{:?}", last.get(&reference)) != format!("{:?}", changed.get(&reference)) {
+                    now.insert(object);
+                }
+            }
+            let (translation, _) = translator.translate(&now, Default::default());
+            *last = now.clone();
+            (now, translation)
+        };
+        let mut last = Snapshot::default();
+        let (mut was, mut before) = made(&all, &mut last);
+        for (at, edited, same_plan) in [
+            (5, route("b"), true),
+            (5, route("b"), true),
+            (4, pod("127.0.10.5"), false),
+            (3, slice_at("127.0.10.9"), false),
+            (2, labelled("v"), false),
+            (0, gateway("w", 15090), false),
+            (1, gateway("v", 15091), false),
+            (2, service(json!({})), false),
+        ] {
+            all[at] = edited;
+            let (is, now) = made(&all, &mut last);
+            assert_eq!(same((&was, &before), (&is, &now)), same_plan, "{}", all[at]);
+            let of = |snapshot, translation| plan(snapshot, translation, "td", &BTreeSet::new());
+            assert!(!same_plan || of(&was, &before) == of(&is, &now));
+            (was, before) = (is, now);
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Keeps the tunnel's plan in step with what is declared and what the Envoys have taken.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,6 +50,7 @@ impl Services {
     ) -> anyhow::Result<()> {
         let mut gate = Some(gate);
         let mut heard = BTreeSet::new();
+        let mut last: Option<(Arc<Snapshot>, Arc<Translation>)> = None;
         self.handle.translation.mark_changed();
         loop {
             tokio::select! {
@@ -66,6 +68,14 @@ impl Services {
             let snapshot = self.snapshots.borrow().clone();
             // A newer snapshot is out already: its translation follows, and with it the next plan.
             if translation.revision == 0 || translation.revision != snapshot.revision {
+                continue;
+            }
+            // Of all that may be declared little shows in a plan, which is as large as there are Services.
+            let known = last.as_ref().is_some_and(|(was, before)| {
+                crate::plan::same((was, before), (&snapshot, &translation)) && self.listening() == heard
+            });
+            if known && gate.is_none() {
+                last = Some((snapshot, translation));
                 continue;
             }
             // Make before break: the Envoys first have what the plan sends them.
@@ -86,6 +96,7 @@ impl Services {
                 }
                 changed
             });
+            last = Some((snapshot, translation));
             if let Some(gate) = gate.take() {
                 self.tunnel.caught_up().await;
                 gate.open();
@@ -115,12 +126,13 @@ impl Services {
         let snapshot = self.snapshots.borrow().clone();
         let translation = self.handle.translation.borrow().clone();
         let plan = self.plans.borrow().clone();
-        let bound = self.tunnel.status();
+        let bound: BTreeMap<SocketAddr, _> =
+            self.tunnel.status().into_iter().map(|bound| (bound.addr, bound)).collect();
         let mut rows = Vec::new();
         for (name, service) in &snapshot.services {
             for address in crate::plan::addresses(service) {
-                for (at, target) in plan.bindings.iter().filter(|(at, _)| at.ip() == address) {
-                    let unbound = bound.iter().find(|b| b.addr == *at).and_then(|b| b.bound.as_ref().err());
+                for (at, target) in plan.bindings.range(crate::plan::ports(address)) {
+                    let unbound = bound.get(at).and_then(|b| b.bound.as_ref().err());
                     rows.push(ServiceRow {
                         namespace: name.namespace.clone(),
                         name: name.name.clone(),

@@ -142,6 +142,9 @@ fn cut(line: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
     use api::{Kind, Severity};
     use provider::Origin;
 
@@ -161,8 +164,12 @@ mod tests {
     }
 
     fn lines(before: &[Finding], now: &[Finding]) -> Vec<String> {
-        let declared =
-            |name: &str| (ObjectRef::new(Kind::HttpRoute, "x", name), Origin { path: "a.yaml".into(), line: 1 });
+        let declared = |name: &str| {
+            (
+                Arc::new(ObjectRef::new(Kind::HttpRoute, "x", name)),
+                Origin { path: Path::new("a.yaml").into(), line: 1, document: 1 },
+            )
+        };
         let declared = Origins::from_iter([declared("r"), declared("s")]);
         let text = |news: News<'_>| match news {
             News::Found(finding) => finding.to_string(),

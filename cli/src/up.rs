@@ -46,6 +46,7 @@ impl Parts {
 /// When a part cannot start, or failed while running.
 pub async fn run(args: Up) -> anyhow::Result<()> {
     let telemetry = runtime::telemetry::init("waykeeper", &args.telemetry)?;
+    open_many_files();
     tunnel::describe_metrics();
     let run_dir = tempfile::Builder::new().prefix("waykeeper-").tempdir().context("making a run folder")?;
     let (front, back) = (Shutdown::new(), Shutdown::new());
@@ -87,7 +88,7 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
     behind.spawn("admin", pages.serve(admin, back.clone()));
     in_front.spawn("banner", crate::banner::when_ready(services, parts.readiness.clone(), args.clone(), front.clone()));
 
-    let advice = Arc::new(crate::advice::Advice(parts.board.clone()));
+    let advice = Arc::new(crate::advice::Advice::new(parts.board.clone()));
     behind.spawn("advice", runtime::follow::follow(advice, parts.snapshots.clone(), back.clone()));
     let format = args.telemetry.log_format;
     behind.spawn("terminal", crate::terminal::follow(parts.board.clone(), args.paths.clone(), format, back.clone()));
@@ -96,6 +97,17 @@ pub async fn run(args: Up) -> anyhow::Result<()> {
     drop(provider);
     telemetry.flush();
     outcome
+}
+
+/// Has as many files open as the system allows: each address of a Service is one, and so is each connection.
+pub fn open_many_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current != maximum
+        && let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+    {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Says what to do when somebody listens there already, and guesses nothing otherwise.

@@ -11,10 +11,15 @@ use extauth::settings::{Cli, Command};
 use provider::{FolderSettings, Provider, StatusBoard};
 use runtime::{Admin, Listener, Readiness, Shutdown, Tasks, Workers};
 
+/// Of very many objects there are very many small pieces; this one gives each no more room than it needs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long calls under way may take to end after a signal.
 const DRAIN: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
+    runtime::memory::in_small_pages(true);
     let cli: Cli = match runtime::command_line::parse() {
         Ok(cli) => cli,
         Err(code) => return code,

@@ -170,8 +170,8 @@ impl<'a> Need<'a> {
 #[derive(Debug, Clone, Default)]
 pub struct Readers {
     /// By one label of each selector: whom it selects carries that one.
-    labelled: ByLabel<Name>,
-    named: Map<Name, BTreeSet<Name>>,
+    labelled: ByLabel<Box<Name>>,
+    named: Map<Name, BTreeSet<Box<Name>>>,
 }
 
 impl Readers {
@@ -180,9 +180,9 @@ impl Readers {
         for need in needs {
             match need {
                 Need::Labelled(labels) => {
-                    labels.iter().take(1).for_each(|(k, v)| insert(&mut self.labelled, k, v, reader.clone()));
+                    labels.iter().take(1).for_each(|(k, v)| insert(&mut self.labelled, k, v, Box::new(reader.clone())));
                 }
-                Need::Named(name) => drop(self.named.entry(name.clone()).or_default().insert(reader.clone())),
+                Need::Named(name) => drop(self.named.entry(name.clone()).or_default().insert(Box::new(reader.clone()))),
             }
         }
     }
@@ -209,7 +209,7 @@ impl Readers {
     pub fn of<'a>(&'a self, name: &Name, versions: &'a [&Secret]) -> impl Iterator<Item = &'a Name> {
         let labels = versions.iter().flat_map(|secret| secret.metadata.labels());
         let labelled = labels.filter_map(|(key, value)| self.labelled.get(key)?.get(value));
-        self.named.get(name).into_iter().chain(labelled).flatten()
+        self.named.get(name).into_iter().chain(labelled).flatten().map(AsRef::as_ref)
     }
 }
 
@@ -224,7 +224,7 @@ fn insert<T: Ord>(index: &mut ByLabel<T>, key: &str, value: &str, entry: T) {
     }
 }
 
-fn remove<T: Ord>(index: &mut ByLabel<T>, key: &str, value: &str, entry: &T) {
+fn remove<T: Ord + Borrow<E>, E: Ord>(index: &mut ByLabel<T>, key: &str, value: &str, entry: &E) {
     let Some(values) = index.get_mut(key) else { return };
     remove_one(values, value, entry);
     if values.is_empty() {
@@ -232,11 +232,12 @@ fn remove<T: Ord>(index: &mut ByLabel<T>, key: &str, value: &str, entry: &T) {
     }
 }
 
-fn remove_one<K, Q, T>(sets: &mut Map<K, BTreeSet<T>>, key: &Q, entry: &T)
+fn remove_one<K, Q, T, E>(sets: &mut Map<K, BTreeSet<T>>, key: &Q, entry: &E)
 where
     K: Borrow<Q> + Hash + Eq,
     Q: Hash + Eq + ?Sized,
-    T: Ord,
+    T: Ord + Borrow<E>,
+    E: Ord,
 {
     let Some(set) = sets.get_mut(key) else { return };
     set.remove(entry);

@@ -1,9 +1,10 @@
 //! The snapshot of what is declared, changed by what changed: last good versions, broken ones, and
 //! what withholds everything. The same for every provider, which decides what the newest version of each object is.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use api::{Broken, Fingerprint, Object, ObjectRef, Problem, Snapshot, Withheld};
+use api::{Broken, Fingerprint, Object, ObjectRef, Snapshot, Withheld};
 use blake3::Hash;
 use serde_json::Value;
 use tracing::info;
@@ -27,20 +28,29 @@ pub enum Version {
     Broken(Broken, Hash),
 }
 
-/// What tells a version from another of the same object.
-#[derive(Debug, PartialEq)]
-enum Identity {
-    Good { digest: Option<Hash>, made: String },
-    Broken { digest: Hash, problems: Vec<Problem> },
-}
-
-impl Identity {
-    fn of(version: &Version) -> Self {
-        match version {
-            Version::Good { digest, made, .. } => Identity::Good { digest: *digest, made: made.clone() },
-            Version::Broken(broken, digest) => Identity::Broken { digest: *digest, problems: broken.problems.clone() },
+/// What tells a version from another of the same object: equal for equal ones. There is one of these for each
+/// object, and there may be very many.
+fn identity(version: &Version) -> Hash {
+    let mut hasher = Fingerprint::hasher();
+    match version {
+        // Its manifest alone, as of almost all.
+        Version::Good { digest: Some(digest), made, .. } if made.is_empty() => return *digest,
+        Version::Good { digest, made, .. } => {
+            hasher.update(b"good").update(digest.map(|digest| *digest.as_bytes()).as_ref().map_or(&[], |d| &d[..]));
+            hasher.update(b"made").update(made.as_bytes());
+        }
+        Version::Broken(broken, digest) => {
+            hasher.update(b"broken").update(digest.as_bytes());
+            for problem in &broken.problems {
+                // Each part with its length, so that no two lists run into the same bytes.
+                let severity = if problem.is_error() { "error" } else { "warning" };
+                for part in [severity, &problem.field, &problem.message] {
+                    hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
+                }
+            }
         }
     }
+    hasher.finalize()
 }
 
 /// The hash of a manifest, computed without another copy of it. Keyed: it may be that of a Secret.
@@ -55,66 +65,128 @@ pub fn digest(manifest: &Value) -> Hash {
 #[derive(Debug, Default)]
 pub struct Assembly {
     snapshot: Snapshot,
-    served: BTreeMap<ObjectRef, Identity>,
-    /// The newest version of each declared object that could be served.
-    good: BTreeMap<ObjectRef, Stamped>,
+    known: HashMap<Arc<ObjectRef>, Known>,
+    /// What was put since the last snapshot.
+    since: Count,
     /// Whether everything was readable once since the start.
     begun: bool,
+}
+
+/// What is kept of one object.
+#[derive(Debug, Default)]
+struct Known {
+    /// The newest version that could be served.
+    good: Option<Stamped>,
+    /// What tells the version that is in the snapshot.
+    served: Served,
+}
+
+/// What tells the version of an object that is in the snapshot, in little room.
+#[derive(Debug, Default)]
+enum Served {
+    /// There is none.
+    #[default]
+    Nothing,
+    /// It is told by the digest of the last good version's manifest.
+    Good,
+    /// By this.
+    Other(Box<Hash>),
+}
+
+impl Known {
+    fn served(&self) -> Option<Hash> {
+        match (&self.served, &self.good) {
+            (Served::Nothing, _) | (Served::Good, None) => None,
+            (Served::Good, Some((_, digest))) => Some(*digest),
+            (Served::Other(identity), _) => Some(**identity),
+        }
+    }
+
+    /// Changes both, neither by way of the other.
+    fn put(&mut self, good: Option<Stamped>, served: Option<Hash>) {
+        self.served = match served {
+            None => Served::Nothing,
+            Some(identity) if good.as_ref().is_some_and(|(_, digest)| *digest == identity) => Served::Good,
+            Some(identity) => Served::Other(Box::new(identity)),
+        };
+        self.good = good;
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.good.is_none() && matches!(self.served, Served::Nothing)
+    }
+}
+
+/// How many objects there are, and what became of others.
+#[derive(Debug, Default)]
+struct Count {
+    served: usize,
+    added: usize,
+    changed: usize,
+    removed: usize,
 }
 
 impl Assembly {
     /// The newest version of the object that could be served.
     pub fn last_good(&self, object: &ObjectRef) -> Option<&Stamped> {
-        self.good.get(object)
+        self.known.get(object)?.good.as_ref()
     }
 
     /// Notes the newest version that can be served.
-    pub fn keep_good(&mut self, object: ObjectRef, version: Stamped) {
-        self.good.insert(object, version);
+    pub fn keep_good(&mut self, object: impl Into<Arc<ObjectRef>>, version: Stamped) {
+        let known = self.known.entry(object.into()).or_default();
+        let served = known.served();
+        known.put(Some(version), served);
     }
 
     /// Forgets the last good version of what is not declared any more.
     pub fn forget_good(&mut self, object: &ObjectRef) {
-        self.good.remove(object);
+        if let Some(known) = self.known.get_mut(object) {
+            let served = known.served();
+            known.put(None, served);
+            if known.is_nothing() {
+                self.known.remove(object);
+            }
+        }
     }
 
-    /// Takes in the versions of the objects that may have changed, none for those that are not declared
-    /// any more, and why not all that is there could be read. Returns the snapshot and whether it says
-    /// anything else than the one before.
+    /// Takes in the version of an object that may have changed, none for one that is not declared any more.
+    pub fn put(&mut self, object: impl Into<Arc<ObjectRef>>, version: Option<Version>) {
+        let object = object.into();
+        let served = version.as_ref().map(identity);
+        let known = self.known.get(&object).and_then(Known::served);
+        if served == known {
+            return;
+        }
+        match (known.is_some(), served.is_some()) {
+            (true, true) => self.since.changed += 1,
+            (true, false) => (self.since.removed, self.since.served) = (self.since.removed + 1, self.since.served - 1),
+            (false, _) => (self.since.added, self.since.served) = (self.since.added + 1, self.since.served + 1),
+        }
+        if known.is_some() {
+            self.snapshot.remove(&object);
+        }
+        match version {
+            Some(Version::Good { object, .. }) => self.snapshot.insert(object),
+            Some(Version::Broken(broken, _)) => drop(self.snapshot.broken.insert(ObjectRef::clone(&object), broken)),
+            None => {}
+        }
+        let known = self.known.entry(object.clone()).or_default();
+        let good = known.good.take();
+        known.put(good, served);
+        if known.is_nothing() {
+            self.known.remove(&object);
+        }
+    }
+
+    /// The snapshot of what was put so far, and whether it says anything else than the one before. `unread`
+    /// says why not all that is there could be read.
     ///
     /// Until everything could be read once, what could not withholds everything. After that the last
     /// good versions stand for it, and only the provider's report tells.
-    pub fn assemble(
-        &mut self,
-        versions: impl IntoIterator<Item = (ObjectRef, Option<Version>)>,
-        unread: Vec<Withheld>,
-    ) -> (Snapshot, bool) {
-        let (mut added, mut changed, mut removed) = (0_usize, 0_usize, 0_usize);
-        for (reference, version) in versions {
-            let known = self.served.remove(&reference);
-            let Some(version) = version else {
-                if known.is_some() {
-                    removed += 1;
-                    self.snapshot.remove(&reference);
-                }
-                continue;
-            };
-            let identity = Identity::of(&version);
-            if known.as_ref() != Some(&identity) {
-                if known.is_some() {
-                    changed += 1;
-                    self.snapshot.remove(&reference);
-                } else {
-                    added += 1;
-                }
-                match version {
-                    Version::Good { object, .. } => self.snapshot.insert(object),
-                    Version::Broken(broken, _) => drop(self.snapshot.broken.insert(reference.clone(), broken)),
-                }
-            }
-            self.served.insert(reference, identity);
-        }
-
+    pub fn assemble(&mut self, unread: Vec<Withheld>) -> (Snapshot, bool) {
+        let Count { served, added, changed, removed } = self.since;
+        self.since = Count { served, ..Count::default() };
         self.begun |= unread.is_empty();
         let withheld = if self.begun { Vec::new() } else { unread };
         let differs =
@@ -124,7 +196,7 @@ impl Assembly {
             self.snapshot.revision += 1;
             let (revision, withheld) = (self.snapshot.revision, self.snapshot.withheld.len());
             let broken = self.snapshot.broken.len();
-            let objects = self.served.len() - broken;
+            let objects = served - broken;
             info!(revision, objects, broken, withheld, added, changed, removed, "manifests read");
         }
         (self.snapshot.clone(), differs)
@@ -143,10 +215,10 @@ mod tests {
             "spec": {"ports": [{"port": port}]}})
     }
 
-    fn version(manifest: &Value) -> (ObjectRef, Option<Version>) {
+    fn version(manifest: &Value) -> (Arc<ObjectRef>, Option<Version>) {
         let admission = admit(manifest);
         let digest = blake3::hash(manifest.to_string().as_bytes());
-        let reference = admission.reference.clone().unwrap_or_else(|| ObjectRef::new(Kind::Service, "", ""));
+        let reference = admission.reference.clone().unwrap_or_else(|| ObjectRef::new(Kind::Service, "", "")).into();
         let version = match (admission.rejected(), &admission.object) {
             (false, Some(object)) => {
                 Version::Good { object: object.clone(), digest: Some(digest), made: String::new() }
@@ -156,6 +228,17 @@ mod tests {
         (reference, Some(version))
     }
 
+    impl Assembly {
+        fn of(
+            &mut self,
+            (object, version): (Arc<ObjectRef>, Option<Version>),
+            unread: Vec<Withheld>,
+        ) -> (Snapshot, bool) {
+            self.put(object, version);
+            self.assemble(unread)
+        }
+    }
+
     fn unread() -> Vec<Withheld> {
         vec![Withheld { place: "a.yaml:1".into(), why: "not valid YAML".into() }]
     }
@@ -163,27 +246,27 @@ mod tests {
     #[test]
     fn only_a_start_withholds() {
         let mut assembly = Assembly::default();
-        let (first, _) = assembly.assemble([version(&service(80))], unread());
+        let (first, _) = assembly.of(version(&service(80)), unread());
         assert_eq!((first.revision, first.withheld.len(), first.services.len()), (1, 1, 1));
-        let (_, differs) = assembly.assemble([version(&service(80))], unread());
+        let (_, differs) = assembly.of(version(&service(80)), unread());
         assert!(!differs);
-        let (mended, differs) = assembly.assemble([version(&service(80))], Vec::new());
+        let (mended, differs) = assembly.of(version(&service(80)), Vec::new());
         assert!(differs && mended.withheld.is_empty() && mended.revision == 2);
-        let (later, differs) = assembly.assemble([version(&service(80))], unread());
+        let (later, differs) = assembly.of(version(&service(80)), unread());
         assert!(!differs && later.withheld.is_empty(), "what is served goes on being served");
     }
 
     #[test]
     fn an_object_is_replaced_by_other_versions_of_itself_only() {
         let mut assembly = Assembly::default();
-        let (first, _) = assembly.assemble([version(&service(80))], Vec::new());
-        let (same, differs) = assembly.assemble([version(&service(80))], Vec::new());
+        let (first, _) = assembly.of(version(&service(80)), Vec::new());
+        let (same, differs) = assembly.of(version(&service(80)), Vec::new());
         assert!(!differs && same.delta(&first).is_empty());
-        let (broken, _) = assembly.assemble([version(&service(0))], Vec::new());
+        let (broken, _) = assembly.of(version(&service(0)), Vec::new());
         assert_eq!((broken.services.len(), broken.broken.len()), (0, 1));
-        let (good, _) = assembly.assemble([version(&service(81))], Vec::new());
+        let (good, _) = assembly.of(version(&service(81)), Vec::new());
         assert_eq!((good.services.len(), good.broken.len()), (1, 0));
-        let (gone, _) = assembly.assemble([(version(&service(81)).0, None)], Vec::new());
+        let (gone, _) = assembly.of((version(&service(81)).0, None), Vec::new());
         assert_eq!((gone.services.len(), gone.broken.len(), gone.revision), (0, 0, 4));
     }
 }

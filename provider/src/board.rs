@@ -1,15 +1,17 @@
 //! Where everyone writes what became of the objects, and `/status` reads it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use api::{ObjectRef, Severity, Table};
 use parking_lot::{Mutex, RwLock};
 use serde::Serialize;
 use status::board::Author;
-use status::{Board, Diff, ObjectStatus, Report, Writer};
+use status::{Board, Condition, Diff, ObjectStatus, Report, Writer};
 use tokio::sync::watch;
+
+use crate::AUTHOR;
 
 /// A file that was read, and what is wrong with it as a file.
 ///
@@ -66,13 +68,29 @@ impl std::fmt::Display for FileProblem {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Origin {
     /// The file, as it was found below the paths given.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// Line where its document begins, from 1.
     pub line: usize,
+    /// Number of that document, from 1.
+    pub document: usize,
+}
+
+impl Origin {
+    /// File, line and document, for people.
+    pub fn place(&self) -> String {
+        format!("{}:{} (document {})", self.path.display(), self.line, self.document)
+    }
+
+    /// What is said of an object of which there is nothing else to say than where it is declared.
+    fn accepted(&self) -> ObjectStatus {
+        let mut condition = Condition::accepted(Vec::new());
+        condition.message = self.place();
+        ObjectStatus::new(vec![condition])
+    }
 }
 
 /// Where each object is declared.
-pub type Origins = Table<Origin, ObjectRef>;
+pub type Origins = Table<Origin, Arc<ObjectRef>>;
 
 /// The files that were read, by path.
 pub type Files = Table<FileStatus, PathBuf>;
@@ -155,8 +173,28 @@ impl StatusBoard {
     }
 
     /// Everything said about each object, with who said it, authors in alphabetical order.
+    ///
+    /// That an object is declared where its origin says, and accepted, the provider does not say of each: it
+    /// is so of whatever has an origin and of which the provider says nothing else.
     pub fn merged(&self) -> BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> {
-        self.0.said.read().merged()
+        let (origins, mut merged) = {
+            // Both as they were at one moment.
+            let origins = self.0.origins.read();
+            (origins.clone(), self.0.said.read().merged())
+        };
+        for (object, origin) in origins.iter() {
+            let said = merged.entry(ObjectRef::clone(object)).or_default();
+            let place = said.partition_point(|(author, _)| author.as_str() < AUTHOR);
+            if said.get(place).is_none_or(|(author, _)| author != AUTHOR) {
+                said.insert(place, (AUTHOR.to_owned(), origin.accepted()));
+            }
+        }
+        merged
+    }
+
+    /// What is said about objects that is not simply good, with who said it, authors in alphabetical order.
+    pub fn remarks(&self) -> BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> {
+        self.0.said.read().remarks()
     }
 
     /// Says that `author` answers by the snapshot of this revision from now on.
@@ -181,9 +219,17 @@ impl StatusBoard {
         self.0.origins.read().clone()
     }
 
-    /// Replaces where each object is declared.
-    pub fn publish_origins(&self, origins: Origins) {
-        *self.0.origins.write() = Arc::new(origins);
+    /// Replaces where each object is declared, and takes over what the provider says differently from before of
+    /// those that are not simply accepted.
+    pub fn declare(&self, origins: Origins, said: Diff) {
+        let changed = {
+            let mut held = self.0.origins.write();
+            let changed = **held != origins;
+            *held = Arc::new(origins);
+            self.apply(AUTHOR, said);
+            changed
+        };
+        self.changed(changed);
     }
 
     /// The files that were read, by path.
@@ -207,7 +253,6 @@ impl StatusBoard {
 mod tests {
     use super::*;
     use api::Kind;
-    use status::Condition;
 
     fn report(message: &str) -> Report {
         let status = ObjectStatus::new(vec![Condition::holds("Accepted", "Accepted", message)]);

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use api::{ObjectRef, Severity};
 use serde::Serialize;
@@ -134,7 +135,7 @@ pub fn on_board(board: &StatusBoard) -> Vec<Finding> {
             });
         }
     }
-    for (object, statuses) in board.merged() {
+    for (object, statuses) in board.remarks() {
         let mut said: BTreeMap<(String, String), (Severity, String)> = BTreeMap::new();
         for (_, status) in &statuses {
             let refused = status.conditions.iter().any(|c| c.kind == ACCEPTED && c.status == Some(false));
@@ -225,12 +226,12 @@ pub fn did_you_mean<'a>(written: &str, known: impl IntoIterator<Item = &'a str>)
 
 /// Gives each finding about an object the place of its field.
 fn locate(found: &mut [Finding], origins: &Origins) {
-    let mut layouts: BTreeMap<PathBuf, Layout> = BTreeMap::new();
+    let mut layouts: BTreeMap<Arc<Path>, Layout> = BTreeMap::new();
     let mut wanted = BTreeSet::new();
     for finding in found.iter_mut() {
         let Some(object) = &finding.object else { continue };
         let Some(origin) = origins.get(object) else { continue };
-        (finding.file, finding.line) = (Some(origin.path.clone()), Some(origin.line));
+        (finding.file, finding.line) = (Some(origin.path.to_path_buf()), Some(origin.line));
         wanted.insert(origin.path.clone());
         if wanted.len() > MAX_LOCATED {
             continue;
@@ -268,7 +269,7 @@ pub fn tally(findings: &[Finding]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use api::{Kind, Problem};
-    use status::{ObjectStatus, Report};
+    use status::{Diff, ObjectStatus, Report};
 
     use super::*;
     use crate::board::{FileProblem, Origin};
@@ -286,8 +287,9 @@ mod tests {
             "kind: HTTPRoute\nmetadata: {name: r, namespace: x}\nspec:\n  rules:\n  - backendRefs: [{name: gone}]\n";
         std::fs::write(&path, text).expect("a file");
         let board = StatusBoard::new();
-        let origin = Origin { path: path.clone(), line: 1 };
-        board.publish_origins(Origins::from_iter([(ObjectRef::new(Kind::HttpRoute, "x", "r"), origin)]));
+        let origin = Origin { path: path.as_path().into(), line: 1, document: 1 };
+        let origins = Origins::from_iter([(Arc::new(ObjectRef::new(Kind::HttpRoute, "x", "r")), origin)]);
+        board.declare(origins, Diff::default());
         let gone = Problem::error("spec.rules[0].backendRefs[0]", "Service x/gone does not exist");
         let refs = Condition::fails(RESOLVED_REFS, "BackendNotFound", "…").with(vec![gone.clone()]);
         board.publish("one", said(vec![refs.clone(), Condition::accepted(vec![Problem::warning("", "odd")])]));

@@ -28,8 +28,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
+use crate::StartError;
 use crate::board::{Files, Origins, StatusBoard};
-use crate::{AUTHOR, StartError};
 use assemble::{Mistake, MistakeKey};
 use engine::Engine;
 use watching::{Hints, Interest, Watching};
@@ -75,7 +75,7 @@ impl Default for FolderSettings {
 pub struct Loaded {
     /// What is declared.
     pub snapshot: Snapshot,
-    /// What is to be said of each object.
+    /// What is to be said of each object that is not simply accepted.
     pub report: Report,
     /// The files and what is wrong with them as files.
     pub files: Files,
@@ -112,9 +112,9 @@ pub(crate) async fn start(
     let mut engine = Engine::new(paths, settings.clone());
     let (engine, watching, interest) = tokio::task::spawn_blocking(move || {
         // Watch first, read second: what changes in between is seen by one of the two.
-        watching.follow(&engine.interest());
-        let interest = engine.load();
+        let interest = engine.interest();
         watching.follow(&interest);
+        engine.load();
         (engine, watching, interest)
     })
     .await
@@ -163,8 +163,10 @@ impl Follower {
         let watching = Arc::new(Mutex::new(watching));
         let events = watching.lock().events();
         let mut hints = Hints::new(self.settings.held_open);
-        // Right after the first reading once more: for what changed while it ran.
-        let mut due = Instant::now() + self.settings.quiet;
+        // When everything is looked at, whatever events say. Right after the first reading once more: for
+        // what changed while it ran.
+        let mut whole = Instant::now() + self.settings.quiet;
+        let mut due = whole;
         let mut first_event: Option<Instant> = None;
         loop {
             // Whatever was heard by now counts, even if the time was up first.
@@ -188,34 +190,38 @@ impl Follower {
                 continue;
             }
             first_event = None;
-            let round = hints.round(Instant::now());
+            let now = Instant::now();
+            let round = hints.round(now);
+            let round = if now >= whole { round.incomplete() } else { round };
             for path in round.lost() {
                 watching.lock().forget(path);
             }
             let (engine, watcher) = (self.engine.clone(), watching.clone());
             let step = tokio::task::spawn_blocking(move || {
-                let mut engine = engine.lock();
-                let mut step = engine.step(&round);
-                if watcher.lock().follow(&step.interest) {
-                    // A folder that was not watched until now may have changed unseen.
-                    step.again = Some(Duration::ZERO);
-                }
-                step
+                let step = engine.lock().step(&round);
+                // A folder that was not watched until now may have changed unseen.
+                let unseen = step.interest.as_ref().is_some_and(|interest| watcher.lock().follow(interest));
+                (step, unseen)
             })
             .await;
             match step {
-                Ok(step) => {
+                Ok((step, unseen)) => {
                     if step.changed {
                         self.publish();
                     }
-                    interest = step.interest;
-                    due = Instant::now() + step.again.unwrap_or(self.settings.poll).min(self.settings.poll);
+                    let now = Instant::now();
+                    if let Some(listed) = step.interest {
+                        interest = listed;
+                        whole = if unseen { now } else { now + self.settings.poll };
+                    }
+                    due = step.again.map_or(whole, |again| whole.min(now + again));
                 }
                 Err(failure) => {
                     // A fault of ours: what was served last goes on being served.
                     error!(panicked = failure.is_panic(), "reading the manifests failed, trying again");
                     metrics::counter!("waykeeper_provider_errors_total").increment(1);
-                    due = Instant::now() + self.settings.poll;
+                    whole = Instant::now() + self.settings.poll;
+                    due = whole;
                 }
             }
         }
@@ -232,8 +238,7 @@ impl Follower {
             self.log(assembled.mistakes);
         }
         // Statuses first, so that whoever reacts to the files or the snapshot finds them.
-        self.board.publish_origins(assembled.origins);
-        self.board.apply(AUTHOR, assembled.said);
+        self.board.declare(assembled.origins, assembled.said);
         self.board.publish_files(assembled.files);
         if assembled.differs {
             self.publish.send_replace(Arc::new(assembled.snapshot));

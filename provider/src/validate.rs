@@ -81,8 +81,7 @@ pub fn check(paths: &[PathBuf], kinds: Option<&[Kind]>, authors: &[Author<'_>]) 
     for author in authors {
         board.publish(author.name, (author.says)(&loaded.snapshot));
     }
-    board.publish(crate::AUTHOR, loaded.report);
-    board.publish_origins(loaded.origins);
+    board.declare(loaded.origins, status::diff(&Report::new(), &loaded.report));
     board.publish_files(loaded.files);
     let ours = |kind: &Kind| kinds.is_none_or(|kinds| kinds.contains(kind));
     let mut findings = findings(&board, paths);

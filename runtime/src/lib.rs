@@ -12,6 +12,7 @@ pub mod follow;
 pub mod grpc;
 pub mod health;
 pub mod listen;
+pub mod memory;
 pub mod otlp;
 pub mod readiness;
 pub mod shutdown;

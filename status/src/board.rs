@@ -58,11 +58,23 @@ impl Board {
 
     /// Everything said about each object, with who said it, authors in alphabetical order.
     pub fn merged(&self) -> BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> {
+        self.those(|_| true)
+    }
+
+    /// The statuses that are not simply good, of each object that has one.
+    pub fn remarks(&self) -> BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> {
+        self.those(|status| !status.is_simply_good())
+    }
+
+    fn those(&self, wanted: impl Fn(&ObjectStatus) -> bool) -> BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> {
         let mut merged: BTreeMap<ObjectRef, Vec<(String, ObjectStatus)>> = BTreeMap::new();
         for (author, report) in &self.reports {
             for (object, statuses) in report {
-                let said = merged.entry(object.clone()).or_default();
-                said.extend(statuses.iter().map(|status| ((*author).to_owned(), status.clone())));
+                let statuses: Vec<_> = statuses.iter().filter(|status| wanted(status)).collect();
+                if !statuses.is_empty() {
+                    let said = merged.entry(object.clone()).or_default();
+                    said.extend(statuses.into_iter().map(|status| ((*author).to_owned(), status.clone())));
+                }
             }
         }
         merged

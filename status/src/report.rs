@@ -53,11 +53,20 @@ impl ObjectStatus {
         self.conditions.iter().find(|condition| condition.kind == kind)
     }
 
+    /// Whether all conditions hold and nothing is to be said of them.
+    pub fn is_simply_good(&self) -> bool {
+        self.conditions.iter().all(|condition| condition.status == Some(true) && condition.problems.is_empty())
+    }
+
     /// States `condition`, in place of the one of its type if there is one.
     pub fn set(&mut self, condition: Condition) {
         match self.conditions.iter_mut().find(|known| known.kind == condition.kind) {
             Some(known) => *known = condition,
-            None => self.conditions.push(condition),
+            None => {
+                // There may be very many of these, mostly of two or three.
+                self.conditions.reserve_exact(1);
+                self.conditions.push(condition);
+            }
         }
     }
 }

@@ -15,10 +15,15 @@ use waypoint_translate::{AdsServer, BootstrapSettings, UpstreamTls};
 
 use crate::args::{BootstrapArgs, Cli, Command, Serve, Translate};
 
+/// Of very many objects there are very many small pieces; this one gives each no more room than it needs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long tasks may take to finish once asked to.
 const STOPPING: Duration = Duration::from_secs(20);
 
 fn main() -> ExitCode {
+    runtime::memory::in_small_pages(true);
     let cli: Cli = match runtime::command_line::parse() {
         Ok(cli) => cli,
         Err(code) => return code,

@@ -57,6 +57,11 @@ impl Folder {
         (0..ASKED.min(self.services)).map(|n| address(n * self.services / ASKED.min(self.services)))
     }
 
+    /// The addresses of all services that there are by now.
+    pub fn services(&self) -> impl Iterator<Item = SocketAddr> + use<> {
+        (0..self.services + self.added).map(address)
+    }
+
     /// Edits one route so that answers carry `x-edit: <value>`, and tells whose.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 mod backend;
 mod client;
 mod folder;
+mod handmade;
 mod process;
 mod table;
 
@@ -37,7 +38,7 @@ struct Cli {
     #[arg(long, env = "BENCH_SERVICES", value_delimiter = ',', default_value = "1000,10000", value_name = "N")]
     services: Vec<usize>,
     /// How many edits are measured.
-    #[arg(long, env = "BENCH_EDITS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=2000), value_name = "N")]
+    #[arg(long, env = "BENCH_EDITS", default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=2000), value_name = "N")]
     edits: u32,
     /// Also write the table into this file, in place of the one it has.
     #[arg(long, value_name = "FILE")]
@@ -60,10 +61,10 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         None => std::env::current_exe()?.with_file_name("waykeeper"),
     };
     anyhow::ensure!(ours.is_file(), "{} is missing; run `make bench-control`", ours.display());
-    let backend = backend::start()?;
+    let (envoy, backend) = (handmade::envoy()?, backend::start()?);
     let mut figures = Vec::new();
     for &services in &cli.services {
-        let measured = measure(&ours, services, cli.edits, backend)?;
+        let measured = measure(&ours, &envoy, services, cli.edits, backend)?;
         say(&measured.line());
         figures.push(measured);
     }
@@ -76,7 +77,13 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
 }
 
 /// One run over a folder of `services`.
-fn measure(ours: &Path, services: usize, edits: u32, backend: std::net::SocketAddr) -> anyhow::Result<Figures> {
+fn measure(
+    ours: &Path,
+    envoy: &Path,
+    services: usize,
+    edits: u32,
+    backend: std::net::SocketAddr,
+) -> anyhow::Result<Figures> {
     let mut folder = Folder::write(services, backend).context("writing the folder")?;
     let begun = Instant::now();
     let running = Running::start(ours, folder.path())?;
@@ -85,10 +92,12 @@ fn measure(ours: &Path, services: usize, edits: u32, backend: std::net::SocketAd
         client::until(at, EDIT, |reply| reply.status == 200)?;
     }
     let start = begun.elapsed();
+    let ready = running.memory();
 
     let (control_before, envoy_before) = running.cpu();
     let mut routes = Vec::new();
-    for edit in 0..edits {
+    // The routes are written with 0.
+    for edit in 1..=edits {
         let at = folder.edit_route(edit)?;
         let begun = Instant::now();
         let value = edit.to_string();
@@ -112,7 +121,12 @@ fn measure(ours: &Path, services: usize, edits: u32, backend: std::net::SocketAd
         added,
         control_cpu: (control_after.saturating_sub(control_before)) / edits,
         envoy_cpu: (envoy_after.saturating_sub(envoy_before)) / edits,
+        ready,
         memory: running.memory(),
+        handmade: {
+            drop(running);
+            handmade::resident(envoy, &folder.services().collect::<Vec<_>>(), backend, START)?
+        },
     })
 }
 

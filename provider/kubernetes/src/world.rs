@@ -142,7 +142,6 @@ impl World {
             return None;
         }
         let mut said = Diff::default();
-        let mut versions = Vec::new();
         for reference in std::mem::take(&mut self.due) {
             let (version, problems, fallback) = match self.held.get(&reference).and_then(|held| held.split_first()) {
                 None => (None, Vec::new(), false),
@@ -162,9 +161,9 @@ impl World {
             }
             let good = matches!(version, Some(Version::Good { .. }));
             self.say(&reference, problems, fallback, good, &mut said);
-            versions.push((reference, version));
+            self.assembly.put(reference, version);
         }
-        let (snapshot, differs) = self.assembly.assemble(versions, Vec::new());
+        let (snapshot, differs) = self.assembly.assemble(Vec::new());
         Some(Assembled { snapshot, differs, said, rejected: self.rejected.len() })
     }
 

@@ -12,6 +12,7 @@ use api::core::{Namespace, ObjectMeta, Time};
 use api::{Broken, Kind, Name, Object, ObjectRef, Problem, Snapshot, Withheld};
 use blake3::Hash;
 use serde_json::Value;
+use smallvec::SmallVec;
 use status::{Condition, Diff, ObjectStatus, Report};
 
 use super::addresses::{Addresses, Answer, Requested, replaced, with_address};
@@ -29,12 +30,9 @@ pub(crate) struct Memory {
     creations: CreationTimes,
     addresses: Addresses,
     assembly: Assembly,
-    /// Where each object is declared: files, and places in what they declare.
-    places: HashMap<ObjectRef, BTreeSet<(Arc<Path>, usize)>>,
+    places: HashMap<Arc<ObjectRef>, Places>,
     /// What each file declares.
-    declared: HashMap<Arc<Path>, Vec<ObjectRef>>,
-    /// What was decided about each declared object, addresses aside.
-    decisions: BTreeMap<ObjectRef, Decision>,
+    declared: HashMap<Arc<Path>, Vec<Arc<ObjectRef>>>,
     /// What each Service asks for.
     requests: BTreeMap<Name, Requested>,
     /// What each Service gets.
@@ -43,7 +41,9 @@ pub(crate) struct Memory {
     population: BTreeMap<String, usize>,
     /// Namespaces that are there because objects are in them.
     implicit: BTreeSet<String>,
+    /// What is to be said of objects that are not simply accepted.
     report: Report,
+    /// Where each object is declared, by the declaration that counts.
     origins: Origins,
     files: Files,
     /// Files that were never read whole.
@@ -51,10 +51,13 @@ pub(crate) struct Memory {
     /// Paths of which nothing could be learnt the last time.
     unknown: BTreeSet<PathBuf>,
     /// Objects of which what was written last is not served.
-    rejected: BTreeSet<ObjectRef>,
+    rejected: BTreeSet<Arc<ObjectRef>>,
     /// Objects with something wrong.
-    wrong: BTreeSet<ObjectRef>,
+    wrong: BTreeSet<Arc<ObjectRef>>,
 }
+
+/// Where an object is declared: files, and numbers in what they declare. Almost always there is one.
+type Places = SmallVec<[(Arc<Path>, usize); 1]>;
 
 /// The outcome of one reading.
 pub(crate) struct Assembled {
@@ -74,14 +77,14 @@ pub(crate) struct Assembled {
 /// One declaration of an object among possibly several.
 #[derive(Clone)]
 struct Candidate<'a> {
-    path: &'a Path,
+    path: &'a Arc<Path>,
     source: &'a Source,
     declared: &'a Arc<Declared>,
     index: usize,
 }
 
 impl Candidate<'_> {
-    fn age(&self) -> (Option<SystemTime>, &Path, usize, usize) {
+    fn age(&self) -> (Option<SystemTime>, &Path, u32, usize) {
         (self.source.record.modified, self.path, self.declared.document, self.index)
     }
 
@@ -90,17 +93,14 @@ impl Candidate<'_> {
     }
 
     fn usable(&self) -> Option<(Object, Hash)> {
-        let admission = &self.declared.admission;
-        let object = admission.object.as_ref().filter(|_| !admission.rejected())?;
+        let object = self.declared.object.as_ref().filter(|_| !self.declared.is_rejected())?;
         Some((object.clone(), self.declared.digest))
     }
 }
 
-/// What was decided about one object.
-#[derive(Clone)]
+/// What is decided about one object. It is not kept: it follows from the files and from the last good version.
 struct Decision {
-    path: PathBuf,
-    modified: Option<SystemTime>,
+    path: Arc<Path>,
     declared: Arc<Declared>,
     /// What to serve.
     object: Option<(Object, Hash)>,
@@ -127,7 +127,14 @@ impl Memory {
         self.creations.give(value, modified);
     }
 
-    /// What is to be said of each object.
+    /// The reference that everything known of the object shares.
+    pub(crate) fn shared(&self, reference: ObjectRef) -> Arc<ObjectRef> {
+        let known =
+            self.creations.key(&reference).or_else(|| self.places.get_key_value(&reference).map(|(key, _)| key));
+        known.cloned().unwrap_or_else(|| Arc::new(reference))
+    }
+
+    /// What is to be said of each object that is not simply accepted.
     pub(crate) fn report(&self) -> &Report {
         &self.report
     }
@@ -142,24 +149,19 @@ impl Memory {
         let mut due = self.locate(sources, changed);
         due.extend(self.creations.take_recent());
         for reference in &due {
-            let all = self.candidates(sources, reference);
-            let before = self.decisions.remove(reference);
-            if all.is_empty() {
+            let (was, is) = (self.origins.contains_key(reference), self.places.contains_key(reference));
+            if !is {
                 self.assembly.forget_good(reference);
-            } else {
-                let decision = self.decide(reference, &all);
-                self.decisions.insert(reference.clone(), decision);
             }
-            self.count(reference, before.is_some(), !all.is_empty());
+            self.count(reference, was, is);
         }
         if self.allocate {
-            let moved = self.give_addresses(&due);
+            let moved = self.give_addresses(sources, &due);
             due.extend(moved);
         }
         let mut said = Diff::default();
-        let mut versions: Vec<(ObjectRef, Option<Version>)> = Vec::new();
         for reference in &due {
-            let decision = self.decisions.get(reference).map(|decision| self.with_address(reference, decision));
+            let decision = self.decide(sources, reference).map(|decision| self.with_address(reference, decision));
             self.say(reference, decision.as_ref(), &mut said);
             if let Some(decision) = &decision
                 && let (Some(object), false) = (&decision.object, decision.fallback)
@@ -169,12 +171,14 @@ impl Memory {
             // A namespace that is there because objects are in it is none of these.
             let implicit = reference.kind == Kind::Namespace && self.implicit.contains(&reference.name.name);
             if decision.is_some() || !implicit {
-                versions.push((reference.clone(), decision.map(Decision::version)));
+                self.assembly.put(reference.clone(), decision.map(Decision::version));
             }
         }
-        versions.extend(self.namespaces(&due));
+        for (reference, version) in self.namespaces(sources, &due) {
+            self.assembly.put(reference, version);
+        }
         self.list_files(sources, unread, changed);
-        let (snapshot, differs) = self.assembly.assemble(versions, self.withheld(sources, unread));
+        let (snapshot, differs) = self.assembly.assemble(self.withheld(sources, unread));
         let kinds = Kind::ALL.iter().map(|kind| (*kind, snapshot.count(*kind)));
         Assembled {
             differs,
@@ -189,13 +193,13 @@ impl Memory {
     }
 
     /// Notes what the `changed` files declare now; the answer is what they declare and have declared.
-    fn locate(&mut self, sources: &BTreeMap<PathBuf, Source>, changed: &BTreeSet<PathBuf>) -> BTreeSet<ObjectRef> {
+    fn locate(&mut self, sources: &BTreeMap<PathBuf, Source>, changed: &BTreeSet<PathBuf>) -> BTreeSet<Arc<ObjectRef>> {
         let mut due = BTreeSet::new();
         for path in changed {
             let path: Arc<Path> = Arc::from(path.as_path());
             for (index, reference) in self.declared.remove(&path).unwrap_or_default().into_iter().enumerate() {
                 if let Some(places) = self.places.get_mut(&reference) {
-                    places.remove(&(path.clone(), index));
+                    places.retain(|(file, number)| (&*file, *number) != (&path, index));
                     if places.is_empty() {
                         self.places.remove(&reference);
                     }
@@ -206,7 +210,7 @@ impl Memory {
             let mut references = Vec::with_capacity(source.declared.len());
             for (index, declared) in source.declared.iter().enumerate() {
                 let reference = declared.reference.clone();
-                self.places.entry(reference.clone()).or_default().insert((path.clone(), index));
+                self.places.entry(reference.clone()).or_default().push((path.clone(), index));
                 due.insert(reference.clone());
                 references.push(reference);
             }
@@ -218,11 +222,15 @@ impl Memory {
     /// Every declaration of an object, the newest first. Ties go to the later path, then the later document:
     /// the order in which `kubectl apply` would have applied them. Of a list's items, which share a
     /// document, the later one comes first, too.
-    fn candidates<'a>(&self, sources: &'a BTreeMap<PathBuf, Source>, reference: &ObjectRef) -> Vec<Candidate<'a>> {
+    fn candidates<'a>(
+        &'a self,
+        sources: &'a BTreeMap<PathBuf, Source>,
+        reference: &ObjectRef,
+    ) -> SmallVec<[Candidate<'a>; 1]> {
         let places = self.places.get(reference).into_iter().flatten();
-        let mut all: Vec<Candidate<'a>> = places
+        let mut all: SmallVec<[Candidate<'a>; 1]> = places
             .filter_map(|(path, index)| {
-                let (path, source) = sources.get_key_value(path.as_ref())?;
+                let source = sources.get(path.as_ref())?;
                 Some(Candidate { path, source, declared: source.declared.get(*index)?, index: *index })
             })
             .collect();
@@ -230,10 +238,12 @@ impl Memory {
         all
     }
 
-    /// The newest declaration wins; if it cannot be used, what was good last stays.
-    fn decide(&self, reference: &ObjectRef, all: &[Candidate<'_>]) -> Decision {
-        let winner = &all[0];
-        let mut problems = winner.declared.admission.problems.clone();
+    /// The newest declaration wins; if it cannot be used, what was good last stays. None for an object
+    /// that is not declared.
+    fn decide(&self, sources: &BTreeMap<PathBuf, Source>, reference: &ObjectRef) -> Option<Decision> {
+        let all = self.candidates(sources, reference);
+        let winner = all.first()?;
+        let mut problems = winner.declared.problems().to_vec();
         let others: BTreeSet<String> = all[1..].iter().map(Candidate::place).collect();
         if !others.is_empty() {
             let others = others.into_iter().collect::<Vec<_>>().join(", ");
@@ -257,15 +267,14 @@ impl Memory {
             .or_else(|| self.assembly.last_good(reference).cloned())
             // As if the older file had been read before the newer one was written.
             .or_else(|| all[1..].iter().find_map(Candidate::usable));
-        Decision {
-            path: winner.path.to_owned(),
-            modified: winner.source.record.modified,
+        Some(Decision {
+            path: winner.path.clone(),
             declared: winner.declared.clone(),
             object,
             fallback,
             problems,
             address: String::new(),
-        }
+        })
     }
 
     /// Counts the objects of each namespace.
@@ -283,11 +292,15 @@ impl Memory {
 
     /// Decides about addresses, of all Services if one of those that are `due` asks for something else
     /// than before. The answer is the Services for which it is decided otherwise than before.
-    fn give_addresses(&mut self, due: &BTreeSet<ObjectRef>) -> Vec<ObjectRef> {
+    fn give_addresses(
+        &mut self,
+        sources: &BTreeMap<PathBuf, Source>,
+        due: &BTreeSet<Arc<ObjectRef>>,
+    ) -> Vec<Arc<ObjectRef>> {
         let mut differs = false;
         for reference in due.iter().filter(|reference| reference.kind == Kind::Service) {
             let name = &reference.name;
-            let request = self.decisions.get(reference).and_then(|decision| requested(decision.object.as_ref()));
+            let request = self.decide(sources, reference).and_then(|decision| requested(decision.object.as_ref()));
             let refused = self.addressed.get(name).is_some_and(|addressed| addressed.refused.is_some());
             differs |= refused || self.requests.get(name) != request.as_ref();
             match request {
@@ -305,7 +318,8 @@ impl Memory {
         let mut again = None;
         for name in refused.keys() {
             let requests = again.get_or_insert_with(|| self.requests.clone());
-            match requested(self.without_address(name).as_ref()) {
+            let decision = self.decide(sources, &ObjectRef { kind: Kind::Service, name: name.clone() });
+            match requested(decision.and_then(|decision| self.without_address(name, &decision)).as_ref()) {
                 Some(request) => drop(requests.insert(name.clone(), request)),
                 None => drop(requests.remove(name)),
             }
@@ -322,24 +336,22 @@ impl Memory {
         }
         let before = std::mem::replace(&mut self.addressed, addressed);
         let moved = self.addressed.iter().filter(|(name, now)| before.get(*name) != Some(now)).map(|(name, _)| name);
-        moved.map(|name| ObjectRef { kind: Kind::Service, name: name.clone() }).collect()
+        moved.map(|name| self.shared(ObjectRef { kind: Kind::Service, name: name.clone() })).collect()
     }
 
     /// What is served of a Service that does not get the address that it asks for.
-    fn without_address(&self, name: &Name) -> Option<(Object, Hash)> {
+    fn without_address(&self, name: &Name, decision: &Decision) -> Option<(Object, Hash)> {
         let reference = ObjectRef { kind: Kind::Service, name: name.clone() };
-        let decision = self.decisions.get(&reference)?;
         self.assembly.last_good(&reference).filter(|_| !decision.fallback).cloned()
     }
 
     /// `decision` with the address that was decided, and a Namespace with its label.
-    fn with_address(&self, reference: &ObjectRef, decision: &Decision) -> Decision {
-        let mut decision = decision.clone();
+    fn with_address(&self, reference: &ObjectRef, mut decision: Decision) -> Decision {
         let addressed = self.addressed.get(&reference.name).filter(|_| reference.kind == Kind::Service);
         let Some(Addressed { refused, answer }) = addressed else { return decision };
         if let Some(problem) = refused {
             decision.problems.push(problem.clone());
-            decision.object = self.without_address(&reference.name);
+            decision.object = self.without_address(&reference.name, &decision);
             decision.fallback = true;
         }
         let Some((Object::Service(service), digest)) = &decision.object else { return decision };
@@ -361,59 +373,66 @@ impl Memory {
     }
 
     /// Notes what is to be said about an object.
-    fn say(&mut self, reference: &ObjectRef, decision: Option<&Decision>, said: &mut Diff) {
-        let Some(decision) = decision else {
-            self.origins.remove(reference);
-            self.rejected.remove(reference);
-            self.wrong.remove(reference);
-            if self.report.remove(reference).is_some() {
-                said.silent.push(reference.clone());
+    fn say(&mut self, reference: &Arc<ObjectRef>, decision: Option<&Decision>, said: &mut Diff) {
+        match decision {
+            None => drop(self.origins.remove(reference)),
+            Some(decision) => {
+                let origin = decision.origin();
+                if self.origins.get(reference).is_none_or(|known| **known != origin) {
+                    self.origins.insert(reference.clone(), origin);
+                }
             }
-            return;
-        };
-        let origin = Origin { path: decision.path.clone(), line: decision.declared.line };
-        if self.origins.get(reference).is_none_or(|known| **known != origin) {
-            self.origins.insert(reference.clone(), origin);
         }
-        let put = |set: &mut BTreeSet<ObjectRef>, is: bool| {
+        let put = |set: &mut BTreeSet<Arc<ObjectRef>>, is: bool| {
             if is {
                 set.insert(reference.clone());
             } else {
                 set.remove(reference);
             }
         };
-        put(&mut self.rejected, decision.fallback || decision.object.is_none());
-        put(&mut self.wrong, !decision.problems.is_empty());
-        let status = vec![decision.status()];
-        if self.report.get(reference) != Some(&status) {
-            self.report.insert(reference.clone(), status.clone());
-            said.said.push((reference.clone(), status));
+        put(&mut self.rejected, decision.is_some_and(Decision::is_rejected));
+        put(&mut self.wrong, decision.is_some_and(|decision| !decision.problems.is_empty()));
+        // That an object is simply accepted is not said: it follows from where it is declared.
+        match decision.filter(|decision| !decision.is_simply_accepted()) {
+            None if self.report.remove(&**reference).is_some() => said.silent.push(ObjectRef::clone(reference)),
+            None => {}
+            Some(decision) => {
+                let status = vec![decision.status()];
+                if self.report.get(&**reference) != Some(&status) {
+                    self.report.insert(ObjectRef::clone(reference), status.clone());
+                    said.said.push((ObjectRef::clone(reference), status));
+                }
+            }
         }
     }
 
     /// Makes namespaces that objects are in without being declared, and takes away those in which
     /// there is nothing any more. `due` are the objects that may have come or gone.
-    fn namespaces(&mut self, due: &BTreeSet<ObjectRef>) -> Vec<(ObjectRef, Option<Version>)> {
+    fn namespaces(
+        &mut self,
+        sources: &BTreeMap<PathBuf, Source>,
+        due: &BTreeSet<Arc<ObjectRef>>,
+    ) -> Vec<(Arc<ObjectRef>, Option<Version>)> {
         let of = |name: &str| ObjectRef::new(Kind::Namespace, "", name);
-        let named = |reference: &ObjectRef| match reference.kind {
+        let named = |reference: &Arc<ObjectRef>| match reference.kind {
             Kind::Namespace => Some(reference.name.name.clone()),
             kind => kind.namespaced().then(|| reference.name.namespace.clone()),
         };
         let mut versions = Vec::new();
         let mut new: BTreeMap<String, SystemTime> = BTreeMap::new();
         for name in due.iter().filter_map(named).collect::<BTreeSet<String>>() {
-            let declared = self.decisions.contains_key(&of(&name));
+            let declared = self.places.contains_key(&of(&name));
             let needed = self.population.contains_key(&name) && !declared;
             if needed && self.implicit.insert(name.clone()) {
                 new.insert(name, SystemTime::UNIX_EPOCH);
             } else if !needed && self.implicit.remove(&name) && !declared {
                 self.creations.forget(&of(&name));
-                versions.push((of(&name), None));
+                versions.push((self.shared(of(&name)), None));
             }
         }
         for reference in due {
             let implicit = reference.kind == Kind::Namespace && self.implicit.contains(&reference.name.name);
-            if !implicit && !self.decisions.contains_key(reference) {
+            if !implicit && !self.places.contains_key(reference) {
                 self.creations.forget(reference);
             }
         }
@@ -421,22 +440,24 @@ impl Memory {
             return versions;
         }
         let mut oldest: BTreeMap<String, SystemTime> = BTreeMap::new();
-        for (reference, decision) in self.decisions.iter().filter(|(reference, _)| reference.kind.namespaced()) {
-            if new.contains_key(&reference.name.namespace) {
-                let since = decision.modified.unwrap_or(SystemTime::UNIX_EPOCH);
+        for reference in self.places.keys().filter(|reference| reference.kind.namespaced()) {
+            if new.contains_key(&reference.name.namespace)
+                && let Some(winner) = self.candidates(sources, reference).first()
+            {
+                let since = winner.source.record.modified.unwrap_or(SystemTime::UNIX_EPOCH);
                 let known = oldest.entry(reference.name.namespace.clone()).or_insert(since);
                 *known = since.min(*known);
             }
         }
         new.extend(oldest);
         for (name, since) in new {
-            let created = self.creations.of(&of(&name), since);
+            let created = self.creations.of(of(&name), since);
             let mut namespace = Namespace::default();
             label(&mut namespace.metadata, &name);
             namespace.metadata.name = Some(name.clone());
             namespace.metadata.creation_timestamp = Some(Time(created));
             let object = Object::Namespace(Arc::new(namespace));
-            versions.push((of(&name), Some(Version::Good { object, digest: None, made: String::new() })));
+            versions.push((self.shared(of(&name)), Some(Version::Good { object, digest: None, made: String::new() })));
         }
         versions
     }
@@ -505,12 +526,12 @@ impl Memory {
         });
         let of_objects = self.wrong.iter().flat_map(|object| {
             let origin = self.origins.get(object);
-            let statuses = self.report.get(object).into_iter().flatten();
+            let statuses = self.report.get(&**object).into_iter().flatten();
             let problems = statuses.flat_map(|status| &status.conditions).flat_map(|condition| &condition.problems);
             problems.map(move |problem| Mistake {
-                file: origin.map(|origin| origin.path.clone()).unwrap_or_default(),
+                file: origin.map(|origin| origin.path.to_path_buf()).unwrap_or_default(),
                 line: origin.map(|origin| origin.line),
-                object: Some(object.clone()),
+                object: Some(ObjectRef::clone(object)),
                 problem: problem.clone(),
             })
         });
@@ -537,11 +558,29 @@ impl Decision {
             }
             Some((object, digest)) => Version::Good { object, digest: Some(digest), made: self.address },
             None => {
-                let Declared { admission, digest, .. } = self.declared.as_ref();
-                let (partial, reach) = (admission.object.clone(), admission.reach.clone());
-                Version::Broken(Broken { problems: self.problems, partial, reach }, *digest)
+                let (partial, reach) = (self.declared.object.clone(), self.declared.reach());
+                Version::Broken(Broken { problems: self.problems, partial, reach }, self.declared.digest)
             }
         }
+    }
+
+    /// Whether what was written last is not served.
+    fn is_rejected(&self) -> bool {
+        self.fallback || self.object.is_none()
+    }
+
+    fn origin(&self) -> Origin {
+        let [line, document] = [self.declared.line, self.declared.document].map(|number| number as usize);
+        Origin { path: self.path.clone(), line, document }
+    }
+
+    /// Whether there is nothing else to say of it than where it is declared.
+    fn is_simply_accepted(&self) -> bool {
+        !self.is_rejected() && self.problems.is_empty() && self.generation().is_none()
+    }
+
+    fn generation(&self) -> Option<i64> {
+        self.declared.object.as_ref().and_then(Object::generation)
     }
 
     fn status(&self) -> ObjectStatus {
@@ -549,8 +588,7 @@ impl Decision {
         problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
         problems.dedup();
         let mut condition = Condition::accepted(problems);
-        let Declared { line, document, admission, .. } = self.declared.as_ref();
-        let mut place = format!("{}:{line} (document {document})", self.path.display());
+        let mut place = self.origin().place();
         if self.fallback && self.object.is_some() {
             place.push_str("; serving the last good version");
         }
@@ -558,7 +596,7 @@ impl Decision {
             "" => place,
             message => format!("{message} [{place}]"),
         };
-        ObjectStatus::new(vec![condition]).observing(admission.object.as_ref().and_then(Object::generation))
+        ObjectStatus::new(vec![condition]).observing(self.generation())
     }
 }
 

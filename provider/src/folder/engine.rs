@@ -1,11 +1,13 @@
 //! All files together: each step looks at the disk and says whether anything changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use api::{Admission, Kind, ObjectRef, Problem, Severity, admit};
+use api::problem::has_errors;
+use api::reach::Reach;
+use api::{Admission, Kind, Object, ObjectRef, Problem, Severity, admit};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use status::Report;
@@ -13,24 +15,56 @@ use status::Report;
 use super::FolderSettings;
 use super::assemble::{Assembled, Memory};
 use super::files::{FileRecord, Look};
-use super::scan::{Listing, list};
+use super::scan::{Asked, Listing, list};
 use super::watching::{Interest, Round, Touch};
 use crate::assembly::digest;
 use crate::board::FileProblem;
 use crate::manifest::{Document, Parsed};
 
+/// How long the first reading waits for files that are being written.
+const LOAD_PATIENCE: Duration = Duration::from_secs(2);
+
 /// One object as one document declares it.
 #[derive(Debug)]
 pub(crate) struct Declared {
-    pub reference: ObjectRef,
+    /// Shared by all that is known of the object: there may be very many.
+    pub reference: Arc<ObjectRef>,
     /// Number of the document in its file, from 1.
-    pub document: usize,
+    pub document: u32,
     /// Line where the document begins, from 1.
-    pub line: usize,
-    /// What the API server would say to it.
-    pub admission: Admission,
+    pub line: u32,
+    /// The object; when [`Declared::is_rejected`], what could be read of it.
+    pub object: Option<Object>,
     /// Equal for equal contents.
     pub digest: blake3::Hash,
+    /// What else is known, if that is anything.
+    rest: Option<Box<Rest>>,
+}
+
+/// What most objects have none of.
+#[derive(Debug)]
+struct Rest {
+    /// What the API server would say to it.
+    problems: Vec<Problem>,
+    /// What it governs by its own references.
+    reach: Reach,
+}
+
+impl Declared {
+    /// Whether the object must not be used as it stands.
+    pub(crate) fn is_rejected(&self) -> bool {
+        self.object.is_none() || has_errors(self.problems())
+    }
+
+    /// What the API server would say to it.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        self.rest.as_ref().map(|rest| rest.problems.as_slice()).unwrap_or_default()
+    }
+
+    /// What it governs by its own references.
+    pub(crate) fn reach(&self) -> Reach {
+        self.rest.as_ref().map_or_else(|| Reach::Known(Vec::new()), |rest| rest.reach.clone())
+    }
 }
 
 /// A file with the objects it declares, as last read whole.
@@ -48,8 +82,8 @@ pub(crate) struct Step {
     pub changed: bool,
     /// When to look again, if not just by the poll.
     pub again: Option<Duration>,
-    /// What to watch from now on.
-    pub interest: Interest,
+    /// What to watch from now on, if everything was looked at.
+    pub interest: Option<Interest>,
 }
 
 /// The files below some paths, and the memory of what they declared.
@@ -57,10 +91,11 @@ pub(crate) struct Engine {
     roots: Vec<PathBuf>,
     settings: FolderSettings,
     sources: BTreeMap<PathBuf, Source>,
-    /// Paths that could not be looked at.
-    unknown: BTreeMap<PathBuf, String>,
-    /// Paths given that do not exist.
-    missing: BTreeSet<PathBuf>,
+    /// What was found there.
+    listing: Listing,
+    /// Canonical paths of files to be looked at again although nothing may happen to them.
+    waiting: BTreeSet<PathBuf>,
+    asked: Asked,
     /// Files of which something else is known than when everything was put together the last time.
     changed: BTreeSet<PathBuf>,
     memory: Memory,
@@ -73,8 +108,9 @@ impl Engine {
             roots,
             settings,
             sources: BTreeMap::new(),
-            unknown: BTreeMap::new(),
-            missing: BTreeSet::new(),
+            listing: Listing::default(),
+            waiting: BTreeSet::new(),
+            asked: Asked::default(),
             changed: BTreeSet::new(),
             memory,
         }
@@ -82,41 +118,66 @@ impl Engine {
 
     /// What is to be watched as of now.
     pub(crate) fn interest(&self) -> Interest {
-        Interest::of(&list(&self.roots, self.settings.max_files))
+        Interest::of(&list(&self.roots, self.settings.max_files, &self.asked))
     }
 
     /// Reads everything; blocks until files written right now have settled.
-    pub(crate) fn load(&mut self) -> Interest {
-        let deadline = Instant::now() + Duration::from_secs(2);
-        loop {
-            let step = self.step(&Round::default());
-            match step.again {
-                Some(again) if Instant::now() + again < deadline => std::thread::sleep(again),
-                _ => return step.interest,
+    pub(crate) fn load(&mut self) {
+        let deadline = Instant::now() + LOAD_PATIENCE;
+        while let Some(again) = self.step(&Round::default()).again {
+            if Instant::now() + again >= deadline {
+                return;
             }
+            std::thread::sleep(again);
         }
     }
 
-    /// Looks at every file and takes in what has settled.
+    /// Looks at the files to which something has happened, and at those that were not settled the last time;
+    /// at all of them where it is not known what has happened. Takes in what has settled.
     pub(crate) fn step(&mut self, round: &Round) -> Step {
-        let listing = list(&self.roots, self.settings.max_files);
-        let mut changed = self.unknown != listing.unknown || self.missing != listing.missing;
-        let mut again: Option<Duration> = None;
-        let mut later = |wait: Duration| again = Some(again.map_or(wait, |a| a.min(wait)));
+        let waiting = std::mem::take(&mut self.waiting);
+        let touched = round
+            .complete()
+            .and_then(|touched| self.listing.update(touched.chain(waiting.iter().map(PathBuf::as_path)), &self.asked));
+        let mut changed = false;
+        let looked_at = match touched {
+            Some(touched) => (touched, None),
+            None => {
+                let listing = list(&self.roots, self.settings.max_files, &self.asked);
+                changed |= (&self.listing.unknown, &self.listing.missing) != (&listing.unknown, &listing.missing);
+                self.listing = listing;
+                let all = self.listing.files.keys().chain(self.sources.keys()).cloned().collect();
+                (all, Some(Interest::of(&self.listing)))
+            }
+        };
+        let (looked_at, interest) = looked_at;
+        let (found, gone): (Vec<PathBuf>, Vec<PathBuf>) =
+            looked_at.into_iter().partition(|path| self.listing.files.contains_key(path));
 
+        let mut again: Option<Duration> = None;
+        let mut later = |canonical: &Path, wait: Duration| {
+            again = Some(again.map_or(wait, |a| a.min(wait)));
+            self.waiting.insert(canonical.to_owned());
+        };
         // Oldest first, so that creation times follow the files' ages.
-        let mut files: Vec<_> = listing.files.iter().collect();
+        let mut files: Vec<_> = found.iter().filter_map(|path| Some((path, self.listing.files.get(path)?))).collect();
         files.sort_by_key(|(path, found)| (found.stamp.modified, *path));
         for (path, found) in files {
             if let Some(wait) = round.open_for(&found.canonical) {
-                later(wait);
+                later(&found.canonical, wait);
                 continue;
             }
             let source = self.sources.entry(path.clone()).or_default();
             let written = source.record.modified;
-            match source.record.look(path, found, round.of(&found.canonical), self.settings.vanish) {
+            match source.record.look(path, found, round.of(&found.canonical), self.settings.vanish, &self.asked) {
                 Look::Same => {}
-                Look::Later(wait) => later(wait),
+                Look::Later(wait) => {
+                    later(&found.canonical, wait);
+                    // What it holds is not known; as long as it never was, it may hold anything.
+                    if !source.record.good {
+                        self.changed.insert(path.clone());
+                    }
+                }
                 Look::Unreadable(problem) => {
                     changed |= source.record.problem.as_ref() != Some(&problem);
                     source.record.problem = Some(problem);
@@ -133,22 +194,20 @@ impl Engine {
                 self.changed.insert(path.clone());
             }
         }
-        let vanish = self.settings.vanish;
-        self.sources.retain(|path, source| {
-            if listing.files.contains_key(path) || is_unknown(&listing, path) {
-                return true;
+        for path in gone {
+            let Some(source) = self.sources.get_mut(&path).filter(|_| !is_unknown(&self.listing, &path)) else {
+                continue;
+            };
+            let canonical = source.record.canonical.clone();
+            match source.record.gone(round.of(&canonical) != Touch::None, self.settings.vanish) {
+                Some(wait) => later(&canonical, wait),
+                None => {
+                    self.sources.remove(&path);
+                    changed = true;
+                    self.changed.insert(path);
+                }
             }
-            let wait = source.record.gone(round.of(&source.record.canonical) != Touch::None, vanish);
-            wait.into_iter().for_each(&mut later);
-            if wait.is_none() {
-                changed = true;
-                self.changed.insert(path.clone());
-            }
-            wait.is_some()
-        });
-        let interest = Interest::of(&listing);
-        self.unknown = listing.unknown;
-        self.missing = listing.missing;
+        }
         Step { changed, again, interest }
     }
 
@@ -156,9 +215,23 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn look_at_once(&mut self) {
         self.settings.vanish = Duration::ZERO;
-        let files = list(&self.roots, self.settings.max_files).files;
+        let files = list(&self.roots, self.settings.max_files, &self.asked).files;
         let found = files.values().map(|found| found.canonical.clone());
         self.step(&Round::placed(found));
+    }
+
+    /// Takes in what has happened to these files, settled or not, and nothing else.
+    #[cfg(test)]
+    pub(crate) fn look_at(&mut self, touched: impl IntoIterator<Item = PathBuf>) -> Step {
+        self.settings.vanish = Duration::ZERO;
+        self.step(&Round::only(touched))
+    }
+
+    /// How often the disk was asked so far: for folders, for stamps of files, for contents.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> [usize; 3] {
+        let Asked { folders, stamps, contents } = &self.asked;
+        [folders.get(), stamps.get(), contents.get()]
     }
 
     /// Has everything decided anew the next time.
@@ -169,8 +242,9 @@ impl Engine {
 
     /// The snapshot and statuses of what was read so far.
     pub(crate) fn assemble(&mut self) -> Assembled {
-        let missing = self.missing.iter().map(|path| (path, "does not exist (yet); it is read as soon as it does"));
-        let unread = self.unknown.iter().map(|(path, why)| (path, why.as_str())).chain(missing).collect();
+        let missing =
+            self.listing.missing.iter().map(|path| (path, "does not exist (yet); it is read as soon as it does"));
+        let unread = self.listing.unknown.iter().map(|(path, why)| (path, why.as_str())).chain(missing).collect();
         self.memory.assemble(&self.sources, &unread, &std::mem::take(&mut self.changed))
     }
 
@@ -211,25 +285,31 @@ impl Source {
                     let problem = Problem::error("", format!("its file cannot be read as a whole: {error}"));
                     one.of_part = Some(problem);
                 }
-                self.declare(admitted, modified);
+                self.declare(admitted, modified, memory);
             }
             None => {
                 self.record.good = true;
-                self.declare(admitted, modified);
+                self.declare(admitted, modified, memory);
             }
         }
     }
 
-    fn declare(&mut self, admitted: Vec<Admitted>, modified: SystemTime) {
+    fn declare(&mut self, admitted: Vec<Admitted>, modified: SystemTime, memory: &Memory) {
         self.record.modified = Some(modified);
-        self.declared.clear();
+        self.declared = Vec::with_capacity(admitted.len());
         self.unnamed.clear();
         for one in admitted {
             match one.admission.reference.clone() {
                 Some(reference) => {
-                    let Admitted { document, line, digest, mut admission, of_part } = one;
-                    of_part.into_iter().for_each(|problem| admission.problems.insert(0, problem));
-                    self.declared.push(Arc::new(Declared { reference, document, line, digest, admission }));
+                    let Admitted { document, line, digest, admission, of_part } = one;
+                    let Admission { object, mut problems, reach, .. } = admission;
+                    of_part.into_iter().for_each(|problem| problems.insert(0, problem));
+                    let reference = memory.shared(reference);
+                    let anything = !problems.is_empty() || reach != Reach::Known(Vec::new());
+                    let rest = anything.then(|| Box::new(Rest { problems, reach }));
+                    // A file has fewer documents and lines than can be counted here.
+                    let [document, line] = [document, line].map(|n| u32::try_from(n).unwrap_or(u32::MAX));
+                    self.declared.push(Arc::new(Declared { reference, document, line, object, digest, rest }));
                 }
                 None => self.unnamed.push(one.unnamed()),
             }
@@ -261,11 +341,11 @@ impl Admitted {
 /// When objects were first seen, so that "the oldest wins" means the same after every edit.
 #[derive(Debug, Default)]
 pub(crate) struct CreationTimes {
-    times: BTreeMap<ObjectRef, Timestamp>,
+    times: HashMap<Arc<ObjectRef>, Timestamp>,
     /// The last time given out and the age of the file it came from.
     last: Option<(SystemTime, Timestamp)>,
     /// Those that were given one since they were asked for.
-    recent: BTreeSet<ObjectRef>,
+    recent: BTreeSet<Arc<ObjectRef>>,
 }
 
 impl CreationTimes {
@@ -276,15 +356,16 @@ impl CreationTimes {
         if metadata.get("creationTimestamp").is_some_and(|time| !time.is_null()) {
             return;
         }
-        let time = self.of(&reference, modified);
+        let time = self.of(reference, modified);
         metadata.insert("creationTimestamp".to_owned(), time.to_string().into());
     }
 
     /// The time of `reference`, new ones as old as their file but each later than the one before.
-    pub(crate) fn of(&mut self, reference: &ObjectRef, modified: SystemTime) -> Timestamp {
-        if let Some(time) = self.times.get(reference) {
+    pub(crate) fn of(&mut self, reference: ObjectRef, modified: SystemTime) -> Timestamp {
+        if let Some(time) = self.times.get(&reference) {
             return *time;
         }
+        let reference = Arc::new(reference);
         let mut time = Timestamp::try_from(modified).unwrap_or(Timestamp::UNIX_EPOCH);
         if let Some((file, last)) = self.last
             && file <= modified
@@ -294,13 +375,18 @@ impl CreationTimes {
         }
         self.last = Some((modified, time));
         self.recent.insert(reference.clone());
-        self.times.insert(reference.clone(), time);
+        self.times.insert(reference, time);
         time
     }
 
     /// The objects that were given a time since this was asked the last time.
-    pub(crate) fn take_recent(&mut self) -> BTreeSet<ObjectRef> {
+    pub(crate) fn take_recent(&mut self) -> BTreeSet<Arc<ObjectRef>> {
         std::mem::take(&mut self.recent)
+    }
+
+    /// The reference under which the time of an object is kept.
+    pub(crate) fn key(&self, reference: &ObjectRef) -> Option<&Arc<ObjectRef>> {
+        self.times.get_key_value(reference).map(|(key, _)| key)
     }
 
     /// Forgets an object that is not declared any more.

@@ -10,7 +10,7 @@ use api::Fingerprint;
 use blake3::Hash;
 use zeroize::Zeroizing;
 
-use super::scan::{Found, NO_FILE, Stamp, unreadable};
+use super::scan::{Asked, Found, NO_FILE, Stamp, count, unreadable};
 use super::watching::Touch;
 use crate::board::FileProblem;
 use crate::manifest::{Limits, Parsed, parse, too_big};
@@ -56,7 +56,7 @@ pub(crate) enum Look {
 
 impl FileRecord {
     /// Looks at a file that exists. `touch`: what events say of it.
-    pub(crate) fn look(&mut self, path: &Path, found: &Found, touch: Touch, vanish: Duration) -> Look {
+    pub(crate) fn look(&mut self, path: &Path, found: &Found, touch: Touch, vanish: Duration, asked: &Asked) -> Look {
         let touched = touch != Touch::None;
         self.canonical.clone_from(&found.canonical);
         let wait_for_content = found.stamp.length == 0 && self.modified.is_some();
@@ -68,6 +68,7 @@ impl FileRecord {
             return Look::Same;
         }
         let now = SystemTime::now();
+        count(&asked.contents);
         let (stamp, bytes) = match read(path) {
             Ok(read) => read,
             Err(problem) => {

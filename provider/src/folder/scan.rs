@@ -1,5 +1,6 @@
 //! Which manifest files there are, and which folders must be watched to hear of others.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::io;
@@ -54,6 +55,21 @@ pub(crate) struct Found {
     pub stamp: Stamp,
 }
 
+/// How often the disk was asked for something.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// For what is in a folder.
+    pub folders: Cell<usize>,
+    /// For what tells one state of a file from another.
+    pub stamps: Cell<usize>,
+    /// For what is in a file.
+    pub contents: Cell<usize>,
+}
+
+pub(crate) fn count(asked: &Cell<usize>) {
+    asked.set(asked.get() + 1);
+}
+
 /// What lies below the paths.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
@@ -68,25 +84,77 @@ pub(crate) struct Listing {
     /// Paths given that do not exist.
     pub missing: BTreeSet<PathBuf>,
     max_files: usize,
-    visited: BTreeSet<PathBuf>,
+    /// Folders that were listed: by their canonical path the one under which they were found.
+    folders: BTreeMap<PathBuf, PathBuf>,
+    /// Canonical paths of the files.
     seen: BTreeSet<PathBuf>,
+    /// Whether something is reached by a symbolic link: then what happens in one place may show in another.
+    linked: bool,
 }
 
 /// Lists `roots`, which may be files, folders, or not there yet.
-pub(crate) fn list(roots: &[PathBuf], max_files: usize) -> Listing {
+pub(crate) fn list(roots: &[PathBuf], max_files: usize, asked: &Asked) -> Listing {
     let mut listing = Listing { max_files, ..Listing::default() };
     for root in roots {
-        listing.root(root);
+        listing.root(root, asked);
     }
     listing
 }
 
 impl Listing {
-    fn root(&mut self, root: &Path) {
+    /// Takes in what has happened to the files of these canonical paths, by looking at them alone. Returns
+    /// the paths under which they are or were found. None where that does not tell everything: where links
+    /// lead elsewhere, folders come and go, or something could not be looked at, all is to be listed anew.
+    pub(crate) fn update<'a>(
+        &mut self,
+        touched: impl IntoIterator<Item = &'a Path>,
+        asked: &Asked,
+    ) -> Option<BTreeSet<PathBuf>> {
+        if self.linked || !self.unknown.is_empty() || !self.missing.is_empty() {
+            return None;
+        }
+        let mut found = BTreeSet::new();
+        for canonical in touched {
+            if self.awaited.contains(canonical) || self.folders.contains_key(canonical) {
+                return None;
+            }
+            // Beside a file that was given by itself nothing is read.
+            let folder = canonical.parent().and_then(|folder| self.folders.get(folder));
+            let (Some(folder), Some(name), false) = (folder, canonical.file_name(), is_ignored(canonical)) else {
+                continue;
+            };
+            let path = folder.join(name);
+            count(&asked.stamps);
+            match fs::symlink_metadata(canonical) {
+                Ok(metadata) if metadata.is_file() && !is_manifest(canonical) => continue,
+                Ok(metadata) if metadata.is_file() => {
+                    if !self.files.contains_key(&path) {
+                        // Which of too many files are read, or under which of two paths, is for a whole listing.
+                        if self.files.len() >= self.max_files || !self.seen.insert(canonical.to_owned()) {
+                            return None;
+                        }
+                    }
+                    let stamp = Stamp::of(&metadata);
+                    self.files.insert(path.clone(), Found { canonical: canonical.to_owned(), stamp });
+                }
+                Err(error) if is_gone(&error) => {
+                    self.files.remove(&path);
+                    self.seen.remove(canonical);
+                }
+                // A folder, a link, a pipe; or who knows.
+                Ok(_) | Err(_) => return None,
+            }
+            found.insert(path);
+        }
+        Some(found)
+    }
+
+    fn root(&mut self, root: &Path, asked: &Asked) {
+        count(&asked.stamps);
         match fs::metadata(root) {
             Ok(metadata) if metadata.is_dir() => {
                 self.watch_parent(root);
-                self.folder(root, 0);
+                self.folder(root, 0, asked);
             }
             Ok(metadata) if metadata.is_file() => {
                 self.watch_parent(root);
@@ -120,16 +188,18 @@ impl Listing {
         self.directories.iter().cloned().chain(above).collect()
     }
 
-    fn folder(&mut self, path: &Path, depth: usize) {
+    fn folder(&mut self, path: &Path, depth: usize, asked: &Asked) {
         let Ok(canonical) = fs::canonicalize(path) else { return };
-        if !self.visited.insert(canonical.clone()) {
+        if self.folders.contains_key(&canonical) {
             return;
         }
+        self.folders.insert(canonical.clone(), path.to_owned());
         if depth > MAX_DEPTH {
             self.unknown.insert(path.to_owned(), format!("more than {MAX_DEPTH} folders deep; not read"));
             return;
         }
         self.directories.insert(canonical.clone());
+        count(&asked.folders);
         let entries = match fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>) {
             Ok(entries) => entries,
             Err(error) if is_gone(&error) => return,
@@ -140,8 +210,10 @@ impl Listing {
         entries.sort_by(|a, b| a.0.cmp(&b.0));
         for (path, entry) in entries {
             let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+            self.linked |= is_link;
+            count(&asked.stamps);
             match fs::metadata(&path) {
-                Ok(metadata) if metadata.is_dir() => self.folder(&path, depth + 1),
+                Ok(metadata) if metadata.is_dir() => self.folder(&path, depth + 1, asked),
                 Ok(metadata) if metadata.is_file() && is_manifest(&path) => {
                     // Only behind a link is a file elsewhere than in its folder.
                     let place = if is_link { None } else { Some(canonical.join(entry.file_name())) };

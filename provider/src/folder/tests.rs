@@ -14,9 +14,11 @@ use runtime::Readiness;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
+use super::watching::Round;
 use super::*;
 use crate::Provider;
 
+mod asked;
 mod decided;
 mod followed;
 mod withheld;

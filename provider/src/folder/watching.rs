@@ -136,6 +136,8 @@ fn identity_of(path: &Path) -> Option<(u64, u64)> {
 /// What the events since the last round say about files, by canonical path.
 pub(crate) struct Hints {
     patience: Duration,
+    /// Whether events were lost, so that anything may have happened.
+    anything: bool,
     touched: BTreeSet<PathBuf>,
     lost: BTreeSet<PathBuf>,
     /// Renamed to this name, and not written to since.
@@ -158,6 +160,8 @@ pub(crate) enum Touch {
 /// The hints one step works with.
 #[derive(Debug, Default)]
 pub(crate) struct Round {
+    /// Whether nothing may have happened but what is noted here.
+    complete: bool,
     touched: BTreeSet<PathBuf>,
     lost: BTreeSet<PathBuf>,
     placed: BTreeSet<PathBuf>,
@@ -168,6 +172,7 @@ impl Hints {
     pub(crate) fn new(patience: Duration) -> Self {
         Self {
             patience,
+            anything: false,
             touched: BTreeSet::new(),
             lost: BTreeSet::new(),
             placed: BTreeSet::new(),
@@ -179,6 +184,7 @@ impl Hints {
     pub(crate) fn take(&mut self, event: Event, interest: &Interest, now: Instant) -> bool {
         // Without a path it tells that events were lost.
         let mut matters = event.paths.is_empty();
+        self.anything |= matters;
         for (index, path) in event.paths.into_iter().enumerate() {
             if !interest.includes(&path) {
                 continue;
@@ -216,6 +222,7 @@ impl Hints {
     pub(crate) fn round(&mut self, now: Instant) -> Round {
         self.open.retain(|_, last| now.duration_since(*last) < self.patience);
         Round {
+            complete: !std::mem::take(&mut self.anything),
             touched: std::mem::take(&mut self.touched),
             lost: std::mem::take(&mut self.lost),
             placed: std::mem::take(&mut self.placed),
@@ -229,6 +236,23 @@ impl Round {
     #[cfg(test)]
     pub(crate) fn placed(paths: impl IntoIterator<Item = PathBuf>) -> Self {
         Self { placed: paths.into_iter().collect(), ..Self::default() }
+    }
+
+    /// All of these were renamed into place or away, and nothing else has happened.
+    #[cfg(test)]
+    pub(crate) fn only(paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        let touched: BTreeSet<PathBuf> = paths.into_iter().collect();
+        Self { complete: true, placed: touched.clone(), touched, ..Self::default() }
+    }
+
+    /// The same, where more may have happened than was noted.
+    pub(crate) fn incomplete(self) -> Self {
+        Self { complete: false, ..self }
+    }
+
+    /// What has happened to which paths, if it is known that nothing else has.
+    pub(crate) fn complete(&self) -> Option<impl Iterator<Item = &Path>> {
+        self.complete.then(|| self.touched.iter().map(PathBuf::as_path))
     }
 
     /// What happened to the file.

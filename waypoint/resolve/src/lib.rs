@@ -8,6 +8,7 @@ mod declared;
 mod describe;
 mod doubtful;
 mod enrolment;
+mod few;
 mod gateways;
 mod gloo;
 mod options;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use api::{Kind, Name, ObjectRef};
 
+use crate::few::Few;
+
 /// Something that a decision may rest on, as it can be asked for through a [`View`](crate::view::View).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Fact {
@@ -61,8 +63,8 @@ pub enum Fact {
 /// What the decisions of one sort, each known by an `N`, have read.
 #[derive(Debug, Clone)]
 pub struct Readers<N> {
-    of_fact: HashMap<Arc<Fact>, HashSet<N>>,
-    read_by: HashMap<N, Vec<Arc<Fact>>>,
+    of_fact: HashMap<Arc<Fact>, Few<Arc<N>>>,
+    read_by: HashMap<Arc<N>, Box<[Arc<Fact>]>>,
 }
 
 impl<N> Default for Readers<N> {
@@ -74,12 +76,14 @@ impl<N> Default for Readers<N> {
 impl<N: Clone + Eq + Ord + Hash> Readers<N> {
     /// The decisions that rest on one of `facts`.
     pub fn of<'a>(&self, facts: impl IntoIterator<Item = &'a Fact>) -> BTreeSet<N> {
-        facts.into_iter().filter_map(|fact| self.of_fact.get(fact)).flatten().cloned().collect()
+        let readers = facts.into_iter().filter_map(|fact| self.of_fact.get(fact));
+        readers.flat_map(Few::iter).map(|reader| N::clone(reader)).collect()
     }
 
     /// Notes what `decision` has read, in place of what it had read before.
     pub fn note(&mut self, decision: &N, facts: HashSet<Fact>) {
         self.forget(decision);
+        let decision = Arc::new(decision.clone());
         let mut read = Vec::with_capacity(facts.len());
         for fact in facts {
             let fact = match self.of_fact.get_key_value(&fact) {
@@ -89,7 +93,7 @@ impl<N: Clone + Eq + Ord + Hash> Readers<N> {
             self.of_fact.entry(fact.clone()).or_default().insert(decision.clone());
             read.push(fact);
         }
-        self.read_by.insert(decision.clone(), read);
+        self.read_by.insert(decision, read.into());
     }
 
     /// Forgets a decision that is not made any more.

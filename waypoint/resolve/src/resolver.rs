@@ -15,6 +15,7 @@ use ir::{Chain, Cluster, Destination, Enrolment, Front, Listener, Origins, PortR
 use status::ObjectStatus;
 
 use crate::declared::age;
+use crate::few::Few;
 use crate::ours::Ours;
 use crate::readers::{Fact, Readers};
 use crate::status::Said;
@@ -31,7 +32,7 @@ pub struct Resolver {
     known: Known,
     readers: Steps,
     /// What each of those who found something out has spoken of.
-    spoken: HashMap<Speaker, Vec<ObjectRef>>,
+    spoken: HashMap<Arc<Speaker>, Box<[ObjectRef]>>,
     /// The addresses that each Service asks for, and at which Gateway.
     asked: HashMap<Name, BTreeSet<(Name, IpAddr)>>,
     /// At which Gateway the chains of each Service are, and for which ports.
@@ -277,7 +278,12 @@ impl Resolver {
             };
             let (old, new) = (targets(before.map(AsRef::as_ref)), targets(now.as_ref()));
             for target in old.difference(&new) {
-                remove_from(&mut self.known.routes, target, &name);
+                if let Some(routes) = self.known.routes.get_mut(target) {
+                    routes.remove(&name);
+                    if routes.is_empty() {
+                        self.known.routes.remove(target);
+                    }
+                }
                 changes.note(Fact::Routes(target.clone()));
             }
             for target in new.difference(&old) {
@@ -371,7 +377,7 @@ impl Resolver {
                 }
             }
             let said = now.as_ref().map(|unit| unit.said.clone()).unwrap_or_default();
-            self.say(Speaker::Unit(name.clone()), said, changes);
+            self.say(Speaker::Unit(name.clone()), &said, changes);
             changes.note(Fact::Unit(name.clone()));
             match now {
                 Some(now) => drop(self.known.units.insert(name, Arc::new(now))),
@@ -413,7 +419,8 @@ impl Resolver {
         let due = due(&self.readers.disowned, changes, remade.collect::<Vec<_>>());
         for (service, now) in decide(&self.known, &self.settings, &mut self.readers.disowned, due, owned::disown) {
             let (chains, said) = now.map(|now| (now.chains, now.said)).unwrap_or_default();
-            self.say(Speaker::Disowning(service.clone()), said, changes);
+            let said: Vec<_> = said.into_iter().map(|(object, said)| (object, Arc::new(said))).collect();
+            self.say(Speaker::Disowning(service.clone()), &said, changes);
             let gateway = self.known.units.get(&service).map(|unit| unit.gateway.clone());
             let before = self.placed.remove(&service);
             if let Some((at, ports)) = &before
@@ -445,7 +452,7 @@ impl Resolver {
         for to in gone {
             self.readers.clusters.forget(&to);
             self.clusters.remove(&to);
-            self.say(Speaker::Cluster(to), BTreeMap::new(), changes);
+            self.say(Speaker::Cluster(to), &[], changes);
         }
         let new = wanted.into_iter().filter(|to| !self.clusters.contains_key(to)).collect::<Vec<_>>();
         let due = due(&self.readers.clusters, changes, new);
@@ -453,8 +460,8 @@ impl Resolver {
             let (cluster, refused) = now.map_or((None, BTreeSet::new()), |(cluster, why)| (Some(cluster), why));
             let Destination::Service(id) = &to;
             let said = (!refused.is_empty())
-                .then(|| (ObjectRef { kind: Kind::Service, name: id.service.clone() }, Said::refused(refused)));
-            self.say(Speaker::Cluster(to.clone()), said.into_iter().collect(), changes);
+                .then(|| (ObjectRef { kind: Kind::Service, name: id.service.clone() }, Said::refused(refused).into()));
+            self.say(Speaker::Cluster(to.clone()), said.as_slice(), changes);
             if self.clusters.get(&to).is_none_or(|known| known.as_deref() != cluster.as_ref()) {
                 moved.insert(to.clone());
                 self.clusters.insert(to, cluster.map(Arc::new));
@@ -514,9 +521,9 @@ impl Resolver {
     }
 
     /// Takes over what `speaker` has found out, in place of what it had.
-    fn say(&mut self, speaker: Speaker, said: BTreeMap<ObjectRef, Said>, changes: &mut Changes) {
+    fn say(&mut self, speaker: Speaker, said: &[(ObjectRef, Arc<Said>)], changes: &mut Changes) {
         let before = self.spoken.remove(&speaker).unwrap_or_default();
-        for object in before.iter().filter(|object| !said.contains_key(object)) {
+        for object in before.iter().filter(|object| !said.iter().any(|(of, _)| of == *object)) {
             if let Some(by) = self.known.said.get_mut(object) {
                 by.remove(&speaker);
                 if by.is_empty() {
@@ -528,12 +535,13 @@ impl Resolver {
         if said.is_empty() {
             return;
         }
-        self.spoken.insert(speaker.clone(), said.keys().cloned().collect());
+        let speaker = Arc::new(speaker);
+        self.spoken.insert(speaker.clone(), said.iter().map(|(object, _)| object.clone()).collect());
         for (object, said) in said {
             let by = self.known.said.entry(object.clone()).or_default();
-            if by.get(&speaker) != Some(&said) {
-                by.insert(speaker.clone(), said);
-                changes.note(Fact::Said(object));
+            if by.get(&speaker) != Some(said) {
+                by.insert(speaker.clone(), said.clone());
+                changes.note(Fact::Said(object.clone()));
             }
         }
     }
@@ -598,7 +606,7 @@ fn differing<'m, K: Ord, V: PartialEq>(
     changed.chain(old.keys().filter(|key| !new.contains_key(key)))
 }
 
-fn remove_from<K: Eq + Hash, V: Ord>(index: &mut HashMap<K, BTreeSet<V>>, key: &K, value: &V) {
+fn remove_from<K: Eq + Hash, V: Ord>(index: &mut HashMap<K, Few<V>>, key: &K, value: &V) {
     let left = index.get_mut(key).is_some_and(|values| {
         values.remove(value);
         !values.is_empty()

@@ -26,7 +26,7 @@ pub struct Unit {
     /// Which AuthConfigs guard the way to which Service.
     pub claims: BTreeMap<Name, BTreeSet<Name>>,
     /// What was found out about routes and policies, and about the Service.
-    pub said: BTreeMap<ObjectRef, Said>,
+    pub said: Box<[(ObjectRef, Arc<Said>)]>,
 }
 
 /// The unit of the Service `name`; nothing if no waypoint serves it.
@@ -50,6 +50,7 @@ pub fn unit(view: &View<'_>, name: &Name) -> Option<Unit> {
         chains.insert(id, Arc::new(Chain { addresses: addresses.clone(), traffic, origins }));
     }
     let Statuses { claims, said } = statuses;
+    let said = said.into_iter().map(|(object, said)| (object, Arc::new(said))).collect();
     Some(Unit { gateway: gateway.clone(), chains, addresses: conditions, claims, said })
 }
 

@@ -13,6 +13,7 @@ use api::{Broken, Kind, Name, Object, ObjectRef, Snapshot, Withheld};
 use ir::{Enrolment, Settings};
 
 use crate::declared::Age;
+use crate::few::Few;
 use crate::gateways::Gateways;
 use crate::ours::Ours;
 use crate::parents::Attached;
@@ -38,11 +39,11 @@ pub enum Speaker {
 pub struct Known {
     pub snapshot: Snapshot,
     /// The EndpointSlices of each Service.
-    pub slices: HashMap<Name, BTreeSet<Name>>,
+    pub slices: HashMap<Name, Few<Name>>,
     /// The RouteOptions that name each route, the oldest first.
-    pub options: HashMap<Name, BTreeSet<(Age, Name)>>,
+    pub options: HashMap<Name, Few<(Age, Name)>>,
     /// The routes of which a rule names each RouteOption.
-    pub referring: HashMap<Name, BTreeSet<Name>>,
+    pub referring: HashMap<Name, Few<Name>>,
     pub gateways: Gateways,
     pub ours: Ours,
     pub enrolments: BTreeMap<Name, crate::enrolment::Decision>,
@@ -51,7 +52,7 @@ pub struct Known {
     pub routes: HashMap<ObjectRef, BTreeSet<Name>>,
     pub refusals: Refusals,
     /// The Services that ask for an address at a Gateway; the first has it.
-    pub holders: BTreeMap<(Name, IpAddr), BTreeSet<Name>>,
+    pub holders: BTreeMap<(Name, IpAddr), Few<Name>>,
     pub units: BTreeMap<Name, Arc<Unit>>,
     /// The AuthConfigs that guard the way to each Service, each with in how many units.
     pub claims: HashMap<Name, BTreeMap<Name, usize>>,
@@ -59,7 +60,7 @@ pub struct Known {
     /// How many routes each Gateway has accepted.
     pub attachments: BTreeMap<Name, usize>,
     /// What was found out about each object, by whom.
-    pub said: HashMap<ObjectRef, BTreeMap<Speaker, Said>>,
+    pub said: HashMap<ObjectRef, BTreeMap<Arc<Speaker>, Arc<Said>>>,
 }
 
 /// See the module.
@@ -167,19 +168,19 @@ impl<'a> View<'a> {
     /// The EndpointSlices of a Service.
     pub fn slices_of(&self, service: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
         self.note(Fact::Slices(service.clone()));
-        self.known.slices.get(service).into_iter().flatten()
+        self.known.slices.get(service).into_iter().flat_map(Few::iter)
     }
 
     /// The RouteOptions that name a route, the oldest first.
     pub fn options_on(&self, route: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
         self.note(Fact::Options(route.clone()));
-        self.known.options.get(route).into_iter().flatten().map(|(_, name)| name)
+        self.known.options.get(route).into_iter().flat_map(Few::iter).map(|(_, name)| name)
     }
 
     /// The routes of which a rule names a RouteOption by `ExtensionRef`.
     pub fn referring(&self, option: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
         self.note(Fact::Referring(option.clone()));
-        self.known.referring.get(option).into_iter().flatten()
+        self.known.referring.get(option).into_iter().flat_map(Few::iter)
     }
 
     /// The `metadata.generation` of an object, where its source has one.
@@ -266,7 +267,7 @@ impl<'a> View<'a> {
     /// Which Service has `address` at `gateway`: of those that ask for it the first by name.
     pub fn holder(&self, gateway: &Name, address: IpAddr) -> Option<&'a Name> {
         self.note(Fact::Holder(gateway.clone(), address));
-        self.known.holders.get(&(gateway.clone(), address)).and_then(BTreeSet::first)
+        self.known.holders.get(&(gateway.clone(), address)).and_then(Few::first)
     }
 
     /// What is decided for the ports of a Service.
@@ -290,7 +291,7 @@ impl<'a> View<'a> {
     /// What was found out about an object.
     pub fn said(&self, object: &ObjectRef) -> impl Iterator<Item = &'a Said> + Clone + use<'a> {
         self.note(Fact::Said(object.clone()));
-        self.known.said.get(object).into_iter().flat_map(BTreeMap::values)
+        self.known.said.get(object).into_iter().flat_map(BTreeMap::values).map(AsRef::as_ref)
     }
 }
 

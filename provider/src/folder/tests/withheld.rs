@@ -49,6 +49,20 @@ async fn a_start_with_what_cannot_be_read_withholds_everything_until_it_is_mende
     }
 }
 
+#[test]
+fn a_start_withholds_as_long_as_a_file_may_still_be_written() {
+    let folder = TempDir::new().unwrap();
+    fs::write(folder.path().join("auth.yaml"), route_option(GUARDED)).unwrap();
+    let mut engine = Engine::new(vec![folder.path().to_owned()], FolderSettings::default());
+    assert!(engine.step(&Round::default()).again.is_some(), "what was just written is looked at twice");
+    let begun = engine.assemble().snapshot;
+    let withheld: Vec<String> = begun.withheld.iter().map(ToString::to_string).collect();
+    assert!(withheld.len() == 1 && withheld[0].ends_with("auth.yaml: is still being written to"), "{withheld:?}");
+    engine.load();
+    let whole = engine.assemble().snapshot;
+    assert!(whole.withheld.is_empty() && guards(&whole));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn while_running_what_cannot_be_read_leaves_the_last_good_version() {
     let mut story = Story::begin(&[("a.yaml", &config("a", "one")), ("auth.yaml", &route_option(GUARDED))]).await;

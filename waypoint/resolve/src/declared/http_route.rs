@@ -22,18 +22,26 @@ pub fn declared(route: &HttpRoute) -> Declared {
     let namespace = reference.name.namespace.as_str();
     Declared {
         age: age(&route.metadata),
-        parents: route.spec.parent_refs.iter().flatten().map(|written| parent(written, namespace)).collect(),
+        parents: exactly(route.spec.parent_refs.iter().flatten().map(|written| parent(written, namespace))),
         hosts: route.spec.hostnames.clone().unwrap_or_default(),
-        rules: route
-            .spec
-            .rules
-            .iter()
-            .flatten()
-            .enumerate()
-            .map(|(index, written)| rule(written, format!("spec.rules[{index}]"), namespace))
-            .collect(),
+        rules: exactly(
+            route
+                .spec
+                .rules
+                .iter()
+                .flatten()
+                .enumerate()
+                .map(|(index, written)| rule(written, format!("spec.rules[{index}]"), namespace)),
+        ),
         reference,
     }
+}
+
+/// A list with no more room than it needs: one is kept for each of very many routes.
+fn exactly<T>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = all.collect();
+    list.shrink_to_fit();
+    list
 }
 
 fn parent(written: &HttpRouteParentRefs, namespace: &str) -> ParentRef {
@@ -68,15 +76,16 @@ fn rule(written: &HttpRouteRules, field: String, namespace: &str) -> Rule {
     let request = timeout("request", timeouts.and_then(|t| t.request.as_ref()));
     let backend_request = timeout("backendRequest", timeouts.and_then(|t| t.backend_request.as_ref()));
     let backends = written.backend_refs.iter().flatten().enumerate();
-    let mut matches: Vec<Match> = written.matches.iter().flatten().map(matched).collect();
+    let mut matches: Vec<Match> = exactly(written.matches.iter().flatten().map(matched));
     if matches.is_empty() {
+        matches.reserve_exact(1);
         matches.push(Match::everything());
     }
     Rule {
         name: written.name.clone(),
         matches,
         filters,
-        backends: backends.map(|(i, b)| backend(b, format!("{field}.backendRefs[{i}]"), namespace)).collect(),
+        backends: exactly(backends.map(|(i, b)| backend(b, format!("{field}.backendRefs[{i}]"), namespace))),
         timeout: request,
         try_timeout: backend_request,
         problems,
