@@ -196,8 +196,35 @@ impl Cluster {
         self.kubeconfig("admin", ADMIN, port)
     }
 
+    /// Makes many objects of one list, over one connection.
+    pub fn create_all(&self, path: &str, objects: &[Value]) {
+        let mut config = String::new();
+        for object in objects {
+            let quoted = object.to_string().replace('\\', "\\\\").replace('"', "\\\"");
+            config.push_str(&format!(
+                "url = \"https://127.0.0.1:{}{path}\"\ninsecure\nnoproxy = \"*\"\nfail\nsilent\noutput = \"/dev/null\"\n\
+                 header = \"Authorization: Bearer {ADMIN}\"\nheader = \"Content-Type: application/json\"\n\
+                 data = \"{quoted}\"\nnext\n",
+                self.port
+            ));
+        }
+        let mut curl = Command::new("curl").args(["-K", "-"]).stdin(Stdio::piped()).spawn().expect("curl");
+        curl.stdin.take().unwrap().write_all(config.trim_end_matches("next\n").as_bytes()).unwrap();
+        assert!(curl.wait().unwrap().success(), "making {} objects at {path}", objects.len());
+    }
+
+    /// The authorities by which it is known.
+    pub fn ca(&self) -> String {
+        self.path("certs/apiserver.crt")
+    }
+
     /// A kubeconfig of a ServiceAccount, which is made, by a token bound to it.
     pub fn service_account(&self, namespace: &str, name: &str, port: Option<u16>) -> PathBuf {
+        self.kubeconfig(name, &self.token(namespace, name), port)
+    }
+
+    /// A token bound to a ServiceAccount, which is made.
+    pub fn token(&self, namespace: &str, name: &str) -> String {
         self.apply(&format!(
             "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
         ));
@@ -205,13 +232,12 @@ impl Cluster {
             json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}});
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
         let answer = self.call("POST", &path, Some(("application/json", &request.to_string()))).done("a token").json();
-        self.kubeconfig(name, answer["status"]["token"].as_str().unwrap(), port)
+        answer["status"]["token"].as_str().unwrap().to_owned()
     }
 
     fn kubeconfig(&self, user: &str, token: &str, port: Option<u16>) -> PathBuf {
         let file = self.dir.path().join(format!("{user}-{}.kubeconfig", port.unwrap_or(self.port)));
-        let (server, ca) =
-            (format!("https://127.0.0.1:{}", port.unwrap_or(self.port)), self.path("certs/apiserver.crt"));
+        let (server, ca) = (format!("https://127.0.0.1:{}", port.unwrap_or(self.port)), self.ca());
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": ca}}],

@@ -280,6 +280,82 @@ fn extauth_follows_an_api_server_through_all_that_happens_to_it() {
     }
 }
 
+/// As in a pod: the token and the authorities are where a kubelet puts them, and there is no kubeconfig.
+fn in_pod(cluster: &Cluster, token: &str, dir: &Path, args: &str) -> Server {
+    let (grpc, admin, log) = (free(), free(), dir.join("pod"));
+    let (port, ca, program) = (cluster.port(), cluster.ca(), binary("extauth").display().to_string());
+    let script = format!(
+        "mount -t tmpfs tmpfs /run && mkdir -p /run/secrets/kubernetes.io/serviceaccount || exit 1
+        cd /run/secrets/kubernetes.io/serviceaccount && printf %s {token} > token && printf t > namespace && cp {ca} ca.crt
+        export KUBERNETES_SERVICE_HOST=127.0.0.1 KUBERNETES_SERVICE_PORT={port}
+        exec {program} --kubernetes --grpc {grpc} --admin {admin} {args}"
+    );
+    let process = start(Path::new("unshare"), &["--mount", "sh", "-c", &script], &log);
+    Server { process, grpc, admin, log }
+}
+
+/// More Secrets than are on one page, of one namespace out of two, with rights in that one alone.
+#[test]
+fn a_pod_reads_many_secrets_of_the_namespace_that_is_named() {
+    let _turn = turn();
+    let cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    namespace(&cluster);
+    cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n");
+    crd(&cluster, "authconfigs.enterprise.gloo.solo.io");
+    cluster.apply(&config(GROUP, "keys"));
+    let secrets = |namespace: &str, count: usize| {
+        let one = |number: usize| {
+            serde_json::json!({"apiVersion": "v1", "kind": "Secret", "type": "extauth.solo.io/apikey",
+                "metadata": {"name": format!("s{number:04}"), "labels": {"team": "x"}},
+                "stringData": {"api-key": format!("{namespace}-key-{number}")}})
+        };
+        let all: Vec<_> = (0..count).map(one).collect();
+        cluster.create_all(&format!("/api/v1/namespaces/{namespace}/secrets"), &all);
+    };
+    secrets("t", 1_201);
+    secrets("other", 2);
+
+    deployed_rights(&cluster);
+    let token = cluster.token("t", "extauth");
+    let mut extauth = in_pod(&cluster, &token, dir.path(), "--secret-namespaces t");
+    extauth.ready();
+    let (_, metrics) = extauth.page("/metrics");
+    assert!(metrics.lines().any(|line| line == "waykeeper_provider_objects{kind=\"Secret\"} 1201"), "{metrics}");
+    for number in [0, 499, 500, 999, 1_000, 1_200] {
+        assert_eq!(extauth.check("t.keys", Some(&format!("t-key-{number}"))), 200, "{number}");
+    }
+    assert_eq!(extauth.check("t.keys", Some("other-key-1")), 401, "of a namespace that is not read");
+    cluster.delete(&secret("s1200", ""));
+    extauth.until("t.keys", Some("t-key-1200"), 401, CHANGE);
+
+    // Everywhere it may not read.
+    let everywhere = in_pod(&cluster, &token, dir.path(), "");
+    eventually("a refusal", CHANGE, || match everywhere.page("/readyz") {
+        (503, body) if body.contains("403") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    extauth.process.terminate(Duration::from_secs(15));
+}
+
+/// The ServiceAccount extauth of the namespace t may read Secrets there, and AuthConfigs everywhere.
+fn deployed_rights(cluster: &Cluster) {
+    files("deploy/rbac").iter().for_each(|role| cluster.apply(role));
+    cluster.apply(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: authconfigs}\n\
+         rules: [{apiGroups: [enterprise.gloo.solo.io, extauth.solo.io], resources: [authconfigs], verbs: [list, watch]}]\n",
+    );
+    for (kind, role, namespace) in
+        [("ClusterRoleBinding", "authconfigs", ""), ("RoleBinding", "waykeeper-extauth", ", namespace: t")]
+    {
+        cluster.apply(&format!(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata: {{name: extauth{namespace}}}\n\
+             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
+             subjects: [{{kind: ServiceAccount, name: extauth, namespace: t}}]\n"
+        ));
+    }
+}
+
 /// As little of Gateway API's own definitions as the servers need: they keep everything.
 fn gateway_crds(cluster: &Cluster) {
     let kinds = [
