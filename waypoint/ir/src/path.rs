@@ -52,6 +52,26 @@ pub fn spellings(text: &str) -> Option<String> {
     several.then_some(out)
 }
 
+/// One way to write the path `text`, the same for all texts that mean the same requests to Envoy and applications.
+pub fn canonical(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
+    while let Some(&byte) = bytes.get(at) {
+        let decoded = (byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
+        let decoded = decoded.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        at += if decoded.is_some() { 3 } else { 1 };
+        let byte = decoded.unwrap_or(byte);
+        let plain = char::from(byte);
+        let as_it_is = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || RESERVED.contains(plain);
+        if as_it_is || decoded.is_none() && byte.is_ascii() {
+            out.push(plain);
+        } else {
+            out += &format!("%{byte:02X}");
+        }
+    }
+    out
+}
+
 fn regex_literal(c: char) -> String {
     if c.is_ascii_alphanumeric() || "/_~%".contains(c) { c.to_string() } else { format!("\\{c}") }
 }
@@ -79,6 +99,27 @@ mod tests {
             ("/é", "/%[cC]3%[aA]9"),
         ] {
             assert_eq!(spellings(path).as_deref(), Some(regex), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_means_the_same_is_written_in_one_way() {
+        for (path, one) in [
+            ("/a@b", "/a@b"),
+            ("/a%40b", "/a@b"),
+            ("/%61%2D", "/a-"),
+            ("/a%2fb%2F", "/a%2Fb%2F"),
+            ("/é", "/%C3%A9"),
+            ("/%c3%A9", "/%C3%A9"),
+            ("/%zz", "/%zz"),
+            ("/a%", "/a%"),
+            ("/%2561", "/%2561"),
+            ("/a b", "/a b"),
+        ] {
+            assert_eq!(canonical(path), one, "{path}");
+            assert_eq!(canonical(one), one, "{path}");
+            let spelled = |path: &str| spellings(path).unwrap_or_else(|| path.chars().map(regex_literal).collect());
+            assert_eq!(spelled(path), spelled(one), "{path}");
         }
     }
 }

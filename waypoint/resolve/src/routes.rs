@@ -146,18 +146,20 @@ fn shadows(id: &PortRef, all: &[Tried<'_, '_>], statuses: &mut Statuses) {
     let found = shadowed(&all.iter().map(|tried| &tried.route).collect::<Vec<_>>());
     // Of how many routes each rule is, and how many of those are hidden.
     let mut rules: HashMap<*const Rule, (usize, usize)> = HashMap::new();
-    for (tried, by) in all.iter().zip(&found) {
+    for (tried, found) in all.iter().zip(&found) {
         let (routes, hidden) = rules.entry(std::ptr::from_ref(tried.rule)).or_default();
         *routes += 1;
-        *hidden += usize::from(by.is_some());
+        *hidden += usize::from(found.as_ref().is_some_and(|hidden| hidden.hosts.is_empty()));
     }
-    for (tried, by) in all.iter().zip(&found) {
-        let Some(first) = by.map(|by| &all[by]).filter(|first| !tried.is_of_rule(first)) else { continue };
+    for (tried, found) in all.iter().zip(&found) {
+        let Some(hidden) = found.as_ref().filter(|hidden| !tried.is_of_rule(&all[hidden.by])) else { continue };
+        let first = &all[hidden.by];
         let whole = rules.get(&std::ptr::from_ref(tried.rule)).is_some_and(|(routes, hidden)| routes == hidden);
         let field = &tried.rule.field;
         let shadow = Shadow {
             route: tried.bound.route.reference.clone(),
             field: if whole { field.clone() } else { format!("{field}.matches[{}]", tried.index) },
+            hosts: hidden.hosts.iter().map(|host| (*host).to_owned()).collect(),
             by: first.bound.route.reference.clone(),
             by_field: first.rule.field.clone(),
         };

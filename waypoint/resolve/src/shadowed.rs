@@ -13,10 +13,19 @@ use ir::{KeyMatch, Match, PathMatch, Route};
 /// Of so many expressions in one table it is looked at what they hide.
 const MOST_EXPRESSIONS: usize = 64;
 
-/// For each of `routes`, tried in this order, the one before it that takes all its requests.
+/// Requests of a route that an earlier one takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hidden<'a> {
+    /// The number of the earlier one; where several take them, of the last of those.
+    pub by: usize,
+    /// For which of its host names; for all of them if none is named.
+    pub hosts: Vec<&'a str>,
+}
+
+/// For each of `routes`, tried in this order, what those before it take away whole.
 ///
 /// What is found is true; what an expression of another form hides is not found.
-pub fn shadowed(routes: &[&Route]) -> Vec<Option<usize>> {
+pub fn shadowed<'a>(routes: &[&'a Route]) -> Vec<Option<Hidden<'a>>> {
     let mut first: HashMap<(Option<&str>, Key<'_>), usize> = HashMap::new();
     let mut wide: Vec<(usize, Wide<'_>)> = Vec::new();
     let mut found = Vec::with_capacity(routes.len());
@@ -27,18 +36,18 @@ pub fn shadowed(routes: &[&Route]) -> Vec<Option<usize>> {
             hosts => hosts.iter().map(|host| Some(host.as_str())).collect(),
         };
         let key = Key::of(matches);
-        // Hosts of one route may be taken by several; the last of those is told.
-        let by = hosts.iter().map(|host| {
-            let same = first.get(&(*host, key.clone())).copied();
-            let wider = || {
-                let covers = |(by, wide): &&(usize, Wide<'_>)| {
-                    takes_host(&routes[*by].matches, *host) && wide.covers(&routes[*by].matches, matches)
-                };
-                wide.iter().find(covers).map(|(by, _)| *by)
+        let by = |host: Option<&str>| {
+            let same = first.get(&(host, key.clone())).copied();
+            let covers = |(by, wide): &&(usize, Wide<'_>)| {
+                takes_host(&routes[*by].matches, host) && wide.covers(&routes[*by].matches, matches)
             };
-            same.or_else(wider)
-        });
-        found.push(by.collect::<Option<Vec<_>>>().and_then(|by| by.into_iter().max()));
+            same.or_else(|| wide.iter().find(covers).map(|(by, _)| *by))
+        };
+        let taken: Vec<(Option<&str>, usize)> = hosts.iter().filter_map(|host| Some((*host, by(*host)?))).collect();
+        found.push(taken.iter().map(|(_, by)| *by).max().map(|by| {
+            let all = taken.len() == hosts.len();
+            Hidden { by, hosts: if all { vec![] } else { taken.iter().filter_map(|(host, _)| *host).collect() } }
+        }));
         for host in hosts {
             first.entry((host, key.clone())).or_insert(index);
         }
@@ -239,8 +248,9 @@ mod tests {
         assert!(!hides(&two, &with(prefix("/"), vec![x], &[])));
         let (a, b) = (with(prefix("/"), vec![], &["a.example"]), with(prefix("/"), vec![], &["b.example"]));
         let both = with(prefix("/"), vec![], &["a.example", "b.example"]);
-        assert_eq!(shadowed(&[&a, &both, &b]), [None, None, Some(1)]);
-        assert_eq!(shadowed(&[&a, &b, &both]), [None, None, Some(1)], "each host by another");
+        let some = |by, hosts: &[&'static str]| Some(Hidden { by, hosts: hosts.to_vec() });
+        assert_eq!(shadowed(&[&a, &both, &b]), [None, some(0, &["a.example"]), some(1, &[])]);
+        assert_eq!(shadowed(&[&a, &b, &both]), [None, None, some(1, &[])], "each host by another");
         assert!(!hides(&a, &with(prefix("/"), vec![], &[])));
     }
 
@@ -337,7 +347,8 @@ mod tests {
     }
 
     fn hidden(routes: &[Route]) -> Vec<bool> {
-        shadowed(&routes.iter().collect::<Vec<_>>()).iter().map(Option::is_some).collect()
+        let found = shadowed(&routes.iter().collect::<Vec<_>>());
+        found.iter().map(|found| found.as_ref().is_some_and(|hidden| hidden.hosts.is_empty())).collect()
     }
 
     /// Requests that meet `matches` and nothing that asks for more.
@@ -382,11 +393,16 @@ mod tests {
         #[test]
         fn without_expressions_what_never_applies_is_found_to_be_hidden(all in vec(matches(false), 1..12)) {
             let routes = table(all);
-            for (index, (route, hidden)) in routes.iter().zip(hidden(&routes)).enumerate() {
-                let applies = witnesses(&route.matches).iter().any(|request| {
-                    routes.iter().position(|route| takes(&route.matches, request)) == Some(index)
-                });
-                prop_assert_eq!(applies, !hidden, "{} {:#?}", index, routes);
+            let found = shadowed(&routes.iter().collect::<Vec<_>>());
+            for (index, (route, found)) in routes.iter().zip(&found).enumerate() {
+                for (number, request) in witnesses(&route.matches).iter().enumerate() {
+                    let first = routes.iter().position(|route| takes(&route.matches, request));
+                    let host = route.matches.hosts.get(number).map(String::as_str);
+                    let hidden = found.as_ref().is_some_and(|hidden| {
+                        hidden.hosts.is_empty() || host.is_some_and(|host| hidden.hosts.contains(&host))
+                    });
+                    prop_assert_eq!(first != Some(index), hidden, "{} {:?} {:#?}", index, host, routes);
+                }
             }
         }
     }

@@ -57,6 +57,8 @@ pub struct Shadow {
     pub route: ObjectRef,
     /// The rule or match of it.
     pub field: String,
+    /// For which host names; for all if none is named.
+    pub hosts: Vec<String>,
     /// The route that comes first.
     pub by: ObjectRef,
     /// The rule of that route.
@@ -203,6 +205,16 @@ impl Statuses {
                 ports.insert(id.clone());
             });
         }
+    }
+}
+
+impl Shadow {
+    /// ` with host a.example` where not all are meant.
+    fn of_hosts(&self) -> String {
+        if self.hosts.is_empty() {
+            return String::new();
+        }
+        format!(" with host {}", ports::listed(self.hosts.iter().cloned(), ", "))
     }
 }
 

@@ -693,6 +693,18 @@ fn a_policy_is_not_accepted_where_requests_get_around_it() {
         expect(&two, place, "NoMatchingParent");
     }
 
+    // Another route has one of two hosts, or writes the same path in another way, and is older by name.
+    let hosts = |name: &str, hosts: &str, path: &str| {
+        let rules = format!("[{{name: one, matches: [{{path: {{value: '{path}'}}}}], {TO_A}}}]");
+        http_route(name, "[{name: wp}]", &rules).replace("spec: {", &format!("spec: {{hostnames: [{hosts}], "))
+    };
+    for (open, path) in [("a.example", "/x"), ("a.example", "/%78/"), ("'b.example', a.example", "/x")] {
+        let two = hosts("open", open, path) + &hosts("r", "a.example, c.example", "/x");
+        expect(&resolved(&(two + &option("x", &format!("[{R}]"), KEYS))), "Gateway t/wp", "Shadowed");
+    }
+    let apart = hosts("open", "b.example", "/x") + &hosts("r", "a.example, c.example", "/x");
+    assert_eq!(claimed(&resolved(&(apart + &option("x", &format!("[{R}]"), KEYS))), "Gateway t/wp"), good);
+
     // A rule names it, and its route applies nowhere.
     let extension =
         "filters: [{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: x}}]";

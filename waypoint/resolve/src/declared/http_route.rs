@@ -111,9 +111,10 @@ fn matched(written: &HttpRouteRulesMatches) -> Match {
     let path = written.path.as_ref();
     let value = path.and_then(|path| path.value.clone()).unwrap_or_else(|| "/".to_owned());
     let path = match path.and_then(|path| path.r#type.as_ref()) {
-        Some(PathType::Exact) => PathMatch::Exact(value),
+        Some(PathType::Exact) => PathMatch::Exact(ir::path::canonical(&value)),
         Some(PathType::RegularExpression) => PathMatch::Regex(value),
         None | Some(PathType::PathPrefix) => {
+            let value = ir::path::canonical(&value);
             let trimmed = value.trim_end_matches('/');
             PathMatch::Prefix(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
         }

@@ -173,11 +173,12 @@ impl<'v, 'a> Policy<'v, 'a> {
             }
         }
         for (shadow, (around, ports)) in &effect.shadows {
-            let Shadow { route, field, by, by_field } = shadow;
+            let Shadow { route, field, by, by_field, .. } = shadow;
             let message = format!(
-                "does not govern {field} of {route} on {}: {by_field} of {by} comes first and takes all its requests; \
+                "does not govern {field} of {route} on {}{}: {by_field} of {by} comes first and takes all its requests; \
                  remove one of the two, write a match that the other does not have, or govern the other as well",
-                listed(ports.iter().map(port), ", ")
+                listed(ports.iter().map(port), ", "),
+                shadow.of_hosts()
             );
             if *around {
                 lost.push(("Shadowed", Problem::error("", message)));

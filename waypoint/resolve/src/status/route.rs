@@ -60,10 +60,11 @@ impl RouteNotes {
     }
 
     fn accepted(&self) -> Condition {
-        let shadowed = self.shadows.iter().map(|(Shadow { field, by, by_field, .. }, ports)| {
+        let shadowed = self.shadows.iter().map(|(shadow, ports)| {
+            let (Shadow { field, by, by_field, .. }, hosts) = (shadow, shadow.of_hosts());
             let ports = listed(ports.iter().map(|id| format!("port {} of Service {}", id.port, id.service)), ", ");
             let message = format!(
-                "never applies to what comes to {ports}: {by_field} of {by} comes first and takes all its requests; \
+                "never applies to what comes to {ports}{hosts}: {by_field} of {by} comes first and takes all its requests; \
                  remove one of the two, or write a match that the other does not have"
             );
             Problem::warning(field.as_str(), message)
