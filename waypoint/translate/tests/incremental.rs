@@ -168,6 +168,48 @@ fn one_edit_remakes_one_unit() {
     assert_eq!(folder.translate(), (0, 0), "an AuthConfig that nobody asks");
 }
 
+/// A route of `name` that leads to `to`.
+fn route_to(name: &str, to: &str) -> Value {
+    let mut route = route(name, "/");
+    route["spec"]["rules"][0]["backendRefs"][0]["name"] = json!(to);
+    route
+}
+
+/// A cluster is written when the first route leads there, and taken away with the last.
+#[test]
+fn what_several_routes_lead_to_is_there_until_the_last_leads_elsewhere() {
+    let mut folder = Folder::new(3);
+    folder.apply(&service("shared", "127.0.30.3"));
+    folder.translate();
+    let mut step = |document: Value, made: usize, there: bool, what: &str| {
+        folder.apply(&document);
+        assert_eq!(folder.translate().1, made, "{what}");
+        let (translation, _) = folder.translator.translate(&folder.snapshot, Quarantines::new());
+        same(&translation, &translate(&folder.snapshot, &settings()));
+        let clusters = &translation.gateways[&Name::new("t", "wp")].resources[&proto::ResourceType::Cluster];
+        assert_eq!(clusters.iter().any(|(name, _)| name.contains("t/s1")), there, "{what}");
+    };
+    step(route_to("s0", "s1"), 1, true, "a second route to s1: the table that it is in, and no cluster");
+    step(route_to("s1", "shared"), 1, true, "its own route leads elsewhere, one is left");
+    step(route_to("s2", "s1"), 1, true, "two again");
+    step(route_to("s0", "shared"), 1, true, "one is left");
+    step(route_to("s2", "shared"), 1, false, "none is left");
+    step(route_to("s1", "s1"), 2, true, "the first one again: a table and a cluster");
+}
+
+/// Connections to either address of a Service are passed on unread.
+#[test]
+fn a_port_that_is_not_read_is_not_read_on_any_address_of_its_service() {
+    let mut folder = Folder::new(1);
+    folder.apply(&json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "broker", "namespace": "t"},
+        "spec": {"clusterIP": "127.0.20.9", "clusterIPs": ["127.0.20.9", "fd00::9"],
+        "ports": [{"port": 5672, "name": "tcp"}]}}));
+    let (translation, _) = folder.translator.translate(&folder.snapshot, Quarantines::new());
+    let resources = &translation.gateways[&Name::new("t", "wp")].resources[&proto::ResourceType::Listener];
+    let text: String = resources.values().map(|listener| proto::yaml::yaml(&listener.body)).collect();
+    assert!(text.contains("127.0.20.9") && text.contains("fd00::9"), "{text}");
+}
+
 /// Their chain stays what it was, but the clusters that bear the names of their addresses do not.
 #[test]
 fn endpoints_of_ports_that_are_not_read_come_and_go() {

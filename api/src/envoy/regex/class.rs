@@ -83,3 +83,16 @@ impl Class {
 }
 
 const WORD: &[(char, char)] = &[('0', '9'), ('A', 'Z'), ('_', '_'), ('a', 'z')];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_range_ends_where_ascii_does() {
+        let last = Class::range('\x7f', '\x7f');
+        assert_eq!(last, Class { ascii: 1 << 127, beyond: false });
+        assert_eq!(Class::range('\x7f', 'é'), last);
+        assert_eq!(Class::range('\0', '\u{10ffff}'), Class { ascii: u128::MAX, beyond: false });
+    }
+}
