@@ -59,6 +59,9 @@ pub async fn run(server: Server, source: Source, number: usize, news: mpsc::Send
 
 type Standing = (bool, bool, Option<Failure>);
 
+/// Where the API server lists its API groups.
+const GROUPS: &str = "/apis";
+
 struct Asked {
     server: Server,
     source: Source,
@@ -98,8 +101,14 @@ impl Asked {
     async fn find(&mut self) -> Result<Event<Item>, Failure> {
         for (number, version) in self.source.versions.iter().enumerate() {
             let served = match self.server.get(&Source::discovery(version)).await {
-                Ok(body) => wire::serves(self.source.kind.plural(), &body)?,
-                Err(Failure::NotFound) => false,
+                Ok(body) => wire::serves(self.source.kind.plural(), version, &body)?,
+                // The API server's own list has to say so too. The core group is not in it, and always there.
+                Err(Failure::NotFound) if version.contains('/') => {
+                    if wire::knows(version, &self.server.get(GROUPS).await?)? {
+                        return Err(Failure::NotFound);
+                    }
+                    false
+                }
                 Err(failure) => return Err(failure),
             };
             if served {

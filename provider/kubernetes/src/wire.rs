@@ -150,10 +150,18 @@ pub fn line(kind: Kind, api_version: &str, text: &[u8]) -> Event<Item> {
     }
 }
 
-/// Whether `plural` is among what a group's version serves.
-pub fn serves(plural: &str, body: &[u8]) -> Result<bool, Failure> {
+/// Whether `plural` is among what is served under `version`, by the server's answer about that version.
+///
+/// # Errors
+/// When it is an answer about anything else.
+pub fn serves(plural: &str, version: &str, body: &[u8]) -> Result<bool, Failure> {
     #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
     struct Resources<'a> {
+        #[serde(borrow)]
+        kind: Cow<'a, str>,
+        #[serde(borrow)]
+        group_version: Cow<'a, str>,
         #[serde(borrow)]
         resources: Vec<Resource<'a>>,
     }
@@ -162,9 +170,40 @@ pub fn serves(plural: &str, body: &[u8]) -> Result<bool, Failure> {
         #[serde(borrow)]
         name: Cow<'a, str>,
     }
-    let served: Resources<'_> =
-        serde_json::from_slice(body).map_err(|_| Failure::Unreadable("a list of resources that is none"))?;
+    let served: Option<Resources<'_>> = serde_json::from_slice(body).ok();
+    let served = served.filter(|served| served.kind == "APIResourceList" && served.group_version == version);
+    let served = served.ok_or(Failure::Unreadable("a list of resources that is none"))?;
     Ok(served.resources.iter().any(|resource| resource.name == plural))
+}
+
+/// Whether `version` is among the versions of all API groups. This is asked where the version itself is not
+/// found: what is not served takes its policies with it, and anything between us and the API server may say 404.
+///
+/// # Errors
+/// When it is not the API server's list.
+pub fn knows(version: &str, body: &[u8]) -> Result<bool, Failure> {
+    #[derive(Deserialize)]
+    struct Groups<'a> {
+        #[serde(borrow)]
+        kind: Cow<'a, str>,
+        #[serde(borrow)]
+        groups: Vec<Group<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Group<'a> {
+        #[serde(borrow)]
+        versions: Vec<GroupVersion<'a>>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct GroupVersion<'a> {
+        #[serde(borrow)]
+        group_version: Cow<'a, str>,
+    }
+    let groups: Option<Groups<'_>> = serde_json::from_slice(body).ok();
+    let groups = groups.filter(|groups| groups.kind == "APIGroupList");
+    let groups = groups.ok_or(Failure::Unreadable("a list of API groups that is none"))?;
+    Ok(groups.groups.iter().flat_map(|group| &group.versions).any(|known| known.group_version == version))
 }
 
 /// One object; none if it has no name.

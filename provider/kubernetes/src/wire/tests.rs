@@ -131,11 +131,36 @@ fn nothing_of_a_secret_is_kept_but_what_admission_keeps() {
 }
 
 #[test]
-fn what_is_served_is_told_by_its_plural() {
-    let body = br#"{"resources": [{"name": "routeoptions", "kind": "RouteOption"}, {"name": "routeoptions/status"}]}"#;
-    assert_eq!(serves("routeoptions", body), Ok(true));
-    assert_eq!(serves("authconfigs", body), Ok(false));
-    assert!(serves("authconfigs", b"{}").is_err(), "no answer is no no");
+fn what_is_served_is_told_by_the_servers_own_answer_about_it_alone() {
+    let body = br#"{"kind": "APIResourceList", "groupVersion": "gateway.solo.io/v1", "resources":
+        [{"name": "routeoptions", "kind": "RouteOption"}, {"name": "routeoptions/status"}]}"#;
+    let version = "gateway.solo.io/v1";
+    assert_eq!(serves("routeoptions", version, body), Ok(true));
+    assert_eq!(serves("authconfigs", version, body), Ok(false));
+    assert!(serves("routeoptions", "gateway.solo.io/v2", body).is_err(), "an answer about something else");
+    let others = [
+        &b"{}"[..],
+        br#"{"resources": []}"#,
+        b"<html>",
+        b"",
+        br#"{"kind": "Status", "groupVersion": "gateway.solo.io/v1", "resources": []}"#,
+    ];
+    for other in others {
+        assert!(serves("routeoptions", version, other).is_err(), "no answer is no no");
+    }
+}
+
+/// A gateway that answers 404 to everything must not make policies go.
+#[test]
+fn what_is_not_found_is_gone_only_if_the_list_of_all_groups_says_so() {
+    let body = br#"{"kind": "APIGroupList", "apiVersion": "v1", "groups": [{"name": "gateway.solo.io",
+        "versions": [{"groupVersion": "gateway.solo.io/v1", "version": "v1"}]}, {"name": "x", "versions": []}]}"#;
+    assert_eq!(knows("gateway.solo.io/v1", body), Ok(true));
+    assert_eq!(knows("ratelimit.solo.io/v1alpha1", body), Ok(false));
+    for other in [&b"{}"[..], br#"{"groups": []}"#, b"404 page not found", b"", br#"{"kind": "Status", "groups": []}"#]
+    {
+        assert!(knows("gateway.solo.io/v1", other).is_err());
+    }
 }
 
 proptest! {
