@@ -4,6 +4,9 @@
 //! Envoy's configuration, Envoy sends them along, and the servers read them.
 //! So each word stands here once, and both sides take it from here.
 
+use std::collections::BTreeSet;
+use std::fmt;
+
 use crate::name::Name;
 
 /// The domain of every descriptor that a waypoint's Envoy sends to the rate-limit service.
@@ -19,6 +22,8 @@ pub mod check {
     /// The header that is to tell the application who the user is, in lower case.
     /// A check without it leaves the choice to the server.
     pub const USER_HEADER: &str = "user_header";
+    /// Which headers of the request the check brings: [`Reads`](super::Reads) as text. A check without it brings all.
+    pub const HEADERS: &str = "headers";
     /// What the route is, as Gloo says it.
     pub const SOURCE_TYPE: &str = "source_type";
     /// See [`SOURCE_TYPE`].
@@ -37,3 +42,23 @@ pub const USER_METADATA: &str = "userId";
 pub fn config_id(name: &Name) -> String {
     format!("{}.{}", name.namespace, name.name)
 }
+
+/// The request headers on which an AuthConfig's answer depends, in lower case.
+///
+/// Envoy may leave out all others, and says in each check for which of them it was made. An answer is given by the
+/// version of the AuthConfig that reads just these: one that reads another might take it for absent.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reads(pub BTreeSet<String>);
+
+impl fmt::Display for Reads {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, name) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(f, "{comma}{name}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Headers that the authorization service reads of every request, for its log and its traces.
+pub const READ_ALWAYS: [&str; 3] = ["x-request-id", "traceparent", "tracestate"];

@@ -51,6 +51,8 @@ pub struct Index {
     configs: Configs,
     /// Those that are not declared any more, and until when they answer.
     removed: BTreeMap<Name, Instant>,
+    /// Versions that read other headers than the one that is declared: Envoy goes on bringing those for a while.
+    older: BTreeMap<Name, Vec<Arc<Compiled>>>,
 }
 
 type Configs = HashMap<Arc<str>, Arc<Compiled>, ahash::RandomState>;
@@ -68,6 +70,8 @@ pub struct Compiled {
     pub accepts: Accepts,
     /// It is not declared any more, and answers until then.
     pub removed_until: Option<Instant>,
+    /// The headers on which its answers depend, as a question says them; none if on all.
+    reads: Option<String>,
     source: Option<Arc<AuthConfig>>,
 }
 
@@ -95,36 +99,46 @@ impl Compiler {
     ///
     /// An AuthConfig that is gone answers for a while longer: Envoy goes on asking for it until its
     /// routes are replaced. It does so with the Secrets of `snapshot`, so that a key that is revoked
-    /// is revoked there as well.
+    /// is revoked there as well. So does a version that reads other headers than the one that takes
+    /// its place, for questions that bring just these.
     pub fn compile(&self, before: Compilation, snapshot: &Snapshot, now: Instant) -> Compilation {
         let Compilation { index: was, snapshot: old, mut labelled, mut readers, .. } = before;
-        let mut touched = touched_by_secrets(&old, snapshot, &mut labelled, &readers, &was.configs);
+        let mut touched = touched_by_secrets(&old, snapshot, &mut labelled, &readers, &was);
         touched.extend(snapshot.auth_configs.changed(&old.auth_configs).cloned());
         let broken = snapshot.broken.changed(&old.broken).filter(|broken| broken.kind == Kind::AuthConfig);
         touched.extend(broken.map(|broken| broken.name.clone()));
         touched.extend(was.removed.iter().filter(|(_, until)| **until <= now).map(|(name, _)| name.clone()));
+        let over = |versions: &[Arc<Compiled>]| versions.iter().any(|version| version.is_over(now));
+        touched.extend(was.older.iter().filter(|(_, versions)| over(versions)).map(|(name, _)| name.clone()));
         // Of a snapshot that is not known any more, whatever it had may be gone.
         if old.revision != was.revision {
             touched.extend(was.configs.values().map(|compiled| compiled.name.clone()));
         }
 
         let inputs = Inputs { secrets: Secrets { snapshot, labelled: &labelled } };
-        let (mut configs, mut removed) = (was.configs.clone(), was.removed.clone());
+        let (mut configs, mut removed, mut older) = (was.configs.clone(), was.removed.clone(), was.older.clone());
         for name in &touched {
             let id = config_id(name);
             let previous = configs.remove(id.as_str());
-            if let Some(source) = previous.as_deref().and_then(|previous| previous.source.as_deref()) {
+            let before = older.remove(name).unwrap_or_default();
+            for source in previous.iter().chain(&before).filter_map(|version| version.source.as_deref()) {
                 readers.remove(name, &needs(name, source));
             }
             removed.remove(name);
             let Some(compiled) = self.one(name, snapshot, &inputs, previous.as_deref(), now) else { continue };
-            if let Some(source) = compiled.source.as_deref() {
+            let before = previous.iter().chain(&before);
+            let kept = self.kept(name, &compiled, before.map(AsRef::as_ref), &inputs, now);
+            for source in std::iter::once(&compiled).chain(&kept).filter_map(|version| version.source.as_deref()) {
                 readers.insert(name, &needs(name, source));
             }
             removed.extend(compiled.removed_until.map(|until| (name.clone(), until)));
             configs.insert(id.into(), Arc::new(compiled));
+            if !kept.is_empty() {
+                older.insert(name.clone(), kept.into_iter().map(Arc::new).collect());
+            }
         }
-        let index = Index { revision: snapshot.revision, withheld: !snapshot.withheld.is_empty(), configs, removed };
+        let withheld = !snapshot.withheld.is_empty();
+        let index = Index { revision: snapshot.revision, withheld, configs, removed, older };
         Compilation { index: Arc::new(index), touched, snapshot: snapshot.clone(), labelled, readers }
     }
 
@@ -151,6 +165,31 @@ impl Compiler {
         let until = previous.removed_until.unwrap_or(now + self.removed_grace);
         let object = previous.source.as_ref().filter(|_| until > now)?;
         Some(Compiled { removed_until: Some(until), ..self.guarded(name, object, inputs) })
+    }
+
+    /// The versions `before` that go on answering beside `compiled`: those that read other headers, until their time is over.
+    fn kept<'a>(
+        &self,
+        name: &Name,
+        compiled: &Compiled,
+        before: impl Iterator<Item = &'a Compiled>,
+        inputs: &Inputs<'_>,
+        now: Instant,
+    ) -> Vec<Compiled> {
+        let mut kept: Vec<Compiled> = Vec::new();
+        // What is refused is refused, whoever asks.
+        if compiled.chain.is_none() {
+            return kept;
+        }
+        for version in before {
+            let known = kept.iter().chain([compiled]).any(|known| known.reads == version.reads);
+            let until = version.removed_until.unwrap_or(now + self.removed_grace);
+            let Some(object) = version.source.as_ref().filter(|_| until > now && !known) else { continue };
+            if version.chain.is_some() && version.reads.is_some() {
+                kept.push(Compiled { removed_until: Some(until), ..self.guarded(name, object, inputs) });
+            }
+        }
+        kept
     }
 
     /// A fault of ours refuses the one AuthConfig that it meets, and no other waits for it.
@@ -210,26 +249,34 @@ impl Compiler {
             problems,
             accepts,
             removed_until: None,
+            reads: spec.reads().map(|reads| reads.to_string()),
             source: Some(object.clone()),
         }
     }
 }
 
 impl Index {
-    /// The chain that `config_id` names at the time `now`, or how to answer without one.
+    /// The chain that `config_id` names at the time `now`, or how to answer without one. A question that
+    /// brings only some headers is one for the version that reads these.
     ///
     /// # Errors
     /// Why there is none.
-    pub fn find(&self, config_id: Option<&str>, now: Instant) -> Result<&Arc<Chain>, NoChain> {
+    pub fn find(&self, config_id: Option<&str>, brings: Option<&str>, now: Instant) -> Result<&Arc<Chain>, NoChain> {
         if self.withheld {
             return Err(NoChain::Withheld);
         }
         let id = config_id.filter(|id| !id.is_empty()).ok_or(NoChain::Unnamed)?;
         let compiled = self.configs.get(id).ok_or(NoChain::Unknown)?;
-        if compiled.removed_until.is_some_and(|until| now >= until) {
+        if compiled.is_over(now) {
             return Err(NoChain::Unknown);
         }
-        compiled.chain.as_ref().ok_or(NoChain::Refused)
+        let chain = compiled.chain.as_ref().ok_or(NoChain::Refused)?;
+        if brings.is_none() || brings == compiled.reads.as_deref() {
+            return Ok(chain);
+        }
+        let mut older = self.older.get(&compiled.name).into_iter().flatten();
+        let version = older.find(|version| version.reads.as_deref() == brings && !version.is_over(now));
+        version.and_then(|version| version.chain.as_ref()).ok_or(NoChain::ReadsOther)
     }
 
     /// Every AuthConfig that is declared, by name.
@@ -244,9 +291,10 @@ impl Index {
         found.removed_until.is_none().then_some(&**found)
     }
 
-    /// When the first of those that were removed stops answering.
+    /// When the first of those that were removed or replaced stops answering.
     pub fn next_removal(&self) -> Option<Instant> {
-        self.removed.values().min().copied()
+        let replaced = self.older.values().flatten().filter_map(|version| version.removed_until);
+        self.removed.values().copied().chain(replaced).min()
     }
 }
 
@@ -261,6 +309,8 @@ pub enum NoChain {
     Unknown,
     /// The route names an AuthConfig that was refused.
     Refused,
+    /// The question does not bring the headers that the AuthConfig reads.
+    ReadsOther,
 }
 
 impl NoChain {
@@ -271,6 +321,7 @@ impl NoChain {
             NoChain::Unnamed => Denial::plain(403, "no config_id"),
             NoChain::Unknown => Denial::plain(403, "unknown config_id"),
             NoChain::Refused => Denial::plain(403, "AuthConfig was refused"),
+            NoChain::ReadsOther => Denial::plain(403, "the AuthConfig reads other headers than Envoy sends"),
         }
     }
 }
@@ -281,8 +332,18 @@ impl Compiled {
         self.source.as_ref()?.generation()
     }
 
+    /// The headers on which its answers depend, as a question says them; none if on all.
+    pub fn reads(&self) -> Option<&str> {
+        self.reads.as_deref()
+    }
+
     fn refused(name: &Name, source: Option<Arc<AuthConfig>>, problems: Vec<Problem>) -> Compiled {
-        Compiled { name: name.clone(), chain: None, problems, accepts: Accepts::default(), removed_until: None, source }
+        let (accepts, removed_until, reads) = (Accepts::default(), None, None);
+        Compiled { name: name.clone(), chain: None, problems, accepts, removed_until, reads, source }
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.removed_until.is_some_and(|until| now >= until)
     }
 }
 
@@ -292,13 +353,15 @@ fn touched_by_secrets(
     new: &Snapshot,
     labelled: &mut Labelled,
     readers: &Readers,
-    configs: &Configs,
+    was: &Index,
 ) -> BTreeSet<Name> {
     let mut touched = BTreeSet::new();
     let mut read = |name: &Name, versions: &[&Secret]| {
         for reader in readers.of(name, versions).filter(|reader| !touched.contains(*reader)).collect::<Vec<_>>() {
-            let source = configs.get(config_id(reader).as_str()).and_then(|compiled| compiled.source.as_deref());
-            if source.is_none_or(|source| needs(reader, source).iter().any(|need| need.is_met(name, versions))) {
+            let current = was.configs.get(config_id(reader).as_str());
+            let mut sources = current.into_iter().chain(was.older.get(reader).into_iter().flatten());
+            let meets = |source: &AuthConfig| needs(reader, source).iter().any(|need| need.is_met(name, versions));
+            if sources.any(|version| version.source.as_deref().is_none_or(meets)) || current.is_none() {
                 touched.insert(reader.clone());
             }
         }

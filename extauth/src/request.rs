@@ -33,6 +33,11 @@ impl<'a> Request<'a> {
         self.attributes?.context_extensions.get(check::USER_HEADER).map(String::as_str)
     }
 
+    /// Which headers the question brings, if it does not bring all: what the AuthConfig reads, as text.
+    pub fn brings(&self) -> Option<&'a str> {
+        self.attributes?.context_extensions.get(check::HEADERS).map(String::as_str)
+    }
+
     /// The value of the header `name`, given in lower case as Envoy spells it.
     ///
     /// Repeated headers are joined with a comma, which Envoy does itself

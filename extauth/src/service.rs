@@ -47,8 +47,8 @@ pub struct Authority {
 /// How far a decision has come at once.
 enum Begun {
     Decided(Decision),
-    /// There is no such AuthConfig yet.
-    Unknown,
+    /// There is no such AuthConfig yet, or not the version that is asked.
+    Unknown(NoChain),
     Waits(Arc<Chain>, usize, BoxFuture<'static, Outcome>),
 }
 
@@ -94,7 +94,7 @@ impl Authority {
         let request = Request::new(check);
         let decision = match self.guarded(|| self.begin(request, began, deadline)) {
             Begun::Decided(decision) => decision,
-            Begun::Unknown => self.once_known(request, began, deadline).await,
+            Begun::Unknown(_) => self.once_known(request, began, deadline).await,
             Begun::Waits(chain, place, waited) => self.finish(&chain, request, deadline, place, waited).await,
         };
         self.handled(request, &decision, began.elapsed());
@@ -110,7 +110,7 @@ impl Authority {
 
     fn begin(&self, request: Request<'_>, now: Instant, deadline: Instant) -> Begun {
         let index = self.index.load();
-        match index.find(request.config_id(), now) {
+        match index.find(request.config_id(), request.brings(), now) {
             Ok(chain) => match chain.decide(Question { request, deadline }, &Known::new()) {
                 Progress::Decided(decision) => {
                     decided(chain, &decision, now.elapsed());
@@ -118,7 +118,7 @@ impl Authority {
                 }
                 Progress::Waits(place, waited) => Begun::Waits(chain.clone(), place, waited),
             },
-            Err(NoChain::Unknown) => Begun::Unknown,
+            Err(why @ (NoChain::Unknown | NoChain::ReadsOther)) => Begun::Unknown(why),
             Err(why) => Begun::Decided(self.no_chain(&index, request, why)),
         }
     }
@@ -129,16 +129,16 @@ impl Authority {
         let mut installed = self.installed.subscribe();
         loop {
             // Looked at after subscribing, so that none is missed.
-            match self.guarded(|| self.begin(request, Instant::now(), deadline)) {
+            let why = match self.guarded(|| self.begin(request, Instant::now(), deadline)) {
                 Begun::Decided(decision) => return decision,
                 Begun::Waits(chain, place, waited) => {
                     return self.finish(&chain, request, deadline, place, waited).await;
                 }
-                Begun::Unknown => {}
-            }
+                Begun::Unknown(why) => why,
+            };
             let changed = timeout_at(until.into(), installed.changed()).await;
             if !matches!(changed, Ok(Ok(()))) {
-                return self.no_chain(&self.index.load(), request, NoChain::Unknown);
+                return self.no_chain(&self.index.load(), request, why);
             }
         }
     }
@@ -167,7 +167,7 @@ impl Authority {
             match self.guarded(|| go_on(chain, Question { request, deadline }, &known)) {
                 Begun::Waits(_, next, wait) => (place, waited) = (next, wait),
                 Begun::Decided(decision) => break decision,
-                Begun::Unknown => break Decision::Deny(Fault::Internal.denial()),
+                Begun::Unknown(_) => break Decision::Deny(Fault::Internal.denial()),
             }
         };
         decided(chain, &decision, began.elapsed());

@@ -32,7 +32,7 @@ fn a_decision_about_a_key_allocates_nothing() {
         let asked = check(Some("default.keys"), &headers);
         let mut allowed = None;
         let measured = measure(|| {
-            let chain = index.find(Some("default.keys"), deadline).map(Arc::as_ref);
+            let chain = index.find(Some("default.keys"), None, deadline).map(Arc::as_ref);
             let request = Request::new(&asked);
             if let Ok(chain) = chain
                 && let Progress::Decided(decision) = chain.decide(Question { request, deadline }, &Known::new())

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use extauth::Authority;
 use extauth::report::report;
 use serde::Deserialize;
 
-use crate::support::{ask, authority, check, read};
+use crate::support::{ask, authority, bringing, check, read};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,10 +36,17 @@ struct Asked {
     challenge: Option<String>,
 }
 
+/// The headers that the AuthConfig of this `config_id` reads, if it is served and does not read all.
+fn reads(authority: &Authority, id: &str) -> Option<String> {
+    let index = authority.index();
+    let (namespace, name) = id.split_once('.')?;
+    index.declared(&api::Name::new(namespace, name))?.reads().map(str::to_owned)
+}
+
 #[test]
 fn every_story_ends_as_told() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
-    let mut stories = 0;
+    let (mut stories, mut few) = (0, 0);
     for folder in std::fs::read_dir(root).unwrap() {
         let folder = folder.unwrap().path();
         let text = |file: &str| std::fs::read_to_string(folder.join(file)).unwrap();
@@ -51,6 +59,12 @@ fn every_story_ends_as_told() {
             said.extend(asked.user_header.iter().map(|name| ("user_header".to_owned(), name.clone())));
             let answer = read(&ask(&authority, &asks));
             let place = format!("{}: {}", folder.display(), asked.name);
+            // Whoever brings only what the AuthConfig reads is answered the same.
+            if let Some(brings) = asked.config_id.as_deref().and_then(|id| reads(&authority, id)) {
+                few += 1;
+                let answer_to_few = read(&ask(&authority, &bringing(&brings, asks)));
+                assert_eq!(answer_to_few, answer, "{place}, asked with {brings} only");
+            }
             assert_eq!(answer.status, asked.answer, "{place}");
             let challenge = asked.challenge.as_deref().unwrap_or("API key is missing or invalid");
             assert_eq!(answer.challenge.as_deref(), (asked.answer == 401).then_some(challenge), "{place}");
@@ -64,5 +78,5 @@ fn every_story_ends_as_told() {
         }
         stories += 1;
     }
-    assert!(stories >= 10, "{stories}");
+    assert!(stories >= 10 && few >= 10, "{stories} stories, {few} questions with few headers");
 }

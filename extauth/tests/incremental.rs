@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use status::Board;
 
-use crate::support::{ask, check, compiler, read};
+use crate::support::{ask, bringing, check, compiler, read};
 
 const KEYS: [&str; 4] = ["k0", "k1", "k2", "k3"];
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
@@ -57,9 +57,11 @@ fn step() -> impl Strategy<Value = Value> {
     let references = prop::collection::vec(name().prop_map(|name| json!({"name": name})), 0..3);
     let keys =
         (labels(), references, any::<bool>(), any::<bool>()).prop_map(|(labels, references, newer, required)| {
-            let source = json!({"labelSelector": labels, "apiKeySecretRefs": references});
+            let source = json!({"labelSelector": labels, "apiKeySecretRefs": &references});
             let mut step = if newer { json!({"k8sSecretApikeyStorage": source}) } else { source };
             step["headersFromMetadataEntry"] = json!({"x-org": {"name": "org", "required": required}});
+            // So edits change which headers are read.
+            step["headerName"] = if references.len() == 1 { "x-key".into() } else { Value::Null };
             json!({"apiKeyAuth": step})
         });
     let users = Just(json!({"basicAuth": {"apr": {"users": {"u": {"salt": "s", "hashedPassword": "no hash"}}}}}));
@@ -117,13 +119,22 @@ fn answers(index: &Arc<Index>, now: Instant) -> Vec<String> {
     let mut answers = Vec::new();
     for name in NAMES {
         let id = format!("default.{name}");
-        if let Err(why) = index.find(Some(&id), now) {
+        if let Err(why) = index.find(Some(&id), None, now) {
             answers.push(format!("{id}: {why:?}"));
             continue;
         }
         for key in KEYS.into_iter().chain(["", "k9", "k0\n"]) {
-            let answer = read(&ask(&authority, &check(Some(&id), &[("api-key", key)])));
+            let answer = read(&ask(&authority, &check(Some(&id), &[("api-key", key), ("x-key", key)])));
             answers.push(format!("{id} {key:?}: {answer:?}"));
+        }
+        for brings in ["api-key,x-org", "x-key,x-org", "api-key,x-key,x-org", "authorization"] {
+            let found = index.find(Some(&id), Some(brings), now);
+            answers.push(format!("{id} asked with {brings}: {:?}", found.err()));
+            for key in found.iter().flat_map(|_| KEYS) {
+                let sent = brings.split(',').filter(|name| name.ends_with("-key")).map(|name| (name, key));
+                let question = bringing(brings, check(Some(&id), &sent.collect::<Vec<_>>()));
+                answers.push(format!("{id} asked with {brings} and {key}: {:?}", read(&ask(&authority, &question))));
+            }
         }
     }
     answers

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use extauth::compile::NoChain;
 use extauth::{Authority, Compilation, Index};
 
-use crate::support::{ask, check, compile, compiler, one_key, read, snapshot};
+use crate::support::{ask, bringing, check, compile, compiler, one_key, read, snapshot};
 
 #[test]
 fn a_deleted_owner_leaves_the_key_to_the_next() {
@@ -34,7 +34,7 @@ fn a_deleted_owner_leaves_the_key_to_the_next() {
 #[test]
 fn what_did_not_change_is_taken_over_and_what_did_is_not() {
     let (compiler, now) = (compiler(), Instant::now());
-    let find = |index: &Index| index.find(Some("default.keys"), now).unwrap().clone();
+    let find = |index: &Index| index.find(Some("default.keys"), None, now).unwrap().clone();
     let mut declared = snapshot(1, &one_key("mykey"));
     let first = compiler.compile(Compilation::default(), &declared, now);
     declared.revision = 2;
@@ -63,7 +63,7 @@ fn a_removed_config_answers_until_its_grace_is_over_and_is_not_reported() {
     let second = compiled.index.clone();
     assert_eq!(second.next_removal(), Some(after(10_001)));
     for name in ["default.old", "default.new"] {
-        assert!(second.find(Some(name), after(2)).is_ok(), "{name}");
+        assert!(second.find(Some(name), None, after(2)).is_ok(), "{name}");
     }
     let reported: Vec<_> = second.by_name().into_keys().map(ToString::to_string).collect();
     assert_eq!(reported, ["default/new"]);
@@ -72,22 +72,22 @@ fn a_removed_config_answers_until_its_grace_is_over_and_is_not_reported() {
     let compiled_again = step(&compiled, 3, &named("new", "mykey"), after(9_000));
     let third = compiled_again.index.clone();
     assert_eq!(third.next_removal(), Some(after(10_001)));
-    assert!(third.find(Some("default.old"), after(10_000)).is_ok());
-    assert_eq!(third.find(Some("default.old"), after(10_001)).unwrap_err(), NoChain::Unknown);
+    assert!(third.find(Some("default.old"), None, after(10_000)).is_ok());
+    assert_eq!(third.find(Some("default.old"), None, after(10_001)).unwrap_err(), NoChain::Unknown);
     let fourth = step(&compiled_again, 3, &named("new", "mykey"), after(10_001)).index;
     assert_eq!(fourth.next_removal(), None);
-    assert_eq!(fourth.find(Some("default.old"), now).unwrap_err(), NoChain::Unknown, "it is forgotten");
+    assert_eq!(fourth.find(Some("default.old"), None, now).unwrap_err(), NoChain::Unknown, "it is forgotten");
 
     // One that comes back is an ordinary one again, and gets a whole grace when it goes once more.
     let back = step(&compiled, 4, &named("old", "mykey"), after(5_000));
-    assert!(back.index.find(Some("default.old"), after(60_000)).is_ok());
+    assert!(back.index.find(Some("default.old"), None, after(60_000)).is_ok());
     let gone = step(&back, 5, "", after(20_000));
     assert_eq!(gone.index.next_removal(), Some(after(30_000)));
 
     // After a fault of ours, when nothing but what answers is known, its grace is what it was.
     let resumed = step(&Compilation::resuming(second.clone()), 6, &named("new", "mykey"), after(9_000));
     assert_eq!(resumed.index.next_removal(), Some(after(10_001)));
-    assert!(resumed.index.find(Some("default.old"), after(10_000)).is_ok());
+    assert!(resumed.index.find(Some("default.old"), None, after(10_000)).is_ok());
 }
 
 #[test]
@@ -116,10 +116,10 @@ fn nothing_passes_while_manifests_cannot_be_read() {
     let mut declared = snapshot(1, &one_key("mykey"));
     declared.withheld.push(api::Withheld { place: "a.yaml".into(), why: "a tab".into() });
     let first = compiler.compile(Compilation::default(), &declared, now);
-    assert_eq!(first.index.find(Some("default.keys"), now).unwrap_err(), NoChain::Withheld);
+    assert_eq!(first.index.find(Some("default.keys"), None, now).unwrap_err(), NoChain::Withheld);
     assert_eq!(first.index.by_name().len(), 1, "what could be read has its status");
     declared.withheld.clear();
-    assert!(compiler.compile(first, &declared, now).index.find(Some("default.keys"), now).is_ok());
+    assert!(compiler.compile(first, &declared, now).index.find(Some("default.keys"), None, now).is_ok());
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn a_config_that_breaks_has_no_grace() {
     let first = compiler.compile(Compilation::default(), &snapshot(1, &one_key("mykey")), now);
     let broken = "{apiVersion: extauth.solo.io/v1, kind: AuthConfig, metadata: {name: keys}, spec: {configs: []}}";
     let second = compiler.compile(first, &snapshot(2, broken), now);
-    assert_eq!(second.index.find(Some("default.keys"), now).unwrap_err(), NoChain::Refused);
+    assert_eq!(second.index.find(Some("default.keys"), None, now).unwrap_err(), NoChain::Refused);
     let third = compiler.compile(second, &snapshot(3, ""), now);
-    assert_eq!(third.index.find(Some("default.keys"), now).unwrap_err(), NoChain::Unknown);
+    assert_eq!(third.index.find(Some("default.keys"), None, now).unwrap_err(), NoChain::Unknown);
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn of_two_that_were_removed_the_first_to_go_is_next() {
     let fourth = step(&third, 4, "", after(11));
     assert_eq!(fourth.index.next_removal(), Some(after(13)));
     let answers =
-        |index: &Index| ["default.older", "default.old"].map(|name| index.find(Some(name), after(11)).is_ok());
+        |index: &Index| ["default.older", "default.old"].map(|name| index.find(Some(name), None, after(11)).is_ok());
     assert_eq!((answers(&third.index), answers(&fourth.index)), ([false, true], [false, true]));
 }
 
@@ -156,7 +156,7 @@ fn of_two_that_were_removed_the_first_to_go_is_next() {
 fn no_name_and_an_empty_one_are_no_name() {
     let index = compile(&compiler(), &snapshot(1, &one_key("mykey")), Compilation::default()).index;
     for (id, why) in [(None, NoChain::Unnamed), (Some(""), NoChain::Unnamed), (Some("default.key"), NoChain::Unknown)] {
-        assert_eq!(index.find(id, Instant::now()).unwrap_err(), why, "{id:?}");
+        assert_eq!(index.find(id, None, Instant::now()).unwrap_err(), why, "{id:?}");
     }
 }
 
@@ -171,7 +171,7 @@ fn what_admission_would_have_refused_is_refused_by_the_compiler_as_well() {
     declared.insert(partial);
     declared.broken.remove(&reference);
     let index = compile(&compiler(), &declared, Compilation::default()).index;
-    assert_eq!(index.find(Some("default.keys"), Instant::now()).unwrap_err(), NoChain::Refused);
+    assert_eq!(index.find(Some("default.keys"), None, Instant::now()).unwrap_err(), NoChain::Refused);
     let fields: Vec<_> = index.declared(&name).unwrap().problems.iter().map(|problem| problem.field.clone()).collect();
     assert_eq!(fields, ["spec.configs[1].name", "spec.configs[2]"], "every mistake is told");
 }
@@ -210,7 +210,75 @@ fn every_broken_config_is_refused_and_not_unknown() {
     for before in [Compilation::default(), first] {
         let index = compile(&compiler, &snapshot(2, &yaml), before).index;
         for name in ["default.a", "default.b", "default.c"] {
-            assert_eq!(index.find(Some(name), now).unwrap_err(), NoChain::Refused, "{name}");
+            assert_eq!(index.find(Some(name), None, now).unwrap_err(), NoChain::Refused, "{name}");
         }
     }
+}
+
+/// `one_key` whose key is in the header `header`, and which takes Secrets of `team`.
+fn keyed(header: &str, team: &str) -> String {
+    one_key("mykey")
+        .replace("labelSelector: {team: a}", &format!("headerName: {header}, labelSelector: {{team: {team}}}"))
+}
+
+#[test]
+fn a_question_that_brings_few_headers_is_answered_by_the_version_that_reads_just_these() {
+    let (compiler, now) = (compiler(), Instant::now());
+    let after = |millis| now + Duration::from_millis(millis);
+    let (api_key, x_key) = (Some("api-key,x-org"), Some("x-key,x-org"));
+    let find = |index: &Index, brings: Option<&str>, at| index.find(Some("default.keys"), brings, at).err();
+    let step = |before: &Compilation, revision, yaml: &str, at| {
+        compiler.compile(before.clone(), &snapshot(revision, yaml), at)
+    };
+    let first = step(&Compilation::default(), 1, &keyed("api-key", "a"), now);
+    assert_eq!([api_key, None].map(|brings| find(&first.index, brings, now)), [None, None]);
+    assert_eq!(find(&first.index, x_key, now), Some(NoChain::ReadsOther));
+
+    // Edited, both are answered, until Envoy has surely been told.
+    let second = step(&first, 2, &keyed("x-key", "a"), after(1));
+    assert_eq!([api_key, x_key, None].map(|brings| find(&second.index, brings, after(2))), [None; 3]);
+    assert_eq!(second.index.next_removal(), Some(after(10_001)));
+    assert_eq!(second.index.by_name().len(), 1);
+    let third = step(&second, 3, &keyed("x-key", "a"), after(9_000));
+    assert_eq!(third.index.next_removal(), Some(after(10_001)), "the grace begins with the edit");
+    assert_eq!(find(&third.index, api_key, after(10_000)), None);
+    assert_eq!(find(&third.index, api_key, after(10_001)), Some(NoChain::ReadsOther));
+    let fourth = step(&third, 4, &keyed("x-key", "a"), after(10_001));
+    assert_eq!((fourth.index.next_removal(), find(&fourth.index, api_key, now)), (None, Some(NoChain::ReadsOther)));
+
+    // What is refused or gone is so for every question.
+    let broken = "{apiVersion: extauth.solo.io/v1, kind: AuthConfig, metadata: {name: keys}, spec: {configs: []}}";
+    let refused = step(&second, 5, broken, after(3)).index;
+    assert_eq!([api_key, x_key, None].map(|brings| find(&refused, brings, after(3))), [Some(NoChain::Refused); 3]);
+    let gone = step(&second, 6, "", after(3));
+    assert_eq!([api_key, x_key, None].map(|brings| find(&gone.index, brings, after(4))), [None; 3]);
+    let gone = step(&gone, 7, "", after(20_000)).index;
+    assert_eq!([api_key, x_key, None].map(|brings| find(&gone, brings, after(20_000))), [Some(NoChain::Unknown); 3]);
+}
+
+#[test]
+fn an_older_version_takes_the_keys_that_are_declared_now_and_an_edit_that_reads_the_same_takes_effect_at_once() {
+    let (compiler, authority, last) = (compiler(), Authority::new(), RefCell::new(Compilation::default()));
+    let install = |revision, yaml: &str| {
+        let compilation = compile(&compiler, &snapshot(revision, yaml), last.take());
+        authority.install(compilation.index.clone());
+        last.replace(compilation);
+    };
+    let status = |header: &str, key: &str| {
+        let asked = check(Some("default.keys"), &[(header, key)]);
+        read(&ask(&authority, &bringing(&format!("{header},x-org"), asked))).status
+    };
+    install(1, &keyed("api-key", "a"));
+    install(2, &keyed("x-key", "a"));
+    assert_eq!(
+        [("api-key", "mykey"), ("x-key", "mykey"), ("api-key", "no")].map(|(h, k)| status(h, k)),
+        [200, 200, 401]
+    );
+    // Revoked for all of them.
+    install(3, &keyed("x-key", "a").replace("mykey", "newkey"));
+    assert_eq!(["api-key", "x-key"].map(|header| status(header, "mykey")), [401, 401]);
+    assert_eq!(["api-key", "x-key"].map(|header| status(header, "newkey")), [200, 200]);
+    // Nobody's keys any more: the version that reads the same is its new self at once.
+    install(4, &keyed("x-key", "b").replace("mykey", "newkey"));
+    assert_eq!(status("x-key", "newkey"), 401);
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use api::contract::READ_ALWAYS;
 use api::{Snapshot, admit};
 use extauth::{Authority, Compilation, Compiler, Settings};
 use proto::envoy::config::core::v3::HeaderValueOption;
@@ -61,6 +62,17 @@ pub fn check(config_id: Option<&str>, headers: &[(&str, &str)]) -> pb::CheckRequ
             ..Default::default()
         }),
     }
+}
+
+/// The same question with the headers `brings` and those that are always brought, as Envoy asks it that leaves out all others.
+pub fn bringing(brings: &str, mut check: pb::CheckRequest) -> pb::CheckRequest {
+    let attributes = check.attributes.as_mut().unwrap();
+    attributes.context_extensions.insert("headers".to_owned(), brings.to_owned());
+    let user = attributes.context_extensions.get("user_header").cloned();
+    let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
+    http.headers
+        .retain(|name, _| brings.split(',').chain(user.as_deref()).chain(READ_ALWAYS).any(|brought| brought == name));
+    check
 }
 
 /// An answer, as Envoy understands it.

@@ -11,6 +11,7 @@ mod grants;
 mod oauth;
 mod opa;
 mod pass_through;
+mod reads;
 mod redis;
 mod session;
 mod validate;

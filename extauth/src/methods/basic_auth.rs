@@ -126,7 +126,7 @@ impl Method for BasicAuth {
         let nobody = slowest.unwrap_or_else(|| Password::unknown(written.kind));
         let accepts = Accepts { users: users.len(), ..Accepts::default() };
         let step = Basic {
-            headers: if self.is_extended() { &["authorization", "proxy-authorization"] } else { &["authorization"] },
+            headers: self.headers(),
             users,
             nobody: Arc::new(User { password: nobody, known: OnceLock::new(), grant: None }),
             denial: denial(self.realm.as_deref().unwrap_or_default()),

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use crate::packed;
 
 /// The filters in the order in which a request meets them.
-pub const ORDER: [&dyn HttpFilter; 8] = [
+pub const ORDER: [&dyn HttpFilter; 9] = [
     // X-Forwarded-For is back before anybody reads it.
     &forwarded_for::ForwardedFor,
     // Mistakes on purpose come next: they stand for the network.
@@ -25,7 +25,9 @@ pub const ORDER: [&dyn HttpFilter; 8] = [
     &cors::Cors,
     // How many may call, whoever they are.
     &rate_limit::RateLimit(ir::Stage::Early),
-    // Who calls; sets headers that limits may count by.
+    // Who calls, asked with few headers where few decide.
+    &ext_authz::FewHeaders,
+    // Who calls, asked with all headers of whoever has not passed the one before; sets headers that limits may count by.
     &ext_authz::ExtAuthz,
     // How many may call, after it is known who does.
     &rate_limit::RateLimit(ir::Stage::Regular),
@@ -96,4 +98,60 @@ pub fn per_route(policy: &Policy) -> Map<String, Value> {
 /// The clusters that the filters ask, by name.
 pub fn clusters(settings: &Settings) -> Vec<(&'static str, Value)> {
     ORDER.iter().flat_map(|filter| filter.clusters(settings)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::collections::BTreeSet;
+
+    use ir::contract::{EXT_AUTHZ, Reads};
+    use ir::{Auth, GrpcTarget, Name};
+
+    use super::*;
+
+    fn guarded(reads: Option<&[&str]>) -> Policy {
+        let reads = reads.map(|names| Reads(names.iter().map(|name| (*name).to_owned()).collect()));
+        let auth = Auth { config: Name::new("t", "keys"), user_header: "x-user-id".to_owned(), reads };
+        Policy { auth: Some(auth), ..Policy::default() }
+    }
+
+    /// Whatever a route has settings of stands in the chain, off, and is turned on by them; and whatever a route
+    /// brings to ask with few headers, the filter that asks with all is on as well.
+    #[test]
+    fn a_route_that_asks_for_authorization_turns_on_the_filter_that_asks_with_all_headers() {
+        let settings = Settings { extauth: Some(GrpcTarget::Unix("/run/a.sock".to_owned())), ..Settings::default() };
+        let chain = chain(&settings);
+        let entry = |name: &str| chain.iter().find(|filter| filter["name"] == *name).cloned().unwrap();
+        let place = |name: &str| chain.iter().position(|filter| filter["name"] == *name);
+        for (reads, filters) in [
+            (None, BTreeSet::from([EXT_AUTHZ])),
+            (Some(&["api-key"][..]), BTreeSet::from([EXT_AUTHZ, "envoy.filters.http.filter_chain"])),
+        ] {
+            let settings = per_route(&guarded(reads));
+            assert_eq!(settings.keys().map(String::as_str).collect::<BTreeSet<_>>(), filters);
+            assert!(filters.iter().all(|name| entry(name)["disabled"] == true));
+            assert_eq!(settings[EXT_AUTHZ]["check_settings"]["context_extensions"]["config_id"], "t.keys");
+        }
+        assert!(place("envoy.filters.http.filter_chain") < place(EXT_AUTHZ));
+        assert_eq!(per_route(&Policy::default()).len(), 0);
+
+        // It is passed by only where the note is that the other leaves behind itself.
+        let asking = &entry(EXT_AUTHZ)["typed_config"];
+        let unless = &asking["filter_enabled_metadata"];
+        assert_eq!((&unless["invert"], &asking["deny_at_disable"]), (&json!(true), &Value::Null));
+        let brought =
+            &per_route(&guarded(Some(&["api-key"])))["envoy.filters.http.filter_chain"]["filter_chain"]["filters"];
+        let names: Vec<&Value> = brought.as_array().unwrap().iter().map(|filter| &filter["name"]).collect();
+        assert_eq!(names, [EXT_AUTHZ, "envoy.filters.http.set_metadata"]);
+        let note = &brought[1]["typed_config"]["metadata"][0];
+        assert_eq!(note["metadata_namespace"], unless["filter"]);
+        assert_eq!(note["value"][unless["path"][0]["key"].as_str().unwrap()], true);
+        let few = &brought[0]["typed_config"];
+        assert_eq!(few["failure_mode_allow"], false);
+        let sent: Vec<&Value> =
+            few["allowed_headers"]["patterns"].as_array().unwrap().iter().map(|p| &p["exact"]).collect();
+        assert_eq!(sent, ["api-key", "traceparent", "tracestate", "x-request-id", "x-user-id"]);
+    }
 }

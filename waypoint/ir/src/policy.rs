@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use api::Name;
+use api::contract::Reads;
 
 use crate::Descriptor;
 
@@ -42,6 +43,8 @@ pub struct Auth {
     pub config: Name,
     /// The header in which it says who the user is, in lower case.
     pub user_header: String,
+    /// The request headers that it reads; none if it reads all.
+    pub reads: Option<Reads>,
 }
 
 /// Changes to headers: what is removed goes first.

@@ -292,10 +292,13 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             gloo::manipulate(headers, &mut policy);
         }
         policy.auth = self.authorization(options).map(|config| {
-            if view.auth_config(&config).is_some() {
+            let object = view.auth_config(&config);
+            if object.is_some() {
                 origins.insert(ObjectRef { kind: Kind::AuthConfig, name: config.clone() });
             }
-            Auth { config, user_header: view.settings().user_header.clone() }
+            // One that is not there may turn out to read anything.
+            let reads = object.and_then(|object| object.spec.reads());
+            Auth { config, user_header: view.settings().user_header.clone(), reads }
         });
         if view.settings().ratelimit.is_some() {
             for (when, reference) in gloo::limits(options) {

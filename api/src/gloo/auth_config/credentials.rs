@@ -55,6 +55,11 @@ pub struct WrittenUsers<'a> {
 }
 
 impl BasicAuth {
+    /// The headers in which credentials are looked for, in this order; the first that is there counts.
+    pub fn headers(&self) -> &'static [&'static str] {
+        if self.is_extended() { &["authorization", "proxy-authorization"] } else { &["authorization"] }
+    }
+
     /// Whether it is written in the newer form, `encryption` and `userList`.
     pub fn is_extended(&self) -> bool {
         self.apr.is_none()

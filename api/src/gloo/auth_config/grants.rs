@@ -10,7 +10,14 @@ impl AuthConfigSpec {
     ///
     /// What header modifiers of routes set is not among them: only these are proof of something.
     pub fn grants(&self, user_header: &str) -> BTreeSet<String> {
-        let mut headers = BTreeSet::from([user_header.to_ascii_lowercase()]);
+        let mut headers = self.granted_by_steps();
+        headers.insert(user_header.to_ascii_lowercase());
+        headers
+    }
+
+    /// The same without the header that tells who the user is.
+    pub fn granted_by_steps(&self) -> BTreeSet<String> {
+        let mut headers = BTreeSet::new();
         for config in &self.configs {
             // Each type is named, so that a new one is thought of here.
             let Config {
