@@ -1,4 +1,4 @@
-//! What those see who follow a request through its traces.
+//! What those see who follow a request through its traces, or look for a Service among Envoy's statistics.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
@@ -9,8 +9,11 @@ use std::time::Duration;
 use opentelemetry_proto::tonic::collector::trace::v1 as pb;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::trace::v1::Span;
+use tempfile::TempDir;
 use tonic::{Request, Response, Status};
+use waykeeper_tests::alone::{free, waypoint};
 use waykeeper_tests::parts::Application;
+use waykeeper_tests::raw::{proxy_header, send_raw};
 use waykeeper_tests::{Backends, Curl, Folder, Waykeeper, eventually, turn};
 
 /// A collector that keeps the spans it is sent.
@@ -86,4 +89,32 @@ fn a_check_continues_the_trace_of_the_request_and_no_span_holds_a_key() {
     assert!(limits >= 1, "{:?}", collector.spans());
     let all = format!("{:?}", collector.spans());
     assert!(!all.contains("mykey") && !all.contains("canary-7c1f"), "{all}");
+}
+
+/// Where Istio's users look for a Service they find it, whole: a label ends where the name does.
+#[test]
+fn statistics_name_a_services_cluster_as_istios_waypoints_do() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let (folder, dir) = (Folder::example(), TempDir::new().unwrap());
+    let _servers = waypoint(folder.path().to_str().unwrap(), &free(), &free(), dir.path());
+    eventually("the waypoint", Duration::from_secs(20), || {
+        std::net::TcpStream::connect("127.0.0.1:15088").map_err(|e| e.to_string())?;
+        let request = b"GET /get HTTP/1.1\r\nhost: httpbin2\r\nconnection: close\r\n\r\n";
+        let answer =
+            send_raw("127.0.0.1:15088", &[proxy_header([127, 0, 20, 2], 8000, &[]), request.to_vec()].concat());
+        if answer.starts_with("HTTP/1.1 200") { Ok(()) } else { Err(answer) }
+    });
+    let bootstrap: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.path().join("envoy.json")).unwrap()).unwrap();
+    let port = &bootstrap["admin"]["address"]["socket_address"]["port_value"];
+    let statistics = Curl::to(&format!("http://127.0.0.1:{port}/stats/prometheus")).send().body;
+    let label = r#"envoy_cluster_name="inbound-vip|8000|http|httpbin2.httpbin.svc.cluster.local""#;
+    let of_service = format!("envoy_cluster_upstream_rq_total{{{label}}}");
+    assert!(statistics.lines().any(|line| line.starts_with(&of_service) && !line.ends_with(" 0")), "{statistics}");
+    assert!(statistics.contains(r#"envoy_cluster_upstream_cx_total{envoy_cluster_name="xds"}"#), "{statistics}");
+    assert!(
+        statistics.contains(r#"envoy_http_downstream_rq_total{envoy_http_conn_manager_prefix="http"}"#),
+        "{statistics}"
+    );
 }

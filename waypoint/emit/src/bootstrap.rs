@@ -3,7 +3,7 @@
 use ir::{Name, UpstreamTls};
 use serde_json::{Value, json};
 
-use crate::{packed, tls};
+use crate::{names, packed, tls};
 
 /// The most connections from callers.
 const MOST_CONNECTIONS: u32 = 100_000;
@@ -93,9 +93,38 @@ pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
             "name": "envoy.bootstrap.internal_listener",
             "typed_config": packed("envoy.extensions.bootstrap.internal_listener.v3.InternalListener", json!({})),
         }],
+        "stats_config": stats(),
         // Most of ten thousand clusters are never asked for anything.
         "deferred_stat_options": {"enable_deferred_creation_stats": true},
     })
+}
+
+/// How names of statistics are taken apart into labels: as Envoy does by itself, but for the names of clusters, which
+/// have dots in them.
+fn stats() -> Value {
+    let usual = [
+        "fault_downstream_cluster",
+        "http_conn_manager_prefix",
+        "http_user_agent",
+        "listener_address",
+        "proxy_protocol_version",
+        "ratelimit_prefix",
+        "rds_route_config",
+        "response_code",
+        "response_code_class",
+        "route",
+        "scoped_rds_config",
+        "ssl_cipher",
+        "tcp_prefix",
+        "virtual_cluster",
+        "virtual_host",
+        "worker_id",
+    ];
+    let domain = regex::escape(names::CLUSTER_DOMAIN);
+    let cluster = format!(r"^cluster\.((inbound-vip\|\d+\|\w+\|[^|]+?\.svc\.{domain}|[^.|]+)\.)");
+    let mut tags = vec![json!({"tag_name": "envoy.cluster_name", "regex": cluster})];
+    tags.extend(usual.map(|name| json!({"tag_name": format!("envoy.{name}")})));
+    json!({"use_all_default_tags": false, "stats_tags": tags})
 }
 
 /// Bounds on what Envoy takes of its machine: before memory runs out it keeps idle

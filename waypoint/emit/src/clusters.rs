@@ -8,12 +8,10 @@ use serde_json::{Value, json};
 
 use crate::{ads, packed, tls};
 
-/// The cluster `name`; in statistics it is `shown`.
+/// The cluster `name`; in statistics and logs it is `shown`.
 pub fn cluster(name: &str, shown: &str, cluster: &Cluster) -> Value {
     let mut fields = base(name, "5s", cluster.http2);
-    if shown != name {
-        fields["alt_stat_name"] = json!(shown);
-    }
+    fields["alt_stat_name"] = json!(shown);
     match &cluster.endpoints {
         Endpoints::Addresses(_) => {
             fields["type"] = json!("EDS");

@@ -135,8 +135,8 @@ impl Pieces {
             let cluster = proxy.clusters.get(&to).filter(|_| self.routed.contains_key(&to));
             let mut sheet = Sheet::default();
             if let Some(cluster) = cluster {
-                let name = to.to_string();
-                sheet.cluster(&name, &name, cluster, &cluster.origins);
+                let Destination::Service(port) = &to;
+                sheet.cluster(&to.to_string(), &names::shown(port, names::HTTP), cluster, &cluster.origins);
             }
             sheets.insert(Piece::Cluster(to), sheet);
         }
@@ -309,7 +309,7 @@ impl Sheet {
             for kind in [ResourceType::Cluster, ResourceType::Endpoint] {
                 self.ports.insert((kind, name.clone()), id.clone());
             }
-            self.cluster(&name, &id.to_string(), cluster, &origins);
+            self.cluster(&name, &names::shown(id, names::TCP), cluster, &origins);
         }
     }
 

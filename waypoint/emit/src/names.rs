@@ -2,7 +2,7 @@
 //! one: `<namespace>/<service>/<port>`. Scopes, and clusters of ports that are passed on unread,
 //! are named by an address and port, which no other name can equal.
 
-use ir::Front;
+use ir::{Front, PortRef};
 
 /// A cluster that never exists: the share of a backend that cannot be used answers 500,
 /// and connections that are refused are closed.
@@ -27,3 +27,13 @@ pub fn listener(front: Front) -> &'static str {
         Front::Plain => "plain",
     }
 }
+
+/// What the cluster of a Service port is called in statistics and logs: as Istio's waypoints call it,
+/// so that who looks there finds it.
+pub fn shown(port: &PortRef, protocol: &str) -> String {
+    let PortRef { service, port } = port;
+    format!("inbound-vip|{port}|{protocol}|{}.{}.svc.{CLUSTER_DOMAIN}", service.name, service.namespace)
+}
+
+/// What the names of Services end with.
+pub const CLUSTER_DOMAIN: &str = "cluster.local";
