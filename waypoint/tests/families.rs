@@ -1,0 +1,188 @@
+//! A Service with IPv6 addresses, through a real Envoy: found by them, under its policies, and told apart from everything
+//! that only looks like them.
+#![allow(clippy::unwrap_used)]
+
+#[path = "../translate/tests/support.rs"]
+mod support;
+
+mod envoy;
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use api::Name;
+use runtime::{Readiness, Shutdown, Tasks};
+use serde::Deserialize as _;
+use waypoint::{Listen, node_id};
+use waypoint_translate::translate;
+use xds::Hub;
+
+use envoy::{answered, elsewhere, start};
+
+const SERVICE: &str = "
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gateway, namespace: t}
+spec:
+  gatewayClassName: gloo-waypoint
+  listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: six, namespace: t, labels: {istio.io/use-waypoint: gateway}}
+spec:
+  clusterIP: 'fd00:1:0:0::5'
+  clusterIPs: ['fd00:1:0:0::5', 10.96.7.7]
+  ports: [{name: http, port: 8000}, {name: tcp, port: 7000}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: six, namespace: t, labels: {kubernetes.io/service-name: six}}
+addressType: IPv6
+ports: [{name: http, port: PORT}, {name: tcp, port: PORT}]
+endpoints: [{addresses: ['::1']}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: six, namespace: t}
+spec:
+  parentRefs: [{group: '', kind: Service, name: six, port: 8000}]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /guarded}}]
+    filters: [{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: six}}]
+    backendRefs: [{name: six, port: 8000}]
+  - backendRefs: [{name: six, port: 8000}]
+---
+apiVersion: gateway.solo.io/v1
+kind: RouteOption
+metadata: {name: six, namespace: t}
+spec: {options: {extauth: {configRef: {name: keys}}}}
+---
+apiVersion: enterprise.gloo.solo.io/v1
+kind: AuthConfig
+metadata: {name: keys, namespace: t}
+spec: {configs: [{apiKeyAuth: {labelSelector: {team: a}}}]}
+";
+
+/// An application on IPv6 that answers every request with what it was sent.
+fn application() -> u16 {
+    let listener = TcpListener::bind("[::1]:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut buffer = [0; 4096];
+                let read = connection.read(&mut buffer).unwrap_or_default();
+                let seen = String::from_utf8_lossy(&buffer[..read]).into_owned();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", seen.len());
+                let _ = connection.write_all((head + &seen).as_bytes());
+            });
+        }
+    });
+    port
+}
+
+/// A PROXY v2 header of a connection to `vip`.
+fn proxy_header(vip: SocketAddr) -> Vec<u8> {
+    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
+    match vip.ip() {
+        IpAddr::V4(ip) => {
+            header.extend([0x11, 0, 12, 127, 0, 0, 1]);
+            header.extend(ip.octets());
+        }
+        IpAddr::V6(ip) => {
+            header.extend([0x21, 0, 36]);
+            header.extend(Ipv6Addr::LOCALHOST.octets());
+            header.extend(ip.octets());
+        }
+    }
+    header.extend(1u16.to_be_bytes());
+    header.extend(vip.port().to_be_bytes());
+    header
+}
+
+/// What is answered to a request for `path` on a connection to `vip`.
+fn ask(listener: SocketAddr, vip: &str, path: &str) -> String {
+    let vip: SocketAddr = vip.parse().unwrap();
+    let mut stream = TcpStream::connect(listener).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: six\r\nx-waykeeper-vip: [fd00:1::5]:8000\r\nconnection: close\r\n\r\n");
+    stream.write_all(&[proxy_header(vip), request.into_bytes()].concat()).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Where the Envoy with this admin socket listens.
+fn listener(admin: &std::path::Path) -> SocketAddr {
+    let begun = Instant::now();
+    loop {
+        let mut text = String::new();
+        if let Ok(mut stream) = std::os::unix::net::UnixStream::connect(admin) {
+            stream.write_all(b"GET /listeners HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+            let _ = stream.read_to_string(&mut text);
+        }
+        let found = text.lines().find_map(|line| line.strip_prefix("proxy::")?.parse().ok());
+        if let Some(found) = found {
+            return found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{text}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_reached_by_its_ipv6_address_under_its_policies() {
+    let dir = tempfile::tempdir().unwrap();
+    let (hub, shutdown) = (Hub::new(), Shutdown::new());
+    let socket = dir.path().join("run/xds.sock");
+    let (_, serving) = Listen::Unix(socket.clone())
+        .serve(hub.clone(), Readiness::new(), &mut Tasks::new(shutdown.clone()))
+        .await
+        .unwrap();
+    let serving = tokio::spawn(serving);
+    let gateway = Name::new("t", "gateway");
+    let mut running = start(&gateway, dir.path(), &socket);
+
+    let manifests = SERVICE.replace("PORT", &application().to_string());
+    let documents: Vec<_> = serde_norway::Deserializer::from_str(&manifests)
+        .map(|document| serde_json::Value::deserialize(document).unwrap())
+        .collect();
+    let translation = translate(&support::snapshot(&documents).0, &support::settings());
+    hub.set(&node_id(&gateway), Arc::new(elsewhere(&translation.gateways[&gateway].resources)), 1);
+    let state = answered(&hub, &node_id(&gateway), 1).await.expect("an answer");
+    assert!(state.nacks.is_empty(), "{state:?}");
+    let listener = listener(&dir.path().join("admin.sock"));
+
+    for vip in ["[fd00:1::5]:8000", "10.96.7.7:8000"] {
+        let answer = ask(listener, vip, "/open");
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("x-request-id"), "{vip}: {answer}");
+        assert!(!answer.contains("x-waykeeper-"), "{vip}: {answer}");
+        // Nobody answers who may pass.
+        assert!(ask(listener, vip, "/guarded").starts_with("HTTP/1.1 403"), "{vip}");
+    }
+    for vip in ["[fd00:1::5]:7000", "10.96.7.7:7000"] {
+        let unread = ask(listener, vip, "/unread");
+        assert!(unread.contains("GET /unread") && !unread.contains("x-request-id"), "{vip}: {unread}");
+    }
+    // What is not the address is no Service, whatever it says.
+    for vip in ["[fd00:1::6]:8000", "[fd00:1::5]:8001", "[::5]:8000", "[::1]:8000"] {
+        let answer = ask(listener, vip, "/open");
+        assert!(
+            answer.starts_with("HTTP/1.1 404") && answer.contains(&format!("no service at {vip} is served")),
+            "{vip}: {answer}"
+        );
+    }
+    // No connection is made to no address.
+    assert_eq!(ask(listener, "[::]:8000", "/open"), "");
+    // An IPv4 address within an IPv6 one is none, or the Service that it is.
+    let mapped = ask(listener, "[::ffff:10.96.7.7]:8000", "/guarded");
+    assert!(mapped.starts_with("HTTP/1.1 404") || mapped.starts_with("HTTP/1.1 403"), "{mapped}");
+
+    running.kill().await.unwrap();
+    shutdown.begin();
+    serving.await.unwrap().unwrap();
+}
