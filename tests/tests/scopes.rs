@@ -431,6 +431,110 @@ fn connections_outlive_changes_of_every_service_their_own_included() {
     check("a change of its own policy", "a");
 }
 
+/// Limits what comes to a route as much as anybody could need.
+const ROOMY: &str = "\
+apiVersion: ratelimit.solo.io/v1alpha1
+kind: RateLimitConfig
+metadata: {name: roomy, namespace: t}
+spec:
+  raw:
+    descriptors: [{key: generic_key, value: all, rateLimit: {requestsPerUnit: 1000000, unit: SECOND}}]
+    rateLimits: [{actions: [{genericKey: {descriptorValue: all}}]}]
+---
+apiVersion: gateway.solo.io/v1
+kind: RouteOption
+metadata: {name: more, namespace: t}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: b}]
+  options: {rateLimitConfigs: {refs: [{name: roomy}]}, timeout: 9s}
+";
+
+#[test]
+fn connections_outlive_one_edit_after_another_of_every_kind() {
+    let _turn = turn();
+    let folder = town();
+    folder.apply("c.yaml", &service("c", 43, &[("tcp", 7000)]));
+    folder.apply("e.yaml", &service("e", 45, &[("client", 8000)]));
+    let _shouting = [
+        "127.0.10.41:8080",
+        "127.0.10.42:8080",
+        "127.0.10.43:8080",
+        "127.0.10.44:8080",
+        "127.0.10.45:8080",
+        "127.0.10.46:8080",
+    ]
+    .map(Shouting::start);
+    let waykeeper = Waykeeper::up(&folder, &["--drain", "1"]);
+
+    let mut sockets = [
+        Held::websocket("a websocket of a", A),
+        Held::websocket("a websocket of b", B),
+        Held::websocket("a websocket of a port that says nothing", "127.0.20.45:8000"),
+    ];
+    let mut kept = [Held::plain("a connection of a", A), Held::plain("a connection of b", B)];
+    let mut lines = [
+        Held::plain("a connection that is not read", "127.0.20.43:7000"),
+        Held::plain("a connection that might have been read", "127.0.20.45:8000"),
+    ];
+    let mut check = |after: &str| {
+        sockets.iter_mut().chain(&mut lines).for_each(|held| held.shouts(after));
+        for (held, service) in kept.iter_mut().zip(["a", "b"]) {
+            assert!(held.asks(after).saw("x-service")[0].starts_with(service), "after {after}");
+        }
+    };
+    let keyed = |header: &str| KEYS.replace("headerName: api-key", &format!("headerName: {header}"));
+    let wide = KEYS
+        .replace("configs: [", "configs: [{basicAuth: {apr: {users: {u: {salt: s, hashedPassword: h}}}}}, ")
+        .replace("spec:\n  configs", "spec:\n  booleanExpr: config_0 || config_1\n  configs");
+    let to_b = route("b", "b2", "").replace(
+        "backendRefs: [{name: b, port: 8000}]",
+        "backendRefs: [{name: b, port: 8000, weight: 3}, {name: d, port: 8000, weight: 0}]",
+    );
+    let edits: Vec<(&str, &str, Option<String>)> = vec![
+        ("a new Service", "d.yaml", Some(service("d", 44, &[("http", 8000)]))),
+        ("another route of its own", "route-a.yaml", Some(route("a", "a2", GUARD))),
+        ("more ports of another", "d.yaml", Some(service("d", 44, &[("http", 8000), ("tcp", 7000), ("client", 6000)]))),
+        ("a policy of its own", "more.yaml", Some(ROOMY.to_owned())),
+        ("another backend of its own", "route-b.yaml", Some(to_b)),
+        ("a way to authenticate more", "keys.yaml", Some(wide)),
+        (
+            "a port of its own more",
+            "b.yaml",
+            Some(service("b", 42, &[("http", 8000), ("client", 9000), ("tcp", 7000)])),
+        ),
+        ("a Service whose port says nothing", "f.yaml", Some(service("f", 46, &[("client", 8000)]))),
+        ("the end of a Service", "d.yaml", None),
+        ("the end of a policy of its own", "more.yaml", None),
+        ("the way to authenticate of before", "keys.yaml", Some(keyed("api-key"))),
+        (
+            "a broken route of another",
+            "f.yaml",
+            Some(service("f", 46, &[("client", 8000)]) + "---\n" + &route("f", "f", "").replace("rules:", "rules: 7")),
+        ),
+        ("the end of a port of its own", "b.yaml", Some(service("b", 42, &[("http", 8000)]))),
+        ("the route of before", "route-a.yaml", Some(route("a", "a", GUARD))),
+        ("the backend of before", "route-b.yaml", Some(route("b", "b", ""))),
+        ("the end of the last", "f.yaml", None),
+    ];
+    for (after, file, content) in edits.iter().cycle().take(2 * edits.len()) {
+        match content {
+            Some(content) => folder.apply(file, content),
+            None => folder.delete(file),
+        }
+        // In force, or under way: either must hold them.
+        thread::sleep(Duration::from_millis(150));
+        check(after);
+    }
+    eventually("all to be in force", Duration::from_secs(5), || {
+        let reply = waykeeper.admin("/readyz");
+        if reply.status == 200 { Ok(()) } else { Err(format!("{reply:?}")) }
+    });
+    // Longer than a drain would take.
+    thread::sleep(Duration::from_millis(1300));
+    check("all of them");
+    check("all of them, once more");
+}
+
 #[test]
 fn connections_to_a_port_that_must_not_be_passed_on_are_closed_and_others_of_the_same_number_are_not() {
     let _turn = turn();
