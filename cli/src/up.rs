@@ -197,6 +197,7 @@ async fn start_control_plane(args: &Up, parts: &Parts, tasks: &mut Tasks) -> any
             user_header: args.asking.user_id_header.clone(),
             reserved: [args.admin].into(),
             trusted_proxies: args.asking.trusted_proxies.clone(),
+            clusters_on_demand: args.asking.clusters_on_demand,
             ..translate_settings(&args.trust_domain)
         },
         listen: Listen::Unix(parts.socket("xds")),

@@ -177,6 +177,7 @@ impl Translate {
             limits: self.asking.limits(),
             user_header: self.asking.user_id_header.clone(),
             trusted_proxies: self.asking.trusted_proxies.clone(),
+            clusters_on_demand: self.asking.clusters_on_demand,
             bind: match self.bind {
                 Bind::Loopback => waypoint_translate::Bind::Loopback,
                 Bind::Any => waypoint_translate::Bind::Any,

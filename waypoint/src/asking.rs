@@ -1,4 +1,4 @@
-//! Flags that say how Envoys ask the servers, and whose word they take for an address.
+//! Flags that say how Envoys ask the servers, whose word they take for an address, and what they ask for.
 
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ pub struct AskingArgs {
     /// Header that tells upstream who the user is
     #[arg(long, env = "USER_ID_HEADER", default_value = contract::USER_HEADER, value_name = "HEADER", value_parser = user_header)]
     pub user_id_header: String,
+    /// Tell Envoys of the clusters of Services once a request needs one, instead of all at the start: for thousands of Services
+    #[arg(long, env = "CLUSTERS_ON_DEMAND")]
+    pub clusters_on_demand: bool,
 }
 
 impl AskingArgs {

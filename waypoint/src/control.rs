@@ -95,7 +95,8 @@ impl ControlPlane {
         tasks: &mut Tasks,
         readiness: &Readiness,
     ) -> anyhow::Result<Handle> {
-        let hub = Hub::new();
+        let on_demand: xds::OnDemand = waypoint_translate::on_demand;
+        let hub = Hub::with(settings.translate.clusters_on_demand.then_some(on_demand));
         let shutdown = tasks.shutdown().clone();
         let (address, serving) = settings.listen.serve(hub.clone(), readiness.clone(), tasks).await?;
         tasks.spawn("xds", serving);

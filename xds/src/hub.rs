@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use proto::ResourceSet;
 use tokio::sync::watch;
 
-use crate::session::{Nack, SessionState};
+use crate::session::{Limits, Nack, OnDemand, Session, SessionState};
 
 /// What the sessions of one node have made of what was set for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,6 +42,7 @@ struct Inner {
     nodes: Mutex<BTreeMap<String, Node>>,
     acks: watch::Sender<Acks>,
     next_session: AtomicU64,
+    on_demand: Option<OnDemand>,
 }
 
 #[derive(Debug)]
@@ -66,8 +67,18 @@ impl Default for Hub {
 impl Hub {
     /// A hub in which no node has anything.
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// A hub in which no node has anything, and whose clients are told of some resources on demand only.
+    pub fn with(on_demand: Option<OnDemand>) -> Self {
         let acks = watch::Sender::new(Acks::default());
-        Self(Arc::new(Inner { nodes: Mutex::default(), acks, next_session: AtomicU64::new(1) }))
+        Self(Arc::new(Inner { nodes: Mutex::default(), acks, next_session: AtomicU64::new(1), on_demand }))
+    }
+
+    /// A session of a client that has said nothing yet.
+    pub(crate) fn session(&self, limits: Limits) -> Session {
+        Session::new(limits).with_on_demand(self.0.on_demand)
     }
 
     /// Says what `node` is to have from now on. `generation` counts up.

@@ -14,4 +14,4 @@ pub mod session;
 pub use hub::{AckState, Acks, Hub};
 pub use peer::{Authorizer, Peer};
 pub use service::{Options, Service};
-pub use session::{Limits, Nack, Session, SessionError, SessionState};
+pub use session::{Limits, Nack, OnDemand, Session, SessionError, SessionState};

@@ -125,7 +125,7 @@ impl Service {
         tracing::debug!(node, "an xDS stream began");
         let (mut target, membership) = self.hub.join(&node);
         let mut waiting = target.borrow().is_none().then(Waiting::begin);
-        let mut pump = Pump { session: Session::new(self.options.limits), node: &node, membership, responses };
+        let mut pump = Pump { session: self.hub.session(self.options.limits), node: &node, membership, responses };
         let mut patience: Option<Instant> = None;
         pump.request(first).await?;
         loop {

@@ -10,16 +10,18 @@
 //! What is to be sent is never stored: it is the difference between what the
 //! client was told and what it is to have, worked out when there is room to send.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proto::envoy::service::discovery::v3 as pb;
+use proto::resource::Named;
 use proto::{ResourceSet, ResourceType};
 
 mod rejection;
 mod subscription;
 
 pub use rejection::Nack;
+pub use subscription::OnDemand;
 use subscription::{InFlight, Subscription};
 
 /// Types sent as soon as they change, in this order: they name nothing that must be there first.
@@ -101,18 +103,27 @@ pub struct Session {
     /// Patience with what the client never asks for has run out, for this generation.
     forgiven: bool,
     counts: Counts,
+    on_demand: Option<OnDemand>,
 }
 
 #[derive(Debug, Clone)]
 struct Target {
     resources: Arc<ResourceSet>,
     generation: u64,
+    /// The types of which there is something that every client is to have.
+    needed: BTreeSet<ResourceType>,
 }
 
 impl Session {
     /// A stream on which nothing was said yet.
     pub fn new(limits: Limits) -> Self {
         Self { limits, ..Self::default() }
+    }
+
+    /// The same, whose client is told of some resources only if it asks for them by name.
+    #[must_use]
+    pub fn with_on_demand(self, on_demand: Option<OnDemand>) -> Self {
+        Self { on_demand, ..self }
     }
 
     /// Takes a request: subscriptions, and the answer to an earlier response.
@@ -130,13 +141,15 @@ impl Session {
         let target = self.target.as_ref().and_then(|target| target.resources.get(&kind));
         let subscription = self.types.entry(kind).or_default();
         if first {
+            subscription.on_demand = self.on_demand.map(|on_demand| (kind, on_demand));
             subscription.greet(kind, &request);
         }
         subscription.subscribe(&request.resource_names_subscribe, &request.resource_names_unsubscribe, first);
         if first {
             subscription.begin(target);
         } else {
-            subscription.look(request.resource_names_unsubscribe.iter(), target);
+            let asked = request.resource_names_subscribe.iter().chain(&request.resource_names_unsubscribe);
+            subscription.look(asked, target);
         }
         if subscription.names.len() > self.limits.names {
             return Err(SessionError::TooManyNames(kind));
@@ -149,7 +162,8 @@ impl Session {
 
     /// Takes what the client is to have from now on.
     pub fn on_resources(&mut self, resources: &Arc<ResourceSet>, generation: u64) -> Vec<pb::DeltaDiscoveryResponse> {
-        let old = self.target.replace(Target { resources: resources.clone(), generation });
+        let needed = needed(resources, self.on_demand);
+        let old = self.target.replace(Target { resources: resources.clone(), generation, needed });
         for (kind, subscription) in &mut self.types {
             let target = resources.get(kind);
             match &old {
@@ -287,8 +301,7 @@ impl Session {
     /// that are no longer there.
     fn introduced(&self, target: &Target) -> bool {
         let spoken = |kind: ResourceType| self.types.contains_key(&kind);
-        let needed = target.resources.iter().filter(|(_, resources)| !resources.is_empty()).map(|(kind, _)| *kind);
-        spoken(ResourceType::Listener) && needed.into_iter().all(spoken)
+        spoken(ResourceType::Listener) && target.needed.iter().copied().all(spoken)
     }
 
     /// Whether Envoy serves the old version of something it rejected that may name resources of `kind`.
@@ -334,9 +347,9 @@ impl Session {
             return false;
         }
         let refusing = subscriptions.clone().any(|s| !s.rejections.is_empty());
-        target.resources.iter().all(|(kind, resources)| match self.types.get(kind) {
+        target.resources.keys().all(|kind| match self.types.get(kind) {
             // Names that only a rejected resource would have asked for are never asked for.
-            None => resources.is_empty() || (!subscription::unprompted(*kind) && (refusing || self.forgiven)),
+            None => !target.needed.contains(kind) || (!subscription::unprompted(*kind) && (refusing || self.forgiven)),
             Some(subscription) => {
                 subscription.open.iter().all(|name| !subscription.wants(name) && (refusing || self.forgiven))
             }
@@ -357,4 +370,11 @@ impl Session {
             ..Default::default()
         }]
     }
+}
+
+/// The types of which there is something that every client is to have, whatever it asks for.
+fn needed(resources: &ResourceSet, on_demand: Option<OnDemand>) -> BTreeSet<ResourceType> {
+    let is_needed = |kind: ResourceType, name: &str| on_demand.is_none_or(|on_demand| !on_demand(kind, name));
+    let some = |(kind, named): &(&ResourceType, &Named)| named.keys().any(|name| is_needed(**kind, name));
+    resources.iter().filter(some).map(|(kind, _)| *kind).collect()
 }

@@ -5,6 +5,7 @@ mod disowned;
 mod ext_authz;
 mod fault;
 pub mod forwarded_for;
+mod on_demand;
 pub mod rate_limit;
 mod router;
 
@@ -16,7 +17,7 @@ use serde_json::{Map, Value, json};
 use crate::packed;
 
 /// The filters in the order in which a request meets them.
-pub const ORDER: [&dyn HttpFilter; 9] = [
+pub const ORDER: [&dyn HttpFilter; 10] = [
     // X-Forwarded-For is back before anybody reads it.
     &forwarded_for::ForwardedFor,
     // Mistakes on purpose come next: they stand for the network.
@@ -33,6 +34,8 @@ pub const ORDER: [&dyn HttpFilter; 9] = [
     &rate_limit::RateLimit(ir::Stage::Regular),
     // What the application believes of authorization comes from nobody else.
     &disowned::DisownedHeaders,
+    // Where the request goes is known to Envoy, or asked for.
+    &on_demand::OnDemand,
     // Sends the request on.
     &router::Router,
 ];

@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 
 pub use bootstrap::{Admin, AdsServer, BootstrapSettings, bootstrap};
 pub use emitter::Emitter;
-pub use names::SNIFFED;
+pub use names::{SNIFFED, on_demand};
 
 /// What the Envoy of one Gateway is told. Copies share what they have in common.
 #[derive(Debug, Clone, Default)]

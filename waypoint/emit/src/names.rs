@@ -3,6 +3,7 @@
 //! are named by an address and port, which no other name can equal.
 
 use ir::{Front, PortRef};
+use proto::ResourceType;
 
 /// A cluster that never exists: the share of a backend that cannot be used answers 500,
 /// and connections that are refused are closed.
@@ -37,3 +38,9 @@ pub fn shown(port: &PortRef, protocol: &str) -> String {
 
 /// What the names of Services end with.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
+
+/// Whether a resource is one that routes lead to: where clusters are told on demand, these are.
+/// Servers that Envoy asks and ports that are passed on unread are not: nothing would ask for them.
+pub fn on_demand(kind: ResourceType, name: &str) -> bool {
+    matches!(kind, ResourceType::Cluster | ResourceType::Endpoint) && name.contains('/')
+}

@@ -32,6 +32,8 @@ pub struct Settings {
     pub reserved: BTreeSet<SocketAddr>,
     /// The mesh's trust domain.
     pub trust_domain: String,
+    /// Whether Envoys are told of the clusters of Services once they need them, not before.
+    pub clusters_on_demand: bool,
 }
 
 impl Default for Settings {
@@ -47,6 +49,7 @@ impl Default for Settings {
             user_header: contract::USER_HEADER.to_owned(),
             reserved: BTreeSet::new(),
             trust_domain: "cluster.local".to_owned(),
+            clusters_on_demand: false,
         }
     }
 }

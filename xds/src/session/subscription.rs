@@ -9,10 +9,15 @@ use proto::{Resource, ResourceType};
 
 use super::rejection::{Nack, Rejection, presentable};
 
+/// Says of which resources, by type and name, a client is told only if it asks for them by name.
+pub type OnDemand = fn(ResourceType, &str) -> bool;
+
 /// One type on one stream.
 #[derive(Debug, Default)]
 pub(super) struct Subscription {
     pub wildcard: bool,
+    /// Of which names of the type the client is told only if it asks for them.
+    pub on_demand: Option<(ResourceType, OnDemand)>,
     pub names: BTreeSet<String>,
     pub entries: BTreeMap<String, Entry>,
     pub rejections: BTreeMap<String, Rejection>,
@@ -144,7 +149,7 @@ impl Subscription {
                 let names = &self.names;
                 self.entries.retain(|name, _| names.contains(name));
                 self.rejections.retain(|name, _| names.contains(name));
-            } else if self.names.remove(name) && !self.wildcard {
+            } else if self.names.remove(name) && !self.wants(name) {
                 self.entries.remove(name);
                 self.rejections.remove(name);
             }
@@ -157,7 +162,11 @@ impl Subscription {
 
     /// Whether the client wants the resource of this name.
     pub fn wants(&self, name: &str) -> bool {
-        self.wildcard || self.names.contains(name)
+        self.names.contains(name) || (self.wildcard && !self.is_on_demand(name))
+    }
+
+    fn is_on_demand(&self, name: &str) -> bool {
+        self.on_demand.is_some_and(|(kind, on_demand)| on_demand(kind, name))
     }
 
     /// Takes what is to be had for the first time, or by a client of which nothing was known.
@@ -192,7 +201,9 @@ impl Subscription {
     }
 
     fn is_open(&self, name: &str, target: Option<&Named>) -> bool {
-        target.and_then(|target| target.get(name)).is_some_and(|resource| !self.has_answered(resource))
+        let resource = target.and_then(|target| target.get(name));
+        let expected = || self.names.contains(name) || !self.is_on_demand(name);
+        resource.is_some_and(|resource| !self.has_answered(resource)) && expected()
     }
 
     /// The next response to send, if anything is to be said.
@@ -227,7 +238,9 @@ impl Subscription {
             _ => true,
         };
         match dirty {
-            Names::All if self.wildcard => target.values().filter(untold).cloned().collect(),
+            Names::All if self.wildcard => {
+                target.values().filter(|resource| self.wants(&resource.name)).filter(untold).cloned().collect()
+            }
             Names::All => self.names.iter().filter_map(|name| target.get(name)).filter(untold).cloned().collect(),
             Names::These(names) => {
                 let wanted = names.iter().filter(|name| self.wants(name));

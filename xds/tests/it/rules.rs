@@ -362,3 +362,68 @@ fn a_type_nobody_serves_is_said_to_be_empty() {
     };
     assert_eq!(client.ask(request), ["type.googleapis.com/envoy.service.runtime.v3.Runtime -layer"]);
 }
+
+/// Of clusters and endpoints with a slash in their names a client is told if it asks.
+fn with_slash(kind: proto::ResourceType, name: &str) -> bool {
+    matches!(kind, Cluster | Endpoint) && name.contains('/')
+}
+
+#[test]
+fn what_is_told_on_demand_is_told_to_those_who_ask_and_nobody_waits_for_it() {
+    let mut client = Client::new();
+    client.session = Session::new(Limits::default()).with_on_demand(Some(with_slash));
+    let all = [
+        (Cluster, "s", "1"),
+        (Cluster, "a/1", "1"),
+        (Cluster, "b/1", "1"),
+        (Endpoint, "a/1", "1"),
+        (Endpoint, "b/1", "1"),
+        (Listener, "l", "1"),
+    ];
+    client.set(&all, 1);
+    assert_eq!(client.ask(subscribe(Cluster, &[])), ["Cluster +s@1"]);
+    assert_eq!(client.ack_next(), NOTHING);
+    assert_eq!(client.ask(subscribe(Listener, &[])), ["Listener +l@1"]);
+    assert_eq!(client.ack_next(), NOTHING);
+    assert!(client.session.is_settled(), "though nobody has asked for endpoints");
+
+    // Asked for, one is told, with what belongs to it; one that is not there is answered, too.
+    assert_eq!(client.ask(subscribe(Cluster, &["a/1", "none/1"])), ["Cluster +a/1@1 -none/1"]);
+    client.ask(subscribe(Endpoint, &["a/1"]));
+    client.ack_all();
+    assert!(client.session.is_settled());
+    // Whoever asks again is told again.
+    assert_eq!(client.ask(subscribe(Cluster, &["none/1"])), ["Cluster -none/1"]);
+    client.ack_all();
+
+    // What changes is told of what was asked for; what comes is told to those who have asked for it before.
+    let changed = [
+        (Cluster, "s", "1"),
+        (Cluster, "a/1", "2"),
+        (Cluster, "b/1", "2"),
+        (Cluster, "none/1", "1"),
+        (Endpoint, "a/1", "1"),
+        (Endpoint, "b/1", "2"),
+        (Endpoint, "none/1", "1"),
+        (Listener, "l", "1"),
+    ];
+    assert_eq!(client.set(&changed, 2), ["Cluster +a/1@2 +none/1@1", "Endpoint +a/1@1"]);
+    client.ask(subscribe(Endpoint, &["none/1"]));
+    client.ack_all();
+    assert!(client.session.is_settled());
+    // And what is gone.
+    assert_eq!(
+        client.set(&[(Cluster, "s", "1"), (Cluster, "b/1", "2"), (Listener, "l", "1")], 3),
+        ["Endpoint -a/1 -none/1", "Cluster -a/1 -none/1"]
+    );
+    client.ack_all();
+    assert!(client.session.is_settled());
+
+    // An Envoy that comes back says what it has, and asks for the same.
+    client.session = Session::new(Limits::default()).with_on_demand(Some(with_slash));
+    client.set(&changed, 4);
+    let mut again = subscribe(Cluster, &["*", "a/1"]);
+    again.initial_resource_versions =
+        [("s", "1"), ("a/1", "2"), ("b/1", "1")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+    assert_eq!(client.ask(again), NOTHING);
+}
