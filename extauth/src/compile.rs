@@ -9,6 +9,7 @@ use api::contract::config_id;
 use api::gloo::auth_config::{self, AuthConfig, Expression};
 use api::problem::has_errors;
 use api::{Kind, Meta as _, Name, Object, ObjectRef, Problem, Secret, Snapshot};
+use parking_lot::Mutex;
 use tracing::error;
 
 use crate::Settings;
@@ -27,6 +28,8 @@ const MOST_WARNINGS: usize = 20;
 pub struct Compiler {
     context: Context,
     removed_grace: Duration,
+    /// The seals of one compilation: AuthConfigs that grant the same headers share one.
+    seals: Mutex<BTreeMap<BTreeSet<String>, Arc<Seal>>>,
 }
 
 /// A snapshot that was compiled, and what is needed to compile the next one by what it changes.
@@ -92,7 +95,7 @@ impl Compiler {
             hashing: Arc::new(Hashing::new()),
             user_id_header: settings.user_id_header.to_ascii_lowercase().into(),
         };
-        Self { context, removed_grace: settings.removed_grace() }
+        Self { context, removed_grace: settings.removed_grace(), seals: Mutex::default() }
     }
 
     /// Compiles `snapshot` as of `now`, going on from what was compiled `before`.
@@ -137,6 +140,7 @@ impl Compiler {
                 older.insert(name.clone(), kept.into_iter().map(Arc::new).collect());
             }
         }
+        self.seals.lock().clear();
         let withheld = !snapshot.withheld.is_empty();
         let index = Index { revision: snapshot.revision, withheld, configs, removed, older };
         Compilation { index: Arc::new(index), touched, snapshot: snapshot.clone(), labelled, readers }
@@ -240,9 +244,8 @@ impl Compiler {
         }
         shorten(&mut problems);
         let user_header = self.context.user_id_header.clone();
-        let seal = Seal::new(spec.grants(&user_header).into_iter().map(Arc::from));
-        let chain =
-            Chain { name: name.clone(), steps, plan, seal: Arc::new(seal), user_header, meters: OnceLock::new() };
+        let seal = self.seal(spec.grants(&user_header).into_iter().collect());
+        let chain = Chain { name: name.clone(), steps, plan, seal, user_header, meters: OnceLock::new() };
         Compiled {
             name: name.clone(),
             chain: Some(Arc::new(chain)),
@@ -252,6 +255,14 @@ impl Compiler {
             reads: spec.reads().map(|reads| reads.to_string()),
             source: Some(object.clone()),
         }
+    }
+}
+
+impl Compiler {
+    /// The seal of these headers.
+    fn seal(&self, grants: BTreeSet<String>) -> Arc<Seal> {
+        let new = |grants: &BTreeSet<String>| Arc::new(Seal::new(grants.iter().map(|name| Arc::from(name.as_str()))));
+        self.seals.lock().entry(grants).or_insert_with_key(new).clone()
     }
 }
 
