@@ -389,3 +389,28 @@ fn more_objects_than_are_kept_are_none_at_all() {
     assert!(step.changes.is_empty() && !machine.settled());
     assert_eq!(machine.failing(), Some(&Failure::TooMany(1)));
 }
+
+#[test]
+fn what_is_too_old_is_listed_anew_however_that_is_said() {
+    for event in [Event::Failed(Failure::Expired), Event::Line(Line::Error(Failure::Expired))] {
+        let mut run = Run::new();
+        run.perform(&Deed::Put(0));
+        run.calm();
+        run.tell(event);
+        assert!(run.machine.failing().is_none(), "that is as it should be");
+        run.tell(Event::Elapsed);
+        assert!(matches!(run.action, Action::List { more: None, .. }), "{:?}", run.action);
+    }
+}
+
+#[test]
+fn nothing_counts_as_read_before_the_last_page() {
+    let mut run = Run::new();
+    (0..5).for_each(|number| run.perform(&Deed::Put(number)));
+    run.perform(&Deed::Answer);
+    while let Action::List { .. } = run.action {
+        assert!(!run.machine.settled() && run.mirror.is_empty());
+        run.perform(&Deed::Answer);
+    }
+    assert!(run.machine.settled() && run.mirror.len() == 5);
+}

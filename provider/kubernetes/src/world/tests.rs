@@ -100,6 +100,12 @@ fn of_two_groups_the_oldest_counts_and_the_other_takes_over() {
     world.take(news(1, vec![put(Kind::AuthConfig, "extauth.solo.io/v1", "u1", json!({"configs": 5}))]));
     let broken = world.assemble().unwrap();
     assert_eq!((broken.snapshot.auth_configs.len(), broken.snapshot.broken.len()), (0, 1));
+    world.take(news(1, vec![config("extauth.solo.io/v1", "u1")]));
+    world.take(news(0, vec![put(Kind::AuthConfig, "enterprise.gloo.solo.io/v1", "u2", json!({"configs": 5}))]));
+    assert_eq!(who(&world.assemble().unwrap()), "u1");
+    world.take(news(1, vec![gone()]));
+    let left = world.assemble().unwrap();
+    assert_eq!((left.snapshot.auth_configs.len(), left.snapshot.broken.len()), (0, 1));
 }
 
 #[test]
