@@ -47,6 +47,12 @@ impl Server {
         });
     }
 
+    /// SIGTERM; it ends well, or what it logged is shown.
+    fn stop(&mut self, deadline: Duration) {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.process.terminate(deadline)));
+        assert!(ended.is_ok(), "{}", self.log());
+    }
+
     fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
@@ -276,7 +282,7 @@ fn extauth_follows_an_api_server_through_all_that_happens_to_it() {
         }
     }
     for mut server in [extauth, late] {
-        server.process.terminate(Duration::from_secs(15));
+        server.stop(Duration::from_secs(15));
     }
 }
 
@@ -335,7 +341,7 @@ fn a_pod_reads_many_secrets_of_the_namespace_that_is_named() {
         (503, body) if body.contains("403") => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    extauth.process.terminate(Duration::from_secs(15));
+    extauth.stop(Duration::from_secs(15));
 }
 
 /// The ServiceAccount extauth of the namespace t may read Secrets there, and AuthConfigs everywhere.
@@ -481,8 +487,8 @@ fn the_walkthrough_is_served_from_an_api_server() {
             other => Err(format!("{other:?}")),
         });
     }
-    for mut process in [waypoint.process, ratelimit.process, extauth.process] {
-        process.terminate(Duration::from_secs(20));
+    for mut server in [waypoint, ratelimit, extauth] {
+        server.stop(Duration::from_secs(20));
     }
     drop(application);
 }

@@ -95,6 +95,8 @@ async fn issue(tls: waypoint::tls::TlsDir, mut handle: waypoint::Handle, shutdow
             }
         }
         tokio::select! {
+            // First: the control loop ends because of it.
+            biased;
             () = shutdown.begun() => return Ok(()),
             changed = handle.served.changed() => changed.context("the control loop ended")?,
         }
