@@ -2,7 +2,10 @@
 //!
 //! An API server that has them checks little and drops nothing: what is written arrives as it was
 //! written, in camelCase or snake_case, and admission names every mistake as it does in a folder.
-//! `cargo run -p waykeeper-api --example crds` writes them to `deploy/crds`.
+//! `cargo run -p waykeeper-api --example crds` writes them to `deploy/crds`, and policies that find misspelt fields
+//! when an object is applied ([`policy`]) to `deploy/admission`.
+
+pub mod policy;
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};

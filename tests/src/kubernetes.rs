@@ -268,7 +268,11 @@ fn path_of(document: &str) -> String {
         metadata.lines().find_map(find)
     };
     let lower = kind.to_lowercase();
-    let plural = if lower.ends_with('s') { format!("{lower}es") } else { format!("{lower}s") };
+    let plural = match lower.strip_suffix('y') {
+        Some(stem) if lower.ends_with("policy") => format!("{stem}ies"),
+        _ if lower.ends_with('s') => format!("{lower}es"),
+        _ => format!("{lower}s"),
+    };
     let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
     let name = field("name").expect("a name");
     match field("namespace") {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::envoy::service::auth::v3 as pb;
+use serde::Deserialize as _;
 use tempfile::TempDir;
 use waykeeper_tests::alone::{envoy, free, start};
 use waykeeper_tests::kubernetes::{Cluster, Wire, address, files};
@@ -491,4 +492,77 @@ fn the_walkthrough_is_served_from_an_api_server() {
         server.stop(Duration::from_secs(20));
     }
     drop(application);
+}
+
+/// A document of one of Gloo's kinds, in the namespace t.
+fn gloo(kind: &str, name: &str, spec: &str) -> String {
+    let group = match kind {
+        "RouteOption" => "gateway.solo.io/v1",
+        "AuthConfig" => "enterprise.gloo.solo.io/v1",
+        _ => "ratelimit.solo.io/v1alpha1",
+    };
+    format!("apiVersion: {group}\nkind: {kind}\nmetadata:\n  name: {name}\n  namespace: t\nspec: {spec}\n")
+}
+
+/// Every manifest of those kinds that Gloo publishes or that we show, in the namespace t.
+fn published() -> Vec<String> {
+    let root = waykeeper_tests::waykeeper::root();
+    let mut texts = vec![fs::read_to_string(root.join("waypoint/translate/tests/published/gloo.yaml")).unwrap()];
+    for folder in ["apikeys", "ratelimit-httpbin2", "ratelimit-httpbin3"] {
+        texts.extend(files(&format!("examples/walkthrough-000/{folder}")));
+    }
+    let documents = texts.iter().flat_map(|text| serde_norway::Deserializer::from_str(text));
+    let documents = documents.map(|one| serde_json::Value::deserialize(one).unwrap());
+    let ours = ["RouteOption", "AuthConfig", "RateLimitConfig"];
+    let documents = documents.filter(|one| ours.iter().any(|kind| one["kind"] == *kind));
+    let text = |(number, one): (usize, serde_json::Value)| {
+        gloo(one["kind"].as_str().unwrap(), &format!("p{number}"), &one["spec"].to_string())
+    };
+    documents.enumerate().map(text).collect()
+}
+
+/// With `deploy/admission` a typo comes back to the terminal that it was made in.
+#[test]
+fn a_misspelt_field_is_refused_where_it_is_applied() {
+    let _turn = turn();
+    let cluster = Cluster::start();
+    namespace(&cluster);
+    files("deploy/crds").iter().for_each(|crd| cluster.define(crd));
+    files("deploy/admission").iter().for_each(|policy| cluster.apply(policy));
+    let target = "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}";
+    let mistakes = [
+        ("RouteOption", format!("{{targetRef: {target}, options: {{timeout: 3s}}}}"), "spec has"),
+        ("RouteOption", format!("{{targetrefs: [{target}]}}"), "spec has"),
+        ("RouteOption", "{targetRefs: [{kind: HTTPRoute, names: r}]}".to_owned(), "spec.targetRefs[] has"),
+        (
+            "RouteOption",
+            "{target_refs: [{kind: HTTPRoute, name: r, sectionname: x}]}".to_owned(),
+            "spec.targetRefs[] has",
+        ),
+        ("RouteOption", format!("{{targetRefs: [{target}], options: {{extAuth: {{}}}}}}"), "spec.options has"),
+        (
+            "RouteOption",
+            format!("{{targetRefs: [{target}], options: {{extauth: {{configref: {{name: k}}}}}}}}"),
+            "spec.options.extauth has",
+        ),
+        ("RouteOption", format!("{{targetRefs: [{target}], option: {{extauth: {{disable: true}}}}}}"), "spec has"),
+        ("RouteOption", "{targetRefs: {name: r}}".to_owned(), "targetRefs"),
+        ("AuthConfig", "{config: []}".to_owned(), "spec has"),
+        ("AuthConfig", "{configs: [{apiKeyauth: {}}]}".to_owned(), "spec.configs[] has"),
+        ("AuthConfig", "{configs: [{name: a}, {api_key_auth: {headername: x}}]}".to_owned(), "apiKeyAuth has"),
+        ("RateLimitConfig", "{raw: {descriptor: []}}".to_owned(), "spec.raw has"),
+        ("RateLimitConfig", "{raw: {set_descriptors: [{rateLimits: {}}]}}".to_owned(), "spec.raw.setDescriptors[] has"),
+    ];
+    // Policies are heeded a moment after they are stored.
+    for (number, (kind, spec, said)) in mistakes.iter().enumerate() {
+        let document = gloo(kind, &format!("m{number}"), spec);
+        eventually("the mistake to be refused", CHANGE, || match cluster.try_apply(&document) {
+            answer if answer.status >= 400 && answer.body.contains(said) => Ok(()),
+            answer => Err(format!("{spec}: {answer:?}")),
+        });
+    }
+    for document in published() {
+        let answer = cluster.try_apply(&document);
+        assert!((200..300).contains(&answer.status), "{document}: {answer:?}");
+    }
 }
