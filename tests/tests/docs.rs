@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used)]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use waykeeper_tests::alone::envoy;
 use waykeeper_tests::parts::{Process, binary};
 use waykeeper_tests::waykeeper::root;
 use waykeeper_tests::{Folder, Waykeeper, eventually, turn};
@@ -35,7 +37,8 @@ fn every_page_is_in_the_index_and_every_link_leads_somewhere() {
             assert!(index.contains(&format!("({name})")), "docs/README.md does not name {name}");
         }
     }
-    for file in ["README.md", "docs/README.md", "docs/start.md", "docs/kinds.md", "docs/troubleshooting.md"] {
+    let pages = ["start", "kinds", "troubleshooting", "bootstrap", "README"].map(|page| format!("docs/{page}.md"));
+    for file in pages.iter().map(String::as_str).chain(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]) {
         let path = root().join(file);
         let text = fs::read_to_string(&path).unwrap();
         for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
@@ -65,6 +68,47 @@ fn every_kind_and_every_route_option_is_in_the_table() {
     }
 }
 
+/// The name of a file as a page gives it, in the paragraph before the file.
+fn named(before: &str) -> &str {
+    before.rsplit("\n`").next().and_then(|rest| rest.split('`').next()).unwrap()
+}
+
+/// A line of a page, as a shell in `folder` with our programs and Envoy on its path.
+fn shell(line: &str, folder: &Path) -> Command {
+    let programs = binary("waykeeper").parent().map(PathBuf::from).unwrap();
+    let own = folder.join("bin");
+    fs::create_dir_all(&own).unwrap();
+    let _ = std::os::unix::fs::symlink(envoy(), own.join("envoy"));
+    let before = std::env::var_os("PATH").unwrap();
+    let path = std::env::join_paths([own, programs].into_iter().chain(std::env::split_paths(&before)));
+    let mut command = Command::new("sh");
+    command.args(["-c", line]).env("PATH", path.unwrap()).current_dir(folder);
+    command
+}
+
+/// Runs the lines after `$`, and sees that what stands after `=>` is in what they print. `special` runs what
+/// is not simply run to its end, and gives what it has printed.
+fn run(lines: &str, folder: &Path, mut special: impl FnMut(&str) -> Option<String>) {
+    let mut printed = String::new();
+    for line in lines.lines() {
+        if let Some(expected) = line.strip_prefix("=> ") {
+            assert!(printed.contains(expected), "{expected} is not in:\n{printed}");
+            continue;
+        }
+        let command = line.strip_prefix("$ ").unwrap();
+        printed = special(command).unwrap_or_else(|| {
+            let output = shell(command, folder).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        });
+    }
+}
+
+fn listens(address: &str) {
+    eventually(address, Duration::from_secs(10), || {
+        std::net::TcpStream::connect(address).map(drop).map_err(|error| error.to_string())
+    });
+}
+
 #[test]
 fn the_folder_in_five_files_does_what_the_page_says() {
     let _turn = turn();
@@ -73,37 +117,36 @@ fn the_folder_in_five_files_does_what_the_page_says() {
     fs::create_dir(folder.path().join("shop")).unwrap();
     let shop = Folder::at(&folder.path().join("shop"));
     for (before, text) in blocks(&page, "yaml") {
-        let name = before.rsplit("\n`").next().and_then(|rest| rest.split('`').next()).unwrap();
-        shop.apply(name, text);
+        shop.apply(named(before), text);
     }
     let mut application = Command::new(binary("sample-app"));
     application.args(["--listen", "127.0.77.1:8080"]).stdout(Stdio::null()).stderr(Stdio::null());
     let _application = Process(application.spawn().unwrap());
-    eventually("the application", std::time::Duration::from_secs(10), || {
-        std::net::TcpStream::connect("127.0.77.1:8080").map(drop).map_err(|error| error.to_string())
-    });
+    listens("127.0.77.1:8080");
     let mut running = None;
-    let mut printed = String::new();
-    for line in blocks(&page, "console")[0].1.lines() {
-        if let Some(expected) = line.strip_prefix("=> ") {
-            assert!(printed.contains(expected), "{expected} is not in:\n{printed}");
-            continue;
-        }
-        let command = line.strip_prefix("$ ").unwrap();
-        printed = if command == "waykeeper up shop" {
-            let up = Waykeeper::up(&shop, &[]);
-            let banner = up.banner.clone();
-            running = Some(up);
-            banner
-        } else {
-            let programs = binary("waykeeper").parent().map(PathBuf::from).unwrap();
-            let path = std::env::join_paths(
-                std::iter::once(programs).chain(std::env::split_paths(&std::env::var_os("PATH").unwrap())),
-            );
-            let output =
-                Command::new("sh").args(["-c", command]).env("PATH", path.unwrap()).current_dir(folder.path()).output();
-            String::from_utf8_lossy(&output.unwrap().stdout).into_owned()
-        };
-    }
+    run(blocks(&page, "console")[0].1, folder.path(), |command| {
+        (command == "waykeeper up shop").then(|| running.insert(Waykeeper::up(&shop, &[])).banner.clone())
+    });
     assert!(running.is_some());
+}
+
+#[test]
+fn a_bootstrap_of_ones_own_does_what_the_page_says() {
+    let _turn = turn();
+    let page = page("bootstrap.md");
+    let folder = Folder::empty();
+    fs::create_dir(folder.path().join("shop")).unwrap();
+    for (before, text) in blocks(&page, "yaml") {
+        fs::write(folder.path().join(named(before)), text).unwrap();
+    }
+    let mut running = Vec::new();
+    run(blocks(&page, "console")[0].1, folder.path(), |command| {
+        let line = command.strip_suffix(" &")?;
+        let mut child = shell(&format!("exec {line}"), folder.path());
+        running.push(Process(child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()));
+        let is_envoy = line.starts_with("envoy");
+        is_envoy.then(|| listens("127.0.0.1:10000"));
+        Some(String::new())
+    });
+    assert_eq!(running.len(), 4);
 }
