@@ -3,16 +3,14 @@
 //! Kind and version are recognised, defaults filled in, names checked, fields
 //! decoded with every mistake collected, and each kind's own rules applied.
 
-pub mod gateway;
-pub mod http_route;
 mod identity;
-pub(crate) mod names;
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use crate::broken::Broken;
 use crate::core::ObjectMeta;
 use crate::decode::{UnknownFields, decode};
 use crate::kinds::kinds;
@@ -21,10 +19,9 @@ use crate::object::{Kind, Object, ObjectRef};
 use crate::problem::{Problem, has_errors};
 use crate::reach::{Raw, Reach};
 use crate::resource::Meta as _;
-use crate::snapshot::Broken;
-use identity::Standing;
 #[cfg(test)]
-pub(crate) use identity::{NAMESAKES, NOT_YET};
+pub(crate) use identity::NAMESAKES;
+use identity::Standing;
 
 /// So many mistakes of one object are reported.
 const MOST_REPORTED: usize = 32;
@@ -52,7 +49,7 @@ impl Admission {
     }
 
     /// The object as one that has no good version.
-    pub fn into_broken(self) -> Broken {
+    pub(crate) fn into_broken(self) -> Broken {
         Broken { problems: self.problems, partial: self.object, reach: self.reach }
     }
 
@@ -119,16 +116,16 @@ macro_rules! admission {
     ($($(#[$doc:meta])* $variant:ident {
         type: $ty:ty, kind: $kind:literal, plural: $plural:literal,
         versions: [$($version:literal),+], namespaced: $namespaced:literal,
-        table: $table:ident, decode: $decode:path, rules: $rules:ident,
+        table: $table:ident, rules: $rules:ident, governs: $governs:ident,
     })+) => {
         /// Decodes the body of a document of `kind` and applies the kind's defaults and rules.
         fn decode_kind(kind: Kind, body: Value, metadata: ObjectMeta) -> (Option<Object>, Vec<Problem>) {
             match kind {
                 $(Kind::$variant => {
-                    let (decoded, mut problems): (Option<$ty>, _) = $decode(&body);
+                    let (decoded, mut problems): (Option<$ty>, _) = crate::rules::$rules::decode(&body);
                     let object = decoded.map(|mut object| {
                         object.set_meta(metadata);
-                        let found = crate::kinds::$rules::validate(&mut object);
+                        let found = crate::rules::$rules::validate(&mut object);
                         let found: Vec<_> = found.into_iter().filter(|problem| !follows(problem, &problems)).collect();
                         problems.extend(found);
                         Object::$variant(Arc::new(object))
@@ -142,7 +139,7 @@ macro_rules! admission {
         fn reach(kind: Kind, name: &Name, document: &Map<String, Value>) -> Reach {
             match kind {
                 $(Kind::$variant => {
-                    crate::kinds::$rules::reach(&Raw { name, document })
+                    crate::rules::$rules::reach(&Raw { name, document })
                 })+
             }
         }
@@ -215,7 +212,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::secret::Redacted;
+    use crate::redacted::Redacted;
 
     fn messages(admission: &Admission) -> Vec<String> {
         admission.problems.iter().map(ToString::to_string).collect()

@@ -30,7 +30,7 @@ pub enum UnknownFields {
 }
 
 /// Decodes a kind of which every field is known.
-pub fn rejecting<T: DeserializeOwned>(value: &Value) -> (Option<T>, Vec<Problem>) {
+pub(crate) fn rejecting<T: DeserializeOwned>(value: &Value) -> (Option<T>, Vec<Problem>) {
     decode(value, UnknownFields::Reject)
 }
 
@@ -97,7 +97,7 @@ pub fn decode<T: DeserializeOwned>(value: &Value, unknown: UnknownFields) -> (Op
     }
 }
 
-/// What is said of a field that `T` does not have.
+/// The problem of a field that `T` does not have.
 fn unknown_field<T: DeserializeOwned>(path: &[Step], field: String, unknown: UnknownFields) -> Problem {
     let meant = match path.split_last() {
         Some((Step::Key(written), parent)) => known::<T>(parent).and_then(|known| nearest(written, known)),

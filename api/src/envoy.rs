@@ -80,17 +80,17 @@ impl Checks {
     }
 
     /// A header's name where nothing is done with it but to look at it, or to name it to others.
-    pub fn header_mentioned(&mut self, field: &str, name: &str) {
+    pub(crate) fn header_mentioned(&mut self, field: &str, name: &str) {
         self.note(field, header::reserved(name));
     }
 
     /// The value of a header as it is written.
-    pub fn header_value(&mut self, field: &str, value: &str) {
+    pub(crate) fn header_value(&mut self, field: &str, value: &str) {
         self.note(field, text::value(value));
     }
 
     /// The value of a header with command operators, e.g. `%REQ(x-a)%`.
-    pub fn header_format(&mut self, field: &str, value: &str) {
+    pub(crate) fn header_format(&mut self, field: &str, value: &str) {
         self.note(field, text::value(value).and_then(|()| format::check(value)));
     }
 
@@ -115,7 +115,7 @@ impl Checks {
     }
 
     /// At most `most` entries in a list.
-    pub fn at_most(&mut self, field: &str, count: usize, most: usize) {
+    pub(crate) fn at_most(&mut self, field: &str, count: usize, most: usize) {
         if count > most {
             self.error(field, format!("{count} of them; at most {most} are allowed"));
         }

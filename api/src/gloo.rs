@@ -28,7 +28,7 @@ pub struct ResourceRef {
 }
 
 impl ResourceRef {
-    /// What is meant, seen from an object in `namespace`.
+    /// The object that an object in `namespace` refers to by this.
     pub fn resolve(&self, namespace: &str) -> Name {
         Name::new(if self.namespace.is_empty() { namespace } else { &self.namespace }, &self.name)
     }

@@ -29,7 +29,7 @@ const FRAMING: [&str; 9] = [
 ];
 
 /// What the names begin with that the proxy uses by itself, between one filter and the next.
-pub const RESERVED_PREFIX: &str = "x-waykeeper-";
+pub(crate) const RESERVED_PREFIX: &str = "x-waykeeper-";
 
 /// Whether `name`, in any spelling that an application may fold, is one of the proxy's own.
 ///
@@ -51,7 +51,7 @@ fn plain(name: &str) -> String {
 }
 
 /// RFC 9110 token: what a header may be called.
-pub fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 256 && name.bytes().all(is_token)
 }
 

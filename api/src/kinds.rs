@@ -6,25 +6,12 @@
 //! - under which `apiVersion`s the kind is read, the preferred one first,
 //! - whether its objects live in a namespace,
 //! - in which table of a [`crate::Snapshot`] they are,
-//! - how a manifest is decoded, which is what becomes of fields that the kind does not have,
-//! - the module of its rules: `validate`, what is wrong with an object taken by itself (and defaults),
-//!   and `reach`, what an object that was never valid would have governed.
+//! - the module of its [`crate::rules`],
+//! - what its objects [govern](crate::Governs) by themselves.
+//!
+//! A kind that has no row and may hold policies stands in [`NOT_YET`].
 
-pub(crate) mod auth_config;
 mod documented;
-pub(crate) mod endpoint_slice;
-pub(crate) mod gateway;
-pub(crate) mod gateway_class;
-pub(crate) mod http_route;
-pub(crate) mod namespace;
-pub(crate) mod plain;
-mod prelude;
-pub(crate) mod rate_limit_config;
-pub(crate) mod reference_grant;
-pub(crate) mod route_option;
-pub(crate) mod secret;
-pub(crate) mod service;
-pub(crate) mod waypoint_labels;
 
 /// Hands the table to the macro `$with`.
 macro_rules! kinds {
@@ -34,94 +21,108 @@ macro_rules! kinds {
             Namespace {
                 type: crate::core::Namespace, kind: "Namespace", plural: "namespaces",
                 versions: ["v1"], namespaced: false,
-                table: namespaces, decode: crate::decode::warning, rules: namespace,
+                table: namespaces, rules: namespace, governs: Named,
             }
             /// Services, each with at least one entry in `spec.clusterIPs` unless headless.
             Service {
                 type: crate::core::Service, kind: "Service", plural: "services",
                 versions: ["v1"], namespaced: true,
-                table: services, decode: crate::decode::warning, rules: service,
+                table: services, rules: service, governs: Named,
             }
             /// Endpoints of Services.
             EndpointSlice {
                 type: crate::core::EndpointSlice, kind: "EndpointSlice", plural: "endpointslices",
                 versions: ["discovery.k8s.io/v1"], namespaced: true,
-                table: endpoint_slices, decode: crate::decode::warning, rules: endpoint_slice,
+                table: endpoint_slices, rules: endpoint_slice, governs: Named,
             }
             /// Pods; `status.podIP` ties a source address to an identity.
             Pod {
                 type: crate::core::Pod, kind: "Pod", plural: "pods",
                 versions: ["v1"], namespaced: true,
-                table: pods, decode: crate::decode::warning, rules: plain,
+                table: pods, rules: plain, governs: Named,
             }
             /// Service accounts.
             ServiceAccount {
                 type: crate::core::ServiceAccount, kind: "ServiceAccount", plural: "serviceaccounts",
                 versions: ["v1"], namespaced: true,
-                table: service_accounts, decode: crate::decode::warning, rules: plain,
+                table: service_accounts, rules: plain, governs: Named,
             }
             /// Deployments; read so that manifests may hold them, nothing is started from them.
             Deployment {
                 type: crate::core::Deployment, kind: "Deployment", plural: "deployments",
                 versions: ["apps/v1"], namespaced: true,
-                table: deployments, decode: crate::decode::warning, rules: plain,
+                table: deployments, rules: plain, governs: Named,
             }
             /// Config maps.
             ConfigMap {
                 type: crate::core::ConfigMap, kind: "ConfigMap", plural: "configmaps",
                 versions: ["v1"], namespaced: true,
-                table: config_maps, decode: crate::decode::warning, rules: plain,
+                table: config_maps, rules: plain, governs: Named,
             }
             /// Secrets.
             Secret {
                 type: crate::secret::Secret, kind: "Secret", plural: "secrets",
                 versions: ["v1"], namespaced: true,
-                table: secrets, decode: crate::kinds::secret::decode, rules: secret,
+                table: secrets, rules: secret, governs: Named,
             }
             /// Gateway classes, by a [`Name`] with empty namespace.
             GatewayClass {
                 type: crate::gateway::GatewayClass, kind: "GatewayClass", plural: "gatewayclasses",
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: false,
-                table: gateway_classes, decode: crate::decode::rejecting, rules: gateway_class,
+                table: gateway_classes, rules: gateway_class, governs: Named,
             }
             /// Gateways.
             Gateway {
                 type: crate::gateway::Gateway, kind: "Gateway", plural: "gateways",
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: true,
-                table: gateways, decode: crate::decode::rejecting, rules: gateway,
+                table: gateways, rules: gateway, governs: Named,
             }
             /// HTTP routes.
             HttpRoute {
                 type: crate::gateway::HttpRoute, kind: "HTTPRoute", plural: "httproutes",
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: true,
-                table: http_routes, decode: crate::decode::rejecting, rules: http_route,
+                table: http_routes, rules: http_route, governs: Parents,
             }
             /// Reference grants.
             ReferenceGrant {
                 type: crate::gateway::ReferenceGrant, kind: "ReferenceGrant", plural: "referencegrants",
                 versions: ["gateway.networking.k8s.io/v1beta1", "gateway.networking.k8s.io/v1"], namespaced: true,
-                table: reference_grants, decode: crate::decode::rejecting, rules: reference_grant,
+                table: reference_grants, rules: reference_grant, governs: Named,
             }
             /// Gloo route options.
             RouteOption {
                 type: crate::gloo::RouteOption, kind: "RouteOption", plural: "routeoptions",
                 versions: ["gateway.solo.io/v1"], namespaced: true,
-                table: route_options, decode: crate::decode::rejecting, rules: route_option,
+                table: route_options, rules: route_option, governs: Targets,
             }
             /// Gloo auth configs.
             AuthConfig {
                 type: crate::gloo::AuthConfig, kind: "AuthConfig", plural: "authconfigs",
                 versions: ["enterprise.gloo.solo.io/v1", "extauth.solo.io/v1"], namespaced: true,
-                table: auth_configs, decode: crate::decode::rejecting, rules: auth_config,
+                table: auth_configs, rules: auth_config, governs: Named,
             }
             /// Gloo rate-limit configs.
             RateLimitConfig {
                 type: crate::gloo::RateLimitConfig, kind: "RateLimitConfig", plural: "ratelimitconfigs",
                 versions: ["ratelimit.solo.io/v1alpha1"], namespaced: true,
-                table: rate_limit_configs, decode: crate::decode::warning, rules: rate_limit_config,
+                table: rate_limit_configs, rules: rate_limit_config, governs: Named,
             }
         }
     };
 }
 
 pub(crate) use kinds;
+
+/// Kinds of groups of ours, or of groups that are to be, that are not served yet. They may hold policies, or be
+/// what policies are attached to: whoever wrote one believes that something is closed.
+pub(crate) const NOT_YET: [(&str, &[&str]); 3] = [
+    (
+        "gateway.networking.k8s.io",
+        &["BackendTLSPolicy", "GRPCRoute", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"],
+    ),
+    (
+        "gateway.solo.io",
+        &["Gateway", "HttpListenerOption", "ListenerOption", "RouteTable", "VirtualHostOption", "VirtualService"],
+    ),
+    ("security.istio.io", &["AuthorizationPolicy", "RequestAuthentication"]),
+];

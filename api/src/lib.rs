@@ -10,6 +10,7 @@
 //! This crate does no IO and knows nothing of Envoy.
 
 pub mod admit;
+mod broken;
 pub mod contract;
 pub mod core;
 pub mod crd;
@@ -27,20 +28,24 @@ pub mod object;
 pub mod problem;
 pub mod proto_json;
 pub mod reach;
+mod redacted;
 pub mod resource;
+mod rules;
 pub mod secret;
 pub mod snapshot;
 mod strict;
 
 pub use admit::{Admission, admit};
+pub use broken::Broken;
 pub use fingerprint::Fingerprint;
 pub use name::Name;
-pub use object::{Kind, Object, ObjectRef};
+pub use object::{Governs, Kind, Object, ObjectRef};
 pub use problem::{Problem, Severity};
 pub use reach::{Reach, Target};
+pub use redacted::Redacted;
 pub use resource::{Meta, Resource};
-pub use secret::{Redacted, Secret};
-pub use snapshot::{Broken, Delta, Snapshot, Withheld};
+pub use secret::Secret;
+pub use snapshot::{Delta, Snapshot, Withheld};
 
 /// Objects by namespace and name, or by another key. Copies share what they have in common.
 pub type Table<T, K = Name> = table::Table<T, K>;

@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-/// What an address is derived for; each has a range of its own, so that they never collide.
+/// The purpose of a derived address. Each has a range of its own, so that addresses of two never collide.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Range {
     /// Virtual addresses of Services: 127.64.0.0/10.

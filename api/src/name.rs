@@ -27,7 +27,7 @@ impl fmt::Display for Name {
 }
 
 /// Whether `text` is an RFC 1123 subdomain, as names of objects are.
-pub fn is_dns_name(text: &str) -> bool {
+pub(crate) fn is_dns_name(text: &str) -> bool {
     text.len() <= 253
         && text.split('.').all(|label| {
             !label.is_empty()
@@ -38,6 +38,6 @@ pub fn is_dns_name(text: &str) -> bool {
 }
 
 /// Whether `text` may be the name of a namespace.
-pub fn is_namespace(text: &str) -> bool {
+pub(crate) fn is_namespace(text: &str) -> bool {
     text.len() <= 63 && !text.contains('.') && is_dns_name(text)
 }

@@ -33,12 +33,23 @@ impl fmt::Display for ObjectRef {
     }
 }
 
+/// What objects of a kind govern by themselves: where one that was never valid is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Governs {
+    /// Requests to the Services and Gateways that it names as its parents, as a route does.
+    Parents,
+    /// Routes, Services and Gateways that it names as its targets, as a policy does.
+    Targets,
+    /// Nothing: whoever names such an object, or decides by it, sees that it is not valid.
+    Named,
+}
+
 /// Makes the types of the table of kinds.
 macro_rules! objects {
     ($($(#[$doc:meta])* $variant:ident {
         type: $ty:ty, kind: $kind:literal, plural: $plural:literal,
         versions: [$($version:literal),+], namespaced: $namespaced:literal,
-        table: $table:ident, decode: $decode:path, rules: $rules:ident,
+        table: $table:ident, rules: $rules:ident, governs: $governs:ident,
     })+) => {
         /// The kinds Waykeeper reads.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -63,6 +74,11 @@ macro_rules! objects {
             /// The `apiVersion`s under which this kind is read, the preferred one first.
             pub fn api_versions(self) -> &'static [&'static str] {
                 match self { $(Kind::$variant => &[$($version),+],)+ }
+            }
+
+            /// What objects of this kind govern by themselves.
+            pub fn governs(self) -> Governs {
+                match self { $(Kind::$variant => Governs::$governs,)+ }
             }
 
             /// Whether objects of this kind live in a namespace.
@@ -116,11 +132,6 @@ impl Kind {
     /// Finds the kind that `api_version` and `kind` name in a manifest.
     pub fn find(api_version: &str, kind: &str) -> Option<Kind> {
         Kind::ALL.iter().copied().find(|k| k.as_str() == kind && k.api_versions().contains(&api_version))
-    }
-
-    /// Finds a kind by group (empty for core) and kind name, as references spell it.
-    pub fn of_group(group: &str, kind: &str) -> Option<Kind> {
-        Kind::ALL.iter().copied().find(|k| k.as_str() == kind && k.group() == group)
     }
 
     /// The API group of the preferred version, empty for core.

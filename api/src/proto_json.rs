@@ -61,7 +61,7 @@ impl Serialize for ProtoDuration {
 /// Deserialises an enum from its proto name or its number.
 ///
 /// `names` lists name and number; `what` is used in the message, e.g. `"a unit"`.
-pub fn enumeration<'de, D: Deserializer<'de>>(
+pub(crate) fn enumeration<'de, D: Deserializer<'de>>(
     deserializer: D,
     what: &'static str,
     names: &'static [(&'static str, i32)],

@@ -69,9 +69,9 @@ impl Reach {
 
 /// A manifest as it was written.
 pub(crate) struct Raw<'a> {
-    /// What it is called.
+    /// Its namespace and name.
     pub name: &'a Name,
-    /// All of it.
+    /// The whole manifest.
     pub document: &'a Map<String, Value>,
 }
 

@@ -1,54 +1,20 @@
-//! Secret material that cannot be printed by accident, and what is kept of it.
+//! Secrets, and what is kept of them.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde_json::Value;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
 use crate::fingerprint::Fingerprint;
-use crate::gloo::auth_config::API_KEY;
+use crate::redacted::Redacted;
 use crate::resource::Brief;
 
 /// The type of a Secret that holds an API key.
 pub const API_KEY_SECRET: &str = "extauth.solo.io/apikey";
 
-/// Bytes that print as `[redacted]` and are wiped when dropped.
-///
-/// [`Redacted::expose`] is the only way to the bytes; it is meant to be found by grep.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Redacted(Zeroizing<Vec<u8>>);
-
-impl Redacted {
-    /// Takes ownership of `bytes`.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(Zeroizing::new(bytes.into()))
-    }
-
-    /// The bytes themselves. Do not log, format or store what this returns.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Redacted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl fmt::Display for Redacted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[redacted]")
-    }
-}
-
-impl serde::Serialize for Redacted {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("[redacted]")
-    }
-}
+/// The entry of such a Secret that holds the key; all others are metadata.
+pub const API_KEY: &str = "api-key";
 
 /// A Kubernetes Secret with `stringData` already folded into `data` and base64 undone.
 ///

@@ -7,27 +7,11 @@ use serde_json::Value;
 
 use crate::Table;
 use crate::admit::{Admission, admit};
+use crate::broken::Broken;
 use crate::kinds::kinds;
 use crate::name::Name;
 use crate::object::{Kind, Object, ObjectRef};
-use crate::problem::Problem;
-use crate::reach::Reach;
 use crate::resource::Meta as _;
-
-/// An object that could not be admitted and has no earlier good version.
-///
-/// It is kept so that what it would have governed can be refused rather than
-/// served as if it had never been written.
-#[derive(Debug, Clone)]
-pub struct Broken {
-    /// What is wrong with it.
-    pub problems: Vec<Problem>,
-    /// What could be read of it, with the offending fields left out. For showing; what is to be
-    /// refused stands in `reach`.
-    pub partial: Option<Object>,
-    /// What it would have governed.
-    pub reach: Reach,
-}
 
 /// Why nothing but refusals may be served.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -71,7 +55,7 @@ macro_rules! snapshot {
     ($($(#[$doc:meta])* $variant:ident {
         type: $ty:ty, kind: $kind:literal, plural: $plural:literal,
         versions: [$($version:literal),+], namespaced: $namespaced:literal,
-        table: $table:ident, decode: $decode:path, rules: $rules:ident,
+        table: $table:ident, rules: $rules:ident, governs: $governs:ident,
     })+) => {
         /// An immutable view of all declared objects: the input of every compile and translate step.
         ///

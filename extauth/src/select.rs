@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use api::gloo::auth_config::{API_KEY, KeySource};
-use api::secret::API_KEY_SECRET;
+use api::gloo::auth_config::KeySource;
+use api::secret::{API_KEY, API_KEY_SECRET};
 use api::{Kind, Name, ObjectRef, Problem, Secret, Snapshot};
 
 /// Secrets by label.
@@ -90,7 +90,7 @@ fn name_of(secret: &Secret) -> (&str, &str) {
 pub struct Secrets<'a> {
     /// All of them, by name, and those that are broken.
     pub snapshot: &'a Snapshot,
-    /// The same, by label.
+    /// The Secrets, by label.
     pub labelled: &'a Labelled,
 }
 
@@ -158,7 +158,7 @@ impl<'a> Need<'a> {
     }
 
     /// Whether the Secret called `name` is needed, or was as `versions` of it.
-    pub fn is_met(&self, name: &Name, versions: &[&Secret]) -> bool {
+    pub(crate) fn is_met(&self, name: &Name, versions: &[&Secret]) -> bool {
         match self {
             Need::Labelled(labels) => versions.iter().any(|secret| carries(secret, labels)),
             Need::Named(named) => named == name,

@@ -9,7 +9,8 @@ use anyhow::Result;
 
 use crate::build::TestBinary;
 use crate::find::Mutant;
-use crate::suite::{Outcome, Runner, Test, in_parallel, lock};
+use crate::recorded::Test;
+use crate::suite::{Outcome, Runner, in_parallel, lock};
 
 /// What became of a mutant.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! What earlier runs have recorded, so that only executables that changed are recorded anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
@@ -9,7 +9,19 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::build::TestBinary;
-use crate::suite::Test;
+
+/// One test, as it was when no mutant was on.
+#[derive(Debug, Clone)]
+pub struct Test {
+    /// The number of its binary.
+    pub binary: usize,
+    /// Its name there.
+    pub name: String,
+    /// How long it took by itself.
+    pub took: Duration,
+    /// The mutants it reaches.
+    pub reaches: BTreeSet<u32>,
+}
 
 /// Tests by a digest of their executable and of the files beside it.
 pub type Recorded = BTreeMap<String, Vec<Test>>;

@@ -81,7 +81,8 @@ pub const AREAS: [Area; 10] = [
         name: "kinds and reach",
         paths: &[
             "api/src/fingerprint.rs",
-            "api/src/kinds",
+            "api/src/redacted.rs",
+            "api/src/rules",
             "api/src/reach.rs",
             "api/src/secret.rs",
             "api/src/snapshot.rs",

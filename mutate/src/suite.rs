@@ -1,6 +1,5 @@
 //! The tests: which there are, which switches each reaches, and how a few of them are run.
 
-use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -13,20 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 
 use crate::build::TestBinary;
-use crate::recorded::{self, Recorded};
-
-/// One test, as it was when no mutant was on.
-#[derive(Debug, Clone)]
-pub struct Test {
-    /// The number of its binary.
-    pub binary: usize,
-    /// Its name there.
-    pub name: String,
-    /// How long it took by itself.
-    pub took: Duration,
-    /// The mutants it reaches.
-    pub reaches: BTreeSet<u32>,
-}
+use crate::recorded::{self, Recorded, Test};
 
 /// What became of a run of tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,7 +146,7 @@ pub fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// Whether it ended well; none if it had to be ended. What it has started is ended in any case.
+/// Waits for a process: whether it succeeded, or none if it was killed at the deadline. Its children are killed in any case.
 fn wait(mut child: Child, most: Duration) -> Result<Option<bool>> {
     let group = rustix::process::Pid::from_child(&child);
     let (ended, end) = mpsc::channel();

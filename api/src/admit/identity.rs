@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::fields::{nearest, resembles};
+use crate::kinds::NOT_YET;
 use crate::name::{Name, is_namespace};
 use crate::object::{Kind, group_of};
 use crate::problem::Problem;
@@ -50,20 +51,6 @@ pub const NAMESAKES: [(&str, &str, &str); 4] = [
 /// Names of kinds of ours that other products give to theirs.
 const COMMON_NAMES: [&str; 9] =
     ["ConfigMap", "Deployment", "Gateway", "GatewayClass", "Namespace", "Pod", "Secret", "Service", "ServiceAccount"];
-
-/// Kinds of groups of ours, or of groups that are to be, that are not served yet. They may hold policies, or be
-/// what policies are attached to: whoever wrote one believes that something is closed.
-pub const NOT_YET: [(&str, &[&str]); 3] = [
-    (
-        "gateway.networking.k8s.io",
-        &["BackendTLSPolicy", "GRPCRoute", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"],
-    ),
-    (
-        "gateway.solo.io",
-        &["Gateway", "HttpListenerOption", "ListenerOption", "RouteTable", "VirtualHostOption", "VirtualService"],
-    ),
-    ("security.istio.io", &["AuthorizationPolicy", "RequestAuthentication"]),
-];
 
 /// What else to know of some of these.
 const INSTEAD: [(&str, &str, &str); 3] = [

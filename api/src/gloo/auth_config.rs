@@ -31,10 +31,10 @@ pub use opa::*;
 pub use pass_through::*;
 pub use redis::*;
 pub use session::*;
-pub use validate::{API_KEY, KeySource, validate};
+pub use validate::{KeySource, validate};
 
+use crate::redacted::Redacted;
 use crate::resource::Resource;
-use crate::secret::Redacted;
 
 /// `enterprise.gloo.solo.io/v1` (and `extauth.solo.io/v1`) AuthConfig.
 pub type AuthConfig = Resource<AuthConfigSpec>;

@@ -7,7 +7,8 @@ mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::json;
 
-    use crate::admit::{NAMESAKES, NOT_YET};
+    use super::super::NOT_YET;
+    use crate::admit::NAMESAKES;
     use crate::fields::{Step, known};
     use crate::gateway::{Gateway, HttpRoute, ReferenceGrant};
     use crate::gloo::{AuthConfig, RateLimitConfig, RouteOption};

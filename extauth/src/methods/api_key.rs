@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use api::gloo::auth_config::{API_KEY, ApiKeyAuth};
-use api::secret::KeyFlaw;
+use api::gloo::auth_config::ApiKeyAuth;
+use api::secret::{API_KEY, KeyFlaw};
 use api::{Fingerprint, Meta as _, Problem, Redacted, Secret};
 
 use super::{Accepts, Compiled, Context, Inputs, Method, Read};

@@ -5,9 +5,10 @@
 //! what each says of its reach, and from nothing else.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::gloo::route_option::RouteOption;
-use api::{Kind, Name, ObjectRef, Reach, Target};
+use api::{Broken, Governs, Kind, Name, ObjectRef, Reach, Target};
 use ir::PortRef;
 
 use crate::gateways::allows_routes;
@@ -31,7 +32,7 @@ pub struct Refusals {
 /// Gathers them.
 pub fn refusals(view: &View<'_>) -> Refusals {
     let mut refusals = Refusals { everything: withheld(view), ..Refusals::default() };
-    for (reference, broken) in view.all_broken(Kind::HttpRoute) {
+    for (reference, broken) in broken(view, Governs::Parents) {
         let why = format!("{reference} is not valid; see its status");
         let home = &reference.name.namespace;
         match &broken.reach {
@@ -54,7 +55,7 @@ pub fn refusals(view: &View<'_>) -> Refusals {
             }
         }
     }
-    for (reference, broken) in view.all_broken(Kind::RouteOption) {
+    for (reference, broken) in broken(view, Governs::Targets) {
         let why = format!("{reference} is not valid; see its status");
         match &broken.reach {
             Reach::Known(targets) => targets.iter().for_each(|target| refusals.policy(target, &why)),
@@ -71,6 +72,12 @@ pub fn refusals(view: &View<'_>) -> Refusals {
     // Gateways, Namespaces and Services decide about enrolment; see there. What names an
     // AuthConfig, a RateLimitConfig, a Secret or a grant that is not there is told so there.
     refusals
+}
+
+/// The objects that were never valid of all kinds that govern so.
+fn broken<'a>(view: &View<'a>, governs: Governs) -> impl Iterator<Item = (&'a ObjectRef, &'a Arc<Broken>)> {
+    let kinds = Kind::ALL.iter().filter(move |kind| kind.governs() == governs);
+    kinds.flat_map(|kind| view.all_broken(*kind))
 }
 
 /// Rules that a RouteOption names by `sectionName` and that its HTTPRoute does not have, by route.

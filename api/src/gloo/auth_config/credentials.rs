@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gloo::ResourceRef;
 use crate::proto_json::ProtoDuration;
-use crate::secret::Redacted;
+use crate::redacted::Redacted;
 
 use super::redis::RedisOptions;
 use super::secret_text;

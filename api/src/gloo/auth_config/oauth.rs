@@ -376,7 +376,7 @@ pub struct LocalJwks {
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct IntrospectionValidation {
-    /// Where.
+    /// The URL to ask about a token.
     #[serde(alias = "introspection_url", skip_serializing_if = "Option::is_none")]
     pub introspection_url: Option<String>,
     /// Client id.

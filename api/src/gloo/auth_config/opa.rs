@@ -14,7 +14,7 @@ pub struct OpaAuth {
     /// What to evaluate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub query: Option<String>,
-    /// How.
+    /// Options of the evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<OpaOptions>,
 }
@@ -44,7 +44,7 @@ pub struct OpaServerAuth {
     /// The server.
     #[serde(alias = "server_addr", skip_serializing_if = "Option::is_none")]
     pub server_addr: Option<String>,
-    /// How.
+    /// Options of the evaluation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<OpaOptions>,
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::gloo::ResourceRef;
 use crate::proto_json::ProtoDuration;
-use crate::secret::Redacted;
+use crate::redacted::Redacted;
 
 use super::secret_texts;
 
@@ -119,7 +119,7 @@ pub struct PassThroughHttp {
     /// What is sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<HttpRequestOptions>,
-    /// What is taken from the answer.
+    /// What of the server's answer is used.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<HttpResponseOptions>,
     /// How long to wait for a connection.

@@ -6,6 +6,7 @@ use super::{ApiKeyAuth, AuthConfig, BasicAuth, Config, Expression, PasswordKind}
 use crate::gloo::ResourceRef;
 use crate::header::{self, HeaderUse};
 use crate::problem::Problem;
+use crate::secret::API_KEY;
 
 /// More steps than this in one AuthConfig are refused: all of them may run on every request.
 const MOST_STEPS: usize = 64;
@@ -227,9 +228,6 @@ fn mixes(expression: &Expression) -> bool {
         Expression::Any(parts) => parts.iter().any(|part| matches!(part, Expression::All(_)) || mixes(part)),
     }
 }
-
-/// The entry of a Secret that holds the key; all others are metadata.
-pub const API_KEY: &str = "api-key";
 
 /// Where the keys of an `apiKeyAuth` are, deprecated places resolved.
 #[derive(Debug, Clone, Copy)]

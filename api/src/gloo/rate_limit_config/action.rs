@@ -22,7 +22,7 @@ pub struct RateLimitActions {
     /// Where a request may carry a limit of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<LimitOverride>,
-    /// What is counted.
+    /// One part of a descriptor: what of a request becomes its key and value.
     #[serde(rename = "type", skip_serializing_if = "LimitType::is_request")]
     pub kind: LimitType,
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use api::secret::Redacted;
+use api::Redacted;
 use redis::{Client, ClientTlsConfig, ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo, TlsCertificates};
 
 /// Where one process listens.

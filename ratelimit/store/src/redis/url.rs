@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use api::secret::Redacted;
+use api::Redacted;
 
 use super::access::{Access, Login, Place, Tls};
 
@@ -45,7 +45,7 @@ pub(super) enum Topology {
 }
 
 impl RedisUrl {
-    /// The same with these files for TLS; no change for a URL without TLS.
+    /// This URL with `tls` as the files to use; unchanged if it is one without TLS.
     #[must_use]
     pub fn with_tls(mut self, tls: Tls) -> Self {
         if self.access.tls.is_some() {
@@ -54,7 +54,7 @@ impl RedisUrl {
         self
     }
 
-    /// The same with a login for the Sentinels, which have users of their own.
+    /// This URL with `login` for the Sentinels, which have users of their own.
     #[must_use]
     pub fn with_sentinel_login(mut self, login: Login) -> Self {
         self.sentinel_login = login;

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 pub use super::plain::{reach, validate};
 use super::prelude::*;
-use crate::secret::{Redacted, Secret};
+use crate::redacted::Redacted;
+use crate::secret::Secret;
 
 /// Secrets: base64 undone, `stringData` folded in (it wins), nothing of it ever in a message.
 pub fn decode(body: &Value) -> (Option<Secret>, Vec<Problem>) {

@@ -3,6 +3,7 @@
 use super::prelude::*;
 use super::waypoint_labels;
 use crate::core::Namespace;
+pub(crate) use crate::decode::warning as decode;
 
 pub fn validate(namespace: &mut Namespace) -> Vec<Problem> {
     waypoint_labels::validate(&namespace.metadata)

@@ -1,6 +1,7 @@
 //! RouteOption: governs the routes in its `targetRefs`, and those that name it in an `ExtensionRef`.
 
 use super::prelude::*;
+pub(crate) use crate::decode::rejecting as decode;
 use crate::gloo::RouteOption;
 pub use crate::gloo::route_option::validate;
 

@@ -1,6 +1,7 @@
 //! Kinds without rules of their own, on which nothing depends but what names them.
 
 use super::prelude::*;
+pub(crate) use crate::decode::warning as decode;
 
 pub fn validate<T>(_: &mut T) -> Vec<Problem> {
     Vec::new()

@@ -1,10 +1,10 @@
 //! What the schemas of Gateway and GatewayClass ask for beyond types.
 
-use super::names::{self, Duplicates};
 use crate::envoy::Checks;
 use crate::gateway::gateways::{GatewayListeners as Listener, GatewayListenersTlsMode as TlsMode};
 use crate::gateway::{Gateway, GatewayClass};
 use crate::problem::Problem;
+use crate::rules::names::{self, Duplicates};
 
 const MOST_LISTENERS: usize = 64;
 const MOST_ADDRESSES: usize = 16;

@@ -1,8 +1,11 @@
 //! HTTPRoute: governs the requests of its `parentRefs`.
 
 use super::prelude::*;
-pub use crate::admit::http_route::validate;
+pub(crate) use crate::decode::rejecting as decode;
 use crate::gateway::HttpRoute;
+pub use schema::validate;
+
+mod schema;
 
 pub fn reach(raw: &Raw<'_>) -> Reach {
     raw.references::<HttpRoute>("parentRefs", &[Kind::Gateway, Kind::Service], Some(Kind::Gateway))

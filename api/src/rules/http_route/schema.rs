@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::names::{self, Duplicates};
 use crate::envoy::Checks;
 use crate::gateway::HttpRoute;
 use crate::gateway::httproutes::{
@@ -16,6 +15,7 @@ use crate::gateway::httproutes::{
 use crate::header::HeaderUse;
 use crate::problem::Problem;
 use crate::proto_json::ProtoDuration;
+use crate::rules::names::{self, Duplicates};
 
 const MOST_PARENTS: usize = 32;
 const MOST_MATCHES: usize = 64;

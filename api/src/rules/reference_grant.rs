@@ -1,7 +1,8 @@
 //! ReferenceGrant: lets objects of other namespaces refer to something; without it they may not.
 
+use super::names;
 pub use super::plain::reach;
-use crate::admit::names;
+pub(crate) use crate::decode::rejecting as decode;
 use crate::envoy::Checks;
 use crate::gateway::ReferenceGrant;
 use crate::problem::Problem;

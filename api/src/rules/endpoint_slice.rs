@@ -3,6 +3,7 @@
 pub use super::plain::reach;
 use super::prelude::*;
 use crate::core::EndpointSlice;
+pub(crate) use crate::decode::warning as decode;
 
 /// Addresses must be what `addressType` says they are.
 pub fn validate(slice: &mut EndpointSlice) -> Vec<Problem> {

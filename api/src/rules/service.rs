@@ -3,6 +3,7 @@
 use super::prelude::*;
 use super::waypoint_labels;
 use crate::core::{IntOrString, Service};
+pub(crate) use crate::decode::warning as decode;
 
 /// Service defaults: `protocol: TCP`, `targetPort` = `port`; ports checked.
 pub fn validate(service: &mut Service) -> Vec<Problem> {
