@@ -20,7 +20,7 @@ const WARM_UP: Duration = Duration::from_millis(200);
 /// What a cell came to.
 #[derive(Debug, Clone)]
 pub struct Cell {
-    /// Who.
+    /// The server under load.
     pub who: Contestant,
     /// What the client saw.
     pub answers: Answers,

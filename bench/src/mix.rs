@@ -19,7 +19,7 @@ pub struct Mix {
 
 /// What others are measured against: few rules, some keys.
 pub const PLAIN: Mix = Mix { descriptors: 1, keys: 1_000, rules: 10, refused_in_ten: 0 };
-/// The same with many rules.
+/// [`PLAIN`] with many rules.
 pub const MANY_RULES: Mix = Mix { rules: 10_000, ..PLAIN };
 
 impl Mix {

@@ -8,10 +8,10 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ratelimit::store::redis::RedisUrl;
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
-use waypoint::asking::AskingArgs;
 use waypoint::classes::ClassArgs;
+use waypoint::envoy_args::EnvoyArgs;
 
-use crate::carry::{Publish, To};
+use crate::places::{Published, WaypointAt};
 
 /// Gateway policy on your laptop: external auth and rate limits behind a real Envoy,
 /// from a folder of Kubernetes manifests, without a cluster.
@@ -111,9 +111,9 @@ pub struct Up {
     /// How long requests under way may take to finish after SIGTERM, in seconds
     #[arg(long, env = "DRAIN_SECONDS", default_value_t = 10, value_name = "SECONDS")]
     pub drain: u64,
-    /// How the Envoys ask.
+    /// What the Envoys are told.
     #[command(flatten)]
-    pub asking: AskingArgs,
+    pub envoys: EnvoyArgs,
     /// Logs and traces.
     #[command(flatten)]
     pub telemetry: TelemetryArgs,
@@ -134,10 +134,10 @@ pub struct Tunnel {
     pub paths: Vec<PathBuf>,
     /// Where a waypoint listens; with NAMESPACE/NAME= in front, that of one Gateway only
     #[arg(long, env = "TUNNEL_TO", value_delimiter = ',', required = true, value_name = "[NAMESPACE/NAME=]HOST:PORT")]
-    pub to: Vec<To>,
+    pub to: Vec<WaypointAt>,
     /// Carry a service's connections from this address too, e.g. 0.0.0.0:8002=httpbin/httpbin2:8000
     #[arg(long, env = "TUNNEL_PUBLISH", value_delimiter = ',', value_name = "ADDR=NAMESPACE/NAME:PORT")]
-    pub publish: Vec<Publish>,
+    pub publish: Vec<Published>,
     /// Where to serve /readyz /livez /metrics /logging
     #[command(flatten)]
     pub admin: Admin,

@@ -5,9 +5,9 @@ mod args;
 mod ask;
 mod banner;
 mod become_program;
-mod carry;
 mod certificate;
 mod inspect;
+mod places;
 mod plan;
 mod ratelimit;
 mod reference;
@@ -16,6 +16,7 @@ mod services;
 mod status;
 mod table;
 mod terminal;
+mod tunnel;
 mod up;
 mod validate;
 
@@ -47,7 +48,7 @@ fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Up(up) => runtime.block_on(up::run(*up)).map(|()| ExitCode::SUCCESS),
-        Command::Tunnel(tunnel) => runtime.block_on(carry::run(*tunnel)).map(|()| ExitCode::SUCCESS),
+        Command::Tunnel(args) => runtime.block_on(crate::tunnel::run(*args)).map(|()| ExitCode::SUCCESS),
         Command::Certificate(certificate) => certificate::run(&certificate).map(|()| ExitCode::SUCCESS),
         Command::Health { at: Admin { admin }, wait } => Ok(runtime::health::ask(&admin, wait)),
         Command::Validate(args) => Ok(validate::run(&args)),

@@ -8,7 +8,18 @@ use std::ops::RangeInclusive;
 use api::core::{EndpointSlice, SERVICE_NAME, Service, ServicePort};
 use api::{Meta as _, Name, Snapshot};
 use tunnel::{Endpoint, Plan, Target};
-use waypoint_translate::{Enrolment, Translation};
+use waypoint_translate::{Bind, Enrolment, GrpcTarget, Translation};
+
+/// The settings of the translation for one machine.
+pub fn translate_settings(trust_domain: &str) -> waypoint_translate::Settings {
+    waypoint_translate::Settings {
+        bind: Bind::PerGateway,
+        trust_domain: trust_domain.to_owned(),
+        extauth: Some(GrpcTarget::Unix("extauth.sock".to_owned())),
+        ratelimit: Some(GrpcTarget::Unix("ratelimit.sock".to_owned())),
+        ..waypoint_translate::Settings::default()
+    }
+}
 
 /// A binding for every loopback address and TCP port of every Service, and an
 /// identity for the address of every Pod. No Service leads to where waypoints listen, nor to `reserved`. Pure.
@@ -158,7 +169,7 @@ mod tests {
     }
 
     fn planned(snapshot: &Snapshot, trust_domain: &str) -> Plan {
-        let translation = waypoint_translate::translate(snapshot, &crate::up::translate_settings(trust_domain));
+        let translation = waypoint_translate::translate(snapshot, &translate_settings(trust_domain));
         plan(snapshot, &translation, trust_domain, &BTreeSet::new())
     }
 

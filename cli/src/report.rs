@@ -147,7 +147,7 @@ pub fn counts(status: &Value) -> (usize, usize) {
     (errors, problems.len() - errors)
 }
 
-/// The same words as [`Finding`]'s own, from its JSON.
+/// A problem as [`Finding`] prints it, from its JSON.
 fn line(problem: &Value) -> String {
     let mut parts = vec![text(&problem["severity"]).to_owned()];
     if let Some(file) = problem["file"].as_str() {

@@ -9,26 +9,21 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use api::Snapshot;
-use provider::{FolderSettings, Provider, StatusBoard};
-use ratelimit::server::explain::gauges::Gauges;
+use provider::{FolderSettings, Snapshots, StatusBoard};
 use ratelimit::store::redis::RedisSettings;
-use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks};
+use runtime::{Addr, Listener, Process, Shutdown, Stage};
 use tokio::sync::watch;
 use tunnel::{Limits, Plan, Tunnel};
-use waypoint::{ControlPlane, Fleet, FleetSettings, Handle, Listen};
-use waypoint_translate::{AdsServer, Bind, BootstrapSettings, GrpcTarget};
+use waypoint::{Fleet, FleetSettings, Handle, Listen};
+use waypoint_translate::{AdsServer, BootstrapSettings, GrpcTarget};
 
 use crate::args::Up;
 use crate::services::Services;
 
-/// How long the servers at the back may take once nothing asks them any more.
-const BACK_DRAIN: Duration = Duration::from_secs(3);
-
 /// What every part is given.
 struct Parts {
-    snapshots: watch::Receiver<Arc<Snapshot>>,
+    snapshots: Snapshots,
     board: StatusBoard,
-    readiness: Readiness,
     run_dir: PathBuf,
     /// Begins when the tunnel has passed on its last connection.
     tunnel_done: Shutdown,
@@ -45,58 +40,56 @@ impl Parts {
 /// # Errors
 /// When a part cannot start, or failed while running.
 pub async fn run(args: Up) -> anyhow::Result<()> {
-    let telemetry = runtime::telemetry::init("waykeeper", &args.telemetry)?;
+    let mut process = Process::start("waykeeper", &args.telemetry)?;
+    process.set_drain(Stage::Front, args.drain() + Duration::from_secs(2));
     open_many_files();
     tunnel::describe_metrics();
     let run_dir = tempfile::Builder::new().prefix("waykeeper-").tempdir().context("making a run folder")?;
-    let (front, back) = (Shutdown::new(), Shutdown::new());
-    front.on_signals().context("handling signals")?;
-    let (mut in_front, mut behind) = (Tasks::new(front.clone()), Tasks::new(back.clone()));
-
-    let admin = Listener::bind(&Addr::Tcp(args.admin)).await.map_err(|error| taken(error, args.admin))?;
+    process.bind_admin(&Addr::Tcp(args.admin)).await.map_err(|error| taken(error, args.admin))?;
     let envoy = waypoint::envoy::find_envoy(args.envoy.clone()).await?;
     waypoint::envoy::must_run(&envoy).await?;
     let board = StatusBoard::new();
-    let readiness = Readiness::new();
     // What is wrong is shown in the terminal already, with what the servers say of it.
     let folder = FolderSettings { log_mistakes: false, ..FolderSettings::default() };
-    let provider = Provider::folder(args.paths.clone(), folder, board.clone(), &readiness, back.clone()).await?;
-    let parts = Parts {
-        snapshots: provider.watch(),
-        board,
-        readiness,
-        run_dir: run_dir.path().to_owned(),
-        tunnel_done: Shutdown::new(),
-    };
+    let snapshots = provider::follow_folder(args.paths.clone(), folder, board.clone(), &mut process).await?;
+    build(&args, envoy, run_dir.path(), snapshots, board, &mut process).await?;
+    process.run().await
+}
 
-    start_extauth(&args, &parts, &mut behind).await?;
-    let (ratelimit_pages, gauges) = start_ratelimit(&args, &parts, &mut behind).await?;
-    let handle = start_control_plane(&args, &parts, &mut behind).await?;
-    start_envoys(&args, &parts, envoy, &handle, &mut in_front)?;
-    let services = start_tunnel(&args, &parts, &handle, &mut in_front);
+/// Adds everything to `process` but what is declared.
+async fn build(
+    args: &Up,
+    envoy: PathBuf,
+    run_dir: &Path,
+    snapshots: Snapshots,
+    board: StatusBoard,
+    process: &mut Process,
+) -> anyhow::Result<()> {
+    let parts = Parts { snapshots, board, run_dir: run_dir.to_owned(), tunnel_done: Shutdown::new() };
+    start_extauth(args, &parts, process).await?;
+    start_ratelimit(args, &parts, process).await?;
+    let handle = start_control_plane(args, &parts, process).await?;
+    start_envoys(args, &parts, envoy, &handle, process)?;
+    let services = start_tunnel(args, &parts, &handle, process);
     if args.sample {
-        start_sample(&parts.snapshots.borrow().clone(), &mut behind).await?;
+        start_sample(&parts.snapshots.borrow().clone(), process).await?;
     }
-    let pages = waypoint::page::router(handle).merge(ratelimit_pages).merge(crate::status::router(
+    let readiness = process.readiness().clone();
+    process.add_pages(crate::status::router(
         parts.board.clone(),
         args.paths.clone(),
         services.clone(),
-        parts.readiness.clone(),
+        readiness.clone(),
     ));
-    let pages = Admin::new(parts.readiness.clone(), telemetry.clone()).merge(pages);
-    let pages = pages.metrics(move || gauges.clone().into_text());
-    behind.spawn("admin", pages.serve(admin, back.clone()));
-    in_front.spawn("banner", crate::banner::when_ready(services, parts.readiness.clone(), args.clone(), front.clone()));
-
+    let (front, behind) = (process.shutdown(Stage::Front), process.shutdown(Stage::Behind));
+    process.spawn(Stage::Front, "banner", crate::banner::when_ready(services, readiness, args.clone(), front));
     let advice = Arc::new(crate::advice::Advice::new(parts.board.clone()));
-    behind.spawn("advice", runtime::follow::follow(advice, parts.snapshots.clone(), back.clone()));
+    let advising = runtime::follow::follow(advice, parts.snapshots.clone(), behind.clone());
+    process.spawn(Stage::Behind, "advice", advising);
     let format = args.telemetry.log_format;
-    behind.spawn("terminal", crate::terminal::follow(parts.board.clone(), args.paths.clone(), format, back.clone()));
-
-    let outcome = stop_in_order(&args, in_front, behind, &parts.readiness).await;
-    drop(provider);
-    telemetry.flush();
-    outcome
+    let telling = crate::terminal::follow(parts.board.clone(), args.paths.clone(), format, behind);
+    process.spawn(Stage::Behind, "terminal", telling);
+    Ok(())
 }
 
 /// Has as many files open as the system allows: each address of a Service is one, and so is each connection.
@@ -121,92 +114,49 @@ fn taken(error: anyhow::Error, admin: std::net::SocketAddr) -> anyhow::Error {
     error
 }
 
-/// Waits for the end of either group, then stops the front before the back.
-async fn stop_in_order(args: &Up, mut in_front: Tasks, behind: Tasks, readiness: &Readiness) -> anyhow::Result<()> {
-    let (front, back) = (in_front.shutdown().clone(), behind.shutdown().clone());
-    in_front.spawn("servers behind", {
-        let (front, back) = (front.clone(), back.clone());
-        async move {
-            tokio::select! {
-                () = front.begun() => {}
-                // One of them ended; its own outcome says why.
-                () = back.begun() => front.begin(),
-            }
-            Ok(())
-        }
-    });
-    let behind = tokio::spawn(behind.join(BACK_DRAIN));
-    let stopping = {
-        let (front, readiness) = (front.clone(), readiness.clone());
-        async move {
-            front.begun().await;
-            readiness.stopping();
-        }
-    };
-    let deadline = args.drain() + Duration::from_secs(2);
-    let (in_front, ()) = tokio::join!(in_front.join(deadline), stopping);
-    back.begin();
-    let behind = behind.await.context("stopping the servers")?;
-    in_front.and(behind)
-}
-
-async fn start_extauth(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<()> {
+async fn start_extauth(args: &Up, parts: &Parts, process: &mut Process) -> anyhow::Result<()> {
     let listener = Listener::bind(&Addr::Unix(parts.socket("extauth"))).await?;
-    let (snapshots, board, readiness) = (parts.snapshots.clone(), parts.board.clone(), parts.readiness.clone());
-    let shutdown = tasks.shutdown().clone();
     let settings =
-        extauth::Settings { user_id_header: args.asking.user_id_header.clone(), ..extauth::Settings::default() };
-    tasks.spawn("extauth", async move {
-        let front = extauth::Front { listener, acceptor: None, workers: None };
-        extauth::serve(front, &settings, snapshots, board, readiness, shutdown).await
-    });
-    Ok(())
+        extauth::Settings { user_id_header: args.envoys.user_id_header.clone(), ..extauth::Settings::default() };
+    let front = extauth::Front { listener, tls: None, workers: None };
+    extauth::build(front, &settings, parts.snapshots.clone(), parts.board.clone(), process)
 }
 
-async fn start_ratelimit(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<(axum::Router, Gauges)> {
+async fn start_ratelimit(args: &Up, parts: &Parts, process: &mut Process) -> anyhow::Result<()> {
     let mut settings = ratelimit::server::Settings::default();
     if let Some(url) = &args.redis {
         settings.store = ratelimit::server::StoreSettings::Redis(Box::new(RedisSettings::new(url.clone())));
     }
     let listener = Listener::bind(&Addr::Unix(parts.socket("ratelimit"))).await?;
-    let server =
-        ratelimit::server::build(settings, parts.snapshots.clone(), parts.board.clone(), &parts.readiness, tasks)?;
-    let (pages, gauges) = (server.pages(&Addr::Tcp(args.admin)), server.gauges());
-    tasks.spawn("ratelimit", server.serve(listener, parts.readiness.clone(), tasks.shutdown().clone()));
-    Ok((pages, gauges))
+    ratelimit::server::build(settings, listener, parts.snapshots.clone(), parts.board.clone(), process)
 }
 
-/// The settings of the translation for one machine.
-pub fn translate_settings(trust_domain: &str) -> waypoint_translate::Settings {
-    waypoint_translate::Settings {
-        bind: Bind::PerGateway,
-        trust_domain: trust_domain.to_owned(),
-        extauth: Some(GrpcTarget::Unix("extauth.sock".to_owned())),
-        ratelimit: Some(GrpcTarget::Unix("ratelimit.sock".to_owned())),
-        ..waypoint_translate::Settings::default()
-    }
-}
-
-async fn start_control_plane(args: &Up, parts: &Parts, tasks: &mut Tasks) -> anyhow::Result<Handle> {
+async fn start_control_plane(args: &Up, parts: &Parts, process: &mut Process) -> anyhow::Result<Handle> {
     let target = |name: &str| Some(GrpcTarget::Unix(parts.socket(name).display().to_string()));
     let settings = waypoint::Settings {
         translate: waypoint_translate::Settings {
             extauth: target("extauth"),
             ratelimit: target("ratelimit"),
-            limits: args.asking.limits(),
-            user_header: args.asking.user_id_header.clone(),
+            limits: args.envoys.limits(),
+            user_header: args.envoys.user_id_header.clone(),
             reserved: [args.admin].into(),
-            trusted_proxies: args.asking.trusted_proxies.clone(),
-            clusters_on_demand: args.asking.clusters_on_demand,
-            ..translate_settings(&args.trust_domain)
+            trusted_proxies: args.envoys.trusted_proxies.clone(),
+            clusters_on_demand: args.envoys.clusters_on_demand,
+            ..crate::plan::translate_settings(&args.trust_domain)
         },
         listen: Listen::Unix(parts.socket("xds")),
         wait_for_envoy: true,
     };
-    ControlPlane::start(settings, parts.snapshots.clone(), parts.board.clone(), tasks, &parts.readiness).await
+    waypoint::build(settings, parts.snapshots.clone(), parts.board.clone(), process).await
 }
 
-fn start_envoys(args: &Up, parts: &Parts, envoy: PathBuf, handle: &Handle, tasks: &mut Tasks) -> anyhow::Result<Fleet> {
+fn start_envoys(
+    args: &Up,
+    parts: &Parts,
+    envoy: PathBuf,
+    handle: &Handle,
+    process: &mut Process,
+) -> anyhow::Result<Fleet> {
     let xds = parts.socket("xds").display().to_string();
     let bootstrap = move |gateway: &api::Name, admin: &Path| {
         let settings = BootstrapSettings {
@@ -225,10 +175,10 @@ fn start_envoys(args: &Up, parts: &Parts, envoy: PathBuf, handle: &Handle, tasks
         drain: args.drain(),
         callers_gone: parts.tunnel_done.clone(),
     };
-    Fleet::start(settings, handle.translation.clone(), tasks)
+    Fleet::start(settings, handle.translation.clone(), process.tasks(Stage::Front))
 }
 
-fn start_tunnel(args: &Up, parts: &Parts, handle: &Handle, tasks: &mut Tasks) -> Services {
+fn start_tunnel(args: &Up, parts: &Parts, handle: &Handle, process: &mut Process) -> Services {
     let (publish, plans) = watch::channel(Arc::new(Plan::default()));
     let tunnel = Tunnel::new(plans.clone(), Limits { drain: args.drain(), ..Limits::default() });
     let services = Services {
@@ -238,12 +188,12 @@ fn start_tunnel(args: &Up, parts: &Parts, handle: &Handle, tasks: &mut Tasks) ->
         plans,
         reserved: [args.admin.into()].into(),
     };
-    let shutdown = tasks.shutdown().clone();
-    let gate = parts.readiness.gate("services to listen");
+    let shutdown = process.shutdown(Stage::Front);
+    let gate = process.readiness().gate("services to listen");
     let following = services.clone().follow(publish, args.trust_domain.clone(), gate, shutdown.clone());
-    tasks.spawn("plans", following);
+    process.spawn(Stage::Front, "plans", following);
     let done = parts.tunnel_done.clone();
-    tasks.spawn("tunnel", async move {
+    process.spawn(Stage::Front, "tunnel", async move {
         let drained = tunnel.run(shutdown.begun()).await;
         done.begin();
         let drained = drained.context("the tunnel")?;
@@ -256,12 +206,36 @@ fn start_tunnel(args: &Up, parts: &Parts, handle: &Handle, tasks: &mut Tasks) ->
 }
 
 /// The sample application at every loopback endpoint that the manifests name.
-async fn start_sample(snapshot: &Snapshot, tasks: &mut Tasks) -> anyhow::Result<()> {
+async fn start_sample(snapshot: &Snapshot, process: &mut Process) -> anyhow::Result<()> {
     let addresses = crate::plan::loopback_endpoints(snapshot);
     anyhow::ensure!(!addresses.is_empty(), "--sample: no EndpointSlice of the manifests has a loopback address");
     let list: Vec<_> = addresses.into_iter().collect();
     let app = sample_app::App::bind(&list).await.context("starting the sample application")?;
-    let shutdown = tasks.shutdown().clone();
-    tasks.spawn("sample application", async move { app.serve(async move { shutdown.begun().await }).await });
+    let shutdown = process.shutdown(Stage::Behind);
+    let serving = app.serve(async move { shutdown.begun().await });
+    process.spawn(Stage::Behind, "sample application", serving);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_declaring_anything_any_more_is_the_reason_to_exit() {
+        let line = ["waykeeper", "up", "folder"];
+        let crate::args::Command::Up(args) = crate::args::Cli::try_parse_from(line).unwrap().command else {
+            panic!("up")
+        };
+        let run_dir = tempfile::tempdir().unwrap();
+        let (publish, snapshots) = watch::channel(Arc::default());
+        let mut process = Process::detached().unwrap();
+        let envoy = "/nowhere/envoy".into();
+        build(&args, envoy, run_dir.path(), snapshots, StatusBoard::new(), &mut process).await.unwrap();
+        drop(publish);
+        let why = format!("{:#}", process.run().await.unwrap_err());
+        assert!(why.ends_with("failed: nobody reads what is declared any more"), "{why}");
+    }
 }

@@ -8,7 +8,7 @@ use crate::advice;
 
 /// Reads the manifests, asks everyone who would serve them, and prints what is wrong.
 pub fn run(args: &ValidateArgs) -> ExitCode {
-    let settings = crate::up::translate_settings("cluster.local");
+    let settings = crate::plan::translate_settings("cluster.local");
     let authors = [
         Author::new(extauth::AUTHOR, extauth::validate::report),
         Author::new(ratelimit::rules::config::AUTHOR, ratelimit::check::report),

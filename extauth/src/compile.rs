@@ -326,7 +326,7 @@ pub enum NoChain {
 
 impl NoChain {
     /// The answer to whoever asks.
-    pub const fn denial(self) -> Denial {
+    pub(crate) const fn denial(self) -> Denial {
         match self {
             NoChain::Withheld => Denial::plain(403, "manifests cannot be read"),
             NoChain::Unnamed => Denial::plain(403, "no config_id"),

@@ -17,7 +17,7 @@ pub mod methods;
 mod patience;
 pub mod report;
 pub mod request;
-pub mod sealed;
+mod sealed;
 pub mod select;
 pub mod serve;
 pub mod service;
@@ -26,7 +26,7 @@ pub mod step;
 pub mod validate;
 
 pub use compile::{Compilation, Compiler, Index};
-pub use serve::{Front, serve};
+pub use serve::{Front, build};
 pub use service::Authority;
 pub use settings::Settings;
 

@@ -68,7 +68,7 @@ impl Meters {
     }
 
     /// A call has been answered.
-    pub fn handled(&self, status: Status, took: Duration) {
+    pub(crate) fn handled(&self, status: Status, took: Duration) {
         self.handled.increment(1);
         self.seconds.record(took);
         self.statuses[status as usize].increment(1);
@@ -85,7 +85,7 @@ impl Meters {
     }
 
     /// A route names an AuthConfig that does not exist or was refused.
-    pub fn no_such_config(&self) {
+    pub(crate) fn no_such_config(&self) {
         self.unknown.increment(1);
     }
 }

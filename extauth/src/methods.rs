@@ -2,7 +2,7 @@
 
 mod api_key;
 mod basic_auth;
-pub mod hashing;
+pub(crate) mod hashing;
 
 use std::ops::AddAssign;
 use std::sync::Arc;

@@ -63,7 +63,7 @@ impl<'a> Request<'a> {
     }
 
     /// The names of all headers, in lower case as Envoy spells them.
-    pub fn header_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+    pub(crate) fn header_names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let raw = self.http.and_then(|http| http.header_map.as_ref());
         let plain = self.http.filter(|_| raw.is_none());
         let raw = raw.into_iter().flat_map(|raw| raw.headers.iter().map(|header| header.key.as_str()));
@@ -92,7 +92,7 @@ impl<'a> Request<'a> {
     }
 
     /// The value of a header that is text and comes once, given in lower case.
-    pub fn header_text(&self, name: &str) -> Option<&'a str> {
+    pub(crate) fn header_text(&self, name: &str) -> Option<&'a str> {
         self.http?.headers.get(name).map(String::as_str)
     }
 }

@@ -16,30 +16,36 @@ use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
 
-use crate::service::{Authority, SERVICE};
-
 /// A service whose `Check` always answers with a `CheckResponse`.
-#[derive(Debug, Clone)]
-pub struct AlwaysAnswers<S> {
+#[derive(Debug)]
+pub(crate) struct AlwaysAnswers<S, D> {
     inner: S,
-    authority: Arc<Authority>,
+    /// The answer to a question that cannot be read.
+    denial: Arc<D>,
 }
 
-impl<S> AlwaysAnswers<S> {
-    /// Wraps `inner`, which serves `authority`.
-    pub fn new(inner: S, authority: Arc<Authority>) -> Self {
-        Self { inner, authority }
+impl<S, D> AlwaysAnswers<S, D> {
+    /// Wraps `inner`; `denial` says what it answers to a question that cannot be read.
+    pub(crate) fn new(inner: S, denial: D) -> Self {
+        Self { inner, denial: Arc::new(denial) }
     }
 }
 
-impl<S> NamedService for AlwaysAnswers<S> {
-    const NAME: &'static str = SERVICE;
+impl<S: Clone, D> Clone for AlwaysAnswers<S, D> {
+    fn clone(&self) -> Self {
+        Self { inner: self.inner.clone(), denial: self.denial.clone() }
+    }
 }
 
-impl<S> Service<http::Request<Body>> for AlwaysAnswers<S>
+impl<S: NamedService, D> NamedService for AlwaysAnswers<S, D> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S, D> Service<http::Request<Body>> for AlwaysAnswers<S, D>
 where
-    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible> + NamedService,
     S::Future: Send + 'static,
+    D: Fn() -> CheckResponse + Send + Sync + 'static,
 {
     type Response = http::Response<Body>;
     type Error = Infallible;
@@ -52,14 +58,14 @@ where
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         // Other methods of the service do not exist, and the caller may know.
         let check =
-            request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE)) == Some("/Check");
-        let authority = self.authority.clone();
+            request.uri().path().strip_prefix('/').and_then(|path| path.strip_prefix(S::NAME)) == Some("/Check");
+        let denial = self.denial.clone();
         let answered = self.inner.call(request);
         Box::pin(async move {
             let response = answered.await?;
             // A failed unary call has its status in the headers and no body.
             let failed = response.headers().get(tonic::Status::GRPC_STATUS).is_some_and(|status| status != "0");
-            Ok(if check && failed { unary(&authority.unreadable()) } else { response })
+            Ok(if check && failed { unary(&denial()) } else { response })
         })
     }
 }

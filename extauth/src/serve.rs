@@ -1,17 +1,15 @@
-//! Wires the parts to the world: snapshots in, gRPC out, statuses back.
+//! Puts the service together in a process: snapshots in, gRPC out, statuses back.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use api::Snapshot;
 use parking_lot::Mutex;
 use provider::StatusBoard;
 use runtime::follow::{Follower, follow};
 use runtime::grpc::{GrpcOptions, serve_on};
-use runtime::tls::TlsAcceptor;
-use runtime::{Gate, Listener, Readiness, Shutdown, Workers};
+use runtime::tls::ServerTls;
+use runtime::{Gate, Listener, Process, Stage, Workers};
 use status::Diff;
 use tokio::sync::watch;
 use tracing::info;
@@ -25,35 +23,29 @@ use crate::{AUTHOR, Settings};
 const DESCRIPTORS: &[u8] = include_bytes!("gen/authorization.bin");
 
 /// Where checks are answered.
+#[derive(Debug)]
 pub struct Front {
     /// Where Envoy connects.
     pub listener: Listener,
     /// TLS; none, plaintext.
-    pub acceptor: Option<TlsAcceptor>,
-    /// The threads that answer; none, the one this is called on.
+    pub tls: Option<ServerTls>,
+    /// The threads that answer; none, those of the process.
     pub workers: Option<Arc<Workers>>,
 }
 
-impl fmt::Debug for Front {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Front").field("listener", &self.listener).finish_non_exhaustive()
-    }
-}
-
-/// Serves checks at `front` until shutdown begins and the calls under way have ended.
+/// Adds to `process` what answers checks at `front`.
 ///
-/// Follows `snapshots`, writes what it finds to `board`, and opens its gate of
-/// `readiness` once the first snapshot is in service. Until then it denies.
+/// It follows `snapshots`, writes what it finds to `board`, and opens its gate of
+/// readiness once the first snapshot is in service. Until then it denies.
 ///
 /// # Errors
-/// When the gRPC server fails, or nobody publishes snapshots any more.
-pub async fn serve(
+/// When the certificates cannot be used.
+pub fn build(
     front: Front,
     settings: &Settings,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     board: StatusBoard,
-    readiness: Readiness,
-    shutdown: Shutdown,
+    process: &mut Process,
 ) -> anyhow::Result<()> {
     let authority = Arc::new(Authority::with(settings));
     let following = Arc::new(Following {
@@ -61,26 +53,22 @@ pub async fn serve(
         authority: authority.clone(),
         last: Mutex::default(),
         board,
-        gate: Mutex::new(Some(readiness.gate("auth configs compiled"))),
+        gate: Mutex::new(Some(process.readiness().gate("auth configs compiled"))),
     });
+    // What is in service answers until the last call has ended.
+    process.spawn(Stage::Behind, "auth configs", follow(following, snapshots, process.shutdown(Stage::Behind)));
     let options = GrpcOptions {
         health_services: vec!["ext-auth".to_owned(), SERVICE.to_owned()],
         descriptors: vec![DESCRIPTORS],
-        acceptor: front.acceptor,
+        acceptor: front.tls.map(|at| runtime::tls::acceptor(at, process.tasks(Stage::Server))).transpose()?,
         ..GrpcOptions::default()
     };
     let count = front.workers.as_ref().map_or(1, |workers| workers.count());
     let services = (0..count).map(|_| services(authority.clone())).collect();
-    let served = serve_on(front.workers, front.listener, services, options, readiness, shutdown.clone());
-    let followed = async {
-        follow(following, snapshots, shutdown).await.context("following the manifests")?;
-        // Told to stop: what is in service answers until the last call has ended.
-        std::future::pending().await
-    };
-    tokio::select! {
-        served = served => served,
-        ended = followed => ended,
-    }
+    let (readiness, shutdown) = (process.readiness().clone(), process.shutdown(Stage::Server));
+    let served = serve_on(front.workers, front.listener, services, options, readiness, shutdown);
+    process.spawn(Stage::Server, "extauth", served);
+    Ok(())
 }
 
 /// Puts snapshots into service.

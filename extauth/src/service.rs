@@ -64,7 +64,7 @@ impl Authority {
         Self::with(&Settings::default())
     }
 
-    /// The same, of a process with these settings.
+    /// One that knows nothing yet, in a process with these settings.
     pub fn with(settings: &Settings) -> Self {
         Self {
             index: ArcSwap::default(),
@@ -255,7 +255,7 @@ impl Authorization for Authority {
 /// The gRPC service of `authority`, sealed so that Envoy never sees a gRPC error.
 pub fn services(authority: Arc<Authority>) -> runtime::grpc::Services {
     let server = AuthorizationServer::from_arc(authority.clone()).max_decoding_message_size(MOST_REQUEST_BYTES);
-    runtime::grpc::Services::hot(AlwaysAnswers::new(server, authority))
+    runtime::grpc::Services::hot(AlwaysAnswers::new(server, move || authority.unreadable()))
 }
 
 #[cfg(test)]

@@ -107,9 +107,9 @@ pub type Header = (Cow<'static, str>, Cow<'static, str>);
 
 impl Denial {
     /// A negated step passed.
-    pub const NEGATED: Denial = Denial::plain(403, "a negated config passed");
+    pub(crate) const NEGATED: Denial = Denial::plain(403, "a negated config passed");
     /// The message is too large or malformed.
-    pub const UNREADABLE: Denial = Denial::plain(403, "unreadable request");
+    pub(crate) const UNREADABLE: Denial = Denial::plain(403, "unreadable request");
 
     /// A status and nothing else.
     pub const fn plain(status: u16, reason: &'static str) -> Denial {
@@ -136,7 +136,7 @@ pub enum Fault {
 
 impl Fault {
     /// A fault is a denial, whatever the steps would have said.
-    pub fn denial(self) -> Denial {
+    pub(crate) fn denial(self) -> Denial {
         match self {
             Fault::Internal => Denial::plain(403, "internal fault"),
             Fault::TooLate => Denial::plain(503, "not decided in time"),

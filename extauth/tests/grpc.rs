@@ -6,7 +6,7 @@ use std::time::Duration;
 use extauth::{Front, Settings};
 use proto::envoy::service::auth::v3::authorization_client::AuthorizationClient;
 use provider::StatusBoard;
-use runtime::{Addr, Listener, Readiness, Shutdown, Workers};
+use runtime::{Addr, Listener, Process, Readiness, Shutdown, Workers};
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
@@ -29,13 +29,11 @@ async fn start_with(settings: Settings) -> Running {
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
     let Addr::Tcp(address) = listener.local_addr().unwrap() else { panic!("not TCP") };
     let (publish, snapshots) = watch::channel(Arc::new(api::Snapshot::default()));
-    let (board, readiness, shutdown) = (StatusBoard::new(), Readiness::new(), Shutdown::new());
-    let served = tokio::spawn({
-        let (board, readiness, shutdown) = (board.clone(), readiness.clone(), shutdown.clone());
-        let workers = Some(Workers::start(2).unwrap());
-        let front = Front { listener, acceptor: None, workers };
-        async move { extauth::serve(front, &settings, snapshots, board, readiness, shutdown).await }
-    });
+    let (board, mut process) = (StatusBoard::new(), Process::detached().unwrap());
+    let front = Front { listener, tls: None, workers: Some(Workers::start(2).unwrap()) };
+    extauth::build(front, &settings, snapshots, board.clone(), &mut process).unwrap();
+    let (readiness, shutdown) = (process.readiness().clone(), process.stopping());
+    let served = tokio::spawn(process.run());
     let channel = Endpoint::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
     Running { client: AuthorizationClient::new(channel), publish, board, readiness, shutdown, served }
 }
@@ -193,4 +191,12 @@ async fn a_password_that_takes_too_long_to_check_is_denied_in_time() {
     let answer = server.client.clone().check(request).await.unwrap().into_inner();
     assert_eq!(read(&answer).status, 503);
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_declaring_anything_any_more_is_the_reason_to_exit() {
+    let Running { publish, served, client: _client, .. } = start().await;
+    drop(publish);
+    let why = tokio::time::timeout(Duration::from_secs(20), served).await.unwrap().unwrap().unwrap_err();
+    assert_eq!(format!("{why:#}"), "auth configs failed: nobody reads what is declared any more");
 }

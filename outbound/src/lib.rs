@@ -38,7 +38,7 @@ pub enum Outcome<T> {
 }
 
 impl<T> Outcome<T> {
-    /// The same with another answer.
+    /// This outcome with its answer, if it has one, changed by `change`.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
         self.and_then(|answer| Outcome::Answered(change(answer)))
     }
@@ -100,7 +100,7 @@ pub enum Why {
 
 impl Why {
     /// Whether it speaks against the other server. What we did not ask does not.
-    pub fn is_its_failure(self) -> bool {
+    pub(crate) fn is_its_failure(self) -> bool {
         !matches!(self, Why::Resting | Why::Busy | Why::Fault)
     }
 

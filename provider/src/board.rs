@@ -238,7 +238,7 @@ impl StatusBoard {
     }
 
     /// Replaces the list of files.
-    pub fn publish_files(&self, files: Files) {
+    pub(crate) fn publish_files(&self, files: Files) {
         let changed = {
             let mut held = self.0.files.write();
             let changed = *held != files;

@@ -20,9 +20,9 @@ use crate::manifest::locate::{Layout, Position};
 /// The code of mistakes that belong to a file rather than to an object.
 pub const FILE: &str = "File";
 /// The code of a path that does not exist.
-pub const NO_SUCH_PATH: &str = "NoSuchPath";
+pub(crate) const NO_SUCH_PATH: &str = "NoSuchPath";
 /// The code of a folder without manifests.
-pub const NO_MANIFESTS: &str = "NoManifests";
+pub(crate) const NO_MANIFESTS: &str = "NoManifests";
 /// So many mistakes are shown with the line of their field, others with that of their object.
 const MAX_LOCATED: usize = 1_000;
 /// Larger files than the provider reads have no lines to show.
@@ -119,7 +119,7 @@ fn order(finding: &Finding) -> impl Ord + '_ {
 }
 
 /// What is said on `board`, each thing once. Pure.
-pub fn on_board(board: &StatusBoard) -> Vec<Finding> {
+pub(crate) fn on_board(board: &StatusBoard) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in board.files() {
         for problem in file.problems {

@@ -25,11 +25,10 @@ use parking_lot::Mutex;
 use runtime::{Gate, Readiness};
 use status::Report;
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tracing::{error, warn};
 
-use crate::StartError;
 use crate::board::{Files, Origins, StatusBoard};
+use crate::{Snapshots, StartError};
 use assemble::{Mistake, MistakeKey};
 use engine::Engine;
 use watching::{Hints, Interest, Watching};
@@ -96,14 +95,14 @@ pub fn load(paths: &[PathBuf]) -> Loaded {
     }
 }
 
-/// Loads everything once, then follows changes in a task.
+/// Loads everything once, and gives what follows changes until `shutdown`.
 pub(crate) async fn start(
     paths: Vec<PathBuf>,
     settings: FolderSettings,
     board: StatusBoard,
     readiness: &Readiness,
     shutdown: runtime::Shutdown,
-) -> Result<(watch::Receiver<Arc<Snapshot>>, JoinHandle<()>), StartError> {
+) -> Result<(Snapshots, impl Future<Output = anyhow::Result<()>> + Send + 'static), StartError> {
     if paths.is_empty() {
         return Err(StartError::NoPaths);
     }
@@ -129,16 +128,14 @@ pub(crate) async fn start(
         logged: BTreeSet::new(),
     };
     follower.publish();
-    let task = tokio::spawn(async move {
+    let following = async move {
         tokio::select! {
-            () = shutdown.begun() => {}
-            () = follower.follow(watching, interest) => {}
+            () = shutdown.begun() => Ok(()),
+            // Never.
+            () = follower.follow(watching, interest) => Ok(()),
         }
-        // Receivers keep the last snapshot; the sender lives on so that they do not see an end
-        // while the process is still draining.
-        std::future::pending::<()>().await;
-    });
-    Ok((snapshots, task))
+    };
+    Ok((snapshots, following))
 }
 
 struct Follower {

@@ -40,7 +40,7 @@ pub enum Output {
     Json,
 }
 
-/// Somebody who would serve the manifests, and what they would say of them.
+/// A server that would read the manifests, and the report it would make of them.
 pub struct Author<'a> {
     /// The name under which they write to the status board.
     pub name: &'static str,

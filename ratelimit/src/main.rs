@@ -7,20 +7,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kubernetes::KubernetesArgs;
 use provider::validate::ValidateArgs;
-use provider::{FolderSettings, Provider, StatusBoard};
+use provider::{FolderSettings, StatusBoard};
 use ratelimit::dropin::{env, process};
 use ratelimit::rules::config::{DOMAINS, WeightScope};
 use ratelimit::server::explain::gauges::GaugeSettings;
 use ratelimit::server::settings::{COUNTERS, REMOVED_GRACE, Settings, StoreSettings};
 use ratelimit::store::WhenFull;
 use ratelimit::store::redis::RedisArgs;
+use runtime::process::exit_code;
 use runtime::telemetry::TelemetryArgs;
 use runtime::tls::ServerTls;
-use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks, Workers};
+use runtime::{Addr, Listener, Process, Stage, Workers};
 
 /// Many small pieces come and go with each request; this one finds them sooner than the system's.
 #[global_allocator]
@@ -177,17 +177,7 @@ fn main() -> ExitCode {
             );
             ExitCode::from(runtime::EXIT_USAGE)
         }
-        None => ended(Workers::with(cli.serve.threads, |workers| serve(cli.serve, workers))),
-    }
-}
-
-fn ended(outcome: anyhow::Result<()>) -> ExitCode {
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            complain(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
+        None => exit_code("ratelimit", Workers::with(cli.serve.threads, |workers| serve(cli.serve, workers))),
     }
 }
 
@@ -200,38 +190,25 @@ fn in_place(vars: &BTreeMap<String, String>) -> ExitCode {
         }
         Ok(settings) => {
             let count = vars.get("RATELIMIT_THREADS").and_then(|text| Workers::parse_count(text).ok());
-            ended(Workers::with(count, |workers| process::run(settings, workers)))
+            exit_code("ratelimit", Workers::with(count, |workers| process::run(settings, workers)))
         }
     }
 }
 
 async fn serve(args: Serve, workers: Arc<Workers>) -> anyhow::Result<()> {
-    let telemetry = runtime::telemetry::init("ratelimit", &args.telemetry)?;
-    let shutdown = Shutdown::new();
-    shutdown.on_signals().context("listening for signals")?;
-    let readiness = Readiness::new();
+    let mut process = Process::start("ratelimit", &args.telemetry)?;
+    process.set_drain(Stage::Server, DRAIN);
     let grpc = Listener::bind(&args.grpc).await?;
-    let admin = Listener::bind(&args.admin).await?;
-
-    let board = StatusBoard::new();
-    let settings = args.settings(workers)?;
-    let provider = if args.kubernetes.kubernetes {
-        let kinds = ratelimit::KINDS;
-        kubernetes::follow(&args.kubernetes, &[], kinds, board.clone(), &readiness, shutdown.clone()).await?
+    let admin = process.bind_admin(&args.admin).await?;
+    tracing::info!(grpc = %grpc.local_addr()?, %admin, "listening");
+    let (settings, board) = (args.settings(workers)?, StatusBoard::new());
+    let snapshots = if args.kubernetes.kubernetes {
+        kubernetes::follow(&args.kubernetes, &[], ratelimit::KINDS, board.clone(), &mut process).await?
     } else {
-        Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?
+        provider::follow_folder(args.paths, FolderSettings::default(), board.clone(), &mut process).await?
     };
-    let mut tasks = Tasks::new(shutdown.clone());
-    let server = ratelimit::server::build(settings, provider.watch(), board, &readiness, &mut tasks)?;
-    tracing::info!(grpc = %grpc.local_addr()?, admin = %admin.local_addr()?, "listening");
-    let pages = Admin::new(readiness.clone(), telemetry.clone()).merge(server.pages(&admin.local_addr()?));
-    let gauges = server.gauges();
-    let pages = pages.metrics(move || gauges.clone().into_text());
-    tasks.spawn("admin", pages.serve(admin, shutdown.clone()));
-    tasks.spawn("grpc", server.serve(grpc, readiness, shutdown));
-    let outcome = tasks.join(DRAIN).await;
-    telemetry.flush();
-    outcome
+    ratelimit::server::build(settings, grpc, snapshots, board, &mut process)?;
+    process.run().await
 }
 
 #[allow(clippy::print_stderr)]

@@ -49,7 +49,7 @@ impl Admin {
     }
 
     /// Without `/logging`: for a port that is open to more than those who operate the server.
-    pub fn without_log_level(self) -> Self {
+    pub(crate) fn without_log_level(self) -> Self {
         Self { log_level: false, ..self }
     }
 

@@ -119,7 +119,7 @@ fn find<'a>(command: &'a Command, named: &str) -> Option<&'a Arg> {
     here.or_else(|| command.get_subcommands().find_map(|inner| find(inner, named)))
 }
 
-/// The same command, in which the argument takes any text.
+/// `command`, but the argument `named` takes any text.
 fn lenient(command: Command, named: &Id) -> Command {
     command
         .mut_args(|arg| if arg.get_id() == named { arg.value_parser(ValueParser::os_string()) } else { arg })

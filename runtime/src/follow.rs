@@ -1,5 +1,6 @@
 //! Compile aside, keep the last, swap: how a server follows what is declared.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,26 +12,35 @@ use crate::Shutdown;
 pub trait Follower: Send + Sync + 'static {
     /// What is declared.
     type Declared: Send + Sync + 'static;
-    /// What is made of it.
+    /// What it is compiled to.
     type Made: Send + 'static;
 
-    /// Makes it. May take long, and runs on a thread that answers nobody. None where nothing is declared yet.
+    /// Compiles it. May take long, and runs on a thread that answers no requests. None where nothing is declared yet.
     fn make(&self, declared: &Arc<Self::Declared>, now: Instant) -> Option<Self::Made>;
 
     /// Puts it into service.
     fn install(&self, made: Self::Made) -> impl Future<Output = ()> + Send;
 
-    /// When it is to be made again of the same, if ever.
+    /// When to compile the same again, if that is needed: for example when a grace has passed.
     fn again(&self) -> Option<Instant> {
         None
     }
+
+    /// What else there is to do while nothing new is declared. Dropped as soon as something is, and begun anew
+    /// afterwards: it must lose nothing when it is dropped where it waits.
+    ///
+    /// # Errors
+    /// When there is no sense in going on.
+    fn meanwhile(&self) -> impl Future<Output = anyhow::Result<Infallible>> + Send {
+        std::future::pending()
+    }
 }
 
-/// Has `follower` follow `declared` until shutdown. What cannot be made leaves in service what was made last.
+/// Compiles each state of `declared` and puts it into service, until shutdown. If compiling panics, what was in
+/// service before stays.
 ///
 /// # Errors
-/// When nobody declares anything any more, and nobody said to stop: what is in service would grow
-/// old unnoticed.
+/// When the sender of `declared` is gone although shutdown has not begun: no later edit would ever take effect.
 pub async fn follow<F: Follower>(
     follower: Arc<F>,
     mut declared: watch::Receiver<Arc<F::Declared>>,
@@ -45,20 +55,25 @@ pub async fn follow<F: Follower>(
         match making.await {
             Ok(Some(made)) => follower.install(made).await,
             Ok(None) => {}
-            Err(failure) => tracing::error!(
-                by = std::any::type_name::<F>(),
-                panicked = failure.is_panic(),
-                "what is declared could not be put into service; what was there before stays"
-            ),
+            Err(failure) => {
+                let by = std::any::type_name::<F>();
+                metrics::counter!("waykeeper_follow_panics_total", "by" => by).increment(1);
+                tracing::error!(
+                    by,
+                    panicked = failure.is_panic(),
+                    "what is declared could not be put into service; what was there before stays"
+                );
+            }
         }
         let again = follower.again();
         tokio::select! {
             changed = declared.changed() => if changed.is_err() {
-                // Whoever declares may be the first to stop.
+                // While stopping, the sender may be dropped before this is told to stop.
                 anyhow::ensure!(shutdown.is_begun(), "nobody reads what is declared any more");
                 return Ok(());
             },
             () = shutdown.begun() => return Ok(()),
+            ended = follower.meanwhile() => match ended? {},
             () = async { tokio::time::sleep_until(again.unwrap_or_else(Instant::now).into()).await }, if again.is_some() => {}
         }
     }
@@ -76,6 +91,7 @@ mod tests {
     #[derive(Default)]
     struct Numbers {
         installed: parking_lot::Mutex<Vec<u32>>,
+        hints: tokio::sync::Notify,
     }
 
     impl Follower for Numbers {
@@ -94,6 +110,15 @@ mod tests {
         fn again(&self) -> Option<Instant> {
             let fives = self.installed.lock().iter().filter(|made| **made == 5).count();
             (1..3).contains(&fives).then(|| Instant::now() + Duration::from_millis(1))
+        }
+
+        /// Notes a hint as 0, and gives up at the third.
+        async fn meanwhile(&self) -> anyhow::Result<Infallible> {
+            loop {
+                self.hints.notified().await;
+                self.installed.lock().push(0);
+                anyhow::ensure!(self.installed.lock().iter().filter(|made| **made == 0).count() < 3, "enough");
+            }
         }
     }
 
@@ -117,5 +142,26 @@ mod tests {
         assert!(stopped.await.unwrap().is_ok());
         drop(publish);
         assert!(following.await.unwrap().is_err(), "nobody said to stop");
+    }
+
+    #[tokio::test]
+    async fn something_else_is_done_between_what_is_declared_and_may_end_it() {
+        let (publish, declared) = watch::channel(Arc::new(1));
+        let numbers = Arc::new(Numbers::default());
+        let following = tokio::spawn(follow(numbers.clone(), declared, Shutdown::new()));
+        let wait = async |wanted: &[u32]| {
+            while *numbers.installed.lock() != wanted {
+                tokio::task::yield_now().await;
+            }
+        };
+        wait(&[1]).await;
+        numbers.hints.notify_one();
+        wait(&[1, 0]).await;
+        publish.send_replace(Arc::new(3));
+        wait(&[1, 0, 3]).await;
+        numbers.hints.notify_one();
+        wait(&[1, 0, 3, 0]).await;
+        numbers.hints.notify_one();
+        assert_eq!(following.await.unwrap().unwrap_err().to_string(), "enough");
     }
 }

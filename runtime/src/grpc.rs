@@ -119,17 +119,17 @@ async fn answer_on(
     acceptor: Option<TlsAcceptor>,
     shutdown: &Shutdown,
 ) -> anyhow::Result<()> {
-    let mut desks = Vec::new();
+    let mut queues = Vec::new();
     let mut answering = FuturesUnordered::new();
     for (worker, services) in services.into_iter().enumerate() {
-        let (desk, handed) = handover::desk();
-        desks.push(desk);
+        let (queue, handed) = handover::queue();
+        queues.push(queue);
         let work = answer(terms.clone(), services, handed, acceptor.clone(), shutdown.clone());
         answering.push(workers.run(worker, work));
     }
     let handing_over = async {
         tokio::select! {
-            () = handover::hand_over(sockets, &desks) => {}
+            () = handover::hand_over(sockets, &queues) => {}
             () = drained(shutdown) => {}
         }
         Ok(())
@@ -188,7 +188,7 @@ impl Plan {
     }
 }
 
-/// Answers on these connections until shutdown begins, and then what is under way.
+/// Answers on these connections until shutdown begins, then finishes the calls under way.
 async fn answer(
     terms: Terms,
     services: Services,
@@ -229,7 +229,7 @@ async fn drained(shutdown: &Shutdown) {
 /// How long nothing is accepted after the system refused, as when there are no more file descriptors.
 const AFTER_REFUSAL: Duration = Duration::from_millis(50);
 
-/// The connections that come in, and what is to be removed when none is to come in any more.
+/// The connections that are accepted, and the socket file to remove once accepting ends.
 fn accept(listener: Listener) -> (BoxStream<'static, Accepted>, Option<PathBuf>) {
     let (accepted, left_over) = match listener {
         Listener::Tcp(tcp) => {

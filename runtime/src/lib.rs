@@ -1,9 +1,9 @@
 //! How a process starts, reports and stops. Nothing here knows what is served.
 //!
-//! Start: settings → telemetry → bind every listener → build → spawn → ready
-//! once every [`Readiness`] gate is open. Stop: [`Shutdown`] begins (a signal,
-//! or a task that ended) → not ready → stop accepting → finish what is under
-//! way → a deadline → abort.
+//! [`Process`]: settings → telemetry → bind every listener → parts add tasks, pages
+//! and gates → ready once every [`Readiness`] gate is open. Stop: a signal, or a
+//! task that ended → not ready → stage after stage stops accepting and finishes
+//! what is under way, each within its deadline.
 
 pub mod admin;
 pub mod ask;
@@ -14,6 +14,7 @@ pub mod health;
 pub mod listen;
 pub mod memory;
 pub mod otlp;
+pub mod process;
 pub mod readiness;
 pub mod shutdown;
 pub mod tasks;
@@ -24,6 +25,7 @@ pub mod workers;
 
 pub use admin::Admin;
 pub use listen::{Addr, Listener};
+pub use process::{Process, Stage};
 pub use readiness::{Gate, Readiness};
 pub use shutdown::Shutdown;
 pub use tasks::Tasks;

@@ -15,8 +15,6 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
 
-use crate::telemetry::TelemetryArgs;
-
 /// What spans travel in, under the names OpenTelemetry has for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum OtlpProtocol {
@@ -28,11 +26,26 @@ pub enum OtlpProtocol {
     HttpProtobuf,
 }
 
-/// What collects spans and sends them to `url`.
+/// How spans are sent.
+pub(crate) struct Sending<'a> {
+    /// The name of the service.
+    pub service: &'static str,
+    /// What else it is called, by OpenTelemetry's names.
+    pub called: &'a [(&'static str, String)],
+    /// Where to.
+    pub url: &'a str,
+    /// Over what.
+    pub protocol: OtlpProtocol,
+    /// The share of traces, of those that nobody before us decided on; OTEL_TRACES_SAMPLER's if none.
+    pub share: Option<f64>,
+}
+
+/// What collects spans and sends them.
 ///
 /// # Errors
-/// When `url` is no place spans can be sent to.
-pub(crate) fn provider(service: &'static str, url: &str, args: &TelemetryArgs) -> anyhow::Result<SdkTracerProvider> {
+/// When there is no place like the URL to which spans can be sent.
+pub(crate) fn provider(sending: &Sending<'_>) -> anyhow::Result<SdkTracerProvider> {
+    let Sending { service, called, url, protocol, share } = *sending;
     anyhow::ensure!(
         url.starts_with("http://"),
         "--otlp (OTEL_EXPORTER_OTLP_ENDPOINT): traces are sent in plain text, so write http://HOST:PORT"
@@ -46,7 +59,7 @@ pub(crate) fn provider(service: &'static str, url: &str, args: &TelemetryArgs) -
     let exporter = {
         let _entered = runtime.enter();
         let builder = opentelemetry_otlp::SpanExporter::builder();
-        match args.otlp_protocol {
+        match protocol {
             OtlpProtocol::Grpc => builder.with_tonic().with_endpoint(url).build(),
             OtlpProtocol::HttpProtobuf => {
                 builder.with_http().with_endpoint(traces_at(url)).with_protocol(Protocol::HttpBinary).build()
@@ -55,10 +68,10 @@ pub(crate) fn provider(service: &'static str, url: &str, args: &TelemetryArgs) -
         .with_context(|| format!("sending traces to {url}"))?
     };
     let exporter = Aside { exporter: Arc::new(exporter), runtime: Some(runtime) };
-    let called = args.otlp_service.iter().map(|(name, value)| KeyValue::new(*name, value.clone()));
+    let called = called.iter().map(|(name, value)| KeyValue::new(*name, value.clone()));
     let resource = Resource::builder().with_service_name(service).with_attributes(called).build();
     let mut builder = SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource);
-    if let Some(share) = args.otlp_sampling {
+    if let Some(share) = share {
         builder = builder.with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(share))));
     }
     Ok(builder.build())
@@ -127,15 +140,8 @@ mod tests {
 
     use super::*;
 
-    fn over(otlp_protocol: OtlpProtocol) -> TelemetryArgs {
-        TelemetryArgs {
-            log_level: "off".to_owned(),
-            log_format: crate::telemetry::LogFormat::Text,
-            otlp: None,
-            otlp_protocol,
-            otlp_service: vec![("service.namespace", "ours".to_owned())],
-            otlp_sampling: Some(1.0),
-        }
+    fn over(protocol: OtlpProtocol, url: &str) -> Sending<'_> {
+        Sending { service: "test", called: &[], url, protocol, share: Some(1.0) }
     }
 
     /// Spans of one thread that is busy with leaving, and what a collector then has read.
@@ -161,7 +167,7 @@ mod tests {
                 seen.send(text).unwrap();
             });
         });
-        let provider = provider("test", &url, &over(protocol)).unwrap();
+        let provider = provider(&over(protocol, &url)).unwrap();
         provider.tracer("test").in_span("span-to-see", |_| {});
         let began = Instant::now();
         let _ = provider.shutdown_with_timeout(Duration::from_secs(5));
@@ -188,7 +194,7 @@ mod tests {
 
     #[test]
     fn what_is_no_plain_text_endpoint_is_refused_by_name() {
-        let refused = provider("test", "https://collector:4318", &over(OtlpProtocol::HttpProtobuf)).unwrap_err();
+        let refused = provider(&over(OtlpProtocol::HttpProtobuf, "https://collector:4318")).unwrap_err();
         assert!(refused.to_string().contains("OTEL_EXPORTER_OTLP_ENDPOINT"), "{refused}");
         assert_eq!(traces_at("http://c:4318/"), "http://c:4318/v1/traces");
         assert_eq!(traces_at("http://c:4318/v1/traces"), "http://c:4318/v1/traces");

@@ -51,8 +51,8 @@ impl Readiness {
         gates.closed.is_empty() && !gates.stopping
     }
 
-    /// Replaces what `author` says is declared and not in force, though that does not keep this process
-    /// from being ready: whoever asks whether it is ready is told.
+    /// Replaces what `author` says is declared and not in force. `/readyz` shows it; the process may be ready
+    /// all the same.
     pub fn remark(&self, author: &'static str, remarks: Vec<String>) {
         self.0.lock().remarks.insert(author, remarks);
     }

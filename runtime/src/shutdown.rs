@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 /// Told once, heard by everyone who holds a clone.
 #[derive(Debug, Clone, Default)]
@@ -34,19 +35,19 @@ impl Shutdown {
         Shutdown(self.0.child_token())
     }
 
-    /// Begins on SIGTERM, SIGINT or SIGHUP. Of further ones, see [`Heard`].
+    /// Begins on SIGTERM, SIGINT or SIGHUP, until what this returns is dropped. Of further ones, see [`Heard`].
     ///
     /// A process started with SIGHUP ignored, as by `nohup`, goes on ignoring it.
     ///
     /// # Errors
     /// When the signal handlers cannot be installed.
-    pub fn on_signals(&self) -> std::io::Result<()> {
+    pub(crate) fn on_signals(&self) -> std::io::Result<Signals> {
         use tokio::signal::unix::{SignalKind, signal};
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut hang_up = if ignores_hang_up() { None } else { Some(signal(SignalKind::hangup())?) };
         let shutdown = self.clone();
-        tokio::spawn(async move {
+        let listening = tokio::spawn(async move {
             let mut heard = Heard::default();
             loop {
                 let signal = tokio::select! {
@@ -67,9 +68,14 @@ impl Shutdown {
                 }
             }
         });
-        Ok(())
+        Ok(Signals(AbortOnDropHandle::new(listening)))
     }
 }
+
+/// Signals are heard until this is dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct Signals(#[allow(dead_code, reason = "held, not read")] AbortOnDropHandle<()>);
 
 /// A signal that asks for an end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use tokio::task::{Id, JoinSet};
 
 use crate::Shutdown;
 
-/// The tasks of a process. The first one that ends before shutdown, in
-/// whatever way, begins the shutdown and becomes the reason for it.
+/// Tasks that stop together. One that ends before that, in whatever way, is noticed
+/// by whoever waits for [`Tasks::lost`]; see [`crate::Process`].
 #[derive(Debug)]
 pub struct Tasks {
     set: JoinSet<anyhow::Result<()>>,
@@ -18,7 +18,7 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// No tasks yet; `shutdown` is begun when one of them ends.
+    /// No tasks yet; they are to stop when `shutdown` begins.
     pub fn new(shutdown: Shutdown) -> Self {
         Self { set: JoinSet::new(), names: HashMap::new(), shutdown }
     }
@@ -34,29 +34,26 @@ impl Tasks {
         self.names.insert(handle.id(), name);
     }
 
-    /// Waits for the end: first for shutdown to begin (or a task to end), then
-    /// at most `deadline` for the tasks to finish, then aborts the rest.
+    /// Waits until one of them ends although nobody said to stop, and says which and why. Without tasks
+    /// it waits for ever.
+    pub async fn lost(&mut self) -> anyhow::Error {
+        loop {
+            let Some(ended) = self.set.join_next_with_id().await else { return std::future::pending().await };
+            match self.name(ended) {
+                (_, Ok(())) if self.shutdown.is_begun() => {}
+                (name, Ok(())) => return anyhow::anyhow!("{name} ended unexpectedly"),
+                (name, Err(error)) => return error.context(format!("{name} failed")),
+            }
+        }
+    }
+
+    /// Begins their shutdown, waits at most `deadline` for them to end, then aborts the rest.
     ///
     /// # Errors
-    /// When a task failed, panicked, or ended before shutdown.
-    pub async fn join(mut self, deadline: Duration) -> anyhow::Result<()> {
+    /// When a task failed or panicked.
+    pub async fn finish(mut self, deadline: Duration) -> anyhow::Result<()> {
+        self.shutdown.begin();
         let mut outcome = Ok(());
-        let first = tokio::select! {
-            () = self.shutdown.begun() => None,
-            ended = self.set.join_next_with_id() => ended,
-        };
-        match first {
-            Some(ended) => {
-                let (name, result) = self.name(ended);
-                outcome = match result {
-                    Ok(()) if self.shutdown.is_begun() => Ok(()),
-                    Ok(()) => Err(anyhow::anyhow!("{name} ended unexpectedly")),
-                    Err(error) => Err(error.context(format!("{name} failed"))),
-                };
-                self.shutdown.begin();
-            }
-            None => self.shutdown.begun().await,
-        }
         let finish = async {
             while let Some(ended) = self.set.join_next_with_id().await {
                 let (name, result) = self.name(ended);
@@ -91,27 +88,34 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_task_that_ends_early_stops_everything_and_is_named() {
-        let shutdown = Shutdown::new();
-        let mut tasks = Tasks::new(shutdown.clone());
-        tasks.spawn("forever", {
-            let shutdown = shutdown.clone();
-            async move {
-                shutdown.begun().await;
-                Ok(())
-            }
+    async fn a_task_that_ends_early_is_named_and_those_that_end_when_told_to_are_not() {
+        let mut tasks = Tasks::new(Shutdown::new());
+        let shutdown = tasks.shutdown().clone();
+        tasks.spawn("patient", async move {
+            shutdown.begun().await;
+            Ok(())
         });
         tasks.spawn("brief", async { Ok(()) });
-        let error = tasks.join(Duration::from_secs(5)).await.expect_err("must be reported");
-        assert_eq!(error.to_string(), "brief ended unexpectedly");
+        assert_eq!(tasks.lost().await.to_string(), "brief ended unexpectedly");
+        tasks.spawn("broken", async { anyhow::bail!("no way") });
+        assert_eq!(format!("{:#}", tasks.lost().await), "broken failed: no way");
+        tasks.spawn("panicking", async { panic!("on purpose") });
+        assert!(format!("{:#}", tasks.lost().await).contains("panicking failed"));
+        tasks.shutdown().begin();
+        assert!(tokio::time::timeout(Duration::from_millis(20), tasks.lost()).await.is_err());
+        assert!(tasks.finish(Duration::from_secs(5)).await.is_ok());
     }
 
     #[tokio::test]
-    async fn a_stuck_task_is_aborted_at_the_deadline() {
-        let shutdown = Shutdown::new();
-        let mut tasks = Tasks::new(shutdown.clone());
+    async fn a_stuck_task_is_aborted_at_the_deadline_and_a_failure_while_stopping_is_told() {
+        let mut tasks = Tasks::new(Shutdown::new());
         tasks.spawn("stuck", std::future::pending());
-        shutdown.begin();
-        assert!(tasks.join(Duration::from_millis(20)).await.is_ok());
+        let shutdown = tasks.shutdown().clone();
+        tasks.spawn("late", async move {
+            shutdown.begun().await;
+            anyhow::bail!("no way")
+        });
+        let error = tasks.finish(Duration::from_millis(20)).await.expect_err("must be told");
+        assert_eq!(format!("{error:#}"), "late failed while stopping: no way");
     }
 }

@@ -16,7 +16,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, Registry, reload};
 
-use crate::otlp::OtlpProtocol;
+use crate::otlp::{OtlpProtocol, Sending};
 use crate::{otlp, trace};
 
 /// How log lines are written.
@@ -91,11 +91,15 @@ pub fn init(service: &'static str, args: &TelemetryArgs) -> anyhow::Result<Telem
         LogFormat::Text => tracing_subscriber::fmt::layer().with_ansi(colours()).with_writer(std::io::stderr).boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr).boxed(),
     };
-    // Spans are for whoever collects them, lines for whoever reads them: each is filtered by itself.
+    // Log lines and spans that leave the process are filtered separately.
     // By lists of targets, whose answers are remembered: asking anew at each of the libraries' own
     // trace lines costs more than answering a request.
     let lines = lines.with_filter(filter);
-    let traces = args.otlp.as_deref().map(|url| otlp::provider(service, url, args)).transpose()?;
+    let traces = args.otlp.as_deref().map(|url| {
+        let (called, protocol, share) = (&*args.otlp_service, args.otlp_protocol, args.otlp_sampling);
+        otlp::provider(&Sending { service, called, url, protocol, share })
+    });
+    let traces = traces.transpose()?;
     let spans = traces.as_ref().map(|provider| {
         trace::turn_on();
         let layer = tracing_opentelemetry::layer().with_tracer(provider.tracer(service));
@@ -124,7 +128,7 @@ fn upkeep_of(prometheus: PrometheusHandle) -> impl Fn() + Send + 'static {
     move || prometheus.run_upkeep()
 }
 
-/// Does `work` again and again for as long as the process lives; on a thread of its own, for it may be much.
+/// Repeats `work` for as long as the process lives, on a thread of its own since it may take long.
 fn keep_up(work: impl Fn() + Send + 'static, every: Duration) -> std::io::Result<()> {
     let keep_up = move || {
         loop {
@@ -189,7 +193,7 @@ impl Telemetry {
     ///
     /// # Errors
     /// A sentence for the person who asked, when `text` is no filter.
-    pub fn set_log_filter(&self, text: &str) -> Result<String, String> {
+    pub(crate) fn set_log_filter(&self, text: &str) -> Result<String, String> {
         let filter = parse_filter(text)?;
         if let Some(handle) = &self.filter {
             handle.reload(filter).map_err(|error| error.to_string())?;
@@ -202,7 +206,7 @@ impl Telemetry {
     ///
     /// # Errors
     /// Never for a filter that [`init`] accepted.
-    pub fn reset_log_filter(&self) -> Result<String, String> {
+    pub(crate) fn reset_log_filter(&self) -> Result<String, String> {
         self.set_log_filter(&self.initial.clone())
     }
 

@@ -12,7 +12,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
 /// The target of spans that leave the process, and of nothing else.
-pub const TARGET: &str = "trace";
+pub(crate) const TARGET: &str = "trace";
 
 const HEADERS: [&str; 2] = ["traceparent", "tracestate"];
 

@@ -83,7 +83,7 @@ impl Condition {
         }
     }
 
-    /// The same condition with the mistakes it rests on.
+    /// This condition with the mistakes that are the reason for it.
     pub fn with(mut self, problems: Vec<Problem>) -> Self {
         self.problems = problems;
         self

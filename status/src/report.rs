@@ -58,7 +58,7 @@ impl ObjectStatus {
         self.conditions.iter().all(|condition| condition.status == Some(true) && condition.problems.is_empty())
     }
 
-    /// States `condition`, in place of the one of its type if there is one.
+    /// Sets `condition`, replacing one of the same type.
     pub fn set(&mut self, condition: Condition) {
         match self.conditions.iter_mut().find(|known| known.kind == condition.kind) {
             Some(known) => *known = condition,

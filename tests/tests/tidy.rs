@@ -1,7 +1,7 @@
 //! The shape of the workspace, as ARCHITECTURE.md draws it.
 #![allow(clippy::unwrap_used)]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -110,8 +110,7 @@ fn what_decides_cannot_name_io_or_time() {
             assert!(!impure.contains(&dependency.as_str()), "{dir} lists {dependency}");
         }
         visit(&root().join(dir).join("src"), &mut |file| {
-            let text = fs::read_to_string(file).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+            let code = code(file);
             for reached in ["::now()", "std::env", "std::fs", "std::process"] {
                 assert!(!code.contains(reached), "{} reaches for {reached}", file.display());
             }
@@ -160,28 +159,21 @@ fn a_kind_is_a_row_and_a_module_of_rules() {
     let kind = "ReferenceGrant";
     let mut named = BTreeSet::new();
     visit(&root().join("api/src"), &mut |file| {
-        let text = fs::read_to_string(file).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        if code.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(kind)) {
+        if code(file).contains(kind) {
             named.insert(file.strip_prefix(root().join("api/src")).unwrap().display().to_string());
         }
     });
-    let expected = ["gateway.rs", "kinds.rs", "kinds/reference_grant.rs"].map(str::to_owned);
+    let expected = ["gateway.rs", "kinds.rs", "rules/reference_grant.rs"].map(str::to_owned);
     assert_eq!(named, BTreeSet::from(expected), "a kind is named in more places than its row");
 }
 
-/// Modules of a crate that still need each other in a circle, by the first module's crate. It may only get shorter.
+/// Modules of a crate that need each other in a circle, each with its reason.
 const CIRCLES: &[(&str, &[&str])] = &[
-    ("api", &["admit", "gloo", "kinds", "object", "reach", "secret", "snapshot"]),
-    ("extauth", &["sealed", "service"]),
-    ("runtime", &["otlp", "telemetry"]),
     // A decision is made through the view, and the view keeps the decisions.
     (
         "waypoint/resolve",
         &["enrolment", "gateways", "options", "parents", "refusals", "services", "status", "units", "view"],
     ),
-    ("mutate", &["recorded", "suite"]),
-    ("cli", &["args", "banner", "carry", "up"]),
 ];
 
 /// Which modules at the top of a crate name which others, by `crate::…`.
@@ -194,9 +186,7 @@ fn modules(dir: &str) -> BTreeMap<String, BTreeSet<String>> {
     };
     let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     visit(&src, &mut |file| {
-        let text = fs::read_to_string(file).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
-        let code: String = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+        let code = code(file).replace('\n', "");
         let own = named.entry(module(file)).or_default();
         for after in code.split("crate::").skip(1) {
             let path = after.split(';').next().unwrap_or_default();
@@ -237,6 +227,162 @@ fn modules_do_not_need_each_other_in_circles() {
             named.keys().map(String::as_str).filter(|module| reached(module).contains(module)).collect();
         let known = CIRCLES.iter().find(|(known, _)| *known == dir).map_or([].as_slice(), |(_, circle)| circle);
         assert_eq!(circle, known, "modules of {dir} need each other in a circle; put what they share below them both");
+    }
+}
+
+/// Folders beside the crates of [`ARROWS`] whose sources may use what those show.
+const USERS: &[&str] = &["cli", "examples/sample-app", "fuzz"];
+
+/// What is `pub` although no other crate names it.
+const SHOWN_TO_NOBODY: &[(&str, &str, &str)] = &[];
+
+/// The words of the sources of a crate, by what of it a file is.
+struct Words {
+    /// Of the library, each file with its code.
+    library: Vec<(PathBuf, String)>,
+    /// Of its programs, tests, examples and benches.
+    beside: BTreeSet<String>,
+}
+
+impl Words {
+    fn of(dir: &str) -> Words {
+        let (at, mut words) = (root().join(dir), Words { library: Vec::new(), beside: BTreeSet::new() });
+        let src = at.join("src");
+        visit_crate(&at, &mut |file| {
+            if file.starts_with(&src) && *file != src.join("main.rs") {
+                words.library.push((file.clone(), code(file)));
+            } else {
+                words.beside.extend(split(&fs::read_to_string(file).unwrap()).map(str::to_owned));
+            }
+        });
+        words
+    }
+}
+
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// What a line of a library shows to other crates: whether it is a type, and its name.
+fn shown(line: &str) -> Option<(bool, &str)> {
+    let mut words = split(line.trim_start().strip_prefix("pub ")?);
+    let keyword = words.by_ref().find(|word| !["const", "async", "unsafe"].contains(word));
+    match keyword? {
+        "struct" | "enum" | "trait" | "type" => Some((true, words.next()?)),
+        "fn" | "static" | "mod" => Some((false, words.next()?)),
+        // A constant: its name is what followed `const`.
+        name if line.contains("pub const ") => Some((false, name)),
+        _ => None,
+    }
+}
+
+#[test]
+fn nothing_is_public_that_no_other_crate_names() {
+    let dirs = ARROWS.iter().map(|(dir, _)| *dir).chain(USERS.iter().copied());
+    let crates: Vec<(&str, Words)> = dirs.map(|dir| (dir, Words::of(dir))).collect();
+    // Each word with the crates whose library names it; what stands beside libraries uses them from outside.
+    let mut named: HashMap<&str, BTreeSet<&str>> = HashMap::new();
+    for (dir, words) in &crates {
+        for word in words.library.iter().flat_map(|(_, code)| split(code)) {
+            named.entry(word).or_default().insert(dir);
+        }
+        for word in &words.beside {
+            named.entry(word).or_default().insert("beside");
+        }
+    }
+    let mut hidden = Vec::new();
+    for (dir, words) in &crates {
+        if !root().join(dir).join("src/lib.rs").exists() || ["tests", "bench", "mutate"].contains(dir) {
+            continue;
+        }
+        let modules = public_modules(dir);
+        for (file, code) in words.library.iter().filter(|(file, _)| modules.contains(file)) {
+            for (is_type, name) in code.lines().filter_map(shown) {
+                let outside = named.get(name).is_some_and(|crates| crates.iter().any(|named_in| named_in != dir));
+                // A type may be what something else that is shown takes, gives or holds.
+                if outside || is_type && words.mentions(name) {
+                    continue;
+                }
+                let file = file.strip_prefix(root()).unwrap().display().to_string();
+                if !SHOWN_TO_NOBODY.iter().any(|(known, item, _)| *known == file && *item == name) {
+                    hidden.push(format!("{file}: {name}"));
+                }
+            }
+        }
+    }
+    assert!(hidden.is_empty(), "pub, and named in no other crate: write pub(crate) for {hidden:#?}");
+}
+
+impl Words {
+    /// Whether anything but its declaration names `item` in the library.
+    fn mentions(&self, item: &str) -> bool {
+        let lines = self.library.iter().flat_map(|(_, code)| code.lines());
+        let mut naming = lines.filter(|line| shown(line).is_none_or(|(_, name)| name != item));
+        naming.any(|line| !line.trim_start().starts_with("impl") && split(line).any(|word| word == item))
+    }
+}
+
+/// The files of a library that are reached from its `lib.rs` by `pub mod` alone.
+fn public_modules(dir: &str) -> BTreeSet<PathBuf> {
+    let src = root().join(dir).join("src");
+    let mut found = BTreeSet::new();
+    let mut left = vec![(src.join("lib.rs"), src)];
+    while let Some((file, folder)) = left.pop() {
+        for line in code(&file).lines() {
+            if let Some(name) = line.trim_start().strip_prefix("pub mod ").and_then(|rest| rest.strip_suffix(';')) {
+                left.push((folder.join(format!("{name}.rs")), folder.join(name)));
+            }
+        }
+        found.insert(file);
+    }
+    found
+}
+
+/// Where something is started that no [`runtime::Tasks`] owns, and who ends it.
+const OWNED_OTHERWISE: &[(&str, &str)] = &[
+    ("runtime/src/shutdown.rs", "the handle ends it, and the process holds that"),
+    ("ratelimit/store/src/redis/connect.rs", "ends with the last handle on the connection"),
+    ("ratelimit/server/src/quota/service.rs", "ends with its stream"),
+    ("xds/src/service.rs", "ends with its stream"),
+    ("waypoint/src/envoy/process.rs", "ends with the Envoy whose output it passes on"),
+];
+
+#[test]
+fn every_task_has_an_owner() {
+    let mut loose = BTreeSet::new();
+    for dir in
+        ARROWS.iter().map(|(dir, _)| *dir).chain(["cli"]).filter(|dir| !["tests", "bench", "mutate"].contains(dir))
+    {
+        visit_crate(&root().join(dir).join("src"), &mut |file| {
+            if code(file).contains("tokio::spawn(") {
+                loose.insert(file.strip_prefix(root()).unwrap().display().to_string());
+            }
+        });
+    }
+    let known: BTreeSet<String> = OWNED_OTHERWISE.iter().map(|(file, _)| (*file).to_owned()).collect();
+    assert_eq!(loose, known, "spawn on `Tasks`, so that the end of it is noticed, or say who owns it");
+}
+
+/// What a source file says to the compiler outside of tests.
+fn code(file: &Path) -> String {
+    if file.ends_with("tests.rs") || file.components().any(|part| part.as_os_str() == "tests") {
+        return String::new();
+    }
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let code = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+}
+
+/// [`visit`], without crates within the crate.
+fn visit_crate(dir: &Path, look: &mut impl FnMut(&PathBuf)) {
+    for entry in fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && !name.starts_with('.') && name != "target" && !path.join("Cargo.toml").exists() {
+            visit_crate(&path, look);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            look(&path);
+        }
     }
 }
 

@@ -58,7 +58,7 @@ async fn to_endpoint(endpoint: &Endpoint, binding: SocketAddr, whom: Whom<'_>) -
             return Err(Reason::Reserved);
         }
         match TcpStream::connect(address).await {
-            // Whoever listens on all addresses is reached by each of this machine.
+            // A server that listens on 0.0.0.0 answers at every address of this machine.
             Ok(stream) if reserved.everywhere && is_to_this_machine(&stream) => return Err(Reason::Reserved),
             Ok(stream) => return Ok(stream),
             Err(error) => last = reason(&error),

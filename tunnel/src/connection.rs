@@ -63,7 +63,7 @@ pub(crate) fn refuse(binding: &Binding, caller: &TcpStream, reason: Reason) {
     tracing::debug!(binding = %binding.address, reason = reason.as_str(), "connection reset");
 }
 
-/// Connects to the target and says what it must know before the first byte.
+/// Connects to the target and writes the PROXY header, if it expects one, before the first byte.
 async fn reach(binding: &Binding, peer: SocketAddr) -> Result<TcpStream, Reason> {
     // One plan for the whole decision: target and identity belong together.
     let plan = binding.plans.borrow().clone();

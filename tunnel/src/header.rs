@@ -10,10 +10,10 @@ use std::net::SocketAddr;
 use ppp::v2::{self, Addresses, Command, Protocol, Version};
 
 /// Type of the TLV that carries the caller's SPIFFE id.
-pub const PEER_IDENTITY: u8 = 0xD0;
+pub(crate) const PEER_IDENTITY: u8 = 0xD0;
 
 /// The longest SPIFFE id the specification allows, in bytes.
-pub const LONGEST_IDENTITY: usize = 2048;
+pub(crate) const LONGEST_IDENTITY: usize = 2048;
 
 /// Bytes before the addresses: signature, version, family and length.
 const FIXED: usize = 16;

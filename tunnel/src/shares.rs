@@ -53,7 +53,7 @@ impl Shares {
         }
     }
 
-    /// Room for one more connection of `source` to the Service at `binding`, or what it is that has too many.
+    /// Counts one more connection from `source` to the Service at `binding`; the error says which of them has too many.
     pub fn take(&self, source: SocketAddr, binding: SocketAddr) -> Result<Share, Reason> {
         let (source, service) = (source.ip().to_canonical(), binding.ip().to_canonical());
         let of_source = self.sources.one_more(source).ok_or(Reason::SourceLimit)?;

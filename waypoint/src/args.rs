@@ -7,8 +7,8 @@ use kubernetes::KubernetesArgs;
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 use waypoint::Listen;
-use waypoint::asking::AskingArgs;
 use waypoint::classes::ClassArgs;
+use waypoint::envoy_args::EnvoyArgs;
 use waypoint::listen::TlsFiles;
 use waypoint::target::{host_and_port, target};
 use waypoint::tls::TlsDir;
@@ -131,7 +131,7 @@ pub struct Translate {
     #[arg(long, env = "WAYPOINT_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
     #[command(flatten)]
-    pub asking: AskingArgs,
+    pub envoys: EnvoyArgs,
 }
 
 /// Where PROXY listeners bind.
@@ -167,17 +167,17 @@ impl ListenArgs {
 }
 
 impl Translate {
-    /// The same as the translation takes it.
+    /// These flags as settings of the translation.
     pub fn settings(&self) -> waypoint_translate::Settings {
         waypoint_translate::Settings {
             class_names: self.classes.names(),
             extauth: self.extauth.clone(),
             ratelimit: self.ratelimit.clone(),
             trust_domain: self.trust_domain.clone(),
-            limits: self.asking.limits(),
-            user_header: self.asking.user_id_header.clone(),
-            trusted_proxies: self.asking.trusted_proxies.clone(),
-            clusters_on_demand: self.asking.clusters_on_demand,
+            limits: self.envoys.limits(),
+            user_header: self.envoys.user_id_header.clone(),
+            trusted_proxies: self.envoys.trusted_proxies.clone(),
+            clusters_on_demand: self.envoys.clusters_on_demand,
             bind: match self.bind {
                 Bind::Loopback => waypoint_translate::Bind::Loopback,
                 Bind::Any => waypoint_translate::Bind::Any,

@@ -19,7 +19,7 @@ pub struct ClassArgs {
 }
 
 impl ClassArgs {
-    /// The same as the translation takes it.
+    /// The names as a set, for the settings of the translation.
     pub fn names(&self) -> BTreeSet<String> {
         self.classes.iter().cloned().collect()
     }

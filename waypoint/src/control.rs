@@ -2,21 +2,23 @@
 //! concerns, and reported on as they answer.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api::{Name, ObjectRef, Snapshot};
-use metrics::{counter, gauge, histogram};
-use proto::ResourceSet;
+use metrics::{gauge, histogram};
+use parking_lot::Mutex;
 use provider::StatusBoard;
-use runtime::{Addr, Gate, Readiness, Shutdown, Tasks};
+use runtime::follow::{Follower, follow};
+use runtime::{Gate, Process, Readiness, Stage};
 use status::{Diff, ObjectStatus};
 use tokio::sync::watch;
 use waypoint_translate::{Quarantines, Translation, Translator};
 use xds::{Acks, Hub};
 
+use crate::handle::{Handle, Served};
 use crate::listen::Listen;
 use crate::offer::Offer;
 use crate::programmed::{self, Standing};
@@ -36,104 +38,114 @@ pub struct Settings {
     pub wait_for_envoy: bool,
 }
 
-/// Starts control planes.
-#[derive(Debug)]
-pub struct ControlPlane;
+/// Adds to `process` what translates `snapshots`, serves xDS at the address that `settings` name, and shows
+/// at `/config` how far the Envoys are.
+///
+/// # Errors
+/// When the address cannot be bound, or may not be without mutual TLS.
+pub async fn build(
+    settings: Settings,
+    snapshots: watch::Receiver<Arc<Snapshot>>,
+    board: StatusBoard,
+    process: &mut Process,
+) -> anyhow::Result<Handle> {
+    let on_demand: xds::OnDemand = waypoint_translate::on_demand;
+    let hub = Hub::with(settings.translate.clusters_on_demand.then_some(on_demand));
+    let readiness = process.readiness().clone();
+    let (address, serving) =
+        settings.listen.serve(hub.clone(), readiness.clone(), process.tasks(Stage::Server)).await?;
+    process.spawn(Stage::Server, "xds", serving);
 
-/// What others may see of a running control plane.
-#[derive(Debug, Clone)]
-pub struct Handle {
-    /// The translation in force; empty until the first snapshot.
-    pub translation: watch::Receiver<Arc<Translation>>,
-    /// What each Gateway's Envoy was last given.
-    pub served: watch::Receiver<Arc<BTreeMap<Name, Served>>>,
-    /// What each node acknowledged.
-    pub acks: watch::Receiver<Acks>,
-    /// Where Envoys connect, as bound.
-    pub address: Addr,
+    let translation = watch::Sender::new(Arc::new(Translation::default()));
+    let served = watch::Sender::new(Arc::default());
+    let handle =
+        Handle { translation: translation.subscribe(), served: served.subscribe(), acks: hub.watch_acks(), address };
+    process.add_pages(crate::page::router(handle.clone()));
+    let control = Control {
+        hub: hub.clone(),
+        board: board.clone(),
+        translation,
+        served,
+        snapshot: Arc::default(),
+        offers: BTreeMap::new(),
+        standings: BTreeMap::new(),
+        generation: 0,
+        readiness: settings.wait_for_envoy.then(|| readiness.clone()),
+        waiting: BTreeMap::new(),
+        translated: Some(readiness.gate("first translation")),
+        acknowledged: settings.wait_for_envoy.then(|| readiness.gate("envoy to acknowledge")),
+        remarks: readiness,
+    };
+    let controlling = Controlling {
+        translator: Mutex::new(Translator::new(settings.translate.clone())),
+        settings: settings.translate,
+        control: Mutex::new(control),
+        acks: tokio::sync::Mutex::new(hub.watch_acks()),
+        board,
+    };
+    let shutdown = process.shutdown(Stage::Behind);
+    process.spawn(Stage::Behind, "control", follow(Arc::new(controlling), snapshots, shutdown));
+    Ok(handle)
 }
 
-impl Handle {
-    /// Gateways whose Envoys have not answered what they were last given, or of whose
-    /// resources parts are held back until they have been tried.
-    pub fn waiting_for(&self) -> Vec<Name> {
-        self.served.borrow().iter().filter(|(_, served)| !served.settled).map(|(name, _)| name.clone()).collect()
+/// Follows the snapshots: translates them aside, and tells the Envoys.
+struct Controlling {
+    settings: waypoint_translate::Settings,
+    translator: Mutex<Translator>,
+    control: Mutex<Control>,
+    /// Answers of Envoys; those that come while a snapshot is translated are heard afterwards.
+    acks: tokio::sync::Mutex<watch::Receiver<Acks>>,
+    board: StatusBoard,
+}
+
+/// A snapshot with what it was translated to.
+struct Translated {
+    snapshot: Arc<Snapshot>,
+    translation: Translation,
+    quarantines: Quarantines,
+}
+
+impl Follower for Controlling {
+    type Declared = Snapshot;
+    type Made = Translated;
+
+    fn make(&self, snapshot: &Arc<Snapshot>, started: Instant) -> Option<Translated> {
+        if snapshot.revision == 0 {
+            return None;
+        }
+        // Where it panics, one that knows nothing stands in its place.
+        let mut translator = std::mem::replace(&mut *self.translator.lock(), Translator::new(self.settings.clone()));
+        let (translation, quarantines) = translator.translate(snapshot, self.control.lock().quarantines());
+        *self.translator.lock() = translator;
+        histogram!("waypoint_translate_seconds").record(started.elapsed().as_secs_f64());
+        Some(Translated { snapshot: snapshot.clone(), translation, quarantines })
     }
-}
 
-impl Served {
-    /// All but the resources, which the generation tells apart.
-    fn key<'a>((name, served): (&'a Name, &'a Served)) -> impl PartialEq + use<'a> {
-        (name, served.generation, served.settled, served.listening, &served.refused)
+    async fn install(&self, translated: Translated) {
+        // What Envoy is told to ask for is known to those whom it asks. What it is told to ask for
+        // no longer they still know, for a grace that is longer than this.
+        let revision = translated.snapshot.revision;
+        if tokio::time::timeout(SERVERS_FIRST, self.board.until_served(revision)).await.is_err() {
+            tracing::warn!(revision, "the servers are late; Envoy is told all the same");
+        }
+        let mut control = self.control.lock();
+        control.take(translated);
+        control.show();
     }
-}
 
-/// What one Gateway's Envoys were last given.
-#[derive(Debug, Clone, Default)]
-pub struct Served {
-    /// The resources.
-    pub resources: Arc<ResourceSet>,
-    /// Counts up whenever the resources change.
-    pub generation: u64,
-    /// Whether they were answered, and nothing is held back.
-    pub settled: bool,
-    /// Whether the Envoys listen where they were told to.
-    pub listening: bool,
-    /// What was declared and is not in force, since Envoy refuses it.
-    pub refused: Vec<String>,
-}
-
-impl ControlPlane {
-    /// Binds the xDS address and starts the loop and the server as tasks.
-    ///
-    /// # Errors
-    /// When the address cannot be bound, or may not be without mutual TLS.
-    pub async fn start(
-        settings: Settings,
-        snapshots: watch::Receiver<Arc<Snapshot>>,
-        board: StatusBoard,
-        tasks: &mut Tasks,
-        readiness: &Readiness,
-    ) -> anyhow::Result<Handle> {
-        let on_demand: xds::OnDemand = waypoint_translate::on_demand;
-        let hub = Hub::with(settings.translate.clusters_on_demand.then_some(on_demand));
-        let shutdown = tasks.shutdown().clone();
-        let (address, serving) = settings.listen.serve(hub.clone(), readiness.clone(), tasks).await?;
-        tasks.spawn("xds", serving);
-
-        let translation = watch::Sender::new(Arc::new(Translation::default()));
-        let served = watch::Sender::new(Arc::default());
-        let handle = Handle {
-            translation: translation.subscribe(),
-            served: served.subscribe(),
-            acks: hub.watch_acks(),
-            address,
-        };
-        let control = Control {
-            translator: Translator::new(settings.translate.clone()),
-            settings: settings.translate,
-            hub,
-            board,
-            translation,
-            served,
-            snapshot: Arc::default(),
-            offers: BTreeMap::new(),
-            standings: BTreeMap::new(),
-            generation: 0,
-            readiness: settings.wait_for_envoy.then(|| readiness.clone()),
-            waiting: BTreeMap::new(),
-            remarks: readiness.clone(),
-            translated: Some(readiness.gate("first translation")),
-            acknowledged: settings.wait_for_envoy.then(|| readiness.gate("envoy to acknowledge")),
-        };
-        tasks.spawn("control", control.run(snapshots, shutdown));
-        Ok(handle)
+    async fn meanwhile(&self) -> anyhow::Result<Infallible> {
+        let mut acks = self.acks.lock().await;
+        loop {
+            acks.changed().await.context("the xDS hub ended")?;
+            let now = acks.borrow_and_update().clone();
+            let mut control = self.control.lock();
+            control.answered(&now);
+            control.show();
+        }
     }
 }
 
 struct Control {
-    settings: waypoint_translate::Settings,
-    translator: Translator,
     hub: Hub,
     board: StatusBoard,
     translation: watch::Sender<Arc<Translation>>,
@@ -153,56 +165,13 @@ struct Control {
 }
 
 impl Control {
-    async fn run(mut self, mut snapshots: watch::Receiver<Arc<Snapshot>>, shutdown: Shutdown) -> anyhow::Result<()> {
-        let mut acks = self.hub.watch_acks();
-        snapshots.mark_changed();
-        loop {
-            tokio::select! {
-                () = shutdown.begun() => return Ok(()),
-                changed = snapshots.changed() => {
-                    changed.context("the provider of snapshots ended")?;
-                    let snapshot = snapshots.borrow_and_update().clone();
-                    if snapshot.revision == 0 {
-                        continue;
-                    }
-                    self.take(snapshot).await;
-                },
-                changed = acks.changed() => {
-                    changed.context("the xDS hub ended")?;
-                    let acks = acks.borrow_and_update().clone();
-                    self.answered(&acks);
-                },
-            }
-            self.show();
-        }
+    /// What of each Gateway is not to be sent.
+    fn quarantines(&self) -> Quarantines {
+        self.offers.iter().map(|(name, offer)| (name.clone(), offer.quarantine().clone())).collect()
     }
 
-    /// Puts a snapshot in force. If its translation panics, the last one stays.
-    async fn take(&mut self, snapshot: Arc<Snapshot>) {
-        let started = Instant::now();
-        // While it is away, and where it panics, one that knows nothing stands in its place.
-        let mut translator = std::mem::replace(&mut self.translator, Translator::new(self.settings.clone()));
-        let revision = snapshot.revision;
-        let quarantines = self.offers.iter().map(|(name, offer)| (name.clone(), offer.quarantine().clone())).collect();
-        let input = snapshot.clone();
-        let translate = move || {
-            catch_unwind(AssertUnwindSafe(|| {
-                let translated = translator.translate(&input, quarantines);
-                (translator, translated)
-            }))
-        };
-        let Ok(Ok((translator, (translation, quarantines)))) = tokio::task::spawn_blocking(translate).await else {
-            counter!("waypoint_translate_panics_total").increment(1);
-            tracing::error!(revision, "translation panicked; what was served before stays in force");
-            return;
-        };
-        self.translator = translator;
-        histogram!("waypoint_translate_seconds").record(started.elapsed().as_secs_f64());
-        // What Envoy is told to ask for is known to those whom it asks. What it is told to ask for
-        // no longer they still know, for a grace that is longer than this.
-        if tokio::time::timeout(SERVERS_FIRST, self.board.until_served(revision)).await.is_err() {
-            tracing::warn!(revision, "the servers are late; Envoy is told all the same");
-        }
+    /// Puts what was translated in force.
+    fn take(&mut self, Translated { snapshot, translation, quarantines }: Translated) {
         gauge!("waypoint_gateways").set(translation.gateways.len() as f64);
         let translation = Arc::new(translation);
         let old_snapshot = std::mem::replace(&mut self.snapshot, snapshot);
@@ -356,5 +325,29 @@ fn served(offer: &Offer) -> Served {
         settled: offer.is_settled(),
         listening: offer.is_listening(),
         refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_declaring_anything_any_more_is_the_reason_to_exit() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut process = Process::detached().expect("a process");
+        let settings = Settings {
+            translate: waypoint_translate::Settings::default(),
+            listen: Listen::Unix(dir.path().join("xds.sock")),
+            wait_for_envoy: false,
+        };
+        let (publish, snapshots) = watch::channel(Arc::new(Snapshot { revision: 1, ..Snapshot::default() }));
+        let handle = build(settings, snapshots, StatusBoard::new(), &mut process).await.expect("a control plane");
+        let running = tokio::spawn(process.run());
+        let mut translation = handle.translation.clone();
+        translation.wait_for(|translation| translation.revision == 1).await.expect("translated");
+        drop(publish);
+        let why = running.await.expect("no panic").expect_err("a reason");
+        assert_eq!(format!("{why:#}"), "control failed: nobody reads what is declared any more");
     }
 }

@@ -45,9 +45,9 @@ pub struct FleetSettings {
     pub concurrency: u32,
     /// How long connections may take to finish when an Envoy is stopped.
     pub drain: std::time::Duration,
-    /// Begins when whoever passes connections on to these Envoys has passed on the
-    /// last. When all stop, an Envoy without connections waits for it: the next may
-    /// be about to come.
+    /// Begins once the tunnel, which passes connections on to these Envoys, has closed its
+    /// last one. While everything stops, an Envoy without connections does not end before:
+    /// the tunnel may be about to open one.
     pub callers_gone: Shutdown,
 }
 

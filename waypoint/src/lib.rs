@@ -1,13 +1,14 @@
 //! The control plane: declarations in, xDS out, and what became of each object back.
 //!
-//! [`ControlPlane::start`] translates every snapshot, gives each Envoy the
+//! [`build`] adds to a process what translates every snapshot, gives each Envoy the
 //! resources of its Gateway, and completes the report with what the Envoys
 //! acknowledged. [`Fleet`] runs the Envoys themselves where nothing else does.
 
-pub mod asking;
 pub mod classes;
 pub mod control;
 pub mod envoy;
+pub mod envoy_args;
+pub mod handle;
 pub mod listen;
 pub mod offer;
 pub mod page;
@@ -17,8 +18,9 @@ pub mod tls;
 
 use api::Kind;
 
-pub use control::{ControlPlane, Handle, Settings};
+pub use control::{Settings, build};
 pub use envoy::{EnvoyState, Fleet, FleetSettings};
+pub use handle::Handle;
 pub use listen::Listen;
 
 /// The name under which the control plane writes to the status board.

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use provider::validate::{Author, ValidateArgs};
-use provider::{FolderSettings, Provider, StatusBoard};
-use runtime::{Addr, Admin, Listener, Readiness, Shutdown, Tasks, telemetry};
-use waypoint::ControlPlane;
+use provider::{FolderSettings, StatusBoard};
+use runtime::process::exit_code;
+use runtime::{Addr, Process, Shutdown, Stage};
 use waypoint_translate::{AdsServer, BootstrapSettings, UpstreamTls};
 
 use crate::args::{BootstrapArgs, Cli, Command, Serve, Translate};
@@ -37,31 +37,24 @@ fn main() -> ExitCode {
             return ExitCode::from(runtime::EXIT_USAGE);
         }
         None => {
-            tokio::runtime::Runtime::new().context("starting").and_then(|runtime| runtime.block_on(serve(cli.serve)))
+            let runtime = tokio::runtime::Runtime::new().context("starting");
+            runtime.and_then(|runtime| runtime.block_on(serve(cli.serve))).map(|()| ExitCode::SUCCESS)
         }
     };
-    result.unwrap_or_else(|error| {
-        eprintln!("waypoint: {error:#}");
-        ExitCode::FAILURE
-    })
+    result.unwrap_or_else(|error| exit_code("waypoint", Err(error)))
 }
 
-async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
-    let telemetry = telemetry::init("waypoint", &args.telemetry)?;
-    let shutdown = Shutdown::new();
-    shutdown.on_signals().context("signal handlers")?;
-    let readiness = Readiness::new();
-    let board = StatusBoard::new();
-    let mut tasks = Tasks::new(shutdown.clone());
-
+async fn serve(args: Serve) -> anyhow::Result<()> {
+    let mut process = Process::start("waypoint", &args.telemetry)?;
+    process.set_drain(Stage::Server, STOPPING);
     let tls = args.listen.open_tls_dir()?;
     let listen = args.listen.listen(tls.as_ref())?;
-    let admin = Listener::bind(&args.admin).await?;
-    let provider = if args.kubernetes.kubernetes {
-        let kinds = waypoint::KINDS;
-        kubernetes::follow(&args.kubernetes, &[], kinds, board.clone(), &readiness, shutdown.clone()).await?
+    let admin = process.bind_admin(&args.admin).await?;
+    let board = StatusBoard::new();
+    let snapshots = if args.kubernetes.kubernetes {
+        kubernetes::follow(&args.kubernetes, &[], waypoint::KINDS, board.clone(), &mut process).await?
     } else {
-        Provider::folder(args.paths, FolderSettings::default(), board.clone(), &readiness, shutdown.clone()).await?
+        provider::follow_folder(args.paths, FolderSettings::default(), board.clone(), &mut process).await?
     };
     let mut translate = args.translate.settings();
     translate.reserved.extend([&args.admin, &args.listen.grpc].into_iter().filter_map(|address| match address {
@@ -69,20 +62,13 @@ async fn serve(args: Serve) -> anyhow::Result<ExitCode> {
         Addr::Unix(_) => None,
     }));
     let settings = waypoint::Settings { translate, listen, wait_for_envoy: false };
-    let handle = ControlPlane::start(settings, provider.watch(), board, &mut tasks, &readiness).await?;
+    let handle = waypoint::build(settings, snapshots, board, &mut process).await?;
     if let Some(tls) = tls {
-        tasks.spawn("client certificates", issue(tls, handle.clone(), shutdown.clone()));
+        let shutdown = process.shutdown(Stage::Behind);
+        process.spawn(Stage::Behind, "client certificates", issue(tls, handle.clone(), shutdown));
     }
-    tracing::info!(xds = %handle.address, admin = %args.admin, "serving");
-    let page = waypoint::page::router(handle);
-    let stopping = readiness.clone();
-    tasks.spawn("admin", Admin::new(readiness, telemetry).merge(page).serve(admin, shutdown.clone()));
-    tokio::spawn(async move {
-        shutdown.begun().await;
-        stopping.stopping();
-    });
-    tasks.join(STOPPING).await?;
-    Ok(ExitCode::SUCCESS)
+    tracing::info!(xds = %handle.address, %admin, "serving");
+    process.run().await
 }
 
 /// Every Gateway's Envoy finds its certificate in the folder before it is started.
@@ -98,7 +84,11 @@ async fn issue(tls: waypoint::tls::TlsDir, mut handle: waypoint::Handle, shutdow
             // First: the control loop ends because of it.
             biased;
             () = shutdown.begun() => return Ok(()),
-            changed = handle.served.changed() => changed.context("the control loop ended")?,
+            changed = handle.served.changed() => if changed.is_err() {
+                // Both stop together.
+                anyhow::ensure!(shutdown.is_begun(), "the control plane ended");
+                return Ok(());
+            },
         }
     }
 }

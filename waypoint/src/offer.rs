@@ -44,7 +44,7 @@ pub struct Offer {
 impl Offer {
     /// Takes over what was translated around the quarantine, and what of that is still needed;
     /// the answer is whether there is something else to send.
-    pub fn translated(&mut self, output: GatewayOutput, quarantine: Quarantine) -> bool {
+    pub(crate) fn translated(&mut self, output: GatewayOutput, quarantine: Quarantine) -> bool {
         self.output = output;
         self.quarantine = quarantine;
         self.differs()
@@ -109,12 +109,12 @@ impl Offer {
     }
 
     /// Whether every connected Envoy has taken something of us, and there is one.
-    pub fn is_served(&self) -> bool {
+    pub(crate) fn is_served(&self) -> bool {
         self.acked > 0
     }
 
     /// Whether every connected Envoy has answered all that is sent, and there is one.
-    pub fn is_answered(&self) -> bool {
+    pub(crate) fn is_answered(&self) -> bool {
         self.acked > 0 && self.acked >= self.generation
     }
 
@@ -125,7 +125,7 @@ impl Offer {
 
     /// Whether the Envoys listen where they were told to. While one starts again, as before:
     /// nobody else gets its address meanwhile.
-    pub fn is_listening(&self) -> bool {
+    pub(crate) fn is_listening(&self) -> bool {
         self.listening
     }
 
@@ -140,7 +140,7 @@ impl Offer {
     }
 
     /// Whether that is so and Envoys refuse nothing of what is sent.
-    pub fn is_in_force(&self) -> bool {
+    pub(crate) fn is_in_force(&self) -> bool {
         self.is_settled() && self.refusals().next().is_none()
     }
 

@@ -4,7 +4,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use crate::control::Handle;
+use crate::handle::Handle;
 
 /// The route, as the admin server takes it.
 pub fn router(handle: Handle) -> Router {

@@ -42,7 +42,7 @@ impl Standing {
         Self { objects: output.objects.clone(), address, ..Self::default() }
     }
 
-    /// The same objects, as the Envoys see them by now.
+    /// These objects after what the Envoys of `offer` have answered.
     pub fn with(&self, offer: &Offer) -> Self {
         let (served, address, objects) = (offer.is_served(), self.address, self.objects.clone());
         let mut standing = Self { served, address, objects, ..Self::default() };
@@ -112,12 +112,12 @@ impl Standing {
 }
 
 /// What Envoy refuses of what it is sent.
-pub fn say_refusal(output: &GatewayOutput, nack: &Nack) -> String {
+pub(crate) fn say_refusal(output: &GatewayOutput, nack: &Nack) -> String {
     format!("{}: {}", resource(output, &(nack.kind, nack.name.clone())), nack.message)
 }
 
 /// What Envoy refused and is not sent any more; none if it only has not been tried yet.
-pub fn say_aside(output: &GatewayOutput, aside: &SetAside) -> Option<String> {
+pub(crate) fn say_aside(output: &GatewayOutput, aside: &SetAside) -> Option<String> {
     let Verdict::Refused(why) = &aside.verdict else { return None };
     let what = match (aside.resource.0, aside.name.as_str()) {
         (_, "") => resource(output, &aside.resource),

@@ -98,9 +98,9 @@ pub struct Session {
     target: Option<Target>,
     last_nonce: u64,
     settled: u64,
-    /// Patience with unacknowledged clusters has run out.
+    /// The wait for Envoy to acknowledge clusters is over: routes are sent without.
     released: bool,
-    /// Patience with what the client never asks for has run out, for this generation.
+    /// The wait for subscriptions that never came is over, for this generation.
     forgiven: bool,
     counts: Counts,
     on_demand: Option<OnDemand>,

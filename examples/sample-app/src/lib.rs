@@ -20,10 +20,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// Bodies longer than this are refused, as go-httpbin does by default.
-pub const MAX_BODY_SIZE: usize = 1024 * 1024;
+pub(crate) const MAX_BODY_SIZE: usize = 1024 * 1024;
 
 /// No answer takes longer than this.
-pub const MAX_DURATION: Duration = Duration::from_secs(10);
+pub(crate) const MAX_DURATION: Duration = Duration::from_secs(10);
 
 /// How long requests in progress may go on after the shutdown.
 const DRAIN: Duration = Duration::from_secs(5);

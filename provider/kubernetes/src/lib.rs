@@ -22,8 +22,8 @@ use std::time::Duration;
 
 use anyhow::ensure;
 use api::{Kind, Snapshot, name::is_namespace};
-use provider::{AUTHOR, Provider, StatusBoard};
-use runtime::{Gate, Readiness, Shutdown};
+use provider::{AUTHOR, Snapshots, StatusBoard};
+use runtime::{Gate, Process, Readiness, Stage};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -44,11 +44,11 @@ const WAITING: usize = 64;
 /// By this name `/readyz` is told what may be out of date.
 const REMARKS: &str = "kubernetes";
 
-/// Follows all objects of `kinds` until `shutdown`: reads no other, and needs no other right than to
+/// Follows all objects of `kinds` for as long as `process` runs: reads no other, and needs no other right than to
 /// list and watch them.
 ///
-/// Returns at once. [`Provider::watch`] has revision 0 until every kind has been listed, or is known not
-/// to be served; as long as that takes, `readiness` waits for each of them by name. Whatever is wrong
+/// Returns at once. The snapshot has revision 0 until every kind has been listed, or is known not
+/// to be served; as long as that takes, the process is not ready and names each of them. Whatever is wrong
 /// with objects is said on `board`.
 ///
 /// # Errors
@@ -58,14 +58,14 @@ pub async fn follow(
     secret_namespaces: &[String],
     kinds: &[Kind],
     board: StatusBoard,
-    readiness: &Readiness,
-    shutdown: Shutdown,
-) -> anyhow::Result<Provider> {
+    process: &mut Process,
+) -> anyhow::Result<Snapshots> {
     for namespace in secret_namespaces {
         ensure!(is_namespace(namespace), "{namespace:?} is not the name of a namespace");
     }
     let server = Server::new(args.kubeconfig.as_deref()).await?;
     let sources = Source::of(kinds, secret_namespaces);
+    let readiness = process.readiness().clone();
     let gates = sources.iter().map(|source| Some(readiness.gate(format!("kubernetes: {source}")))).collect();
     let (news, mut heard) = mpsc::channel(WAITING);
     let mut pumps = JoinSet::new();
@@ -74,18 +74,17 @@ pub async fn follow(
     }
     let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
     let mut gatherer =
-        Gatherer { world: Some(World::new(sources)), publish, board, readiness: readiness.clone(), gates };
-    let task = tokio::spawn(async move {
+        Gatherer { world: Some(World::new(sources)), publish, board, readiness, gates };
+    let shutdown = process.shutdown(Stage::Behind);
+    process.spawn(Stage::Behind, "kubernetes", async move {
         tokio::select! {
             () = shutdown.begun() => {}
-            // Whoever follows notices that nothing is declared any more, and the process ends.
-            () = gatherer.gather(&mut heard, &mut pumps) => return,
+            () = gatherer.gather(&mut heard, &mut pumps) => anyhow::bail!("the API server is not followed any more"),
         }
         pumps.abort_all();
-        // Receivers keep the last snapshot, and do not see an end while the process is still draining.
-        std::future::pending::<()>().await;
+        Ok(())
     });
-    Ok(Provider::of(snapshots, task))
+    Ok(snapshots)
 }
 
 /// Puts together what the pumps say.

@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use api::core::Service;
 use api::{Kind, Name, ObjectRef, Snapshot};
 use proptest::prelude::*;
-use runtime::Readiness;
+use runtime::{Process, Readiness};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::watching::Round;
 use super::*;
-use crate::Provider;
+use crate::follow_folder;
 
 mod asked;
 mod decided;
@@ -29,7 +29,7 @@ struct Story {
     board: StatusBoard,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     readiness: Readiness,
-    _provider: Provider,
+    _process: Process,
 }
 
 impl Story {
@@ -44,12 +44,10 @@ impl Story {
     async fn of(folder: TempDir, settings: FolderSettings) -> Self {
         let board = StatusBoard::new();
         let paths = vec![folder.path().to_owned()];
-        let readiness = Readiness::new();
-        let shutdown = runtime::Shutdown::new();
-        let provider = Provider::folder(paths, settings, board.clone(), &readiness, shutdown).await.unwrap();
-        let snapshots = provider.watch();
+        let mut process = Process::detached().unwrap();
+        let snapshots = follow_folder(paths, settings, board.clone(), &mut process).await.unwrap();
         assert_eq!(snapshots.borrow().revision, 1);
-        Self { folder, board, snapshots, readiness, _provider: provider }
+        Self { folder, board, snapshots, readiness: process.readiness().clone(), _process: process }
     }
 
     fn now(&self) -> Arc<Snapshot> {

@@ -130,7 +130,7 @@ pub fn answer(
     (response, told)
 }
 
-/// Of the rules that govern a descriptor, the one that says most of it: one that refuses it, or what leaves least.
+/// Of the rules that govern a descriptor, the one to answer with: one that refuses it, otherwise the one with the least left.
 fn tightest_of<'p, 'i>(
     plan: &'p Plan<'i>,
     standings: &[Standing],

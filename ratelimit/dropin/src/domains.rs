@@ -24,7 +24,7 @@ pub struct Domains {
     loaded: bool,
 }
 
-/// What is known under a domain's name.
+/// The rules of a domain, or why there are none.
 #[derive(Debug)]
 pub struct Entry {
     /// Its rules.
@@ -82,7 +82,7 @@ pub struct Sources {
 
 impl Domains {
     /// What `domain` leads to.
-    pub fn look_up(&self, domain: &str) -> Lookup<'_> {
+    pub(crate) fn look_up(&self, domain: &str) -> Lookup<'_> {
         match (self.served.get(domain), &self.unread) {
             (Some(entry), _) => Lookup::Known(&entry.domain, entry.missing.as_ref()),
             (None, Some(unread)) => Lookup::Broken(unread),

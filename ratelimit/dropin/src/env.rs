@@ -3,7 +3,7 @@
 pub mod backend;
 pub mod known;
 pub mod reader;
-pub mod sink;
+pub(crate) mod sink;
 pub mod source;
 
 use std::collections::BTreeMap;

@@ -18,7 +18,7 @@ const SHARDS: usize = 16;
 const ENTRY_BYTES: usize = 40;
 /// Less room than this makes no cache; that server's library takes as much whatever it is told.
 const LEAST_BYTES: usize = 512 * 1024;
-/// Among so many the one that ends first makes room for a new one.
+/// When it is full, the one that ends first among this many makes room for a new one.
 const SAMPLE: usize = 8;
 
 /// Counters known to be used up.
@@ -77,7 +77,7 @@ impl Exhausted {
     }
 
     /// Remembers that `counted` was seen over its limit.
-    pub fn remember(&self, counted: &Counted<'_>, now: UnixSecs) {
+    pub(crate) fn remember(&self, counted: &Counted<'_>, now: UnixSecs) {
         let limit = counted.limit.requests_per_unit;
         let new = Seen { start: counted.window.start, end: counted.window.end(), limit };
         let Some(shard) = self.shard(counted.counter) else { return };

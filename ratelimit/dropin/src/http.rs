@@ -78,7 +78,7 @@ fn plain(status: StatusCode) -> Response {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn from_json(body: &[u8]) -> Result<pb::RateLimitRequest, String> {
+pub(crate) fn from_json(body: &[u8]) -> Result<pb::RateLimitRequest, String> {
     let [request, _] = SCHEMA.as_ref().ok_or("no schema")?;
     let mut reader = serde_json::Deserializer::from_slice(body);
     let message = DynamicMessage::deserialize(request.clone(), &mut reader).map_err(|error| error.to_string())?;
@@ -87,7 +87,7 @@ pub fn from_json(body: &[u8]) -> Result<pb::RateLimitRequest, String> {
 }
 
 /// A response as proto-JSON.
-pub fn to_json(response: &pb::RateLimitResponse) -> Option<String> {
+pub(crate) fn to_json(response: &pb::RateLimitResponse) -> Option<String> {
     let [_, descriptor] = SCHEMA.as_ref()?;
     let message = DynamicMessage::decode(descriptor.clone(), response.encode_to_vec().as_slice()).ok()?;
     let mut value = serde_json::to_value(&message).ok()?;

@@ -20,7 +20,7 @@ pub mod plan;
 pub mod process;
 pub mod service;
 pub mod stats;
-pub mod statsd;
+pub(crate) mod statsd;
 pub mod tree;
 pub mod wildcard;
 pub mod xds;

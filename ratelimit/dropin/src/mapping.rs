@@ -5,7 +5,7 @@
 //! [`file`] reads it, [`observed`] keeps response times, [`page`] writes the page.
 
 pub mod file;
-pub mod observed;
+pub(crate) mod observed;
 pub mod page;
 
 use std::collections::BTreeMap;

@@ -119,7 +119,7 @@ impl Mark {
     }
 
     /// Reads scalars without quotes in `value`, which is what this node was decoded to, as YAML 1.1 does.
-    pub fn as_yaml_1_1(&self, value: &mut serde_norway::Value) {
+    pub(crate) fn as_yaml_1_1(&self, value: &mut serde_norway::Value) {
         use serde_norway::Value;
         match (&self.what, value) {
             (What::Scalar(text, true), value @ Value::String(_)) => {

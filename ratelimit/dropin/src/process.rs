@@ -11,8 +11,8 @@ use axum::http::header;
 use axum::routing::get;
 use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitServiceServer;
 use runtime::grpc::{Age, GrpcOptions, Services};
-use runtime::telemetry::{LogFormat, Telemetry, TelemetryArgs};
-use runtime::{Addr, Admin, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
+use runtime::telemetry::{LogFormat, TelemetryArgs};
+use runtime::{Addr, Gate, Listener, Process, Readiness, Shutdown, Stage, Workers};
 
 use super::domains::{Content, Domains, Outcome, Sources};
 use super::env::{Backend, EnvSettings, Place, RedisUse, Sink, Source};
@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// # Errors
 /// When a port is taken, or the settings cannot be used.
 pub async fn run(settings: EnvSettings, workers: Arc<Workers>) -> anyhow::Result<()> {
-    let telemetry = runtime::telemetry::init(
+    let mut process = Process::start(
         "ratelimit",
         &TelemetryArgs {
             log_level: settings.log_filter.clone(),
@@ -54,49 +54,42 @@ pub async fn run(settings: EnvSettings, workers: Arc<Workers>) -> anyhow::Result
             otlp_sampling: settings.otlp.as_ref().and_then(|otlp| otlp.sampling),
         },
     )?;
+    process.set_drain(Stage::Server, DRAIN);
     for (name, why) in &settings.ignored {
         tracing::warn!(name, why, "a variable without effect");
     }
-    let shutdown = Shutdown::new();
-    shutdown.on_signals().context("listening for signals")?;
-    let mut tasks = Tasks::new(shutdown.clone());
-    start(settings, workers, &telemetry, &shutdown, &mut tasks).await?;
-    let outcome = tasks.join(DRAIN).await;
-    telemetry.flush();
-    outcome
+    build(settings, workers, &mut process).await?;
+    process.run().await
 }
 
-async fn start(
-    settings: EnvSettings,
-    workers: Arc<Workers>,
-    telemetry: &Telemetry,
-    shutdown: &Shutdown,
-    tasks: &mut Tasks,
-) -> anyhow::Result<()> {
+/// Adds to `process` everything that the environment asks for.
+async fn build(settings: EnvSettings, workers: Arc<Workers>, process: &mut Process) -> anyhow::Result<()> {
     meters::describe();
     let mapping = mapping(&settings.sink)?;
-    let readiness = Readiness::new();
+    let readiness = process.readiness().clone();
+    let (shutdown, behind) = (process.shutdown(Stage::Server), process.shutdown(Stage::Behind));
     let pages_at = listen(&settings.debug).await?;
-    let acceptor = settings.tls.clone().map(|at| runtime::tls::acceptor(at, tasks)).transpose()?;
+    let acceptor =
+        settings.tls.clone().map(|at| runtime::tls::acceptor(at, process.tasks(Stage::Server))).transpose()?;
 
     let stats = Stats::new();
     let exhausted = Exhausted::new(settings.local_cache_bytes).map(Arc::new);
     let domains = Arc::new(ArcSwap::from_pointee(Domains::default()));
-    let loading = Loading::new(&settings, domains.clone(), stats.clone(), &readiness);
+    let mut loading = Loading::new(&settings, domains.clone(), stats.clone(), &readiness);
     match settings.source.clone() {
         Source::Files(at) => {
-            let shutdown = shutdown.clone();
-            tasks.spawn("configuration", async move {
-                let mut loading = loading;
-                files::follow(at, move |found| loading.load(found), shutdown).await;
+            let following = files::follow(at, move |found| loading.load(found), behind.clone());
+            process.spawn(Stage::Behind, "configuration", async {
+                following.await;
                 Ok(())
             });
         }
-        Source::Xds(server) => tasks.spawn("configuration", xds::follow(*server, loading, shutdown.clone())),
+        Source::Xds(server) => {
+            process.spawn(Stage::Behind, "configuration", xds::follow(*server, loading, behind.clone()));
+        }
     }
 
-    let (first, more, in_use) =
-        stores(store_settings(settings.backend), SystemClock, &readiness, tasks, Some(&workers))?;
+    let (first, more) = stores(store_settings(settings.backend), SystemClock, process, Some(&workers))?;
     // Who connects is to be answered: the ports open when there is where to count, or a little later.
     let stores: Vec<&Store> = std::iter::once(&first).chain(&more).collect();
     let up = async {
@@ -125,25 +118,18 @@ async fn start(
     tracing::warn!(grpc = %grpc.local_addr()?, http = %web.local_addr()?, debug = %pages_at.local_addr()?, "listening");
 
     // That server listens for its operators and everybody else on one address, and lets nobody set a log level there.
-    let pages = Admin::new(readiness.clone(), telemetry.clone()).without_log_level();
-    let pages = pages.merge(http::debug(domains, stats.clone(), exhausted.clone()));
-    tasks.spawn("debug", pages.serve(pages_at, shutdown.clone()));
-    let (counting, until) = (in_use.clone(), shutdown.clone());
-    let json = http::routes(service, readiness.clone());
-    tasks.spawn("http", async move {
-        let _counting = counting;
-        serve(web, json, until).await
-    });
+    process.serve_admin_without_log_level(pages_at)?;
+    process.add_pages(http::debug(domains, stats.clone(), exhausted.clone()));
+    process.spawn(Stage::Server, "http", serve(web, http::routes(service, readiness.clone()), shutdown.clone()));
     if let Some(statsd) = Statsd::new(&settings.sink, &settings.tags) {
-        let (interval, shutdown) = (settings.flush, shutdown.clone());
         let (stats, exhausted) = (stats.clone(), exhausted.clone());
-        tasks.spawn("statsd", async move {
-            statsd.run(stats, exhausted, interval, shutdown).await;
+        process.spawn(Stage::Behind, "statsd", async move {
+            statsd.run(stats, exhausted, settings.flush, behind).await;
             Ok(())
         });
     }
     if let Sink::Prometheus(place, path, _) = &settings.sink {
-        let (listener, telemetry) = (listen(place).await?, telemetry.clone());
+        let (listener, telemetry) = (listen(place).await?, process.telemetry().clone());
         let mapped = mapping.map(|mapping| Arc::new(Page::new(mapping, &settings.tags, stats, exhausted)));
         let page = move || async move {
             let text = match mapped {
@@ -153,7 +139,8 @@ async fn start(
             };
             ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text)
         };
-        tasks.spawn("prometheus", serve(listener, axum::Router::new().route(path, get(page)), shutdown.clone()));
+        let pages = axum::Router::new().route(path, get(page));
+        process.spawn(Stage::Behind, "prometheus", serve(listener, pages, process.shutdown(Stage::Behind)));
     }
     let options = GrpcOptions {
         health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned()],
@@ -161,11 +148,8 @@ async fn start(
         acceptor,
         max_connection_age: Some(Age { most: settings.max_connection_age, grace: settings.max_connection_age_grace }),
     };
-    let serving = runtime::grpc::serve_on(Some(workers), grpc, services, options, readiness, shutdown.clone());
-    tasks.spawn("grpc", async move {
-        let _counting = in_use;
-        serving.await
-    });
+    let served = runtime::grpc::serve_on(Some(workers), grpc, services, options, readiness, shutdown);
+    process.spawn(Stage::Server, "grpc", served);
     Ok(())
 }
 

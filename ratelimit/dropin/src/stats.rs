@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use super::mapping::observed::Observed;
 
 /// Names made of what requests say, for rules and for unknown domains each.
-pub const MOST_FROM_REQUESTS: usize = 2_000;
+pub(crate) const MOST_FROM_REQUESTS: usize = 2_000;
 /// Names made of what configuration says, over the life of the process.
 const MOST_CONFIGURED: usize = 100_000;
 /// Response times kept between two flushes.
@@ -110,7 +110,7 @@ impl Stats {
     }
 
     /// The counters for a key that a request had a part in; `domain` is where the overflow goes.
-    pub fn of_request(&self, domain: &str, key: &str) -> Arc<RuleStats> {
+    pub(crate) fn of_request(&self, domain: &str, key: &str) -> Arc<RuleStats> {
         if let Some(known) = self.rules.read().known.get(key) {
             return known.clone();
         }
@@ -220,17 +220,17 @@ impl Stats {
     }
 
     /// From now on response times are kept for [`Stats::take_times`].
-    pub fn keep_times(&self) {
+    pub(crate) fn keep_times(&self) {
         self.keep_times.store(true, Ordering::Relaxed);
     }
 
     /// From now on response times are added to `observed`, too; a second one is not told of them.
-    pub fn observe(&self, observed: Arc<Observed>, scale: f64) {
+    pub(crate) fn observe(&self, observed: Arc<Observed>, scale: f64) {
         let _ = self.observed.set((observed, scale));
     }
 
     /// The response times since the last call.
-    pub fn take_times(&self) -> Vec<Duration> {
+    pub(crate) fn take_times(&self) -> Vec<Duration> {
         std::mem::take(&mut self.times.lock())
     }
 
@@ -241,7 +241,7 @@ impl Stats {
 }
 
 /// A name no statsd trips over: `:` and `|` become `_`, and so do the dots of IPv4 addresses.
-pub fn sanitize(name: &str) -> String {
+pub(crate) fn sanitize(name: &str) -> String {
     let name = name.replace([':', '|'], "_");
     if !name.bytes().any(|byte| byte == b'.') {
         return name;

@@ -215,7 +215,7 @@ pub fn counter<'v>(
 
 impl Found<'_> {
     /// The key of its metrics, where the request has a part in it.
-    pub fn metric_key(&self, domain: &str, entries: Entries<'_>) -> Option<String> {
+    pub(crate) fn metric_key(&self, domain: &str, entries: Entries<'_>) -> Option<String> {
         let shares = self.steps.iter().any(|(node, how)| *how == How::Wildcard && node.shared.is_some());
         if !self.rule.detailed && !self.steps.iter().any(|(node, _)| node.value_to_metric) {
             return None;

@@ -34,7 +34,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// The `INVALID_ARGUMENT` of a NACK.
 const INVALID_ARGUMENT: i32 = 3;
 /// After this the second refusal in a row is told, each one later in twice the time; the first is told at once.
-/// A server that answers a refusal with what was refused would otherwise keep both busy with nothing else.
+/// A management server that sends the same resources again after each NACK would otherwise keep both busy.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// But after no more than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
@@ -46,12 +46,14 @@ const MOST_REASON: usize = 4096;
 /// # Errors
 /// When the settings cannot be used.
 pub async fn follow(settings: XdsSettings, loading: Loading, shutdown: Shutdown) -> anyhow::Result<()> {
-    let endpoint = endpoint(&settings).await?;
+    // Mistakes in settings and files come to light now. Files are read again for each connection, so that renewed
+    // ones are used by the next.
+    endpoint(&settings).await?;
     let loading = Arc::new(Mutex::new(loading));
     let (first, longest) = settings.backoff;
     let mut wait = first;
     loop {
-        let streaming = stream(&settings, &endpoint, &loading);
+        let streaming = async { stream(&settings, &endpoint(&settings).await?, &loading).await };
         let ended = tokio::select! {
             ended = streaming => ended,
             () = shutdown.begun() => return Ok(()),
@@ -143,7 +145,7 @@ async fn stream(settings: &XdsSettings, endpoint: &Endpoint, loading: &Arc<Mutex
     let mut heard = Heard::Nothing;
     let mut accepted = String::new();
     let mut refusals = Refusals::default();
-    // What is to be said of the latest response, and when.
+    // The ACK or NACK of the latest response, and when to send it.
     let mut answer: Option<(tokio::time::Instant, pb::DiscoveryRequest)> = None;
     loop {
         let due = answer.as_ref().map(|(due, _)| *due);
@@ -233,7 +235,7 @@ fn content(response: &pb::DiscoveryResponse) -> blake3::Hash {
     blake3::hash(digests.as_flattened())
 }
 
-/// Loads what was sent; what comes back is wrong with it.
+/// Loads the resources of a response, and returns what is wrong with them.
 fn take(response: &pb::DiscoveryResponse, loading: &mut Loading) -> Vec<String> {
     let mut sources = BTreeMap::new();
     let mut problems = Vec::new();

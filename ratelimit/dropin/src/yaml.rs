@@ -183,7 +183,7 @@ pub fn read(text: &str) -> (Option<Document>, Vec<Problem>) {
 }
 
 /// The domain a file is about, as far as that can be seen of one that cannot be used.
-pub fn domain_of(text: &str) -> Option<String> {
+pub(crate) fn domain_of(text: &str) -> Option<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let first = serde_norway::Deserializer::from_str(text).next()?;
     let value = serde_norway::Value::deserialize(first).ok()?;

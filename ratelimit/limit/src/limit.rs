@@ -29,12 +29,12 @@ impl Limit {
         Some(Limit { requests_per_unit, unit, seconds, algorithm: Algorithm::default() })
     }
 
-    /// The same over so many units; `None` where that is longer than we can count.
+    /// This many requests over `units` units of time instead of one; `None` where that is longer than we can count.
     pub fn times(self, units: NonZeroU32) -> Option<Limit> {
         Some(Limit { seconds: self.seconds.checked_mul(units)?, ..self })
     }
 
-    /// The same, used up in another way.
+    /// This limit, counted by `algorithm`.
     pub fn by(self, algorithm: Algorithm) -> Limit {
         Limit { algorithm, ..self }
     }

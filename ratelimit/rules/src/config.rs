@@ -86,7 +86,7 @@ impl Configs {
         Self { scope, grace: Duration::ZERO, removed: BTreeMap::new(), good: BTreeMap::new(), basic: BTreeMap::new() }
     }
 
-    /// The same, but what is removed is answered for `grace` longer.
+    /// From now on, what is removed is answered for `grace` longer.
     #[must_use]
     pub fn keeping_removed(self, grace: Duration) -> Self {
         Self { grace, ..self }
@@ -108,7 +108,7 @@ impl Configs {
         self.compile_changes(snapshot, None)
     }
 
-    /// The same, but what was removed is answered for a while longer. It is `now`.
+    /// [`Self::update`] at the time `now`, after which what was removed is answered for a while longer.
     pub fn update_at(&mut self, snapshot: &Snapshot, now: Instant) -> Outcome {
         self.compile_changes(snapshot, Some(now))
     }

@@ -249,7 +249,7 @@ impl<'q> Question<'q> {
     }
 }
 
-/// The same hit, spending nothing.
+/// A hit that reads the counter of `hit` and adds nothing to it.
 pub fn look(hit: Hit<'_>) -> Hit<'_> {
     Hit { change: Change::Add(0), ..hit }
 }

@@ -72,7 +72,7 @@ pub struct Counted<'i> {
 }
 
 impl<'i> Counted<'i> {
-    /// The same for the store.
+    /// What the store is asked to count.
     pub fn hit(&self) -> Hit<'_> {
         Hit {
             config: &self.rule.config,

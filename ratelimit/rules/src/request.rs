@@ -112,8 +112,8 @@ fn read_descriptor(
         return Err(Malformed::NoEntries(index));
     }
     bounded("the number of entries of a descriptor", message.entries.len(), bounds::MOST_ENTRIES)?;
-    // Values may come from clients, and an error may be a pass where Envoy is told to fail open:
-    // their length is bounded by the message's size alone. They are hashed; only the names in
+    // Values may come from clients. A long one is not an error, since Envoy may be told to let requests pass
+    // on errors: only the message's size bounds its length. They are hashed; only the names in
     // [`server::explain::book`] keep a little of them for a while.
     for (at, entry) in message.entries.iter().enumerate() {
         if entry.key.is_empty() && empty == Empty::Refused {

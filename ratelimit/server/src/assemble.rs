@@ -12,14 +12,14 @@ use proto::envoy::service::ratelimit::v3::rate_limit_service_server::RateLimitSe
 use provider::StatusBoard;
 use runtime::follow::{Follower, follow};
 use runtime::grpc::{Age, GrpcOptions, Services};
-use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks, Workers};
+use runtime::{Gate, Listener, Process, Shutdown, Stage, Workers};
 use tokio::sync::watch;
 
 use crate::book::Book;
 use crate::clock::{Clock, SystemClock};
 use crate::explain;
 use crate::explain::gauges::Gauges;
-use crate::explain::http::Desk;
+use crate::explain::http::Counting;
 use crate::quota::service::{Quotas, SERVICE_NAME as QUOTA_SERVICE_NAME};
 use crate::service::{SERVICE_NAME, Service};
 use crate::settings::{COUNTERS, Settings, StoreSettings};
@@ -43,56 +43,21 @@ const SHARES_AUTHOR: &str = "ratelimit-counters";
 /// How often ended counters in memory are forgotten.
 const SWEEP: Duration = Duration::from_secs(10);
 
-/// The service, ready to be served.
-#[derive(Debug)]
-pub struct Server {
-    /// The gRPC service; where there are workers, one for each.
-    services: Vec<Services>,
-    workers: Option<Arc<Workers>>,
-    /// What it adds to any admin port; [`Server::pages`] knows more.
-    pub admin: axum::Router,
-    desk: Desk,
-    gauges: Gauges,
-    options: GrpcOptions,
-    in_use: InUse,
-}
-
-/// Held by whoever counts: what counting takes goes on until the last one is dropped.
-#[derive(Debug, Clone)]
-pub struct InUse(#[allow(dead_code, reason = "held, not read")] Arc<StopsWithUse>);
-
-#[derive(Debug)]
-struct StopsWithUse(Shutdown);
-
-impl Drop for StopsWithUse {
-    fn drop(&mut self) {
-        self.0.begin();
-    }
-}
-
-impl InUse {
-    /// And what begins then.
-    fn new() -> (InUse, Shutdown) {
-        let unused = Shutdown::new();
-        (InUse(Arc::new(StopsWithUse(unused.clone()))), unused)
-    }
-}
-
-/// Builds the service and spawns what keeps it going on `tasks`.
+/// Adds to `process` what answers at `listener`, its pages and its metrics.
 ///
-/// `readiness` waits for the first snapshot to be compiled and for the first
-/// connection to Redis, if that is where counters are.
+/// The process is ready once the first snapshot is compiled and, if counters are in Redis, the first
+/// connection is made.
 ///
 /// # Errors
 /// When the settings cannot be used.
 pub fn build(
     settings: Settings,
+    listener: Listener,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     board: StatusBoard,
-    readiness: &Readiness,
-    tasks: &mut Tasks,
-) -> anyhow::Result<Server> {
-    build_with_clock(settings, SystemClock, snapshots, board, readiness, tasks)
+    process: &mut Process,
+) -> anyhow::Result<()> {
+    build_with_clock(settings, SystemClock, listener, snapshots, board, process)
 }
 
 /// [`build`], with the time taken from `clock`.
@@ -102,11 +67,11 @@ pub fn build(
 pub fn build_with_clock(
     settings: Settings,
     clock: impl Clock + Clone,
+    listener: Listener,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     board: StatusBoard,
-    readiness: &Readiness,
-    tasks: &mut Tasks,
-) -> anyhow::Result<Server> {
+    process: &mut Process,
+) -> anyhow::Result<()> {
     meters::describe();
     let scope = Scope {
         domains: settings.domains.iter().map(|domain| domain.as_str().into()).collect(),
@@ -114,24 +79,28 @@ pub fn build_with_clock(
     };
     let configs = Configs::new(scope.clone()).keeping_removed(settings.removed_grace);
     let index = Arc::new(ArcSwap::from_pointee(Index::not_loaded(scope)));
-    let shutdown = tasks.shutdown().clone();
+    let behind = process.shutdown(Stage::Behind);
     let following = Following {
         configs: Mutex::new(configs),
         board: board.clone(),
         index: index.clone(),
-        gate: Mutex::new(Some(readiness.gate("rate-limit configuration"))),
+        gate: Mutex::new(Some(process.readiness().gate("rate-limit configuration"))),
     };
-    tasks.spawn("ratelimit-config", follow(Arc::new(following), snapshots, shutdown.clone()));
-    let (store, more, in_use) = stores(settings.store, clock.clone(), readiness, tasks, settings.workers.as_ref())?;
+    process.spawn(Stage::Behind, "ratelimit-config", follow(Arc::new(following), snapshots, behind.clone()));
+    let (store, more) = stores(settings.store, clock.clone(), process, settings.workers.as_ref())?;
     if let Store::Memory(memory) = &store {
-        tasks.spawn("ratelimit-shares", tell_of_shares(memory.clone(), board, shutdown));
+        process.spawn(Stage::Behind, "ratelimit-shares", tell_of_shares(memory.clone(), board, behind));
     }
-    let admin = debug::routes(index.clone());
     let (store, book) = (Arc::new(store), Arc::new(Book::default()));
-    let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
-    let gauges = Gauges::new(desk.clone(), settings.gauges);
-    let quotas = Quotas::new(index.clone(), settings.quota_replicas, clock.clone(), tasks.shutdown().clone());
-    tasks.spawn("ratelimit-quotas", quotas.clone().run());
+    let counting =
+        Counting { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
+    let gauges = Gauges::new(counting.clone(), settings.gauges);
+    process.add_metrics(move || gauges.clone().into_text());
+    process.add_pages(debug::routes(index.clone()));
+    process.add_pages(explain::http::routes(counting, process.admin_address()));
+    let shutdown = process.shutdown(Stage::Server);
+    let quotas = Quotas::new(index.clone(), settings.quota_replicas, clock.clone(), shutdown.clone());
+    process.spawn(Stage::Server, "ratelimit-quotas", quotas.clone().run());
     let services = |store| {
         let service = Service::new(index.clone(), store, clock.clone()).noting(book.clone());
         Services::hot(RateLimitServiceServer::new(service).max_decoding_message_size(MOST_MESSAGE_BYTES))
@@ -141,43 +110,43 @@ pub fn build_with_clock(
     let options = GrpcOptions {
         health_services: vec!["ratelimit".to_owned(), SERVICE_NAME.to_owned(), QUOTA_SERVICE_NAME.to_owned()],
         descriptors: vec![DESCRIPTORS],
-        acceptor: settings.tls.map(|at| runtime::tls::acceptor(at, tasks)).transpose()?,
+        acceptor: settings.tls.map(|at| runtime::tls::acceptor(at, process.tasks(Stage::Server))).transpose()?,
         max_connection_age: settings.max_connection_age.map(|most| Age { most, grace: AGE_GRACE }),
     };
-    Ok(Server { services, workers: settings.workers, admin, desk, gauges, options, in_use })
+    let readiness = process.readiness().clone();
+    let served = runtime::grpc::serve_on(settings.workers, listener, services, options, readiness, shutdown);
+    process.spawn(Stage::Server, "ratelimit", served);
+    Ok(())
 }
 
-/// The store that `settings` describe, kept going on `tasks`: the first worker's way to it, and
-/// those of the others. In Redis each worker counts through connections of its own. They work
-/// until what comes with them is dropped.
+/// The store that `settings` describe: the first worker's way to it, and those of the others. In Redis each worker
+/// counts through connections of its own. What keeps it going stands behind the servers: whoever is let in
+/// until the last moment is counted until the last moment.
 pub fn stores(
     settings: StoreSettings,
     clock: impl Clock,
-    readiness: &Readiness,
-    tasks: &mut Tasks,
+    process: &mut Process,
     workers: Option<&Arc<Workers>>,
-) -> anyhow::Result<(Store, Vec<Store>, InUse)> {
-    let shutdown = tasks.shutdown().clone();
-    // Whoever is let in until the last moment is counted until the last moment.
-    let (in_use, unused) = InUse::new();
+) -> anyhow::Result<(Store, Vec<Store>)> {
+    let shutdown = process.shutdown(Stage::Behind);
     let others = 1..workers.map_or(1, |workers| workers.count());
     Ok(match settings {
         StoreSettings::Memory { counters, when_full } => {
             let memory = Arc::new(Memory::with(counters, when_full));
-            tasks.spawn("ratelimit-sweep", sweep(memory.clone(), clock, shutdown));
-            (Store::Memory(memory.clone()), others.map(|_| Store::Memory(memory.clone())).collect(), in_use)
+            process.spawn(Stage::Behind, "ratelimit-sweep", sweep(memory.clone(), clock, shutdown));
+            (Store::Memory(memory.clone()), others.map(|_| Store::Memory(memory.clone())).collect())
         }
         StoreSettings::Redis(settings) => {
             let on_failure = settings.on_failure;
             let mut connect = |worker| {
-                let gate = readiness.gate(format!("redis at {}", settings.url));
+                let gate = process.readiness().gate(format!("redis at {}", settings.url));
                 let (redis, driver) = Redis::new((*settings).clone())?;
-                let driving = driver.run(unused.clone(), || gate.open());
+                let driving = driver.run(shutdown.clone(), || gate.open());
                 match workers {
-                    None => tasks.spawn("ratelimit-redis", driving),
+                    None => process.spawn(Stage::Behind, "ratelimit-redis", driving),
                     Some(workers) => {
                         let driving = workers.run(worker, driving);
-                        tasks.spawn("ratelimit-redis", async { driving.await? });
+                        process.spawn(Stage::Behind, "ratelimit-redis", async { driving.await? });
                     }
                 }
                 anyhow::Ok(redis)
@@ -185,32 +154,10 @@ pub fn stores(
             let first = Resilient::new(connect(0)?, on_failure, COUNTERS);
             let other = |worker| Ok(Store::Redis(Box::new(first.beside(connect(worker)?))));
             let others = others.map(other).collect::<anyhow::Result<_>>()?;
-            tasks.spawn("ratelimit-sweep", sweep(first.local().clone(), clock, shutdown));
-            (Store::Redis(Box::new(first)), others, in_use)
+            process.spawn(Stage::Behind, "ratelimit-sweep", sweep(first.local().clone(), clock, shutdown));
+            (Store::Redis(Box::new(first)), others)
         }
     })
-}
-
-impl Server {
-    /// What it adds to the admin port at `admin`: beside [`Self::admin`] the pages that explain, and those
-    /// that reset counters if only people on this machine can reach it.
-    pub fn pages(&self, admin: &Addr) -> axum::Router {
-        self.admin.clone().merge(explain::http::routes(self.desk.clone(), admin))
-    }
-
-    /// What it adds to the metrics page: limits, and what is left of them.
-    pub fn gauges(&self) -> Gauges {
-        self.gauges.clone()
-    }
-
-    /// Serves gRPC, with health under `ratelimit` and the service's full name.
-    ///
-    /// # Errors
-    /// When the listener fails.
-    pub async fn serve(self, listener: Listener, readiness: Readiness, shutdown: Shutdown) -> anyhow::Result<()> {
-        let _counting = self.in_use;
-        runtime::grpc::serve_on(self.workers, listener, self.services, self.options, readiness, shutdown).await
-    }
 }
 
 /// Puts snapshots into service.

@@ -14,6 +14,6 @@ pub mod quota;
 pub mod service;
 pub mod settings;
 
-pub use assemble::{Server, build};
+pub use assemble::build;
 pub use clock::{Clock, SystemClock};
 pub use settings::{Settings, StoreSettings};

@@ -27,7 +27,7 @@ struct Meters {
     shown: Shown,
 }
 
-/// The same by the names that others know.
+/// The same counts under the metric names of other rate-limit servers.
 struct Shown {
     total_hits: [Counter; 2],
     over_limit: [Counter; 2],

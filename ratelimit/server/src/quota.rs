@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use ledger::Ledger;
 
 /// How long an assignment holds; it is renewed after half of that.
-pub const TIME_TO_LIVE: u64 = 60;
+pub(crate) const TIME_TO_LIVE: u64 = 60;
 /// A bucket nobody used for so many seconds is abandoned.
 pub const IDLE: u64 = 600;
 
@@ -43,11 +43,11 @@ pub struct Usage {
 /// What to tell a stream about one of its buckets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Order {
-    /// Whom.
+    /// The stream to tell.
     pub stream: StreamId,
-    /// About which.
+    /// The bucket it is about.
     pub bucket: Arc<Bucket>,
-    /// What.
+    /// What to do with the bucket.
     pub action: Action,
     /// Whether all its tokens are there, whatever was left in the bucket that it had.
     pub fill: bool,

@@ -106,7 +106,7 @@ impl Store {
         }
     }
 
-    /// The same for counters found.
+    /// Forgets counters that were found.
     ///
     /// # Errors
     /// When the store does not answer; some may be forgotten then.

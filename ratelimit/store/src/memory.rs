@@ -47,7 +47,7 @@ impl Memory {
         Self::with(most, WhenFull::default())
     }
 
-    /// The same, with a choice of what becomes of hits there is no room for.
+    /// Room for `most` counters; `when_full` says what becomes of hits there is no room for.
     pub fn with(most: usize, when_full: WhenFull) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, shares: Shares::new(most), when_full }
@@ -147,7 +147,7 @@ impl Memory {
                 shard.keep(hit, state, charge, now);
             }
         }
-        // What was not counted after all needs no room.
+        // A counter made for this request and not counted after all is taken out again.
         self.shares.give_back(seats.iter().filter_map(|seat| match seat.room {
             Taken::Now(charge) => Some(charge),
             _ => None,

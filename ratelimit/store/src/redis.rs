@@ -224,7 +224,7 @@ impl Redis {
         Ok(known)
     }
 
-    /// The same for counters found.
+    /// Forgets counters that [`Self::found`] has found.
     ///
     /// # Errors
     /// When Redis does not answer; some may be forgotten then.

@@ -104,7 +104,7 @@ impl<S: CounterStore> CounterStore for Resilient<S> {
     }
 }
 
-/// The same hit on what one of `replicas` may let through.
+/// `hit` with the limit that is left to one of `replicas` servers.
 fn share<'h>(hit: &Hit<'h>, replicas: NonZeroU32) -> Hit<'h> {
     let mut limit = hit.limit;
     if let Algorithm::TokenBucket { burst } = limit.algorithm() {

@@ -9,8 +9,11 @@ use proto::envoy::service::discovery::v3::aggregated_discovery_service_server as
 use proto::google::protobuf::Any;
 use proto::ratelimit::config::ratelimit::v3 as pb_config;
 use ratelimit::dropin::xds::TYPE_URL;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::sync::{Mutex, mpsc};
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::process::{Ours, ask, limit, until};
@@ -83,15 +86,63 @@ fn version(version: &str, resources: Vec<Any>) -> pb::DiscoveryResponse {
 
 /// A management server that sends what it is given, and where it listens.
 async fn manager() -> (mpsc::Sender<pb::DiscoveryResponse>, mpsc::Receiver<Heard>, String) {
+    let (sender, hears, at, _) = manager_at("127.0.0.1:0", None).await;
+    (sender, hears, at)
+}
+
+/// A management server at `address`, with a certificate and its key if it is to have them, and what accepts there.
+async fn manager_at(
+    address: &str,
+    identity: Option<Identity>,
+) -> (mpsc::Sender<pb::DiscoveryResponse>, mpsc::Receiver<Heard>, String, JoinHandle<()>) {
     let (sender, to_send) = mpsc::channel(4);
     let (heard, hears) = mpsc::channel(16);
     let manager = Manager { to_send: Arc::new(Mutex::new(Some(to_send))), heard };
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let at = listener.local_addr().unwrap().to_string();
-    let service = server::AggregatedDiscoveryServiceServer::new(manager);
-    let serving = tonic::transport::Server::builder().add_service(service);
-    tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
-    (sender, hears, at)
+    let mut builder = tonic::transport::Server::builder();
+    if let Some(identity) = identity {
+        builder = builder.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+    }
+    let serving = builder.add_service(server::AggregatedDiscoveryServiceServer::new(manager));
+    let accepting = tokio::spawn(async move {
+        serving.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+    });
+    (sender, hears, at, accepting)
+}
+
+/// An authority in a file of PEM, and a server's certificate with its key.
+fn authority_and_identity(file: &std::path::Path) -> Identity {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    std::fs::write(file, authority.pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let certificate = CertificateParams::new(vec!["manager".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
+    Identity::from_pem(certificate.pem(), key.serialize_pem())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewed_file_of_authorities_is_read_for_the_next_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = folder.path().join("ca.pem");
+    let identity = authority_and_identity(&ca);
+    let (sender, mut hears, at, accepting) = manager_at("127.0.0.1:0", Some(identity)).await;
+    let _ours = Ours::start(&[
+        ("CONFIG_TYPE", "GRPC_XDS_SOTW"),
+        ("CONFIG_GRPC_XDS_SERVER_URL", &at),
+        ("CONFIG_GRPC_XDS_SERVER_USE_TLS", "true"),
+        ("CONFIG_GRPC_XDS_SERVER_TLS_CACERT", ca.to_str().unwrap()),
+        ("CONFIG_GRPC_XDS_SERVER_TLS_SAN", "manager"),
+        ("XDS_CLIENT_BACKOFF_INITIAL_INTERVAL", "100ms"),
+    ]);
+    hears.recv().await.unwrap();
+    accepting.abort();
+    let _ = accepting.await;
+    let identity = authority_and_identity(&ca);
+    let (_sender, mut hears, ..) = manager_at(&at, Some(identity)).await;
+    drop(sender);
+    until("a connection to the server with the new certificate", async || hears.recv().await).await;
 }
 
 /// A server that sends the same again as soon as it was refused, as some do.

@@ -16,7 +16,7 @@ use ratelimit::rules::explain::{Answer, Explanation, Question};
 use ratelimit::rules::request::Request;
 use ratelimit::server::Clock as _;
 use ratelimit::server::book::Book;
-use ratelimit::server::explain::http::{Desk, routes};
+use ratelimit::server::explain::http::{Counting, routes};
 use ratelimit::server::explain::rehearsal;
 use ratelimit::server::explain::rehearsal::{HandClock, START, in_a_word};
 use ratelimit::server::explain::simulation::{Tally, simulate};
@@ -36,7 +36,7 @@ fn index_of(yaml: &str) -> Index {
 
 /// A server's inside: the rules, the store, the names, the time.
 struct Inside {
-    desk: Desk,
+    counting: Counting,
     service: Service<Arc<Store>, HandClock>,
     clock: HandClock,
 }
@@ -46,7 +46,7 @@ impl Inside {
         let (index, store) = (Arc::new(ArcSwap::from_pointee(index)), Arc::new(store));
         let (book, clock) = (Arc::new(Book::default()), HandClock::at(START));
         let service = Service::new(index.clone(), store.clone(), clock.clone()).noting(book.clone());
-        Inside { desk: Desk { index, store, book, clock: Arc::new(clock.clone()) }, service, clock }
+        Inside { counting: Counting { index, store, book, clock: Arc::new(clock.clone()) }, service, clock }
     }
 
     fn in_memory(index: Index) -> Inside {
@@ -54,10 +54,10 @@ impl Inside {
     }
 
     async fn explain(&self, ask: &Ask) -> Explanation {
-        let (index, message) = (self.desk.index.load_full(), ask.message("solo.io"));
+        let (index, message) = (self.counting.index.load_full(), ask.message("solo.io"));
         let request = Request::read(&message).unwrap();
         let question = Question::new(&index, &request, self.clock.now().secs());
-        let readings = self.desk.store.hit(&question.looks(), self.clock.now()).await.unwrap();
+        let readings = self.counting.store.hit(&question.looks(), self.clock.now()).await.unwrap();
         question.answer(Some(&readings))
     }
 
@@ -66,7 +66,7 @@ impl Inside {
     }
 
     async fn call(&self, admin: &str, request: HttpRequest<Body>) -> (StatusCode, Value) {
-        let reply = routes(self.desk.clone(), &admin.parse().unwrap()).oneshot(request).await.unwrap();
+        let reply = routes(self.counting.clone(), Some(&admin.parse().unwrap())).oneshot(request).await.unwrap();
         let status = reply.status();
         let body = axum::body::to_bytes(reply.into_body(), 1 << 20).await.unwrap();
         (status, serde_json::from_slice(&body).unwrap_or(Value::Null))

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use ratelimit::rules::config::Configs;
 use ratelimit::server::book::Book;
 use ratelimit::server::explain::gauges::{GaugeSettings, Gauges};
-use ratelimit::server::explain::http::Desk;
+use ratelimit::server::explain::http::Counting;
 use ratelimit::server::service::Service;
 use ratelimit::store::{Memory, Store};
 use serde_json::json;
@@ -23,8 +23,9 @@ async fn page_after(settings: GaugeSettings, sent: &[(&str, u32)]) -> String {
     let index = Arc::new(ArcSwap::from_pointee(Configs::new(scope()).update(&of_raw(rules)).index));
     let (store, book) = (Arc::new(Store::Memory(Arc::new(Memory::new(20_000)))), Arc::new(Book::default()));
     let clock = HandClock::at(1_000_000_020);
-    let desk = Desk { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
-    let gauges = Gauges::new(desk, settings);
+    let counting =
+        Counting { index: index.clone(), store: store.clone(), book: book.clone(), clock: Arc::new(clock.clone()) };
+    let gauges = Gauges::new(counting, settings);
     let service = Service::new(index, store, clock).noting(book);
     for (text, times) in sent {
         for _ in 0..*times {

@@ -11,11 +11,12 @@ use proto::google::protobuf::UInt64Value;
 use provider::StatusBoard;
 use ratelimit::rules::config::{Configs, Index};
 use ratelimit::server::Settings;
+use ratelimit::server::assemble::build_with_clock;
 use ratelimit::server::service::Service;
 use ratelimit::store::Memory;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use runtime::tls::ServerTls;
-use runtime::{Listener, Readiness, Shutdown, Tasks, Workers};
+use runtime::{Listener, Process, Shutdown, Workers};
 use serde_json::json;
 use tokio::sync::watch;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
@@ -28,6 +29,7 @@ pub struct Running {
     board: StatusBoard,
     snapshots: watch::Sender<Arc<api::Snapshot>>,
     pub shutdown: Shutdown,
+    served: tokio::task::JoinHandle<anyhow::Result<()>>,
 }
 
 pub async fn start(snapshot: api::Snapshot) -> Running {
@@ -37,16 +39,13 @@ pub async fn start(snapshot: api::Snapshot) -> Running {
 /// The same with `settings`, and TLS for the client that asks.
 async fn start_with(snapshot: api::Snapshot, settings: Settings, tls: Option<ClientTlsConfig>) -> Running {
     let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-    let shutdown = Shutdown::new();
-    let (readiness, board) = (Readiness::new(), StatusBoard::new());
-    let mut tasks = Tasks::new(shutdown.clone());
+    let (board, mut process) = (StatusBoard::new(), Process::detached().unwrap());
     let clock = HandClock::at(1_000_000_020);
-    let built =
-        ratelimit::server::assemble::build_with_clock(settings, clock, receiver, board.clone(), &readiness, &mut tasks);
     let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
     let address = listener.local_addr().unwrap();
-    tasks.spawn("grpc", built.unwrap().serve(listener, readiness.clone(), shutdown.clone()));
-    tokio::spawn(tasks.join(std::time::Duration::from_secs(5)));
+    build_with_clock(settings, clock, listener, receiver, board.clone(), &mut process).unwrap();
+    let (readiness, shutdown) = (process.readiness().clone(), process.stopping());
+    let served = tokio::spawn(process.run());
     while !readiness.is_ready() {
         tokio::task::yield_now().await;
     }
@@ -54,7 +53,7 @@ async fn start_with(snapshot: api::Snapshot, settings: Settings, tls: Option<Cli
     let endpoint = Endpoint::from_shared(address.clone()).unwrap();
     let endpoint = if let Some(tls) = tls { endpoint.tls_config(tls).unwrap() } else { endpoint };
     let client = RateLimitServiceClient::new(endpoint.connect_lazy());
-    Running { client, address, board, snapshots, shutdown }
+    Running { client, address, board, snapshots, shutdown, served }
 }
 
 impl Running {
@@ -68,18 +67,12 @@ async fn while_everything_is_withheld_it_is_not_ready_and_says_nothing_of_any_re
     let mut declared = limits();
     declared.withheld = vec![api::Withheld { place: "limits.yaml:3".into(), why: "not valid YAML".into() }];
     let (snapshots, receiver) = watch::channel(Arc::new(declared.clone()));
-    let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
-    let mut tasks = Tasks::new(shutdown.clone());
+    let mut process = Process::detached().unwrap();
     let (clock, board) = (HandClock::at(1_000_000_020), StatusBoard::new());
-    let built = ratelimit::server::assemble::build_with_clock(
-        Settings::default(),
-        clock,
-        receiver,
-        board,
-        &readiness,
-        &mut tasks,
-    );
-    let _built = built.unwrap();
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+    build_with_clock(Settings::default(), clock, listener, receiver, board, &mut process).unwrap();
+    let (readiness, shutdown) = (process.readiness().clone(), process.stopping());
+    let served = tokio::spawn(process.run());
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
@@ -91,6 +84,15 @@ async fn while_everything_is_withheld_it_is_not_ready_and_says_nothing_of_any_re
         tokio::task::yield_now().await;
     }
     shutdown.begin();
+    served.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn nobody_declaring_anything_any_more_is_the_reason_to_exit() {
+    let Running { snapshots, served, .. } = start(limits()).await;
+    drop(snapshots);
+    let why = served.await.unwrap().unwrap_err();
+    assert_eq!(format!("{why:#}"), "ratelimit-config failed: nobody reads what is declared any more");
 }
 
 /// Envoy takes an error for a pass, so what nobody can answer for is refused by an answer.

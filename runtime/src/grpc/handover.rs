@@ -12,7 +12,7 @@ use tokio_util::either::Either;
 
 use super::gathered::{Accepted, Gathered, Socket};
 
-/// Connections that may lie on a desk until its worker has time for them.
+/// Connections that may wait in a queue until their worker has time for them.
 const MOST_WAITING: usize = 64;
 
 /// A connection that belongs to no thread yet.
@@ -20,14 +20,14 @@ type Raw = Either<std::net::TcpStream, std::os::unix::net::UnixStream>;
 
 /// Where a worker's connections are left.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Queue {
     to: mpsc::Sender<(Raw, Arc<()>)>,
     /// Held by all its open connections.
     open: Arc<()>,
 }
 
-/// A desk, and what is left on it, to be taken on the worker's own thread.
-pub(super) fn desk() -> (Desk, impl Stream<Item = io::Result<Socket>> + Send + 'static) {
+/// A queue, and what is left in it, to be taken on the worker's own thread.
+pub(super) fn queue() -> (Queue, impl Stream<Item = io::Result<Socket>> + Send + 'static) {
     let (to, left) = mpsc::channel(MOST_WAITING);
     let taken = ReceiverStream::new(left).map(|(raw, open)| {
         let io = match raw {
@@ -38,11 +38,11 @@ pub(super) fn desk() -> (Desk, impl Stream<Item = io::Result<Socket>> + Send + '
         socket.open = Some(open);
         Ok(socket)
     });
-    (Desk { to, open: Arc::default() }, taken)
+    (Queue { to, open: Arc::default() }, taken)
 }
 
 /// Leaves each connection where the fewest are open, until nobody takes them any more.
-pub(super) async fn hand_over(mut sockets: BoxStream<'static, Accepted>, desks: &[Desk]) {
+pub(super) async fn hand_over(mut sockets: BoxStream<'static, Accepted>, queues: &[Queue]) {
     while let Some(accepted) = sockets.next().await {
         let raw = match to_raw(accepted) {
             Ok(raw) => raw,
@@ -51,8 +51,8 @@ pub(super) async fn hand_over(mut sockets: BoxStream<'static, Accepted>, desks: 
                 continue;
             }
         };
-        let Some(desk) = desks.iter().min_by_key(|desk| Arc::strong_count(&desk.open)) else { return };
-        if desk.to.send((raw, desk.open.clone())).await.is_err() {
+        let Some(queue) = queues.iter().min_by_key(|queue| Arc::strong_count(&queue.open)) else { return };
+        if queue.to.send((raw, queue.open.clone())).await.is_err() {
             return;
         }
     }
@@ -78,8 +78,8 @@ mod tests {
     async fn connections_go_where_the_fewest_are_open() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (first, at_first) = desk();
-        let (second, at_second) = desk();
+        let (first, at_first) = queue();
+        let (second, at_second) = queue();
         let (mut at_first, mut at_second) = (at_first.boxed(), at_second.boxed());
         let accepted = TcpListenerStream::new(listener).map(|stream| Either::Left(stream.unwrap())).boxed();
         let handing_over = tokio::spawn(async move { hand_over(accepted, &[first, second]).await });

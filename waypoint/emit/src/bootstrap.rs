@@ -50,12 +50,6 @@ pub fn node_id(gateway: &Name) -> String {
     format!("{}~{}", gateway.namespace, gateway.name)
 }
 
-/// The Gateway that a node id names.
-pub fn gateway_of_node(id: &str) -> Option<Name> {
-    let (namespace, name) = id.split_once('~')?;
-    (!namespace.is_empty() && !name.is_empty()).then(|| Name::new(namespace, name))
-}
-
 /// The bootstrap of an Envoy of `gateway`.
 pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
     let admin = match &settings.admin {
@@ -81,7 +75,7 @@ pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
         "layered_runtime": {"layers": [{
             "name": "static",
             "static_layer": {
-                // Without bounds of its own Envoy warns at every start.
+                // Envoy warns at every start where these bounds are not set.
                 "re2": {"max_program_size": {"error_level": 1000}},
                 // An answer that is the last on a connection inside Envoy would be lost to a reset behind it.
                 "envoy.reloadable_features.enable_send_rst_on_user_space_socket": false,

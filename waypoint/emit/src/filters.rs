@@ -4,7 +4,7 @@ mod cors;
 mod disowned;
 mod ext_authz;
 mod fault;
-pub mod forwarded_for;
+pub(crate) mod forwarded_for;
 mod on_demand;
 pub mod rate_limit;
 mod router;
@@ -17,10 +17,10 @@ use serde_json::{Map, Value, json};
 use crate::packed;
 
 /// The filters in the order in which a request meets them.
-pub const ORDER: [&dyn HttpFilter; 10] = [
+pub(crate) const ORDER: [&dyn HttpFilter; 10] = [
     // X-Forwarded-For is back before anybody reads it.
     &forwarded_for::ForwardedFor,
-    // Mistakes on purpose come next: they stand for the network.
+    // Fault injection comes next, before anybody is asked: as if the network had failed.
     &fault::Fault,
     // A browser's preflight carries no credentials, so it is answered before they are asked for.
     &cors::Cors,

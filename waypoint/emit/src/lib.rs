@@ -51,7 +51,7 @@ pub struct GatewayOutput {
 
 impl GatewayOutput {
     /// Notes from which objects a resource came; none where there is none any more.
-    pub fn came_from(&mut self, key: quarantine::Key, now: Option<Origins>) {
+    pub(crate) fn came_from(&mut self, key: quarantine::Key, now: Option<Origins>) {
         let before = self.origins.get(&key).cloned();
         if before.as_deref() == now.as_ref() {
             return;
@@ -87,7 +87,7 @@ pub fn ads() -> Value {
 }
 
 /// A packed message, by its full name and fields.
-pub fn packed(name: &str, mut fields: Value) -> Value {
+pub(crate) fn packed(name: &str, mut fields: Value) -> Value {
     fields["@type"] = json!(format!("type.googleapis.com/{name}"));
     fields
 }

@@ -17,7 +17,7 @@ use crate::{names, packed, scopes};
 
 /// The TLV in which ztunnel puts the caller's SPIFFE id.
 const PRINCIPAL_TLV: u32 = 0xD0;
-/// How long the first bytes of a connection are waited for, where it is not known what is spoken.
+/// How long Envoy waits for the first bytes of a connection on a port that does not say its protocol.
 const SPEAK_BY: &str = "0.500s";
 const PROXY_PROTOCOL: &str = "envoy.filters.listener.proxy_protocol";
 const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";

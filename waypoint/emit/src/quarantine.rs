@@ -182,12 +182,12 @@ impl GatewayOutput {
 
 /// Field numbers of Envoy's messages.
 mod number {
-    pub const VIRTUAL_HOSTS: u32 = 2;
-    pub const ROUTES: u32 = 3;
-    pub const FILTER_CHAINS: u32 = 3;
+    pub(crate) const VIRTUAL_HOSTS: u32 = 2;
+    pub(crate) const ROUTES: u32 = 3;
+    pub(crate) const FILTER_CHAINS: u32 = 3;
     pub const FILTER_CHAIN_NAME: u32 = 7;
-    pub const ROUTE_MATCH: u32 = 1;
-    pub const ROUTE_DIRECT_RESPONSE: u32 = 7;
+    pub(crate) const ROUTE_MATCH: u32 = 1;
+    pub(crate) const ROUTE_DIRECT_RESPONSE: u32 = 7;
     pub const ROUTE_NAME: u32 = 14;
 }
 

@@ -14,7 +14,7 @@ pub enum Stage {
 pub struct Descriptor {
     /// When it is sent.
     pub stage: Stage,
-    /// What it is made of, in order; the first names who made the rules.
+    /// Its entries in order; the first names the RateLimitConfig.
     pub entries: Vec<Entry>,
     /// Where the request may carry a limit of its own.
     pub limit_from: Option<MetadataPath>,

@@ -23,7 +23,7 @@ pub struct Policy {
     pub limits: Vec<Descriptor>,
     /// Cross-origin policy.
     pub cors: Option<Cors>,
-    /// Mistakes on purpose.
+    /// Faults to inject.
     pub faults: Option<Faults>,
 }
 

@@ -97,7 +97,7 @@ pub enum GrpcTarget {
         /// Port.
         port: u16,
     },
-    /// The same over TLS.
+    /// A host and port, over TLS.
     Tls {
         /// Name or address.
         host: String,

@@ -15,7 +15,7 @@ const BOUND: &str = "istio.io/WaypointBound";
 /// The waypoint of one Service.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Decision {
-    /// Which.
+    /// The waypoint, or why there is none.
     pub enrolment: Enrolment,
     /// What is to be said about it.
     pub condition: Option<Condition>,

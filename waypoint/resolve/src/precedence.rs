@@ -49,7 +49,7 @@ pub fn precedence(matches: &Match, age: &Age, route: &ObjectRef, rule: usize, in
 }
 
 impl Precedence {
-    /// The same of a route for `hosts`, which are of one group: see [`by_precedence`].
+    /// The precedence of this route among others for `hosts`, which are of one group: see [`by_precedence`].
     pub fn of_hosts(self, hosts: &[String]) -> Self {
         Self { hosts: rank(hosts.first().map(String::as_str)), ..self }
     }

@@ -45,7 +45,7 @@ impl RouteNotes {
     }
 
     /// A reference that leads nowhere.
-    pub fn unresolved(&mut self, reason: &str, problem: Problem) {
+    pub(crate) fn unresolved(&mut self, reason: &str, problem: Problem) {
         self.unresolved.insert(problem, reason.to_owned());
     }
 }

@@ -90,7 +90,7 @@ impl Translator {
         (translation, quarantines)
     }
 
-    /// The first half of [`Translator::translate`]: what is decided, before it is written.
+    /// The first half of [`Translator::translate`]: the decisions, not yet written as Envoy's resources.
     pub fn resolve(&mut self, snapshot: &Snapshot) -> resolve::Resolved {
         self.resolver.resolve(snapshot)
     }

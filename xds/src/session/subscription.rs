@@ -22,7 +22,7 @@ pub(super) struct Subscription {
     pub entries: BTreeMap<String, Entry>,
     pub rejections: BTreeMap<String, Rejection>,
     pub in_flight: BTreeMap<u64, InFlight>,
-    /// Names of which what was told may differ from what is to be told.
+    /// Names whose resource may have changed since it was sent.
     pub dirty: Names,
     /// Names that may have to be removed.
     pub removals: Names,
@@ -111,7 +111,7 @@ pub(super) fn wire(resource: &Resource) -> pb::Resource {
 }
 
 impl Subscription {
-    /// Takes what is said only once, in the first request of a type on a stream.
+    /// Reads the fields that a client sends only in its first request of a type on a stream.
     pub fn greet(&mut self, kind: ResourceType, request: &pb::DeltaDiscoveryRequest) {
         self.wildcard = by_wildcard(kind) && request.resource_names_subscribe.is_empty();
         self.unanswered = self.wildcard && request.initial_resource_versions.is_empty();
@@ -137,7 +137,7 @@ impl Subscription {
             }
             self.dirty.insert(name);
             self.names.insert(name.clone());
-            // Whoever asks again has forgotten, unless a new stream says what it still has.
+            // A second subscription to a name means: send it again. On a new stream the client says itself what it has.
             let entry = self.entries.entry(name.clone()).or_default();
             if !first {
                 entry.told = Told::Nothing;
@@ -169,7 +169,7 @@ impl Subscription {
         self.on_demand.is_some_and(|(kind, on_demand)| on_demand(kind, name))
     }
 
-    /// Takes what is to be had for the first time, or by a client of which nothing was known.
+    /// Sets the resources for the first time on this stream, when every name may have to be sent.
     pub fn begin(&mut self, target: Option<&Named>) {
         self.dirty = Names::All;
         self.removals = Names::All;
@@ -177,7 +177,7 @@ impl Subscription {
         self.open = names.filter(|name| self.is_open(name, target)).cloned().collect();
     }
 
-    /// Takes what is to be had from now on, which differs from what was to be had by `changed`.
+    /// Replaces the resources; only those named in `changed` differ from the ones before.
     pub fn retarget<'n>(&mut self, changed: impl Iterator<Item = &'n String>, target: Option<&Named>) {
         for name in changed {
             self.dirty.insert(name);
@@ -186,7 +186,7 @@ impl Subscription {
         }
     }
 
-    /// Looks anew whether the client has answered what it is to have under these names.
+    /// Updates which of these names still wait for the client to acknowledge what was sent.
     pub fn look<'n>(&mut self, names: impl Iterator<Item = &'n String>, target: Option<&Named>) {
         for name in names {
             if name == "*" {

@@ -160,13 +160,11 @@ async fn a_folder_may_come_go_and_come_back() {
     let folder = above.path().join("later/here");
     let board = StatusBoard::new();
     let settings = FolderSettings { poll: Duration::from_secs(60), ..FolderSettings::default() };
-    let readiness = Readiness::new();
-    let provider =
-        Provider::folder(vec![folder.clone()], settings, board.clone(), &readiness, runtime::Shutdown::new())
-            .await
-            .unwrap();
+    let mut process = Process::detached().unwrap();
+    let snapshots = follow_folder(vec![folder.clone()], settings, board.clone(), &mut process).await.unwrap();
     assert!(board.files()[0].problems[0].message.contains("does not exist"));
-    let mut story = Story { folder: above, board, snapshots: provider.watch(), readiness, _provider: provider };
+    let readiness = process.readiness().clone();
+    let mut story = Story { folder: above, board, snapshots, readiness, _process: process };
     assert!(story.readiness.waiting_for()[0].contains("does not exist"), "{:?}", story.readiness.waiting_for());
     for round in ["one", "two"] {
         fs::create_dir_all(&folder).unwrap();

@@ -17,7 +17,7 @@ pub const TELLING: [&str; 12] = [
 ];
 
 /// Variables that are read there and have no effect here, and why.
-pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
+pub(crate) const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("REDIS_POOL_SIZE", "commands share pipelined connections"),
     ("REDIS_PERSECOND_POOL_SIZE", "commands share pipelined connections"),
     ("REDIS_POOL_ON_EMPTY_BEHAVIOR", "there is no pool to be empty"),
@@ -42,7 +42,7 @@ pub const WITHOUT_EFFECT: &[(&str, &str)] = &[
 ];
 
 /// Beginnings of that server's variables: others that begin so are told of, as they may be misspelt.
-pub const FAMILIES: [&str; 12] = [
+pub(crate) const FAMILIES: [&str; 12] = [
     "REDIS_",
     "MEMCACHE_",
     "GRPC_SERVER_",

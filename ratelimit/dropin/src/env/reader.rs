@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A number that may be absent.
-    pub fn optional_number<T: FromStr>(&mut self, name: &str) -> Option<T> {
+    pub(crate) fn optional_number<T: FromStr>(&mut self, name: &str) -> Option<T> {
         let text = self.optional(name)?;
         let number = text.parse().ok();
         if number.is_none() {

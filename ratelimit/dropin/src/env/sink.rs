@@ -34,7 +34,7 @@ pub struct Mogrifier {
     pub pattern: regex::Regex,
     /// The new name, in which `$1` stands for the first group.
     pub name: String,
-    /// The same for tags.
+    /// What tags are mapped to.
     pub tags: BTreeMap<String, String>,
 }
 

@@ -54,7 +54,7 @@ impl Observed {
     }
 
     /// For each bound how many were at most so long.
-    pub fn up_to(&self) -> Vec<(f64, u64)> {
+    pub(crate) fn up_to(&self) -> Vec<(f64, u64)> {
         let mut sum = 0;
         let mut add = |(bound, held): &(f64, AtomicU64)| {
             sum += held.load(Ordering::Relaxed);
@@ -64,7 +64,7 @@ impl Observed {
     }
 
     /// For each share of the latest how long they were at most; not a number while there are none.
-    pub fn quantiles(&self, shares: &[f64]) -> Vec<(f64, f64)> {
+    pub(crate) fn quantiles(&self, shares: &[f64]) -> Vec<(f64, f64)> {
         let mut latest = self.latest.as_ref().map(|latest| latest.lock().clone()).unwrap_or_default();
         latest.sort_unstable_by(f64::total_cmp);
         let at = |share: f64| ((latest.len() as f64 * share).ceil() as usize).saturating_sub(1);

@@ -137,7 +137,7 @@ pub struct Node {
 
 impl Node {
     /// Whether descriptors that end here are let through on purpose.
-    pub fn is_unlimited(&self) -> bool {
+    pub(crate) fn is_unlimited(&self) -> bool {
         self.rules.is_empty() && self.children.0.is_empty()
     }
 }
@@ -257,7 +257,7 @@ impl Sets {
     }
 
     /// The rules that apply to `entries`, in order: the first that matches and all later that always apply.
-    pub fn considered(&self, entries: Entries<'_>) -> SmallVec<[&SetRule; 2]> {
+    pub(crate) fn considered(&self, entries: Entries<'_>) -> SmallVec<[&SetRule; 2]> {
         let mut candidates: SmallVec<[u32; 8]> = SmallVec::from_slice(&self.unconditional);
         for entry in entries {
             if let Some(numbers) = self.by_value.get(&*entry.key).and_then(|values| values.get(&*entry.value)) {

@@ -22,7 +22,7 @@ pub enum Pattern {
 }
 
 impl Pattern {
-    /// The same as written; none for what validation refuses.
+    /// Compiles what is written; none for what validation refuses.
     pub fn new(written: &ValueMatch) -> Option<Pattern> {
         Some(if !written.cidrs.is_empty() {
             Pattern::Networks(written.cidrs.iter().map(|cidr| cidr.parse().ok()).collect::<Option<_>>()?)

@@ -50,7 +50,7 @@ impl Rule {
         Rule::numbered(config, &parts, style, limit, beside, 0)
     }
 
-    /// The same, told apart from `number` others with the same parts that count alike.
+    /// A rule with a number in its name, since `number` others have the same parts and count alike.
     pub fn numbered(
         config: &str,
         parts: &[SimpleDescriptor],
@@ -147,7 +147,7 @@ fn identity(config: &str, parts: &[SimpleDescriptor], style: Style, alike: usize
 }
 
 /// Whether each value that `part` stands for has a counter of its own.
-pub fn is_apart(part: &SimpleDescriptor) -> bool {
+pub(crate) fn is_apart(part: &SimpleDescriptor) -> bool {
     part.value.is_empty() && !part.share_counter
 }
 

@@ -17,7 +17,7 @@ use rules::explain::{counter_name, limit_in_words};
 use store::{CounterStore as _, Found, Store, StoreError};
 
 /// Counters in one answer.
-pub const MOST_LISTED: usize = 1_000;
+pub(crate) const MOST_LISTED: usize = 1_000;
 /// Counters whose standing is asked for at a time.
 const MOST_LOOKED: usize = 10_000;
 /// How often a reset looks for more.

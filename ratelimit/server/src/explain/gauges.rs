@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 use super::counters::{self, Standing};
-use super::http::Desk;
+use super::http::Counting;
 use limit::Limit;
 use store::StoreError;
 
@@ -37,7 +37,7 @@ impl Default for GaugeSettings {
 /// Writes the gauges.
 #[derive(Clone)]
 pub struct Gauges {
-    desk: Desk,
+    counting: Counting,
     settings: GaugeSettings,
     last: Arc<Mutex<Option<Made>>>,
 }
@@ -63,16 +63,16 @@ struct Labels {
 }
 
 impl Gauges {
-    /// The gauges of what `desk` knows. From now on its book is kept.
-    pub fn new(desk: Desk, settings: GaugeSettings) -> Self {
+    /// The gauges of what `counting` knows. From now on its book is kept.
+    pub fn new(counting: Counting, settings: GaugeSettings) -> Self {
         if settings.most > 0 {
-            desk.book.keep(settings.values);
+            counting.book.keep(settings.values);
         }
-        Self { desk, settings, last: Arc::default() }
+        Self { counting, settings, last: Arc::default() }
     }
 
     /// What the metrics page needs of this server: sets the counters of rules, and gives [`Self::text`].
-    pub async fn into_text(self) -> Arc<str> {
+    pub(crate) async fn into_text(self) -> Arc<str> {
         crate::meters::publish();
         self.text().await
     }
@@ -104,8 +104,9 @@ impl Gauges {
     }
 
     async fn make(&self) -> Result<String, StoreError> {
-        let index = self.desk.index.load_full();
-        let standings = counters::standings(&self.desk.store, &self.desk.book, &index, self.desk.clock.now()).await?;
+        let index = self.counting.index.load_full();
+        let standings =
+            counters::standings(&self.counting.store, &self.counting.book, &index, self.counting.clock.now()).await?;
         Ok(page(standings, self.settings))
     }
 }

@@ -29,9 +29,9 @@ use store::{CounterStore as _, Store, StoreError};
 /// The most a question may have.
 const MOST_BYTES: usize = 64 * 1024;
 
-/// What questions are answered from.
+/// The rules and counters from which questions are answered.
 #[derive(Clone)]
-pub struct Desk {
+pub struct Counting {
     /// The rules being served.
     pub index: Arc<ArcSwap<Index>>,
     /// Where hits are added up.
@@ -42,9 +42,9 @@ pub struct Desk {
     pub clock: Arc<dyn Clock>,
 }
 
-impl std::fmt::Debug for Desk {
+impl std::fmt::Debug for Counting {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Desk")
+        f.write_str("Counting")
     }
 }
 
@@ -93,62 +93,67 @@ impl From<StoreError> for Refusal {
 }
 
 /// Whether only people on this machine reach `admin`.
-pub fn is_local(admin: &Addr) -> bool {
+pub(crate) fn is_local(admin: &Addr) -> bool {
     match admin {
         Addr::Tcp(address) => address.ip().to_canonical().is_loopback(),
         Addr::Unix(_) => true,
     }
 }
 
-/// The pages for an admin port at `admin`.
-pub fn routes(desk: Desk, admin: &Addr) -> Router {
+/// The pages for an admin port at `admin`; those that reset counters only if it is known that nobody but people on
+/// this machine can reach it.
+pub fn routes(counting: Counting, admin: Option<&Addr>) -> Router {
     let asking = Router::new().route("/explain", post(explain)).route("/counters", get(list));
-    let all = if is_local(admin) {
-        desk.book.open();
+    let all = if admin.is_some_and(is_local) {
+        counting.book.open();
         asking.route("/counters/reset", post(reset))
     } else {
         asking.route("/counters/reset", post(not_here))
     };
-    all.layer(DefaultBodyLimit::max(MOST_BYTES)).with_state(desk)
+    all.layer(DefaultBodyLimit::max(MOST_BYTES)).with_state(counting)
 }
 
-async fn explain(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+async fn explain(State(counting): State<Counting>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
     let ask: Ask = read(&headers, &body)?;
-    let index = desk.index.load_full();
+    let index = counting.index.load_full();
     let message = ask.message(default_domain(&index));
     let request = Request::read(&message).map_err(|why| Refusal(StatusCode::BAD_REQUEST, why.to_string()))?;
-    let now = desk.clock.now();
+    let now = counting.clock.now();
     let question = Question::new(&index, &request, now.secs());
-    let readings = desk.store.hit(&question.looks(), now).await?;
+    let readings = counting.store.hit(&question.looks(), now).await?;
     Ok(Json(question.answer(Some(&readings))).into_response())
 }
 
-async fn list(State(desk): State<Desk>, query: Result<Query<Listing>, QueryRejection>) -> Result<Response, Refusal> {
+async fn list(
+    State(counting): State<Counting>,
+    query: Result<Query<Listing>, QueryRejection>,
+) -> Result<Response, Refusal> {
     let Ok(Query(Listing { prefix })) = query else {
         return Err(Refusal(
             StatusCode::BAD_REQUEST,
             "write /counters or /counters?prefix=<namespace>.<name>".to_owned(),
         ));
     };
-    let index = desk.index.load_full();
-    Ok(Json(counters::list(&desk.store, &desk.book, &index, &prefix, desk.clock.now()).await?).into_response())
+    let index = counting.index.load_full();
+    Ok(Json(counters::list(&counting.store, &counting.book, &index, &prefix, counting.clock.now()).await?)
+        .into_response())
 }
 
-async fn reset(State(desk): State<Desk>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+async fn reset(State(counting): State<Counting>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
     if headers.contains_key(header::ORIGIN) {
         return Err(Refusal(StatusCode::FORBIDDEN, "pages in a browser may not reset counters".to_owned()));
     }
     let wanted: Reset = read(&headers, &body)?;
-    let now = desk.clock.now();
-    let index = desk.index.load_full();
+    let now = counting.clock.now();
+    let index = counting.index.load_full();
     let reset = match (wanted.prefix, wanted.descriptors) {
         (Some(prefix), descriptors) if descriptors.is_empty() => {
-            counters::reset(&desk.store, &desk.book, &index, &prefix, now).await?
+            counters::reset(&counting.store, &counting.book, &index, &prefix, now).await?
         }
         (None, descriptors) if !descriptors.is_empty() => {
             let message = Ask { domain: wanted.domain, descriptors, hits: None }.message(default_domain(&index));
             let request = Request::read(&message).map_err(|why| Refusal(StatusCode::BAD_REQUEST, why.to_string()))?;
-            desk.store.forget(&Question::new(&index, &request, now.secs()).looks()).await?
+            counting.store.forget(&Question::new(&index, &request, now.secs()).looks()).await?
         }
         _ => {
             let why = "write either {\"descriptors\": [\"ns.name: key=value\"]} or {\"prefix\": \"ns.name\"}";

@@ -35,15 +35,16 @@ type Answer = Result<pb::RateLimitQuotaResponse, GrpcStatus>;
 
 /// Hands out quotas from the rules being served.
 #[derive(Debug, Clone)]
-pub struct Quotas<C> {
+pub(crate) struct Quotas<C> {
     index: Arc<ArcSwap<Index>>,
-    desk: Arc<Mutex<Desk>>,
+    open: Arc<Mutex<Open>>,
     clock: C,
     shutdown: Shutdown,
 }
 
+/// The open streams, and what each was given.
 #[derive(Debug)]
-struct Desk {
+struct Open {
     ledger: Ledger,
     streams: HashMap<StreamId, mpsc::Sender<Answer>>,
 }
@@ -51,8 +52,8 @@ struct Desk {
 impl<C: Clock + Clone> Quotas<C> {
     /// Serves what `index` holds at any time, as one of so many servers; streams end when `shutdown` begins.
     pub fn new(index: Arc<ArcSwap<Index>>, replicas: NonZeroU32, clock: C, shutdown: Shutdown) -> Self {
-        let desk = Desk { ledger: Ledger::one_of(replicas), streams: HashMap::new() };
-        Self { index, desk: Arc::new(Mutex::new(desk)), clock, shutdown }
+        let open = Open { ledger: Ledger::one_of(replicas), streams: HashMap::new() };
+        Self { index, open: Arc::new(Mutex::new(open)), clock, shutdown }
     }
 
     /// Renews, divides and abandons as time passes, until shutdown begins.
@@ -71,9 +72,9 @@ impl<C: Clock + Clone> Quotas<C> {
     /// Does what is due now.
     pub fn tick(&self) {
         let index = self.index.load_full();
-        let mut desk = self.desk.lock();
-        let orders = desk.ledger.tick(&index, self.now());
-        desk.send(orders);
+        let mut open = self.open.lock();
+        let orders = open.ledger.tick(&index, self.now());
+        open.send(orders);
     }
 
     fn now(&self) -> UnixSecs {
@@ -99,33 +100,33 @@ impl<C: Clock + Clone> Quotas<C> {
             }
             let Some(domain) = &domain else {
                 let why = GrpcStatus::invalid_argument("the first report must name a domain of at most 256 bytes");
-                let sender = self.desk.lock().streams.remove(&stream);
+                let sender = self.open.lock().streams.remove(&stream);
                 if let Some(sender) = sender {
                     let _ = sender.try_send(Err(why));
                 }
                 break;
             };
             let (index, now) = (self.index.load_full(), self.now());
-            let mut desk = self.desk.lock();
-            if !desk.streams.contains_key(&stream) {
+            let mut open = self.open.lock();
+            if !open.streams.contains_key(&stream) {
                 break;
             }
             let mut orders = Vec::new();
             for said in message.bucket_quota_usages {
                 let usage = usage(&said);
                 let Some(bucket) = said.bucket_id.map(|id| id.bucket.into_iter().collect()) else { continue };
-                orders.extend(desk.ledger.report(&index, stream, domain, bucket, usage, now));
+                orders.extend(open.ledger.report(&index, stream, domain, bucket, usage, now));
             }
-            desk.send(orders);
+            open.send(orders);
         }
-        let mut desk = self.desk.lock();
-        desk.streams.remove(&stream);
-        let orders = desk.ledger.close(stream, self.now());
-        desk.send(orders);
+        let mut open = self.open.lock();
+        open.streams.remove(&stream);
+        let orders = open.ledger.close(stream, self.now());
+        open.send(orders);
     }
 }
 
-impl Desk {
+impl Open {
     /// One message to each stream; the last word about each bucket holds.
     fn send(&mut self, orders: Vec<Order>) {
         let mut messages: HashMap<StreamId, Vec<BucketAction>> = HashMap::new();
@@ -156,9 +157,9 @@ impl<C: Clock + Clone> pb::rate_limit_quota_service_server::RateLimitQuotaServic
     ) -> Result<GrpcResponse<Self::StreamRateLimitQuotasStream>, GrpcStatus> {
         let (sender, mut receiver) = mpsc::channel(MOST_WAITING);
         let stream = {
-            let mut desk = self.desk.lock();
-            let stream = desk.ledger.open();
-            desk.streams.insert(stream, sender);
+            let mut open = self.open.lock();
+            let stream = open.ledger.open();
+            open.streams.insert(stream, sender);
             stream
         };
         // Ends with its stream, or when shutdown begins.

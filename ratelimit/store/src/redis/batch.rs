@@ -19,7 +19,7 @@ use limit::{Change, CountPolicy, CounterId, Counts, Window};
 
 /// Adds, looks and refunds, each hit's command in its place.
 const MERGED: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/merged.lua"));
-/// The same where every command adds, gathered by page.
+/// The script for calls of which every command adds: commands of one page are gathered.
 const PAGES: &str = concat!(include_str!("lua/common.lua"), include_str!("lua/pages.lua"));
 /// What does everything else: other algorithms, and hits that count only if none of their request is over.
 const GENERAL: &str = concat!(

@@ -19,7 +19,7 @@ use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::access::{Access, Place};
-use super::node::{Node, Source, Stray};
+use super::node::{Node, NodeEvent, Source};
 use super::slots::{Range, SLOTS, covered, near, ranges};
 use super::{Lane, Letter, Way};
 use crate::StoreError;
@@ -90,7 +90,7 @@ pub(super) struct Router {
     access: Access,
     budget: Duration,
     map: Arc<ArcSwap<Map>>,
-    events: (mpsc::Sender<Stray>, mpsc::Receiver<Stray>),
+    events: (mpsc::Sender<NodeEvent>, mpsc::Receiver<NodeEvent>),
     /// Hits to be tried again, and where; nowhere means where the map says.
     held: Vec<(Letter, Option<Place>)>,
     nodes: JoinSet<()>,
@@ -136,7 +136,7 @@ impl Router {
                 }
                 () = tokio::time::sleep_until(next.into()), if asking.is_none() => asking = Some(self.ask()),
                 Some(event) = self.events.1.recv() => {
-                    if let Stray::Misplaced(letters, why) = event {
+                    if let NodeEvent::Misplaced(letters, why) = event {
                         self.redirect(letters, &why, &shutdown);
                         if matches!(why.code(), Some("ASK" | "TRYAGAIN")) {
                             // A slot on the move; the map changes when it has arrived.
@@ -272,7 +272,7 @@ impl Router {
         }
     }
 
-    /// Sends what can be sent of what is held back; what nobody waits for is let go.
+    /// Sends the held-back hits that have a node by now, and drops those that nobody waits for any more.
     fn try_again(&mut self) {
         let map = self.map.load_full();
         let now = Instant::now();

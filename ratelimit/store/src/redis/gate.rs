@@ -76,7 +76,7 @@ impl Breaker {
         self.unreachable();
     }
 
-    /// It is there and answers nothing that counts.
+    /// It answers PING, and batches time out.
     pub(super) fn hangs(&mut self) {
         self.batches = self.batches.max(TOLERATED);
     }

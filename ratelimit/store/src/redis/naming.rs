@@ -42,7 +42,7 @@ pub(super) struct Named<'k> {
     pub(super) holds: Holds,
 }
 
-/// What is under a key.
+/// What a key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holds {
     /// The counters of this window whose digests begin with this letter, each a field named by its digest.

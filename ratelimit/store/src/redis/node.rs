@@ -31,7 +31,7 @@ const MOST_UNDER_WAY: usize = 4;
 const HEARTBEAT: Duration = Duration::from_millis(250);
 /// How long a new connection may take.
 const CONNECT: Duration = Duration::from_secs(1);
-/// The same where there may be another to try.
+/// How long connecting may take where there may be another address to try.
 const CONNECT_ONE_OF: Duration = Duration::from_millis(400);
 /// Masters that Sentinels name, tried at once.
 const MOST_CANDIDATES: usize = 4;
@@ -50,7 +50,7 @@ pub(super) struct Node {
     gate: Arc<Gate>,
     budget: Duration,
     at: String,
-    strays: Option<mpsc::Sender<Stray>>,
+    events: Option<mpsc::Sender<NodeEvent>>,
 }
 
 /// How the process to connect to is found.
@@ -64,7 +64,7 @@ pub(super) enum Source {
 
 /// What a node of a Cluster tells the router.
 #[derive(Debug)]
-pub(super) enum Stray {
+pub(super) enum NodeEvent {
     /// Not executed: this node does not have the slot. The error says who does.
     Misplaced(Vec<Letter>, RedisError),
     /// The connection is gone.
@@ -90,12 +90,12 @@ impl Node {
         source: Source,
         budget: Duration,
         at: String,
-        strays: Option<mpsc::Sender<Stray>>,
+        events: Option<mpsc::Sender<NodeEvent>>,
     ) -> (Node, Lane) {
         let (sender, letters) = mpsc::channel(MOST_WAITING);
         let gate = Arc::new(Gate::default());
         let lane = Lane { letters: sender, gate: gate.clone() };
-        (Node { source, letters, gate, budget, at, strays }, lane)
+        (Node { source, letters, gate, budget, at, events }, lane)
     }
 
     /// Runs until `shutdown` begins or nobody can send any more; `connected`
@@ -145,9 +145,9 @@ impl Node {
     }
 
     fn tell_lost(&self) {
-        if let Some(strays) = &self.strays {
+        if let Some(events) = &self.events {
             // Full is fine: then the router knows already.
-            let _ = strays.try_send(Stray::Lost);
+            let _ = events.try_send(NodeEvent::Lost);
         }
     }
 
@@ -163,7 +163,7 @@ impl Node {
         let mut waiting: Vec<Letter> = Vec::new();
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         let (mut late_since, mut probing) = (None::<Instant>, false);
-        let post = Post { connection, budget: self.budget, strays: self.strays.as_ref() };
+        let post = Post { connection, budget: self.budget, events: self.events.as_ref() };
         let why = loop {
             tokio::select! {
                 Some(health) = under_way.next() => match health {
@@ -300,7 +300,7 @@ async fn open(
 struct Post<'n> {
     connection: MultiplexedConnection,
     budget: Duration,
-    strays: Option<&'n mpsc::Sender<Stray>>,
+    events: Option<&'n mpsc::Sender<NodeEvent>>,
 }
 
 impl Post<'_> {
@@ -316,7 +316,7 @@ impl Post<'_> {
         }
         let now = Instant::now();
         letters.retain(|letter| letter.job.until > now && !letter.job.reply.is_closed());
-        if self.strays.is_none() {
+        if self.events.is_none() {
             return self.call(Way::Together, 0, letters).await;
         }
         // In a Cluster a call's keys must be in one slot; the calls go out together.
@@ -355,11 +355,11 @@ impl Post<'_> {
         let (answers, health) = match tokio::time::timeout(self.budget, called).await {
             Ok(Ok(after)) => (batch.split(&after), Health::Answered),
             Ok(Err(error)) => {
-                if let (Some(strays), Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")) = (self.strays, error.code())
+                if let (Some(events), Some("MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")) = (self.events, error.code())
                 {
                     let back = |job| Letter { job, slot, way };
                     // If there is no room the requests learn that there is no answer.
-                    let _ = strays.try_send(Stray::Misplaced(jobs.into_iter().map(back).collect(), error));
+                    let _ = events.try_send(NodeEvent::Misplaced(jobs.into_iter().map(back).collect(), error));
                     return Health::Answered;
                 }
                 let said = why(&error);

@@ -19,7 +19,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 const ASIDE: &str = "x-waykeeper-forwarded-for";
 
 /// What happens to a request's headers once those that begin like ours are gone.
-pub fn set_aside(settings: &Settings) -> Vec<Value> {
+pub(crate) fn set_aside(settings: &Settings) -> Vec<Value> {
     let mut mutations = vec![moved(ASIDE, FORWARDED_FOR)];
     if settings.trusted_proxies.is_empty() {
         mutations.push(json!({"remove": FORWARDED_FOR}));
@@ -28,14 +28,14 @@ pub fn set_aside(settings: &Settings) -> Vec<Value> {
 }
 
 /// Where the header `name` stands when routes are chosen.
-pub fn when_matched(name: &str) -> &str {
+pub(crate) fn when_matched(name: &str) -> &str {
     if name.eq_ignore_ascii_case(FORWARDED_FOR) { ASIDE } else { name }
 }
 
 /// The filter that puts the header back, and takes out all headers of ours: routes are chosen by
 /// then, and nobody behind it, neither a server that is asked nor an application, is to see them.
 #[derive(Debug)]
-pub struct ForwardedFor;
+pub(crate) struct ForwardedFor;
 
 impl HttpFilter for ForwardedFor {
     fn name(&self) -> &'static str {
@@ -59,7 +59,7 @@ fn moved(to: &str, from: &str) -> Value {
 }
 
 /// How Envoy finds the address of callers behind `proxies`: the last that is none of them.
-pub fn believed_from(proxies: &[IpNet]) -> Value {
+pub(crate) fn believed_from(proxies: &[IpNet]) -> Value {
     let networks: Vec<Value> = proxies
         .iter()
         .map(|network| json!({"address_prefix": network.addr().to_string(), "prefix_len": network.prefix_len()}))

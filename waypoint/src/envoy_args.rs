@@ -1,4 +1,4 @@
-//! Flags that say how Envoys ask the servers, whose word they take for an address, and what they ask for.
+//! Flags that say how Envoys ask the servers, which addresses of clients they believe, and what they ask for.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use clap::Args;
 use ipnet::IpNet;
 use waypoint_translate::LimitSettings;
 
-/// How Envoys ask.
+/// What Envoys are told by flags.
 #[derive(Debug, Clone, Args)]
-pub struct AskingArgs {
+pub struct EnvoyArgs {
     /// How long the rate-limit service may take, in milliseconds
     #[arg(long, env = "RATELIMIT_TIMEOUT_MS", default_value_t = 100, value_name = "MS", value_parser = clap::value_parser!(u64).range(1..=60_000))]
     pub ratelimit_timeout_ms: u64,
@@ -34,8 +34,8 @@ pub struct AskingArgs {
     pub clusters_on_demand: bool,
 }
 
-impl AskingArgs {
-    /// The same as the translation takes it.
+impl EnvoyArgs {
+    /// How Envoys treat the rate-limit service, as a setting of the translation.
     pub fn limits(&self) -> LimitSettings {
         LimitSettings {
             timeout: Duration::from_millis(self.ratelimit_timeout_ms),

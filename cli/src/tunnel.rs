@@ -1,130 +1,72 @@
-//! `waykeeper tunnel`: the mesh's part by itself, where waypoints run elsewhere.
+//! `waykeeper tunnel`: listens at the addresses of Services and passes connections on to waypoints that run elsewhere.
 //!
-//! It reads the same manifests as the control plane and comes to the same
-//! conclusions, so that the two need not talk to one another: which Services
-//! exist, and which of them are to be reached through a waypoint only.
+//! It reads the same manifests as the control plane and decides by itself which Services
+//! exist and which of them are to be reached through a waypoint only: the two do not talk to one another.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use api::{Name, Snapshot};
 use parking_lot::Mutex;
-use provider::{FolderSettings, Provider, StatusBoard};
+use provider::{FolderSettings, Snapshots, StatusBoard};
 use runtime::follow::{Follower, follow};
-use runtime::{Addr, Gate, Listener, Readiness, Shutdown, Tasks};
+use runtime::{Addr, Gate, Process, Shutdown, Stage};
 use tokio::sync::watch;
 use tunnel::{Endpoint, Limits, Plan, Target};
 use waypoint_translate::{Enrolment, Translation};
 
 use crate::args;
+use crate::places::{Published, WaypointAt};
 
 /// How often it is tried whether the waypoints can be reached, before we are ready.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
-
-/// Where the Envoy of a Gateway, or of any Gateway, can be reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct To {
-    gateway: Option<Name>,
-    endpoint: Endpoint,
-}
-
-/// A Service's port, to be reached on another address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Publish {
-    at: SocketAddr,
-    service: Name,
-    port: u16,
-}
-
-impl FromStr for To {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (gateway, endpoint) = match text.split_once('=') {
-            Some((gateway, endpoint)) => (Some(name(gateway)?), endpoint),
-            None => (None, text),
-        };
-        let (host, port) = host_and_port(endpoint).ok_or_else(|| format!("{endpoint:?} is not HOST:PORT"))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(To { gateway, endpoint: Endpoint { host, port } })
-    }
-}
-
-impl FromStr for Publish {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{text:?} does not read ADDR=NAMESPACE/NAME:PORT, e.g. 0.0.0.0:8002=shop/cart:8000");
-        let (at, service) = text.split_once('=').ok_or_else(wrong)?;
-        let (service, port) = host_and_port(service).ok_or_else(wrong)?;
-        Ok(Publish { at: at.parse().map_err(|_| wrong())?, service: name(service)?, port })
-    }
-}
-
-fn host_and_port(text: &str) -> Option<(&str, u16)> {
-    let (host, port) = text.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port > 0)?;
-    (!host.is_empty()).then_some((host, port))
-}
-
-fn name(text: &str) -> Result<Name, String> {
-    match text.split_once('/') {
-        Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() => Ok(Name::new(namespace, name)),
-        _ => Err(format!("{text:?} is not NAMESPACE/NAME")),
-    }
-}
 
 /// Carries connections until a signal.
 ///
 /// # Errors
 /// When a part cannot start, or failed while running.
 pub async fn run(args: args::Tunnel) -> anyhow::Result<()> {
-    let telemetry = runtime::telemetry::init("tunnel", &args.telemetry)?;
+    let mut process = Process::start("tunnel", &args.telemetry)?;
+    let drain = Duration::from_secs(args.drain);
+    process.set_drain(Stage::Front, drain + Duration::from_secs(2));
     crate::up::open_many_files();
     tunnel::describe_metrics();
-    let (shutdown, readiness) = (Shutdown::new(), Readiness::new());
-    shutdown.on_signals().context("handling signals")?;
-    let admin = Listener::bind(&args.admin.admin).await?;
-    let board = StatusBoard::new();
-    let provider =
-        Provider::folder(args.paths.clone(), FolderSettings::default(), board, &readiness, shutdown.clone()).await?;
+    process.bind_admin(&args.admin.admin).await?;
+    let (paths, board) = (args.paths.clone(), StatusBoard::new());
+    let snapshots = provider::follow_folder(paths, FolderSettings::default(), board, &mut process).await?;
+    build(args, snapshots, &mut process);
+    process.run().await
+}
 
-    let mut tasks = Tasks::new(shutdown.clone());
+/// Adds to `process` what carries connections to the services of `snapshots`.
+fn build(args: args::Tunnel, snapshots: Snapshots, process: &mut Process) {
     let (publish, plans) = watch::channel(Arc::new(Plan::default()));
     let drain = Duration::from_secs(args.drain);
     let tunnel = tunnel::Tunnel::new(plans, Limits { drain, ..Limits::default() });
     let following = Arc::new(Following {
         settings: waypoint_translate::Settings {
             class_names: args.classes.names(),
-            ..crate::up::translate_settings(&args.trust_domain)
+            ..crate::plan::translate_settings(&args.trust_domain)
         },
         publish,
         tunnel: tunnel.clone(),
-        gate: Mutex::new(Some(readiness.gate("services to listen"))),
+        gate: Mutex::new(Some(process.readiness().gate("services to listen"))),
         args: args.clone(),
     });
-    tasks
-        .spawn("reachability", reached(args.to.clone(), readiness.gate("waypoints to be reachable"), shutdown.clone()));
-    tasks.spawn("plans", follow(following, provider.watch(), shutdown.clone()));
-    tasks.spawn("tunnel", {
-        let shutdown = shutdown.clone();
-        async move {
-            let drained = tunnel.run(shutdown.begun()).await.context("the tunnel")?;
-            if drained.cut > 0 {
-                tracing::warn!(connections = drained.cut, "cut at the drain deadline");
-            }
-            Ok(())
+    let shutdown = process.shutdown(Stage::Front);
+    let gate = process.readiness().gate("waypoints to be reachable");
+    process.spawn(Stage::Front, "reachability", reached(args.to, gate, shutdown.clone()));
+    process.spawn(Stage::Front, "plans", follow(following, snapshots, shutdown.clone()));
+    process.spawn(Stage::Front, "tunnel", async move {
+        let drained = tunnel.run(shutdown.begun()).await.context("the tunnel")?;
+        if drained.cut > 0 {
+            tracing::warn!(connections = drained.cut, "cut at the drain deadline");
         }
+        Ok(())
     });
-    let pages = runtime::Admin::new(readiness, telemetry.clone());
-    tasks.spawn("admin", pages.serve(admin, shutdown));
-    let outcome = tasks.join(drain + Duration::from_secs(2)).await;
-    telemetry.flush();
-    outcome
 }
 
 /// Publishes a plan for every snapshot; opens the gate when the first one is in force.
@@ -157,7 +99,7 @@ impl Follower for Following {
         let first = self.gate.lock().take();
         if let Some(gate) = first {
             self.tunnel.caught_up().await;
-            tracing::info!(services = self.tunnel.status().len(), "carrying connections");
+            tracing::info!(services = self.tunnel.status().len(), "passing connections on");
             gate.open();
         }
     }
@@ -173,7 +115,13 @@ fn reserved(args: &args::Tunnel) -> BTreeSet<Endpoint> {
 }
 
 /// The plan for one machine, with the waypoints where they really are, and what is to be published. Pure.
-fn elsewhere(mut plan: Plan, snapshot: &Snapshot, translation: &Translation, to: &[To], publish: &[Publish]) -> Plan {
+fn elsewhere(
+    mut plan: Plan,
+    snapshot: &Snapshot,
+    translation: &Translation,
+    to: &[WaypointAt],
+    publish: &[Published],
+) -> Plan {
     let mut by_service: BTreeMap<(&Name, u16), SocketAddr> = BTreeMap::new();
     for (name, service) in &snapshot.services {
         for address in crate::plan::addresses(service) {
@@ -200,14 +148,14 @@ fn elsewhere(mut plan: Plan, snapshot: &Snapshot, translation: &Translation, to:
 }
 
 /// The first that names this Gateway, else the first that names none.
-fn whereabouts<'a>(to: &'a [To], gateway: &Name) -> Option<&'a Endpoint> {
+fn whereabouts<'a>(to: &'a [WaypointAt], gateway: &Name) -> Option<&'a Endpoint> {
     let own = to.iter().find(|to| to.gateway.as_ref() == Some(gateway));
     own.or_else(|| to.iter().find(|to| to.gateway.is_none())).map(|to| &to.endpoint)
 }
 
 /// Opens `gate` once every waypoint was reached; later it is for each connection to find out.
-async fn reached(to: Vec<To>, gate: Gate, shutdown: Shutdown) -> anyhow::Result<()> {
-    for To { endpoint, .. } in &to {
+async fn reached(to: Vec<WaypointAt>, gate: Gate, shutdown: Shutdown) -> anyhow::Result<()> {
+    for WaypointAt { endpoint, .. } in &to {
         while !shutdown.is_begun() {
             let address = (endpoint.host.as_str(), endpoint.port);
             if let Ok(Ok(_)) =
@@ -251,9 +199,9 @@ mod tests {
 
     fn planned(class: &str, to: &[&str], publish: &[&str]) -> Plan {
         let snapshot = snapshot(class);
-        let translation = waypoint_translate::translate(&snapshot, &crate::up::translate_settings("td"));
-        let to: Vec<To> = to.iter().map(|text| text.parse().unwrap()).collect();
-        let publish: Vec<Publish> = publish.iter().map(|text| text.parse().unwrap()).collect();
+        let translation = waypoint_translate::translate(&snapshot, &crate::plan::translate_settings("td"));
+        let to: Vec<WaypointAt> = to.iter().map(|text| text.parse().unwrap()).collect();
+        let publish: Vec<Published> = publish.iter().map(|text| text.parse().unwrap()).collect();
         elsewhere(
             crate::plan::plan(&snapshot, &translation, "td", &BTreeSet::new()),
             &snapshot,
@@ -285,14 +233,16 @@ mod tests {
         assert!(plan.addresses().any(|address| address == at) && !plan.bindings.contains_key(&plan.service(at)));
     }
 
-    #[test]
-    fn mistakes_on_the_command_line_say_what_to_write() {
-        for wrong in ["envoy", "envoy:0", "x=envoy:1", ":1"] {
-            assert!(wrong.parse::<To>().is_err(), "{wrong}");
-        }
-        for wrong in ["8002=x/a:80", "0.0.0.0:8002=a:80", "0.0.0.0:8002=x/a", "0.0.0.0:8002"] {
-            assert!(wrong.parse::<Publish>().is_err(), "{wrong}");
-        }
-        assert_eq!("[::1]:15088".parse::<To>().unwrap().endpoint, Endpoint { host: "::1".into(), port: 15088 });
+    #[tokio::test]
+    async fn nobody_declaring_anything_any_more_is_the_reason_to_exit() {
+        use clap::Parser as _;
+        let line = ["waykeeper", "tunnel", "folder", "--to", "127.0.0.1:9"];
+        let args::Command::Tunnel(args) = args::Cli::try_parse_from(line).unwrap().command else { panic!("tunnel") };
+        let (publish, snapshots) = watch::channel(Arc::default());
+        let mut process = Process::detached().unwrap();
+        build(*args, snapshots, &mut process);
+        drop(publish);
+        let why = process.run().await.unwrap_err();
+        assert_eq!(format!("{why:#}"), "plans failed: nobody reads what is declared any more");
     }
 }
