@@ -167,6 +167,42 @@ fn a_kind_is_a_row_and_a_module_of_rules() {
     assert_eq!(named, BTreeSet::from(expected), "a kind is named in more places than its row");
 }
 
+/// Kinds that `api` names outside of rows and rules.
+const NAMED_BESIDE_ROWS: &[(&str, &str, &str)] = &[
+    ("admit.rs", "Namespace", "its name has no dots"),
+    ("admit.rs", "Service", "its name has no dots"),
+    ("admit.rs", "Pod", "its status is read: the address is its identity"),
+];
+
+/// So a new kind is a row, the line that declares its module of rules, and that module.
+#[test]
+fn a_kind_is_named_in_rows_and_rules_alone_and_refused_by_what_its_row_says() {
+    let rows = fs::read_to_string(root().join("api/src/kinds.rs")).unwrap();
+    let kinds: Vec<&str> =
+        rows.lines().filter_map(|line| line.strip_prefix("            ")?.strip_suffix(" {")).collect();
+    assert!(kinds.len() > 10 && kinds.contains(&"HttpRoute"), "{kinds:?}");
+    let mut elsewhere = BTreeSet::new();
+    let src = root().join("api/src");
+    visit(&src, &mut |file| {
+        let name = file.strip_prefix(&src).unwrap().display().to_string();
+        let code = code(file);
+        let named = kinds.iter().filter(|kind| ["Kind", "Object"].iter().any(|of| names(&code, of, kind)));
+        if !name.starts_with("rules/") {
+            elsewhere.extend(named.map(|kind| (name.clone(), (*kind).to_owned())));
+        }
+    });
+    let known = NAMED_BESIDE_ROWS.iter().map(|(file, kind, _)| ((*file).to_owned(), (*kind).to_owned()));
+    assert_eq!(elsewhere, known.collect(), "what is said of one kind belongs into its row or its rules");
+    let refusals = code(&root().join("waypoint/resolve/src/refusals.rs"));
+    assert!(!refusals.contains("all_broken(Kind::"), "what a kind governs is said by its row");
+}
+
+/// Whether `code` holds `of::kind`.
+fn names(code: &str, of: &str, kind: &str) -> bool {
+    let path = format!("{of}::{kind}");
+    code.match_indices(&path).any(|(at, _)| !code[at + path.len()..].starts_with(|c: char| c.is_alphanumeric()))
+}
+
 /// Modules of a crate that need each other in a circle, each with its reason.
 const CIRCLES: &[(&str, &[&str])] = &[
     // A decision is made through the view, and the view keeps the decisions.
