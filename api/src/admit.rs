@@ -49,7 +49,7 @@ impl Admission {
     }
 
     /// The object as one that has no good version.
-    pub(crate) fn into_broken(self) -> Broken {
+    pub fn into_broken(self) -> Broken {
         Broken { problems: self.problems, partial: self.object, reach: self.reach }
     }
 

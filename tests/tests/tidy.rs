@@ -274,21 +274,26 @@ const SHOWN_TO_NOBODY: &[(&str, &str, &str)] = &[];
 
 /// The words of the sources of a crate, by what of it a file is.
 struct Words {
-    /// Of the library, each file with its code.
+    /// The files of the library, each with its code.
     library: Vec<(PathBuf, String)>,
-    /// Of its programs, tests, examples and benches.
+    /// Words of the library and of the tests in it.
+    within: BTreeSet<String>,
+    /// Words of its programs, tests, examples and benches.
     beside: BTreeSet<String>,
 }
 
 impl Words {
     fn of(dir: &str) -> Words {
-        let (at, mut words) = (root().join(dir), Words { library: Vec::new(), beside: BTreeSet::new() });
+        let at = root().join(dir);
+        let mut words = Words { library: Vec::new(), within: BTreeSet::new(), beside: BTreeSet::new() };
         let src = at.join("src");
         visit_crate(&at, &mut |file| {
-            if file.starts_with(&src) && *file != src.join("main.rs") {
+            let text = fs::read_to_string(file).unwrap();
+            let of_library = file.starts_with(&src) && *file != src.join("main.rs");
+            let named = if of_library { &mut words.within } else { &mut words.beside };
+            named.extend(split(&text).map(str::to_owned));
+            if of_library {
                 words.library.push((file.clone(), code(file)));
-            } else {
-                words.beside.extend(split(&fs::read_to_string(file).unwrap()).map(str::to_owned));
             }
         });
         words
@@ -316,10 +321,10 @@ fn shown(line: &str) -> Option<(bool, &str)> {
 fn nothing_is_public_that_no_other_crate_names() {
     let dirs = ARROWS.iter().map(|(dir, _)| *dir).chain(USERS.iter().copied());
     let crates: Vec<(&str, Words)> = dirs.map(|dir| (dir, Words::of(dir))).collect();
-    // Each word with the crates whose library names it; what stands beside libraries uses them from outside.
+    // Each word with the crates in whose library it is; what stands beside libraries uses them from outside.
     let mut named: HashMap<&str, BTreeSet<&str>> = HashMap::new();
     for (dir, words) in &crates {
-        for word in words.library.iter().flat_map(|(_, code)| split(code)) {
+        for word in &words.within {
             named.entry(word).or_default().insert(dir);
         }
         for word in &words.beside {

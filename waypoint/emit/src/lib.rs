@@ -51,7 +51,7 @@ pub struct GatewayOutput {
 
 impl GatewayOutput {
     /// Notes from which objects a resource came; none where there is none any more.
-    pub(crate) fn came_from(&mut self, key: quarantine::Key, now: Option<Origins>) {
+    pub fn came_from(&mut self, key: quarantine::Key, now: Option<Origins>) {
         let before = self.origins.get(&key).cloned();
         if before.as_deref() == now.as_ref() {
             return;
