@@ -191,7 +191,7 @@ impl Chain {
 
 impl Plan {
     /// All of `steps` steps, in order.
-    pub fn in_order(steps: usize) -> Plan {
+    pub(crate) fn in_order(steps: usize) -> Plan {
         Plan::All((0..steps).map(|step| Plan::Step(Place { step, number: step })).collect())
     }
 

@@ -270,7 +270,10 @@ fn modules_do_not_need_each_other_in_circles() {
 const USERS: &[&str] = &["cli", "examples/sample-app", "fuzz"];
 
 /// What is `pub` although no other crate names it.
-const SHOWN_TO_NOBODY: &[(&str, &str, &str)] = &[];
+const SHOWN_TO_NOBODY: &[(&str, &str, &str)] = &[
+    ("status/src/writer.rs", "put_back", "for whoever writes statuses to an API server"),
+    ("provider/src/board.rs", "write_by", "for whoever writes statuses to an API server"),
+];
 
 /// The words of the sources of a crate, by what of it a file is.
 struct Words {

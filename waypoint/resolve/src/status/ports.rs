@@ -7,7 +7,7 @@ use ir::PortRef;
 use status::{ACCEPTED, Condition, PROGRAMMED};
 
 /// The condition on a route or policy that lists the ports where it has no say.
-pub const PORTS_REACHED: &str = "waykeeper.dev/PortsReached";
+pub(crate) const PORTS_REACHED: &str = "waykeeper.dev/PortsReached";
 
 /// What becomes of the requests to a port that a route would govern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,7 +78,7 @@ const CURE: &str = "where HTTP is spoken, write appProtocol: http on the port; w
                     in the parentRefs of Services";
 
 /// Which ports a route or a policy does not reach, and what to do about it.
-pub fn not_reached(ports: &Fates<'_>) -> Option<Condition> {
+pub(crate) fn not_reached(ports: &Fates<'_>) -> Option<Condition> {
     let sentences = sentences(ports, PortFate::beyond)?;
     Some(Condition::fails(PORTS_REACHED, "NotHttp", format!("{sentences}; {CURE}")))
 }
