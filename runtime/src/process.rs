@@ -185,11 +185,13 @@ impl Process {
         }
         let stopping = self.stages[Stage::Front as usize].shutdown().clone();
         let [front, servers, behind] = &mut self.stages;
+        // What ends behind makes others end in front of it, a moment later: the reason is what ended first.
         let mut outcome = tokio::select! {
+            biased;
             () = stopping.begun() => Ok(()),
-            lost = front.lost() => Err(lost),
-            lost = servers.lost() => Err(lost),
             lost = behind.lost() => Err(lost),
+            lost = servers.lost() => Err(lost),
+            lost = front.lost() => Err(lost),
         };
         self.readiness.stopping();
         for (tasks, drain) in self.stages.into_iter().zip(self.drains) {
