@@ -73,8 +73,7 @@ pub async fn follow(
         pumps.spawn(pump::run(server.clone(), source.clone(), number, news.clone()));
     }
     let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
-    let mut gatherer =
-        Gatherer { world: Some(World::new(sources)), publish, board, readiness, gates };
+    let mut gatherer = Gatherer { world: Some(World::new(sources)), publish, board, readiness, gates };
     let shutdown = process.shutdown(Stage::Behind);
     process.spawn(Stage::Behind, "kubernetes", async move {
         tokio::select! {
