@@ -38,6 +38,6 @@ pub(crate) fn is_dns_name(text: &str) -> bool {
 }
 
 /// Whether `text` may be the name of a namespace.
-pub(crate) fn is_namespace(text: &str) -> bool {
+pub fn is_namespace(text: &str) -> bool {
     text.len() <= 63 && !text.contains('.') && is_dns_name(text)
 }

@@ -172,6 +172,9 @@ const NAMED_BESIDE_ROWS: &[(&str, &str, &str)] = &[
     ("admit.rs", "Namespace", "its name has no dots"),
     ("admit.rs", "Service", "its name has no dots"),
     ("admit.rs", "Pod", "its status is read: the address is its identity"),
+    ("crd.rs", "AuthConfig", "Gloo's short names and columns"),
+    ("crd.rs", "RateLimitConfig", "Gloo's short names and columns"),
+    ("crd.rs", "RouteOption", "Gloo's short names and columns"),
 ];
 
 /// So a new kind is a row, the line that declares its module of rules, and that module.
