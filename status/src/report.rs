@@ -54,7 +54,7 @@ impl ObjectStatus {
     }
 
     /// Whether all conditions hold and nothing is to be said of them.
-    pub fn is_simply_good(&self) -> bool {
+    pub(crate) fn is_simply_good(&self) -> bool {
         self.conditions.iter().all(|condition| condition.status == Some(true) && condition.problems.is_empty())
     }
 
