@@ -229,7 +229,7 @@ mod tests {
         let labelled = |gateway: &str| service(json!({"istio.io/use-waypoint": gateway}));
         let mut all =
             vec![gateway("w", 15088), gateway("v", 15089), labelled("w"), slice(), pod("127.0.10.4"), route("a")];
-        let settings = crate::up::translate_settings("td");
+        let settings = crate::plan::translate_settings("td");
         let mut translator = waypoint_translate::Translator::new(settings);
         let mut made = |all: &[serde_json::Value], last: &mut Snapshot| {
             let mut now = last.clone();
