@@ -535,6 +535,35 @@ fn connections_outlive_one_edit_after_another_of_every_kind() {
     check("all of them, once more");
 }
 
+/// The one port that says nothing is said to be HTTP by a route, and not any more: what finds out about ports
+/// stays, and with it what was let in there.
+#[test]
+fn a_websocket_outlives_that_no_port_has_to_be_found_out_about_any_more() {
+    let _turn = turn();
+    let folder = town();
+    folder.apply("e.yaml", &service("e", 45, &[("client", 8000)]));
+    let _shouting = ["127.0.10.41:8080", "127.0.10.42:8080", "127.0.10.45:8080"].map(Shouting::start);
+    let waykeeper = Waykeeper::up(&folder, &["--drain", "1"]);
+    let at = "127.0.20.45:8000";
+    let mut held = [Held::websocket("a websocket of e", at), Held::websocket("a websocket of a", A)];
+    for (reads, content) in
+        [("http", Some(route("e", "e", ""))), ("as it begins", None), ("http", Some(route("e", "e", "")))]
+    {
+        match content {
+            Some(content) => folder.apply("route-e.yaml", &content),
+            None => folder.delete("route-e.yaml"),
+        }
+        eventually("the port to be read otherwise", Duration::from_secs(5), || {
+            let now = read(&waykeeper, at);
+            if now == reads { Ok(()) } else { Err(now) }
+        });
+        // Longer than a drain would take.
+        thread::sleep(Duration::from_millis(1300));
+        held.iter_mut().for_each(|held| held.shouts(reads));
+        held[0] = Held::websocket("another websocket of e", at);
+    }
+}
+
 #[test]
 fn connections_to_a_port_that_must_not_be_passed_on_are_closed_and_others_of_the_same_number_are_not() {
     let _turn = turn();
@@ -576,9 +605,9 @@ fn a_port_that_says_nothing_is_read_as_it_begins_unless_something_is_asked_for_t
     let folder = town();
     folder.apply("a.yaml", &service("a", 41, &[("http", 8000), ("more", 9000)]));
     folder.apply("broker.yaml", &service("broker", 43, &[("client", 8000)]));
-    folder.apply("greeter.yaml", &service("greeter", 45, &[("client", 8000)]));
+    folder.apply("greeter.yaml", &service("greeter", 47, &[("client", 8000)]));
     let _shouting = ["127.0.10.41:8080", "127.0.10.43:8080"].map(Shouting::start);
-    speaking_first("127.0.10.45:8080");
+    speaking_first("127.0.10.47:8080");
     let waykeeper = Waykeeper::up(&folder, &[]);
     const BROKER: &str = "127.0.20.43:8000";
 
@@ -599,7 +628,7 @@ fn a_port_that_says_nothing_is_read_as_it_begins_unless_something_is_asked_for_t
     assert_eq!(read(&waykeeper, BROKER), "as it begins");
     assert_eq!(read(&waykeeper, "127.0.20.41:9000"), "http");
     // Whoever waits for the server to begin is not left waiting.
-    let mut greeted = TcpStream::connect("127.0.20.45:8000").unwrap();
+    let mut greeted = TcpStream::connect("127.0.20.47:8000").unwrap();
     assert_eq!(until(&mut greeted, "\r\n\r\n"), "hello\r\n\r\n");
 
     // The application of `a` believes what authorization says, so nothing reaches it unread, however late it begins.

@@ -152,12 +152,10 @@ impl Pieces {
                 Some(from) if self.frames.get(name) == Some(&from) => {}
                 Some((frame, origins)) => {
                     let mut sheet = Sheet::default();
-                    if frame.sniffs() {
-                        let written = write(ResourceType::Cluster, names::SNIFFED, listener::inside());
-                        sheet.put(ResourceType::Cluster, names::SNIFFED, written, &origins);
-                        let written = write(ResourceType::Listener, names::SNIFFED, listener::sniffed(settings));
-                        sheet.put(ResourceType::Listener, names::SNIFFED, written, &origins);
-                    }
+                    let written = write(ResourceType::Cluster, names::SNIFFED, listener::inside());
+                    sheet.put(ResourceType::Cluster, names::SNIFFED, written, &origins);
+                    let written = write(ResourceType::Listener, names::SNIFFED, listener::sniffed(settings));
+                    sheet.put(ResourceType::Listener, names::SNIFFED, written, &origins);
                     let written = write(ResourceType::Listener, name, listener::listener(&frame, settings));
                     self.output.address = written.is_ok().then_some(listener.address);
                     sheet.put(ResourceType::Listener, name, written, &origins);

@@ -2,12 +2,13 @@
 //! writes: the routes are found by that address and port, never by Host.
 //!
 //! It is the same for all Services but for the list of ports that are not simply read as HTTP, so
-//! that Envoy updates it in place and leaves connections alone. What a port that says nothing of
+//! that Envoy updates it in place and leaves connections alone. What reads connections in other ways is
+//! there whether a port needs it or not: were it taken away with the last one, open connections would end. What a port that says nothing of
 //! itself speaks is found out behind a second listener inside Envoy: there a connection's first
 //! bytes are waited for, which must not keep a connection waiting whose server speaks first.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ir::{Front, Settings, Traffic};
 use serde_json::{Map, Value, json};
@@ -43,15 +44,6 @@ impl Frame {
             Front::Hbone | Front::Tls | Front::Plain => None,
         }
     }
-
-    /// Whether there are ports of which it is to be found out what they speak.
-    pub fn sniffs(&self) -> bool {
-        self.chains().contains(names::SNIFFED)
-    }
-
-    fn chains(&self) -> BTreeSet<&'static str> {
-        self.others.values().flat_map(|ports| ports.values().copied()).collect()
-    }
 }
 
 /// The chain of connections with this `traffic`, where they are not simply read.
@@ -71,7 +63,7 @@ pub fn listener(frame: &Frame, settings: &Settings) -> Value {
     if address.ip().is_ipv6() {
         socket["ipv4_compat"] = json!(true);
     }
-    let mut fields = json!({
+    json!({
         "name": name,
         "stat_prefix": name,
         "address": {"socket_address": socket},
@@ -79,14 +71,9 @@ pub fn listener(frame: &Frame, settings: &Settings) -> Value {
         "enable_reuse_port": false,
         "listener_filters": [proxy_protocol()],
         "default_filter_chain": read(settings),
-    });
-    let chains = frame.chains();
-    if !chains.is_empty() {
-        let chain = |name: &&str| if *name == names::SNIFFED { passed_inside() } else { unread() };
-        fields["filter_chains"] = chains.iter().map(chain).collect();
-        fields["filter_chain_matcher"] = matcher(frame);
-    }
-    fields
+        "filter_chains": [passed_inside(), unread()],
+        "filter_chain_matcher": matcher(frame),
+    })
 }
 
 /// The listener inside Envoy at which connections are read as they begin.
@@ -176,6 +163,9 @@ fn input(name: &str, message: &str) -> Value {
 
 /// Destination address, then port, to the chain; all others are read.
 fn matcher(frame: &Frame) -> Value {
+    // Envoy takes no empty list: this is nobody's address.
+    let nobody = BTreeMap::from([(IpAddr::V4(Ipv4Addr::UNSPECIFIED), BTreeMap::from([(0, names::TCP)]))]);
+    let others = if frame.others.is_empty() { &nobody } else { &frame.others };
     let ports = |ports: &BTreeMap<u16, &'static str>| {
         let ports: Map<String, Value> =
             ports.iter().map(|(port, chain)| (port.to_string(), chain_named(chain))).collect();
@@ -185,7 +175,7 @@ fn matcher(frame: &Frame) -> Value {
         }}})
     };
     let addresses: Map<String, Value> =
-        frame.others.iter().map(|(address, by_port)| (address.to_string(), ports(by_port))).collect();
+        others.iter().map(|(address, by_port)| (address.to_string(), ports(by_port))).collect();
     json!({"matcher_tree": {
         "input": input("destination_address", "DestinationIPInput"),
         "exact_match_map": {"map": addresses},

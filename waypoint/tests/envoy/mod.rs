@@ -62,16 +62,21 @@ pub fn elsewhere(resources: &ResourceSet) -> ResourceSet {
     })
 }
 
-/// A listener without chains, which Envoy takes from nobody.
+/// The listener with a socket without chains, which Envoy takes from nobody.
 pub fn spoil(resources: &mut ResourceSet) {
+    let mut spoilt = 0;
     *resources = with_listeners(resources, |listener| {
+        if listener.listener_specifier.is_some() {
+            return;
+        }
+        spoilt += 1;
         listener.filter_chains.clear();
         listener.default_filter_chain = None;
     });
-    assert_eq!(resources[&ResourceType::Listener].len(), 1, "the last case has no other");
+    assert_eq!(spoilt, 1, "the last case has no other");
 }
 
-fn with_listeners(resources: &ResourceSet, change: impl Fn(&mut Listener)) -> ResourceSet {
+fn with_listeners(resources: &ResourceSet, mut change: impl FnMut(&mut Listener)) -> ResourceSet {
     let mut resources = resources.clone();
     let listeners = resources.entry(ResourceType::Listener).or_default();
     for (name, resource) in &listeners.clone() {
