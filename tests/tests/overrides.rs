@@ -117,6 +117,10 @@ fn a_limit_that_authorization_names_holds_instead_of_the_rules_and_one_that_is_n
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let (folder, dir) = (Folder::example(), TempDir::new().unwrap());
     folder.apply_walkthrough("apikeys");
+    // Envoy sends the headers that the AuthConfig reads.
+    let keys = "apikeys-01-authconfig-and-secret.yaml";
+    let written = std::fs::read_to_string(folder.path().join(keys)).unwrap();
+    folder.apply(keys, &written.replace("headerName: api-key", "headerName: plan"));
     for (style, own) in [("tree", 2), ("set", 3)] {
         folder.apply(&format!("{style}.yaml"), &rules(style, own));
     }
