@@ -116,7 +116,7 @@ macro_rules! admission {
     ($($(#[$doc:meta])* $variant:ident {
         type: $ty:ty, kind: $kind:literal, plural: $plural:literal,
         versions: [$($version:literal),+], namespaced: $namespaced:literal,
-        table: $table:ident, rules: $rules:ident, governs: $governs:ident,
+        table: $table:ident, rules: $rules:ident, governs: $governs:ident, read_by: [$($reader:ident),*],
     })+) => {
         /// Decodes the body of a document of `kind` and applies the kind's defaults and rules.
         fn decode_kind(kind: Kind, body: Value, metadata: ObjectMeta) -> (Option<Object>, Vec<Problem>) {

@@ -7,7 +7,8 @@
 //! - whether its objects live in a namespace,
 //! - in which table of a [`crate::Snapshot`] they are,
 //! - the module of its [`crate::rules`],
-//! - what its objects [govern](crate::Governs) by themselves.
+//! - what its objects [govern](crate::Governs) by themselves,
+//! - which [servers](crate::Reader) read it from an API server.
 //!
 //! A kind that has no row and may hold policies stands in [`NOT_YET`].
 
@@ -22,90 +23,105 @@ macro_rules! kinds {
                 type: crate::core::Namespace, kind: "Namespace", plural: "namespaces",
                 versions: ["v1"], namespaced: false,
                 table: namespaces, rules: namespace, governs: Named,
+                read_by: [ControlPlane],
             }
             /// Services, each with at least one entry in `spec.clusterIPs` unless headless.
             Service {
                 type: crate::core::Service, kind: "Service", plural: "services",
                 versions: ["v1"], namespaced: true,
                 table: services, rules: service, governs: Named,
+                read_by: [ControlPlane],
             }
             /// Endpoints of Services.
             EndpointSlice {
                 type: crate::core::EndpointSlice, kind: "EndpointSlice", plural: "endpointslices",
                 versions: ["discovery.k8s.io/v1"], namespaced: true,
                 table: endpoint_slices, rules: endpoint_slice, governs: Named,
+                read_by: [ControlPlane],
             }
             /// Pods; `status.podIP` ties a source address to an identity.
             Pod {
                 type: crate::core::Pod, kind: "Pod", plural: "pods",
                 versions: ["v1"], namespaced: true,
                 table: pods, rules: plain, governs: Named,
+                read_by: [],
             }
             /// Service accounts.
             ServiceAccount {
                 type: crate::core::ServiceAccount, kind: "ServiceAccount", plural: "serviceaccounts",
                 versions: ["v1"], namespaced: true,
                 table: service_accounts, rules: plain, governs: Named,
+                read_by: [],
             }
             /// Deployments; read so that manifests may hold them, nothing is started from them.
             Deployment {
                 type: crate::core::Deployment, kind: "Deployment", plural: "deployments",
                 versions: ["apps/v1"], namespaced: true,
                 table: deployments, rules: plain, governs: Named,
+                read_by: [],
             }
             /// Config maps.
             ConfigMap {
                 type: crate::core::ConfigMap, kind: "ConfigMap", plural: "configmaps",
                 versions: ["v1"], namespaced: true,
                 table: config_maps, rules: plain, governs: Named,
+                read_by: [],
             }
             /// Secrets.
             Secret {
                 type: crate::secret::Secret, kind: "Secret", plural: "secrets",
                 versions: ["v1"], namespaced: true,
                 table: secrets, rules: secret, governs: Named,
+                read_by: [Authorization],
             }
             /// Gateway classes, by a [`Name`] with empty namespace.
             GatewayClass {
                 type: crate::gateway::GatewayClass, kind: "GatewayClass", plural: "gatewayclasses",
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: false,
                 table: gateway_classes, rules: gateway_class, governs: Named,
+                read_by: [ControlPlane],
             }
             /// Gateways.
             Gateway {
                 type: crate::gateway::Gateway, kind: "Gateway", plural: "gateways",
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: true,
                 table: gateways, rules: gateway, governs: Named,
+                read_by: [ControlPlane],
             }
             /// HTTP routes.
             HttpRoute {
                 type: crate::gateway::HttpRoute, kind: "HTTPRoute", plural: "httproutes",
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: true,
                 table: http_routes, rules: http_route, governs: Parents,
+                read_by: [ControlPlane],
             }
             /// Reference grants.
             ReferenceGrant {
                 type: crate::gateway::ReferenceGrant, kind: "ReferenceGrant", plural: "referencegrants",
                 versions: ["gateway.networking.k8s.io/v1beta1", "gateway.networking.k8s.io/v1"], namespaced: true,
                 table: reference_grants, rules: reference_grant, governs: Named,
+                read_by: [ControlPlane],
             }
             /// Gloo route options.
             RouteOption {
                 type: crate::gloo::RouteOption, kind: "RouteOption", plural: "routeoptions",
                 versions: ["gateway.solo.io/v1"], namespaced: true,
                 table: route_options, rules: route_option, governs: Targets,
+                read_by: [ControlPlane],
             }
             /// Gloo auth configs.
             AuthConfig {
                 type: crate::gloo::AuthConfig, kind: "AuthConfig", plural: "authconfigs",
                 versions: ["enterprise.gloo.solo.io/v1", "extauth.solo.io/v1"], namespaced: true,
                 table: auth_configs, rules: auth_config, governs: Named,
+                read_by: [Authorization, ControlPlane],
             }
             /// Gloo rate-limit configs.
             RateLimitConfig {
                 type: crate::gloo::RateLimitConfig, kind: "RateLimitConfig", plural: "ratelimitconfigs",
                 versions: ["ratelimit.solo.io/v1alpha1"], namespaced: true,
                 table: rate_limit_configs, rules: rate_limit_config, governs: Named,
+                read_by: [RateLimits, ControlPlane],
             }
         }
     };

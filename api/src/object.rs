@@ -44,12 +44,23 @@ pub enum Governs {
     Named,
 }
 
+/// A server that reads from an API server only what it needs, so that it needs no right to read more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reader {
+    /// `extauth`.
+    Authorization,
+    /// `ratelimit`.
+    RateLimits,
+    /// `waypoint`. Not Secrets: what is in them is the authorization service's business.
+    ControlPlane,
+}
+
 /// Makes the types of the table of kinds.
 macro_rules! objects {
     ($($(#[$doc:meta])* $variant:ident {
         type: $ty:ty, kind: $kind:literal, plural: $plural:literal,
         versions: [$($version:literal),+], namespaced: $namespaced:literal,
-        table: $table:ident, rules: $rules:ident, governs: $governs:ident,
+        table: $table:ident, rules: $rules:ident, governs: $governs:ident, read_by: [$($reader:ident),*],
     })+) => {
         /// The kinds Waykeeper reads.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -79,6 +90,10 @@ macro_rules! objects {
             /// What objects of this kind govern by themselves.
             pub fn governs(self) -> Governs {
                 match self { $(Kind::$variant => Governs::$governs,)+ }
+            }
+
+            fn readers(self) -> &'static [Reader] {
+                match self { $(Kind::$variant => &[$(Reader::$reader),*],)+ }
             }
 
             /// Whether objects of this kind live in a namespace.
@@ -137,6 +152,11 @@ impl Kind {
     /// The API group of the preferred version, empty for core.
     pub fn group(self) -> &'static str {
         group_of(self.api_versions()[0])
+    }
+
+    /// What `reader` reads.
+    pub fn read_by(reader: Reader) -> Vec<Kind> {
+        Kind::ALL.iter().copied().filter(|kind| kind.readers().contains(&reader)).collect()
     }
 
     /// Every API group of which a kind is read.

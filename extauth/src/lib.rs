@@ -30,8 +30,5 @@ pub use serve::{Front, build};
 pub use service::Authority;
 pub use settings::Settings;
 
-/// What this server reads; in a cluster it needs no right to read more.
-pub const KINDS: &[api::Kind] = &[api::Kind::AuthConfig, api::Kind::Secret];
-
 /// The name under which this server writes to the status board.
 pub const AUTHOR: &str = "extauth";

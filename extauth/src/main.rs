@@ -39,7 +39,14 @@ async fn run(cli: Cli, workers: Arc<Workers>) -> anyhow::Result<()> {
     let (front, board) = (Front { listener, tls: cli.tls(), workers: Some(workers) }, StatusBoard::new());
     let snapshots = if cli.kubernetes.kubernetes {
         let (args, namespaces) = (&cli.kubernetes, &cli.secrets.secret_namespaces);
-        kubernetes::follow(args, namespaces, extauth::KINDS, board.clone(), &mut process).await?
+        kubernetes::follow(
+            args,
+            namespaces,
+            &api::Kind::read_by(api::Reader::Authorization),
+            board.clone(),
+            &mut process,
+        )
+        .await?
     } else {
         let folder = FolderSettings { allocate_vips: false, ..FolderSettings::default() };
         provider::follow_folder(cli.paths, folder, board.clone(), &mut process).await?

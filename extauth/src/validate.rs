@@ -11,12 +11,14 @@ use status::Report;
 use crate::Settings;
 use crate::compile::{Compilation, Compiler};
 
-/// The kinds this service serves.
-const KINDS: [Kind; 2] = [Kind::AuthConfig, Kind::Secret];
-
 /// Prints everything that is wrong with AuthConfigs and Secrets.
 pub fn validate(args: &ValidateArgs, out: &mut impl Write) -> ExitCode {
-    provider::validate::run(args, Some(&KINDS), &[Author::new(crate::AUTHOR, report)], out)
+    provider::validate::run(
+        args,
+        Some(&Kind::read_by(api::Reader::Authorization)),
+        &[Author::new(crate::AUTHOR, report)],
+        out,
+    )
 }
 
 /// What this service would say of what is declared.

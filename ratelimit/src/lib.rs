@@ -20,6 +20,3 @@
 pub mod check;
 
 pub use {dropin, limit, rules, server, store};
-
-/// What this server reads; in a cluster it needs no right to read more.
-pub const KINDS: &[api::Kind] = &[api::Kind::RateLimitConfig];

@@ -203,7 +203,14 @@ async fn serve(args: Serve, workers: Arc<Workers>) -> anyhow::Result<()> {
     tracing::info!(grpc = %grpc.local_addr()?, %admin, "listening");
     let (settings, board) = (args.settings(workers)?, StatusBoard::new());
     let snapshots = if args.kubernetes.kubernetes {
-        kubernetes::follow(&args.kubernetes, &[], ratelimit::KINDS, board.clone(), &mut process).await?
+        kubernetes::follow(
+            &args.kubernetes,
+            &[],
+            &api::Kind::read_by(api::Reader::RateLimits),
+            board.clone(),
+            &mut process,
+        )
+        .await?
     } else {
         provider::follow_folder(args.paths, FolderSettings::default(), board.clone(), &mut process).await?
     };

@@ -16,8 +16,6 @@ pub mod programmed;
 pub mod target;
 pub mod tls;
 
-use api::Kind;
-
 pub use control::{Settings, build};
 pub use envoy::{EnvoyState, Fleet, FleetSettings};
 pub use handle::Handle;
@@ -25,21 +23,6 @@ pub use listen::Listen;
 
 /// The name under which the control plane writes to the status board.
 pub const AUTHOR: &str = "waypoint";
-
-/// What the control plane reads; in a cluster it needs no right to read more. Not Secrets: what is in them is
-/// the authorization service's business.
-pub const KINDS: &[Kind] = &[
-    Kind::Namespace,
-    Kind::Service,
-    Kind::EndpointSlice,
-    Kind::GatewayClass,
-    Kind::Gateway,
-    Kind::HttpRoute,
-    Kind::ReferenceGrant,
-    Kind::RouteOption,
-    Kind::AuthConfig,
-    Kind::RateLimitConfig,
-];
 
 /// The node id by which the Envoy of `gateway` introduces itself.
 pub fn node_id(gateway: &api::Name) -> String {

@@ -52,7 +52,14 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let admin = process.bind_admin(&args.admin).await?;
     let board = StatusBoard::new();
     let snapshots = if args.kubernetes.kubernetes {
-        kubernetes::follow(&args.kubernetes, &[], waypoint::KINDS, board.clone(), &mut process).await?
+        kubernetes::follow(
+            &args.kubernetes,
+            &[],
+            &api::Kind::read_by(api::Reader::ControlPlane),
+            board.clone(),
+            &mut process,
+        )
+        .await?
     } else {
         provider::follow_folder(args.paths, FolderSettings::default(), board.clone(), &mut process).await?
     };
