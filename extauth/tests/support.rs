@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use api::Snapshot;
 use api::contract::READ_ALWAYS;
-use api::{Snapshot, admit};
 use extauth::{Authority, Compilation, Compiler, Settings};
 use proto::envoy::config::core::v3::HeaderValueOption;
 use proto::envoy::service::auth::v3 as pb;
@@ -14,15 +14,9 @@ use serde::Deserialize as _;
 
 /// A snapshot as a provider would make it of `yaml`.
 pub fn snapshot(revision: u64, yaml: &str) -> Snapshot {
-    let mut snapshot = Snapshot { revision, ..Snapshot::default() };
-    for document in serde_norway::Deserializer::from_str(yaml) {
-        let document = serde_json::Value::deserialize(document).unwrap();
-        if document.is_null() {
-            continue;
-        }
-        snapshot.declare(admit(&document));
-    }
-    snapshot
+    let documents = serde_norway::Deserializer::from_str(yaml);
+    let documents = documents.map(|one| serde_json::Value::deserialize(one).unwrap()).filter(|one| !one.is_null());
+    Snapshot { revision, ..Snapshot::of(&documents.collect::<Vec<_>>()) }
 }
 
 /// An authority that serves `yaml`.

@@ -21,13 +21,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use runtime::{Readiness, Shutdown, Tasks};
 use serde_json::{Value, json};
-use waypoint::{Listen, node_id};
 use waypoint_translate::translate;
 use xds::Hub;
 
-use envoy::{answered, elsewhere, start};
+use envoy::{Fed, answered, elsewhere};
 
 /// So many objects are served at once.
 const BATCH: usize = 150;
@@ -47,18 +45,9 @@ fn envoy_compiles_what_admission_counts_on() {
 async fn what_is_admitted_is_acknowledged() {
     let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().unwrap());
     let (cases, seed) = (number("ADMITTED_CASES", 900), number("ADMITTED_SEED", 1));
-    let dir = tempfile::tempdir().unwrap();
-    let (hub, shutdown) = (Hub::new(), Shutdown::new());
-    let socket = dir.path().join("run/xds.sock");
-    let (_, serving) = Listen::Unix(socket.clone())
-        .serve(hub.clone(), Readiness::new(), &mut Tasks::new(shutdown.clone()))
-        .await
-        .unwrap();
-    let serving = tokio::spawn(serving);
-    let gateway = Name::new("t", "gateway");
-    let mut envoy = start(&gateway, dir.path(), &socket);
+    let mut fed = Fed::begin(Name::new("t", "gateway")).await;
 
-    let mut served = Served { hub: &hub, node: node_id(&gateway), generation: 0 };
+    let mut served = Served { hub: &fed.hub.clone(), node: fed.node(), generation: 0 };
     let mut counted: BTreeMap<&'static str, [usize; 2]> = BTreeMap::new();
     let mut findings = Vec::new();
     let mut batch = Vec::new();
@@ -70,7 +59,7 @@ async fn what_is_admitted_is_acknowledged() {
         }
         if batch.len() == BATCH || index + 1 == cases as usize {
             findings.extend(served.guilty(&std::mem::take(&mut batch)).await);
-            assert!(envoy.try_wait().unwrap().is_none(), "Envoy ended");
+            assert!(fed.process.try_wait().unwrap().is_none(), "Envoy ended");
         }
     }
     assert!(findings.is_empty(), "admitted and not acknowledged:\n{}", findings.join("\n"));
@@ -83,9 +72,7 @@ async fn what_is_admitted_is_acknowledged() {
     let [admitted, refused] = counted.values().fold([0, 0], |[a, b], [c, d]| [a + c, b + d]);
     assert!(admitted * 2 >= refused, "only {admitted} of {} admitted", admitted + refused);
 
-    envoy.kill().await.unwrap();
-    shutdown.begin();
-    serving.await.unwrap().unwrap();
+    fed.end().await;
 }
 
 fn admitted(document: &Value) -> Result<(), Vec<Problem>> {

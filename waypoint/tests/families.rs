@@ -9,17 +9,13 @@ mod envoy;
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use api::Name;
-use runtime::{Readiness, Shutdown, Tasks};
 use serde::Deserialize as _;
-use waypoint::{Listen, node_id};
 use waypoint_translate::translate;
-use xds::Hub;
 
-use envoy::{answered, elsewhere, start};
+use envoy::{Fed, elsewhere};
 
 const SERVICE: &str = "
 apiVersion: gateway.networking.k8s.io/v1
@@ -136,26 +132,17 @@ fn listener(admin: &std::path::Path) -> SocketAddr {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_reached_by_its_ipv6_address_under_its_policies() {
-    let dir = tempfile::tempdir().unwrap();
-    let (hub, shutdown) = (Hub::new(), Shutdown::new());
-    let socket = dir.path().join("run/xds.sock");
-    let (_, serving) = Listen::Unix(socket.clone())
-        .serve(hub.clone(), Readiness::new(), &mut Tasks::new(shutdown.clone()))
-        .await
-        .unwrap();
-    let serving = tokio::spawn(serving);
-    let gateway = Name::new("t", "gateway");
-    let mut running = start(&gateway, dir.path(), &socket);
+    let fed = Fed::begin(Name::new("t", "gateway")).await;
 
     let manifests = SERVICE.replace("PORT", &application().to_string());
     let documents: Vec<_> = serde_norway::Deserializer::from_str(&manifests)
         .map(|document| serde_json::Value::deserialize(document).unwrap())
         .collect();
     let translation = translate(&support::snapshot(&documents).0, &support::settings());
-    hub.set(&node_id(&gateway), Arc::new(elsewhere(&translation.gateways[&gateway].resources)), 1);
-    let state = answered(&hub, &node_id(&gateway), 1).await.expect("an answer");
+    let resources = elsewhere(&translation.gateways[&fed.gateway].resources);
+    let state = fed.tell(resources, 1).await.expect("an answer");
     assert!(state.nacks.is_empty(), "{state:?}");
-    let listener = listener(&dir.path().join("admin.sock"));
+    let listener = listener(&fed.dir.path().join("admin.sock"));
 
     for vip in ["[fd00:1::5]:8000", "10.96.7.7:8000"] {
         let answer = ask(listener, vip, "/open");
@@ -182,7 +169,5 @@ async fn a_service_is_reached_by_its_ipv6_address_under_its_policies() {
     let mapped = ask(listener, "[::ffff:10.96.7.7]:8000", "/guarded");
     assert!(mapped.starts_with("HTTP/1.1 404") || mapped.starts_with("HTTP/1.1 403"), "{mapped}");
 
-    running.kill().await.unwrap();
-    shutdown.begin();
-    serving.await.unwrap().unwrap();
+    fed.end().await;
 }

@@ -8,28 +8,14 @@ mod support;
 
 mod envoy;
 
-use std::sync::Arc;
-
 use api::Name;
-use runtime::{Readiness, Shutdown, Tasks};
-use waypoint::{Listen, node_id};
 use waypoint_translate::translate;
-use xds::Hub;
 
-use envoy::{PATIENCE, answered, elsewhere, spoil, start};
+use envoy::{Fed, PATIENCE, elsewhere, spoil};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_acknowledges_every_golden_case() {
-    let dir = tempfile::tempdir().unwrap();
-    let (hub, shutdown) = (Hub::new(), Shutdown::new());
-    let socket = dir.path().join("run/xds.sock");
-    let (_, serving) = Listen::Unix(socket.clone())
-        .serve(hub.clone(), Readiness::new(), &mut Tasks::new(shutdown.clone()))
-        .await
-        .unwrap();
-    let serving = tokio::spawn(serving);
-    let gateway = Name::new("golden", "gateway");
-    let mut envoy = start(&gateway, dir.path(), &socket);
+    let mut fed = Fed::begin(Name::new("golden", "gateway")).await;
 
     let mut generation = 0;
     let mut refused = Vec::new();
@@ -41,9 +27,8 @@ async fn envoy_acknowledges_every_golden_case() {
             let resources = elsewhere(&output.resources);
             unmoved += usize::from(last.replace(resources.clone()).as_ref() == Some(&resources));
             generation += 1;
-            hub.set(&node_id(&gateway), Arc::new(resources), generation);
-            let state = answered(&hub, &node_id(&gateway), generation).await;
-            assert!(envoy.try_wait().unwrap().is_none(), "{} ended Envoy", case.display());
+            let state = fed.tell(resources, generation).await;
+            assert!(fed.process.try_wait().unwrap().is_none(), "{} ended Envoy", case.display());
             match state {
                 Some(state) => {
                     refused.extend(state.nacks.iter().map(|nack| format!("{} {name}: {nack:?}", case.display())));
@@ -58,11 +43,8 @@ async fn envoy_acknowledges_every_golden_case() {
     // That silence means consent is only known when a refusal is heard.
     let mut spoilt = last.unwrap();
     spoil(&mut spoilt);
-    hub.set(&node_id(&gateway), Arc::new(spoilt), generation + 1);
-    let state = answered(&hub, &node_id(&gateway), generation + 1).await.expect("an answer");
+    let state = fed.tell(spoilt, generation + 1).await.expect("an answer");
     assert_eq!(state.nacks.len(), 1, "{state:?}");
 
-    envoy.kill().await.unwrap();
-    shutdown.begin();
-    serving.await.unwrap().unwrap();
+    fed.end().await;
 }

@@ -32,12 +32,8 @@ pub fn scope() -> Scope {
 /// The RateLimitConfigs in `yaml`, as a provider would hand them over.
 pub fn snapshot(yaml: &str) -> Snapshot {
     use serde::Deserialize as _;
-    let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
-    for document in serde_norway::Deserializer::from_str(yaml) {
-        let value = serde_json::Value::deserialize(document).unwrap();
-        snapshot.declare(api::admit(&value));
-    }
-    snapshot
+    let documents = serde_norway::Deserializer::from_str(yaml);
+    Snapshot::of(&documents.map(|one| serde_json::Value::deserialize(one).unwrap()).collect::<Vec<_>>())
 }
 
 /// A snapshot of one config `ns.limits` with this `raw`.

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::Name;
@@ -11,13 +12,60 @@ use proto::envoy::config::core::v3::address::Address;
 use proto::envoy::config::core::v3::socket_address::PortSpecifier;
 use proto::envoy::config::listener::v3::Listener;
 use proto::{Resource, ResourceSet, ResourceType};
+use runtime::{Readiness, Shutdown, Tasks};
+use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+use waypoint::{Listen, node_id};
 use waypoint_translate::{Admin, AdsServer, BootstrapSettings, bootstrap};
 use xds::{AckState, Hub};
 
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn start(gateway: &Name, dir: &Path, socket: &Path) -> Child {
+/// An Envoy of `gateway`, and the hub that it takes its configuration from.
+pub struct Fed {
+    pub hub: Hub,
+    pub gateway: Name,
+    pub process: Child,
+    /// Where Envoy's files are, `admin.sock` among them.
+    pub dir: TempDir,
+    shutdown: Shutdown,
+    serving: JoinHandle<()>,
+}
+
+impl Fed {
+    pub async fn begin(gateway: Name) -> Fed {
+        let dir = tempfile::tempdir().unwrap();
+        let (hub, shutdown) = (Hub::new(), Shutdown::new());
+        let socket = dir.path().join("run/xds.sock");
+        let (_, serving) = Listen::Unix(socket.clone())
+            .serve(hub.clone(), Readiness::new(), &mut Tasks::new(shutdown.clone()))
+            .await
+            .unwrap();
+        let serving = tokio::spawn(async { serving.await.unwrap() });
+        let process = start(&gateway, dir.path(), &socket);
+        Fed { hub, gateway, process, dir, shutdown, serving }
+    }
+
+    /// How Envoy calls itself.
+    pub fn node(&self) -> String {
+        node_id(&self.gateway)
+    }
+
+    /// Tells Envoy `resources`; the answer is what it made of them, none if it did not say.
+    pub async fn tell(&self, resources: ResourceSet, generation: u64) -> Option<AckState> {
+        self.hub.set(&self.node(), Arc::new(resources), generation);
+        answered(&self.hub, &self.node(), generation).await
+    }
+
+    pub async fn end(mut self) {
+        self.process.kill().await.unwrap();
+        self.shutdown.begin();
+        self.serving.await.unwrap();
+    }
+}
+
+fn start(gateway: &Name, dir: &Path, socket: &Path) -> Child {
     let settings = BootstrapSettings {
         admin: Admin::Unix(dir.join("admin.sock").display().to_string()),
         ads: AdsServer::Unix(socket.display().to_string()),
