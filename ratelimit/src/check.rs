@@ -72,3 +72,21 @@ pub fn check(paths: &[PathBuf], weights: WeightScope) -> Checked {
     }
     Checked { errors, warnings, good, configs, index: outcome.index }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn every_file_that_cannot_be_read_is_told_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.yaml", "b.yaml"] {
+            std::fs::write(folder.path().join(name), "kind: [\n").unwrap();
+        }
+        let checked = check(&[folder.path().to_owned()], WeightScope::default());
+        let named = |name: &str| checked.errors.iter().any(|error| error.contains(&format!("{name}:")));
+        assert!(named("a.yaml") && named("b.yaml") && !checked.good, "{:?}", checked.errors);
+    }
+}

@@ -150,3 +150,23 @@ fn what_is_edited_is_sent_again_and_its_verdict_forgotten() {
     output.keep_apart(&mut old);
     assert!(old.is_empty() && output.written.is_empty());
 }
+
+#[test]
+fn endpoints_are_a_part_that_may_be_refused() {
+    let endpoints = resource_json(ResourceType::Endpoint, "c", json!({"cluster_name": "c"})).unwrap();
+    let parts = parts(ResourceType::Endpoint, &endpoints);
+    assert_eq!(parts, [Part { digest: whole(&endpoints), safe: false }]);
+}
+
+#[test]
+fn a_resource_concerns_the_service_of_its_port_or_of_its_name() {
+    let mut output = GatewayOutput::default();
+    let scope = (ResourceType::Scope, "10.0.0.1:80".to_owned());
+    assert_eq!(output.service(&scope), None);
+    let port = ir::PortRef { service: Name::new("shop", "cart"), port: 80 };
+    output.ports.insert(scope.clone(), port);
+    assert_eq!(output.service(&scope), Some(Name::new("shop", "cart")));
+    let cluster = |name: &str| (ResourceType::Cluster, name.to_owned());
+    assert_eq!(output.service(&cluster("shop/cart/80")), Some(Name::new("shop", "cart")));
+    assert_eq!((output.service(&cluster("extauth")), output.service(&cluster("sniffed"))), (None, None));
+}
