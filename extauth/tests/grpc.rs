@@ -53,6 +53,16 @@ impl Running {
         tokio::time::timeout(Duration::from_secs(20), reached).await.unwrap();
     }
 
+    /// Waits until it is ready and has said what it serves, which comes after the first answers.
+    async fn until_said(&self) {
+        let said = async {
+            while !self.readiness.is_ready() || self.board.merged().is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), said).await.unwrap();
+    }
+
     async fn stop(self) {
         drop(self.client);
         self.shutdown.begin();
@@ -67,7 +77,7 @@ async fn denies_before_the_first_snapshot_then_decides_and_follows() {
     assert_eq!(server.readiness.waiting_for(), ["auth configs compiled"]);
     server.publish.send_replace(Arc::new(snapshot(1, &one_key("mykey"))));
     server.until("mykey", 200).await;
-    assert!(server.readiness.is_ready());
+    server.until_said().await;
     assert_eq!(server.ask("other").await, 401);
     let said = server.board.merged().into_values().flatten().collect::<Vec<_>>();
     assert_eq!((said[0].0.as_str(), said[0].1.conditions[0].message.as_str()), ("extauth", "1 key from 1 Secret"));
