@@ -1,10 +1,10 @@
 //! Never: a check that panics, goes unanswered, or is allowed without exactly the key.
 #![no_main]
 
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
-use extauth::{Authority, Compiler, Index, Settings};
+use extauth::{Authority, Compilation, Compiler, Settings};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 use proto::envoy::service::auth::v3 as pb;
@@ -27,7 +27,8 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
     let snapshot = snapshot(&documents(manifests.as_bytes()));
     assert!(snapshot.broken.is_empty() && snapshot.auth_configs.len() == 1, "the fixture is wrong");
     let authority = Authority::new();
-    authority.install(Arc::new(Compiler::new(&Settings::default()).compile(&snapshot, &Index::default(), Instant::now())));
+    let compiled = Compiler::new(&Settings::default()).compile(Compilation::default(), &snapshot, Instant::now());
+    authority.install(compiled.index);
     authority
 });
 

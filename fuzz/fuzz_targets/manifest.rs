@@ -12,7 +12,7 @@ fuzz_target!(|bytes: &[u8]| {
         let path = FOLDER.path().join(name);
         std::fs::write(&path, bytes).expect("room for the file");
         let loaded = provider::load(std::slice::from_ref(&path));
-        let file = loaded.files.iter().find(|file| file.path.ends_with(name)).expect("a status of the file");
+        let file = loaded.files.values().find(|file| file.path.ends_with(name)).expect("a status of the file");
         if std::str::from_utf8(bytes).is_err() {
             assert!(!file.problems.is_empty(), "text that is not UTF-8 was taken");
         }

@@ -13,8 +13,8 @@ use ratelimit::dropin::domains::{Content, Sources};
 use ratelimit::dropin::plan::plan;
 use ratelimit::dropin::stats::Stats;
 use ratelimit::dropin::xds::document;
-use ratelimit::rules::request::Request;
 use ratelimit::limit::UnixSecs;
+use ratelimit::rules::request::Request;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(config) = RateLimitConfig::decode(bytes) else { return };

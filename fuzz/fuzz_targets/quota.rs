@@ -4,9 +4,9 @@
 use std::sync::{Arc, LazyLock};
 
 use libfuzzer_sys::fuzz_target;
+use ratelimit::limit::UnixSecs;
 use ratelimit::rules::config::{Configs, Index, Scope, WeightScope};
 use ratelimit::server::quota::{Bucket, Ledger, StreamId, Usage};
-use ratelimit::limit::UnixSecs;
 use waykeeper_fuzz::{documents, snapshot};
 
 const LIMIT: u64 = 10;

@@ -7,11 +7,11 @@ use libfuzzer_sys::fuzz_target;
 use prost::Message as _;
 use proto::envoy::extensions::common::ratelimit::v3::rate_limit_descriptor::Entry;
 use proto::envoy::service::ratelimit::v3 as pb;
+use ratelimit::limit::UnixSecs;
 use ratelimit::rules::config::{Configs, Index, Scope, WeightScope};
 use ratelimit::rules::decide::decide;
 use ratelimit::rules::plan::{Outcome, plan};
 use ratelimit::rules::request::Request;
-use ratelimit::limit::UnixSecs;
 use waykeeper_fuzz::{documents, snapshot};
 
 const MANIFESTS: &str = "
