@@ -7,8 +7,12 @@
 
 mod addresses;
 mod assemble;
+mod creation;
+mod decision;
+mod declarations;
 mod engine;
 mod files;
+mod namespaces;
 mod scan;
 mod watching;
 

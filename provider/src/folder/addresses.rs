@@ -6,7 +6,69 @@ use std::sync::Arc;
 
 use api::core::Service;
 use api::loopback::{Range, candidate};
-use api::{Name, Problem};
+use api::{Name, Object, Problem};
+
+use crate::assembly::Stamped;
+
+/// What each Service asks for and what it gets.
+#[derive(Default)]
+pub(crate) struct ServiceAddresses {
+    addresses: Addresses,
+    requests: BTreeMap<Name, Requested>,
+    given: BTreeMap<Name, Addressed>,
+}
+
+/// The address that one Service gets.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Addressed {
+    /// Why it does not get the one that is written: then its last good version counts, if it may.
+    pub refused: Option<Problem>,
+    pub answer: Option<Answer>,
+}
+
+impl ServiceAddresses {
+    /// What this Service gets.
+    pub(crate) fn of(&self, service: &Name) -> Option<&Addressed> {
+        self.given.get(service)
+    }
+
+    /// Notes what a Service asks for, if there is one of this name. Whether addresses are to be decided anew.
+    pub(crate) fn ask(&mut self, service: &Name, request: Option<Requested>) -> bool {
+        let refused = self.of(service).is_some_and(|addressed| addressed.refused.is_some());
+        let differs = refused || self.requests.get(service) != request.as_ref();
+        match request {
+            Some(request) => drop(self.requests.insert(service.clone(), request)),
+            None => drop(self.requests.remove(service)),
+        }
+        differs
+    }
+
+    /// Decides for all. A Service that does not get what it asks for is served as it was, and that version may have
+    /// asked for another address: `before` tells. The answer is the Services for which it is decided otherwise than
+    /// before.
+    pub(crate) fn decide(&mut self, before: impl Fn(&Name) -> Option<Requested>) -> Vec<Name> {
+        let mut answers = self.addresses.decide(&self.requests);
+        let refused: BTreeMap<Name, Problem> =
+            answers.iter().filter_map(|(name, answer)| Some((name.clone(), answer.clone().err()?))).collect();
+        let again: Vec<(Name, Requested)> =
+            refused.keys().filter_map(|name| Some((name.clone(), before(name)?))).collect();
+        if again.is_empty() {
+            answers.retain(|name, _| !refused.contains_key(name));
+        } else {
+            let mut requests = self.requests.clone();
+            requests.retain(|name, _| !refused.contains_key(name));
+            requests.extend(again);
+            answers = self.addresses.decide(&requests);
+        }
+        let mut given = BTreeMap::new();
+        for name in self.requests.keys() {
+            let addressed = Addressed { refused: refused.get(name).cloned(), answer: answers.remove(name) };
+            given.insert(name.clone(), addressed);
+        }
+        let old = std::mem::replace(&mut self.given, given);
+        self.given.iter().filter(|(name, now)| old.get(*name) != Some(now)).map(|(name, _)| name.clone()).collect()
+    }
+}
 
 /// Addresses given out, remembered for the life of the provider.
 #[derive(Debug, Default)]
@@ -89,6 +151,14 @@ fn taken(ip: Ipv4Addr, holder: &Name) -> Problem {
             "{ip} belongs to Service {holder}; write another address of 127.0.0.0/8, or leave it out to be given one"
         ),
     )
+}
+
+/// What is asked for, if it is a Service.
+pub(crate) fn requested(object: Option<&Stamped>) -> Option<Requested> {
+    match object {
+        Some((Object::Service(service), _)) => Some(Requested::of(service)),
+        _ => None,
+    }
 }
 
 /// The Service with `ip` as its address.
