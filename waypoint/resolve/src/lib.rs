@@ -4,6 +4,8 @@
 //! [`view::View`] that notes what was asked, and is made anew only when that has changed.
 
 mod backends;
+mod changes;
+mod counts;
 mod declared;
 mod describe;
 mod doubtful;
@@ -16,6 +18,7 @@ mod ours;
 mod owned;
 mod parents;
 mod precedence;
+mod proxies;
 mod readers;
 mod refusals;
 mod resolver;

@@ -4,25 +4,24 @@
 //! A step reads what stands before it and nothing behind it, so one pass is enough. What comes
 //! out is what resolving the snapshot by itself comes to.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::core::SERVICE_NAME;
-use api::{Kind, Meta as _, Name, ObjectRef, Snapshot, Table};
-use ir::{Chain, Cluster, Destination, Enrolment, Front, Listener, Origins, PortRef, Proxy, Settings};
+use api::{Kind, Name, ObjectRef, Snapshot, Table};
+use ir::{Destination, Enrolment, Settings};
 use status::ObjectStatus;
 
-use crate::declared::age;
-use crate::few::Few;
+use crate::changes::{Changes, remove_from};
 use crate::ours::Ours;
+use crate::proxies::Proxies;
 use crate::readers::{Fact, Readers};
 use crate::status::Said;
 use crate::units::Unit;
 use crate::view::{Known, Speaker, View};
 use crate::{
-    Resolved, backends, enrolment, gateways, options, owned, parents, refusals, services, status as statuses, units,
+    Resolved, backends, counts, enrolment, gateways, owned, parents, refusals, services, status as statuses, units,
 };
 
 /// See the module.
@@ -35,11 +34,7 @@ pub struct Resolver {
     spoken: HashMap<Arc<Speaker>, Box<[ObjectRef]>>,
     /// The addresses that each Service asks for, and at which Gateway.
     asked: HashMap<Name, BTreeSet<(Name, IpAddr)>>,
-    /// At which Gateway the chains of each Service are, and for which ports.
-    placed: HashMap<Name, (Name, BTreeSet<PortRef>)>,
-    /// How each destination is reached; those that do not exist, not at all.
-    clusters: BTreeMap<Destination, Option<Arc<Cluster>>>,
-    proxies: BTreeMap<Name, Pieces>,
+    proxies: Proxies,
     services: Table<Enrolment>,
     report: Table<Vec<ObjectStatus>, ObjectRef>,
     begun: bool,
@@ -60,32 +55,6 @@ struct Steps {
     statuses: Readers<ObjectRef>,
 }
 
-/// What one Gateway's proxy is put together from.
-#[derive(Debug, Clone, Default)]
-struct Pieces {
-    chains: Table<Chain, PortRef>,
-    clusters: Table<Cluster, Destination>,
-    /// The destinations of its chains, each with of how many units.
-    destinations: BTreeMap<Destination, usize>,
-}
-
-/// What has changed since the last snapshot, as far as it is known in each step.
-#[derive(Default)]
-struct Changes {
-    facts: HashSet<Fact>,
-    objects: BTreeSet<ObjectRef>,
-}
-
-impl Changes {
-    fn note(&mut self, fact: Fact) {
-        self.facts.insert(fact);
-    }
-
-    fn of(&self, kind: Kind) -> impl Iterator<Item = &Name> {
-        self.objects.iter().filter(move |object| object.kind == kind).map(|object| &object.name)
-    }
-}
-
 impl Resolver {
     /// Nothing is resolved yet.
     pub fn new(settings: Settings) -> Self {
@@ -96,9 +65,7 @@ impl Resolver {
             readers: Steps::default(),
             spoken: HashMap::new(),
             asked: HashMap::new(),
-            placed: HashMap::new(),
-            clusters: BTreeMap::new(),
-            proxies: BTreeMap::new(),
+            proxies: Proxies::default(),
             services: Table::default(),
             report: Table::default(),
             begun: false,
@@ -114,7 +81,7 @@ impl Resolver {
     /// Resolves `snapshot`.
     pub fn resolve(&mut self, snapshot: &Snapshot) -> Resolved {
         let first = !std::mem::replace(&mut self.begun, true);
-        let mut changes = self.declared(snapshot);
+        let mut changes = Changes::declared(&mut self.known, snapshot);
         self.gateways(&mut changes, first);
         self.enrolments(&mut changes);
         self.attached(&mut changes);
@@ -125,60 +92,6 @@ impl Resolver {
         self.clusters(&mut moved, &mut changes);
         self.statuses(&mut changes);
         self.resolved()
-    }
-
-    /// What is declared differently.
-    fn declared(&mut self, snapshot: &Snapshot) -> Changes {
-        let old = std::mem::replace(&mut self.known.snapshot, snapshot.clone());
-        let delta = snapshot.delta(&old);
-        let mut changes = Changes::default();
-        for object in &delta.objects {
-            changes.note(Fact::Object(object.clone()));
-            changes.note(Fact::Every(object.kind));
-            changes.note(Fact::In(object.kind, object.name.namespace.clone()));
-            if old.broken.contains_key(object) || snapshot.broken.contains_key(object) {
-                changes.note(Fact::Broken(object.kind));
-            }
-        }
-        if delta.withheld {
-            changes.note(Fact::Withheld);
-        }
-        for name in delta.of(Kind::EndpointSlice) {
-            let of = |snapshot: &Snapshot| {
-                let slice = snapshot.endpoint_slices.get(name)?;
-                Some(Name::new(name.namespace.as_str(), slice.label(SERVICE_NAME)?))
-            };
-            let (before, after) = (of(&old), of(snapshot));
-            if before == after {
-                continue;
-            }
-            if let Some(service) = before {
-                remove_from(&mut self.known.slices, &service, name);
-                changes.note(Fact::Slices(service));
-            }
-            if let Some(service) = after {
-                self.known.slices.entry(service.clone()).or_default().insert(name.clone());
-                changes.note(Fact::Slices(service));
-            }
-        }
-        for name in delta.of(Kind::RouteOption) {
-            if let Some(option) = old.route_options.get(name) {
-                let aged = (age(&option.metadata), name.clone());
-                for (route, _) in options::targets(name, option) {
-                    remove_from(&mut self.known.options, &route, &aged);
-                    changes.note(Fact::Options(route));
-                }
-            }
-            if let Some(option) = snapshot.route_options.get(name) {
-                let aged = (age(&option.metadata), name.clone());
-                for (route, _) in options::targets(name, option) {
-                    self.known.options.entry(route.clone()).or_default().insert(aged.clone());
-                    changes.note(Fact::Options(route));
-                }
-            }
-        }
-        changes.objects = delta.objects;
-        changes
     }
 
     fn gateways(&mut self, changes: &mut Changes, first: bool) {
@@ -332,7 +245,6 @@ impl Resolver {
     /// What comes back is the destinations that a Gateway's chains forward to since now, or no longer.
     fn units(&mut self, changes: &mut Changes) -> BTreeSet<Destination> {
         let due = due(&self.readers.units, changes, changes.of(Kind::Service).cloned());
-        let serves = |unit: &Unit| -> Vec<Destination> { unit.destinations().into_iter().cloned().collect() };
         self.remade = 0;
         let mut moved = BTreeSet::new();
         for (name, now) in decide(&self.known, &self.settings, &mut self.readers.units, due, units::unit) {
@@ -341,22 +253,7 @@ impl Resolver {
             if before.as_deref() == now.as_ref() {
                 continue;
             }
-            if let Some(before) = &before {
-                let pieces = self.proxies.entry(before.gateway.clone()).or_default();
-                for to in serves(before) {
-                    if count_down(&mut pieces.destinations, &to) {
-                        moved.insert(to);
-                    }
-                }
-            }
-            if let Some(now) = &now {
-                let pieces = self.proxies.entry(now.gateway.clone()).or_default();
-                for to in serves(now) {
-                    if count_up(&mut pieces.destinations, &to) {
-                        moved.insert(to);
-                    }
-                }
-            }
+            self.proxies.forward(before.as_deref(), now.as_ref(), &mut moved);
             let claims = |unit: Option<&Unit>| -> BTreeSet<(Name, Name)> {
                 let claims = unit.into_iter().flat_map(|unit| &unit.claims);
                 claims.flat_map(|(to, configs)| configs.iter().map(|config| (to.clone(), config.clone()))).collect()
@@ -364,7 +261,7 @@ impl Resolver {
             let (old, new) = (claims(before.as_deref()), claims(now.as_ref()));
             for (service, config) in old.difference(&new) {
                 let configs = self.known.claims.entry(service.clone()).or_default();
-                if count_down(configs, config) {
+                if counts::down(configs, config) {
                     changes.note(Fact::Claims(service.clone()));
                 }
                 if configs.is_empty() {
@@ -372,7 +269,7 @@ impl Resolver {
                 }
             }
             for (service, config) in new.difference(&old) {
-                if count_up(self.known.claims.entry(service.clone()).or_default(), config) {
+                if counts::up(self.known.claims.entry(service.clone()).or_default(), config) {
                     changes.note(Fact::Claims(service.clone()));
                 }
             }
@@ -422,39 +319,20 @@ impl Resolver {
             let said: Vec<_> = said.into_iter().map(|(object, said)| (object, Arc::new(said))).collect();
             self.say(Speaker::Disowning(service.clone()), &said, changes);
             let gateway = self.known.units.get(&service).map(|unit| unit.gateway.clone());
-            let before = self.placed.remove(&service);
-            if let Some((at, ports)) = &before
-                && let Some(pieces) = self.proxies.get_mut(at)
-            {
-                for id in ports.iter().filter(|id| gateway.as_ref() != Some(at) || !chains.contains_key(id)) {
-                    pieces.chains.remove(id);
-                }
-            }
-            let Some(gateway) = gateway else {
+            if gateway.is_none() {
                 self.readers.disowned.forget(&service);
-                continue;
-            };
-            let pieces = self.proxies.entry(gateway.clone()).or_default();
-            let ports = chains.keys().cloned().collect();
-            for (id, chain) in chains {
-                if pieces.chains.get(&id) != Some(&chain) {
-                    pieces.chains.insert(id, chain);
-                }
             }
-            self.placed.insert(service, (gateway, ports));
+            self.proxies.place(service, gateway, chains);
         }
     }
 
     /// `moved`: destinations that chains of a Gateway forward to since now, or no longer.
     fn clusters(&mut self, moved: &mut BTreeSet<Destination>, changes: &mut Changes) {
-        let is_wanted = |to: &Destination| self.proxies.values().any(|pieces| pieces.destinations.contains_key(to));
-        let (wanted, gone): (Vec<Destination>, Vec<Destination>) = moved.iter().cloned().partition(is_wanted);
+        let (new, gone) = self.proxies.wanted(moved);
         for to in gone {
             self.readers.clusters.forget(&to);
-            self.clusters.remove(&to);
             self.say(Speaker::Cluster(to), &[], changes);
         }
-        let new = wanted.into_iter().filter(|to| !self.clusters.contains_key(to)).collect::<Vec<_>>();
         let due = due(&self.readers.clusters, changes, new);
         for (to, now) in decide(&self.known, &self.settings, &mut self.readers.clusters, due, backends::cluster) {
             let (cluster, refused) = now.map_or((None, BTreeSet::new()), |(cluster, why)| (Some(cluster), why));
@@ -462,20 +340,11 @@ impl Resolver {
             let said = (!refused.is_empty())
                 .then(|| (ObjectRef { kind: Kind::Service, name: id.service.clone() }, Said::refused(refused).into()));
             self.say(Speaker::Cluster(to.clone()), said.as_slice(), changes);
-            if self.clusters.get(&to).is_none_or(|known| known.as_deref() != cluster.as_ref()) {
-                moved.insert(to.clone());
-                self.clusters.insert(to, cluster.map(Arc::new));
+            if self.proxies.reach(&to, cluster) {
+                moved.insert(to);
             }
         }
-        for pieces in self.proxies.values_mut() {
-            for to in moved.iter() {
-                match self.clusters.get(to).and_then(Option::as_ref).filter(|_| pieces.destinations.contains_key(to)) {
-                    Some(cluster) if pieces.clusters.get(to).is_some_and(|known| Arc::ptr_eq(known, cluster)) => {}
-                    Some(cluster) => drop(pieces.clusters.insert(to.clone(), cluster.clone())),
-                    None => drop(pieces.clusters.remove(to)),
-                }
-            }
-        }
+        self.proxies.fill(moved);
     }
 
     /// Gateways last: they count the routes that are accepted.
@@ -504,11 +373,11 @@ impl Resolver {
                 let old = statuses::attached(before.map(AsRef::as_ref));
                 let new = statuses::attached(said.as_ref());
                 for gateway in old.difference(&new) {
-                    count_down(&mut self.known.attachments, gateway);
+                    counts::down(&mut self.known.attachments, gateway);
                     changes.note(Fact::Attachments(gateway.clone()));
                 }
                 for gateway in new.difference(&old) {
-                    count_up(&mut self.known.attachments, gateway);
+                    counts::up(&mut self.known.attachments, gateway);
                     changes.note(Fact::Attachments(gateway.clone()));
                 }
             }
@@ -547,18 +416,7 @@ impl Resolver {
     }
 
     fn resolved(&mut self) -> Resolved {
-        let gateways = &self.known.gateways;
-        self.proxies.retain(|name, _| gateways.get(name).is_some_and(|gateway| gateway.address.is_some()));
-        let mut proxies = BTreeMap::new();
-        for (name, gateway) in gateways {
-            let Some(address) = gateway.address else { continue };
-            let pieces = self.proxies.entry(name.clone()).or_default();
-            let origins = Origins::from([ObjectRef { kind: Kind::Gateway, name: name.clone() }]);
-            let (front, chains, of_listener) = (Front::Proxy, pieces.chains.clone(), origins.clone());
-            let listener = Listener { address, front, chains, origins: of_listener };
-            let clusters = pieces.clusters.clone();
-            proxies.insert(name.clone(), Proxy { gateway: name.clone(), listeners: vec![listener], clusters, origins });
-        }
+        let proxies = self.proxies.put_together(&self.known.gateways);
         let services = match &self.known.refusals.everything {
             Some(why) => {
                 let refused = Arc::new(Enrolment::Refused(why.clone()));
@@ -604,32 +462,4 @@ fn differing<'m, K: Ord, V: PartialEq>(
 ) -> impl Iterator<Item = &'m K> {
     let changed = new.iter().filter(|(key, value)| old.get(key) != Some(value)).map(|(key, _)| key);
     changed.chain(old.keys().filter(|key| !new.contains_key(key)))
-}
-
-fn remove_from<K: Eq + Hash, V: Ord>(index: &mut HashMap<K, Few<V>>, key: &K, value: &V) {
-    let left = index.get_mut(key).is_some_and(|values| {
-        values.remove(value);
-        !values.is_empty()
-    });
-    if !left {
-        index.remove(key);
-    }
-}
-
-/// One more of `key`; whether that is the first.
-fn count_up<K: Ord + Clone>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
-    let count = counts.entry(key.clone()).or_default();
-    *count += 1;
-    *count == 1
-}
-
-/// One less of `key`; whether that was the last.
-fn count_down<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) -> bool {
-    let Some(count) = counts.get_mut(key) else { return false };
-    *count -= 1;
-    let last = *count == 0;
-    if last {
-        counts.remove(key);
-    }
-    last
 }

@@ -1,0 +1,96 @@
+//! What has changed since the last snapshot: what is declared differently, and then what each step decides
+//! differently. Keeps up what is found by another name than its own: slices by Service, RouteOptions by route.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
+
+use api::core::SERVICE_NAME;
+use api::{Kind, Meta as _, Name, ObjectRef, Snapshot};
+
+use crate::declared::age;
+use crate::few::Few;
+use crate::options;
+use crate::readers::Fact;
+use crate::view::Known;
+
+/// What has changed since the last snapshot, as far as it is known in each step.
+#[derive(Default)]
+pub struct Changes {
+    pub facts: HashSet<Fact>,
+    pub objects: BTreeSet<ObjectRef>,
+}
+
+impl Changes {
+    pub fn note(&mut self, fact: Fact) {
+        self.facts.insert(fact);
+    }
+
+    pub fn of(&self, kind: Kind) -> impl Iterator<Item = &Name> {
+        self.objects.iter().filter(move |object| object.kind == kind).map(|object| &object.name)
+    }
+
+    /// What `snapshot` declares differently from what is known, which it becomes.
+    pub fn declared(known: &mut Known, snapshot: &Snapshot) -> Changes {
+        let old = std::mem::replace(&mut known.snapshot, snapshot.clone());
+        let delta = snapshot.delta(&old);
+        let mut changes = Changes::default();
+        for object in &delta.objects {
+            changes.note(Fact::Object(object.clone()));
+            changes.note(Fact::Every(object.kind));
+            changes.note(Fact::In(object.kind, object.name.namespace.clone()));
+            if old.broken.contains_key(object) || snapshot.broken.contains_key(object) {
+                changes.note(Fact::Broken(object.kind));
+            }
+        }
+        if delta.withheld {
+            changes.note(Fact::Withheld);
+        }
+        for name in delta.of(Kind::EndpointSlice) {
+            let of = |snapshot: &Snapshot| {
+                let slice = snapshot.endpoint_slices.get(name)?;
+                Some(Name::new(name.namespace.as_str(), slice.label(SERVICE_NAME)?))
+            };
+            let (before, after) = (of(&old), of(snapshot));
+            if before == after {
+                continue;
+            }
+            if let Some(service) = before {
+                remove_from(&mut known.slices, &service, name);
+                changes.note(Fact::Slices(service));
+            }
+            if let Some(service) = after {
+                known.slices.entry(service.clone()).or_default().insert(name.clone());
+                changes.note(Fact::Slices(service));
+            }
+        }
+        for name in delta.of(Kind::RouteOption) {
+            if let Some(option) = old.route_options.get(name) {
+                let aged = (age(&option.metadata), name.clone());
+                for (route, _) in options::targets(name, option) {
+                    remove_from(&mut known.options, &route, &aged);
+                    changes.note(Fact::Options(route));
+                }
+            }
+            if let Some(option) = snapshot.route_options.get(name) {
+                let aged = (age(&option.metadata), name.clone());
+                for (route, _) in options::targets(name, option) {
+                    known.options.entry(route.clone()).or_default().insert(aged.clone());
+                    changes.note(Fact::Options(route));
+                }
+            }
+        }
+        changes.objects = delta.objects;
+        changes
+    }
+}
+
+/// Takes `value` out of what is found under `key`.
+pub fn remove_from<K: Eq + Hash, V: Ord>(index: &mut HashMap<K, Few<V>>, key: &K, value: &V) {
+    let left = index.get_mut(key).is_some_and(|values| {
+        values.remove(value);
+        !values.is_empty()
+    });
+    if !left {
+        index.remove(key);
+    }
+}
