@@ -117,11 +117,17 @@ impl Subscription {
         self.unanswered = self.wildcard && request.initial_resource_versions.is_empty();
         self.dirty = Names::All;
         self.removals = Names::All;
+        let wants_all = self.wildcard || request.resource_names_subscribe.iter().any(|name| name == "*");
         // A cluster may have been left warming by the last stream; it needs its endpoints again.
         if kind != ResourceType::Endpoint {
             for (name, version) in &request.initial_resource_versions {
                 let entry = Entry { told: Told::Version(version.clone()), acked: Some(version.clone()) };
                 self.entries.insert(name.clone(), entry);
+                // A client that wants all uses what it has, though another stream, or another control plane, told
+                // it of that unasked: it is told of changes as if it had asked.
+                if wants_all && self.is_on_demand(name) {
+                    self.names.insert(name.clone());
+                }
             }
         }
     }

@@ -425,5 +425,37 @@ fn what_is_told_on_demand_is_told_to_those_who_ask_and_nobody_waits_for_it() {
     let mut again = subscribe(Cluster, &["*", "a/1"]);
     again.initial_resource_versions =
         [("s", "1"), ("a/1", "2"), ("b/1", "1")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
-    assert_eq!(client.ask(again), NOTHING);
+    // What it has without having asked for it is told of as if it had: nobody else would tell it of changes.
+    assert_eq!(client.ask(again), ["Cluster +b/1@2"]);
+    client.ack_all();
+    assert_eq!(client.ask(subscribe(Listener, &[])), ["Listener +l@1"]);
+    client.ask(subscribe(Endpoint, &["a/1", "b/1"]));
+    client.ack_all();
+    assert!(client.session.is_settled());
+    let next = [
+        (Cluster, "s", "1"),
+        (Cluster, "a/1", "2"),
+        (Cluster, "b/1", "3"),
+        (Cluster, "c/1", "1"),
+        (Endpoint, "a/1", "1"),
+        (Endpoint, "b/1", "2"),
+        (Listener, "l", "1"),
+    ];
+    assert_eq!(client.set(&next, 5), ["Cluster +b/1@3", "Endpoint +b/1@2"]);
+    client.ack_all();
+    assert_eq!(
+        client.set(&[(Cluster, "s", "1"), (Cluster, "c/1", "1"), (Listener, "l", "1")], 6).last().unwrap(),
+        "Cluster -a/1 -b/1"
+    );
+}
+
+/// Whoever asks for some names only, and has others, wants none of those.
+#[test]
+fn a_client_that_asks_for_names_alone_is_told_of_those() {
+    let mut client = Client::new();
+    client.session = Session::new(Limits::default()).with_on_demand(Some(with_slash));
+    client.set(&[(Cluster, "a/1", "2"), (Cluster, "b/1", "2")], 1);
+    let mut request = subscribe(Cluster, &["a/1"]);
+    request.initial_resource_versions = [("a/1", "1"), ("b/1", "1")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+    assert_eq!(client.ask(request), ["Cluster +a/1@2"]);
 }
