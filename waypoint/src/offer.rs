@@ -34,6 +34,8 @@ pub struct Offer {
     unanswered: BTreeSet<Key>,
     /// How far the Envoys have come; 0 while one of them has taken nothing yet.
     acked: u64,
+    /// Whether they have ever taken anything.
+    has_served: bool,
     /// Whether the Envoys listen where we told them to.
     listening: bool,
     /// Whether an Envoy has come since that was found out.
@@ -58,6 +60,7 @@ impl Offer {
     /// Takes the Envoys' answers; what comes back is whether there is something else to send.
     pub fn answered(&mut self, acks: &AckState) -> bool {
         self.acked = if acks.sessions > 0 { acks.generation } else { 0 };
+        self.has_served |= self.acked > 0;
         self.restarted |= self.acked == 0;
         self.standing.clone_from(&acks.nacks);
         // One resource's refusal changes what is known of the parts of another, but not what was sent.
@@ -111,6 +114,11 @@ impl Offer {
     /// Whether every connected Envoy has taken something of us, and there is one.
     pub(crate) fn is_served(&self) -> bool {
         self.acked > 0
+    }
+
+    /// Whether that was ever so.
+    pub(crate) fn has_served(&self) -> bool {
+        self.has_served
     }
 
     /// Whether every connected Envoy has answered all that is sent, and there is one.

@@ -15,8 +15,10 @@ use crate::offer::Offer;
 /// What the Envoys of one Gateway make of the objects from which its resources came.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Standing {
-    /// Whether they have taken anything yet.
+    /// Whether each of them has taken something, and there is one.
     served: bool,
+    /// Whether that was ever so.
+    has_served: bool,
     /// Where they are reached, if it is one address.
     address: Option<IpAddr>,
     /// The objects from which the resources came.
@@ -44,8 +46,9 @@ impl Standing {
 
     /// These objects after what the Envoys of `offer` have answered.
     pub fn with(&self, offer: &Offer) -> Self {
-        let (served, address, objects) = (offer.is_served(), self.address, self.objects.clone());
-        let mut standing = Self { served, address, objects, ..Self::default() };
+        let (address, objects) = (self.address, self.objects.clone());
+        let (served, has_served) = (offer.is_served(), offer.has_served());
+        let mut standing = Self { served, has_served, address, objects, ..Self::default() };
         let output = offer.output();
         for key in offer.unanswered() {
             standing.pending.extend(output.origins.get(key).into_iter().flat_map(|origins| origins.iter()).cloned());
@@ -77,7 +80,8 @@ impl Standing {
 
     /// The objects of which something else is to be said than by `other`.
     pub fn differs(&self, other: &Standing) -> BTreeSet<ObjectRef> {
-        if (self.served, self.address) != (other.served, other.address) || self.listener != other.listener {
+        let known = |standing: &Standing| (standing.served, standing.has_served, standing.address);
+        if known(self) != known(other) || self.listener != other.listener {
             return self.objects.keys().chain(other.objects.keys()).cloned().collect();
         }
         let mut differ: BTreeSet<ObjectRef> = self.pending.symmetric_difference(&other.pending).cloned().collect();
@@ -136,7 +140,8 @@ fn resource(output: &GatewayOutput, key: &Key) -> String {
 }
 
 /// `said` about `object`, with a `Programmed` condition in every place of which that can be said: those where
-/// it is accepted. A Gateway has its address once its Envoys have taken anything.
+/// it is accepted. A Gateway has its address from when its Envoys have first taken anything, and keeps it while they
+/// start again or others join: a mesh lets requests pass around a waypoint that has none.
 ///
 /// A refusal that was found while translating stands: it says more than Envoy could.
 pub fn complete(
@@ -164,7 +169,7 @@ pub fn complete(
             status.set(condition);
         }
         if object.kind == Kind::Gateway && status.place.is_object() {
-            let standing = standings.get(&object.name).filter(|standing| standing.served);
+            let standing = standings.get(&object.name).filter(|standing| standing.has_served);
             status.addresses = standing.and_then(|standing| standing.address).into_iter().collect();
         }
     }

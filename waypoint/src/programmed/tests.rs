@@ -209,6 +209,33 @@ fn a_gateway_has_its_address_once_its_envoys_serve() {
 }
 
 #[test]
+fn a_gateway_keeps_its_address_while_its_envoy_starts_again_and_while_another_joins() {
+    let bound = |ip: [u8; 4]| {
+        let mut translated = output(&[("a", &["x"])]);
+        translated.address = Some((ip, 15088).into());
+        translated
+    };
+    let mut world = World::new();
+    world.translate(bound([127, 0, 30, 1]));
+    world.all();
+    let addresses = |world: &World| {
+        let standings = BTreeMap::from([(gateway(), world.standing.clone())]);
+        let said = vec![ObjectStatus::new(accepted())];
+        complete(&gateway_object(), said, true, &standings, &Table::default())[0].addresses.clone()
+    };
+    let here = |last: u8| vec![IpAddr::from([127, 0, 30, last])];
+    for (sessions, what) in [(0, "its Envoy starts again"), (2, "another joins that has taken nothing")] {
+        world.answer(&AckState { sessions, generation: 0, nacks: vec![] });
+        assert_eq!(world.reason(&gateway_object(), Place::Object, accepted()), "Pending", "{what}");
+        assert_eq!(addresses(&world), here(1), "{what}");
+        world.translate(bound([127, 0, 30, 1]));
+        assert_eq!(addresses(&world), here(1), "{what}, and meanwhile something is declared");
+    }
+    world.translate(bound([127, 0, 30, 2]));
+    assert_eq!(addresses(&world), here(2), "where it is to listen from now on");
+}
+
+#[test]
 fn what_is_refused_of_the_listener_is_told_to_everything_behind_it() {
     let mut world = World::new();
     world.translate(output(&[("a", &["x"])]));
