@@ -1,4 +1,4 @@
-//! `ps`, `status` and `get`: what a running `waykeeper up` says of itself.
+//! `ps`, `status` and `get`: what a running `waykeeper up` says of itself, or a server by itself.
 #![allow(clippy::print_stdout, reason = "printing is what these commands are for")]
 
 use std::process::ExitCode;
@@ -13,6 +13,7 @@ use crate::{ask, report};
 /// `waykeeper ps`.
 pub async fn ps(args: &Client) -> anyhow::Result<ExitCode> {
     let mut status: Value = ask::get(&args.admin, "/status").await?;
+    anyhow::ensure!(status["services"].is_array(), "{} listens for no Services: ask `waykeeper up`", args.admin);
     keep(&mut status["services"], |service| args.covers(service));
     match args.output {
         Format::Table => print!("{}", report::services(&status)),

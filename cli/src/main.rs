@@ -13,7 +13,6 @@ mod ratelimit;
 mod reference;
 mod report;
 mod services;
-mod status;
 mod table;
 mod terminal;
 mod tunnel;

@@ -1,12 +1,10 @@
-//! `/status` and the commands that read it.
+//! What the commands show of `/status`.
 
 use std::collections::BTreeMap;
 
-use api::ObjectRef;
-use provider::{Finding, Origins, StatusBoard};
 use serde::Serialize;
-use serde_json::{Value, json};
-use status::{ACCEPTED, ObjectStatus, PROGRAMMED, RESOLVED_REFS};
+use serde_json::Value;
+use status::{ACCEPTED, PROGRAMMED, RESOLVED_REFS};
 
 use crate::table::table;
 
@@ -24,41 +22,6 @@ pub struct ServiceRow {
     pub read: String,
     /// `waypoint ns/name`, `direct`, or why it is refused.
     pub via: String,
-}
-
-/// What `/status` answers.
-pub fn status(board: &StatusBoard, findings: &[Finding], services: &[ServiceRow], waiting_for: &[String]) -> Value {
-    let origins = board.origins();
-    let objects: Vec<Value> = board.merged().iter().map(|(object, said)| one(object, said, &origins)).collect();
-    let (errors, warnings) = provider::findings::count(findings);
-    json!({
-        "ready": waiting_for.is_empty(),
-        "waitingFor": waiting_for,
-        "errors": errors,
-        "warnings": warnings,
-        "problems": findings,
-        "files": board.files(),
-        "services": services,
-        "objects": objects,
-    })
-}
-
-fn one(object: &ObjectRef, statuses: &[(String, ObjectStatus)], origins: &Origins) -> Value {
-    let statuses: Vec<Value> = statuses
-        .iter()
-        .map(|(author, status)| {
-            let mut shown = json!(status);
-            shown["author"] = json!(author);
-            shown
-        })
-        .collect();
-    let mut value = json!({"apiVersion": object.kind.api_versions()[0], "kind": object.kind,
-        "namespace": object.name.namespace, "name": object.name.name, "statuses": statuses});
-    if let Some(origin) = origins.get(object) {
-        value["file"] = json!(origin.path);
-        value["line"] = json!(origin.line);
-    }
-    value
 }
 
 /// The conditions with a column of their own.
@@ -217,8 +180,11 @@ fn text(value: &Value) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use api::{Kind, Problem};
-    use status::{Condition, Parent, Place, Report};
+    use api::{Kind, ObjectRef, Problem};
+    use provider::StatusBoard;
+    use provider::page::shown;
+    use serde_json::json;
+    use status::{Condition, ObjectStatus, Parent, Place, Report};
 
     use super::*;
 
@@ -234,7 +200,7 @@ mod tests {
         let one = vec![ObjectStatus::new(vec![yes.clone()]), at("a", yes)];
         let policy = |name: &str| ObjectRef::new(Kind::RouteOption, "x", name);
         board.publish("waypoint", Report::from([(policy("one"), one), (policy("two"), said)]));
-        let table = objects(&status(&board, &[], &[], &[]));
+        let table = objects(&shown(&board, &[], &[]));
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<String> = table.lines().skip(1).map(words).collect();
         assert_eq!(
@@ -264,7 +230,7 @@ mod tests {
         let refused = Condition::fails(ACCEPTED, "NoMatchingParent", "…").with(vec![gone]);
         board.publish("waypoint", Report::from([said(Kind::HttpRoute, "r", vec![refused])]));
         let findings = provider::findings::findings(&board, &[]);
-        let mut status = status(&board, &findings, &[], &["envoy".to_owned()]);
+        let mut status = shown(&board, &findings, &["envoy".to_owned()]);
         status["notInForce"] = json!(["the Envoy of Gateway x/w refused a rule:\nno"]);
         let (table, problems) = (objects(&status), problems(&status));
         let row = |name: &str| table.lines().find(|line| line.contains(name)).unwrap_or_default().to_owned();

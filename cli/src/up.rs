@@ -75,12 +75,9 @@ async fn build(
         start_sample(&parts.snapshots.borrow().clone(), process).await?;
     }
     let readiness = process.readiness().clone();
-    process.add_pages(crate::status::router(
-        parts.board.clone(),
-        args.paths.clone(),
-        services.clone(),
-        readiness.clone(),
-    ));
+    let listed = services.clone();
+    let add = move |status: &mut serde_json::Value| status["services"] = serde_json::json!(listed.rows());
+    process.add_pages(provider::page::status(parts.board.clone(), args.paths.clone(), readiness.clone(), add));
     let (front, behind) = (process.shutdown(Stage::Front), process.shutdown(Stage::Behind));
     process.spawn(Stage::Front, "banner", crate::banner::when_ready(services, readiness, args.clone(), front));
     let advice = Arc::new(crate::advice::Advice::new(parts.board.clone()));

@@ -37,6 +37,8 @@ async fn run(cli: Cli, workers: Arc<Workers>) -> anyhow::Result<()> {
     let admin = process.bind_admin(&cli.admin).await?;
     tracing::info!(grpc = %listener.local_addr()?, %admin, "listening");
     let (front, board) = (Front { listener, tls: cli.tls(), workers: Some(workers) }, StatusBoard::new());
+    let readiness = process.readiness().clone();
+    process.add_pages(provider::page::status(board.clone(), cli.paths.clone(), readiness, |_| {}));
     let snapshots = if cli.kubernetes.kubernetes {
         let (args, namespaces) = (&cli.kubernetes, &cli.secrets.secret_namespaces);
         kubernetes::follow(

@@ -11,6 +11,7 @@ pub mod board;
 pub mod findings;
 pub mod folder;
 mod manifest;
+pub mod page;
 pub mod validate;
 
 use std::path::PathBuf;

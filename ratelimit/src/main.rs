@@ -202,6 +202,8 @@ async fn serve(args: Serve, workers: Arc<Workers>) -> anyhow::Result<()> {
     let admin = process.bind_admin(&args.admin).await?;
     tracing::info!(grpc = %grpc.local_addr()?, %admin, "listening");
     let (settings, board) = (args.settings(workers)?, StatusBoard::new());
+    let readiness = process.readiness().clone();
+    process.add_pages(provider::page::status(board.clone(), args.paths.clone(), readiness, |_| {}));
     let snapshots = if args.kubernetes.kubernetes {
         kubernetes::follow(
             &args.kubernetes,

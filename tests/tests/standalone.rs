@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use waykeeper_tests::alone::{free, ready, start, waypoint};
 use waykeeper_tests::parts::{Application, binary};
 use waykeeper_tests::raw::{grpc, proxy_header, send_raw};
-use waykeeper_tests::{Backends, Folder, eventually, turn};
+use waykeeper_tests::{Backends, Curl, Folder, eventually, turn};
 
 /// One request through the waypoint to httpbin2, with a header of its own.
 fn ask(header: &str) -> String {
@@ -93,6 +93,57 @@ fn the_servers_alone_do_what_they_do_together() {
     // The control plane away: what was served goes on being served.
     drop(servers.remove(2));
     assert!(ask("").starts_with("HTTP/1.1 401"));
+}
+
+/// Whoever runs the servers apart from one another finds out from each what became of the objects.
+#[test]
+fn each_server_says_on_its_status_page_why_an_object_is_refused_and_shows_no_secret() {
+    let _turn = turn();
+    let (folder, dir) = (Folder::example(), TempDir::new().unwrap());
+    folder.apply_walkthrough("apikeys");
+    folder.apply(
+        "canary.yaml",
+        "apiVersion: v1\nkind: Secret\nmetadata: {name: canary, namespace: httpbin, labels: {team: infrastructure}}\n\
+         type: extauth.solo.io/apikey\nstringData: {api-key: canary-4711, wrong key!: canary-4712}\n",
+    );
+    folder.apply(
+        "refused.yaml",
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: route, namespace: httpbin}\n\
+         spec: {parentRefs: [{group: '', kind: Service, name: httpbin2}], rulez: []}\n---\n\
+         apiVersion: enterprise.gloo.solo.io/v1\nkind: AuthConfig\nmetadata: {name: auth, namespace: httpbin}\n\
+         spec: {configs: [{apiKeyAuthentication: {}}]}\n---\n\
+         apiVersion: ratelimit.solo.io/v1alpha1\nkind: RateLimitConfig\nmetadata: {name: limit, namespace: httpbin}\n\
+         spec: {raw: {setDescriptors: 7}}\n",
+    );
+    let path = folder.path().to_str().unwrap();
+    for (program, refused) in [("extauth", "auth"), ("ratelimit", "limit"), ("waypoint", "route")] {
+        let (admin, log) = (free(), dir.path().join(program));
+        let grpc = if program == "waypoint" { format!("unix:{}", dir.path().join("xds").display()) } else { free() };
+        let _server = start(&binary(program), &[path, "--grpc", &grpc, "--admin", &admin], &log);
+        let page = eventually(program, Duration::from_secs(10), || {
+            let reply = Curl::to(&format!("http://{admin}/status")).send();
+            let page: serde_json::Value = serde_json::from_str(&reply.body).unwrap_or_default();
+            if page["objects"].as_array().is_some_and(|objects| !objects.is_empty()) {
+                Ok(page)
+            } else {
+                Err(format!("{reply:?}"))
+            }
+        });
+        let problems = page["problems"].as_array().unwrap();
+        let said =
+            problems.iter().find(|problem| problem["name"] == refused).unwrap_or_else(|| panic!("{program}: {page}"));
+        assert!(said["file"].as_str().unwrap().ends_with("refused.yaml") && said["line"].is_u64(), "{program}: {said}");
+        assert!(!said["message"].as_str().unwrap().is_empty(), "{program}: {said}");
+        let canary = page["objects"].as_array().unwrap().iter().any(|object| object["name"] == "canary");
+        assert!(canary, "{program} has read the Secret: {page}");
+        assert!(!page.to_string().contains("canary-471"), "{program}: {page}");
+        let own = Command::new(binary("waykeeper")).args(["status", "--admin", &admin]).output().unwrap();
+        let own = String::from_utf8_lossy(&own.stdout).into_owned();
+        assert!(own.contains(said["message"].as_str().unwrap()), "{program}: {own}");
+        let listed = Command::new(binary("waykeeper")).args(["ps", "--admin", &admin]).output().unwrap();
+        let why = String::from_utf8_lossy(&listed.stderr).into_owned();
+        assert!(!listed.status.success() && why.contains("listens for no Services"), "{program}: {listed:?}");
+    }
 }
 
 #[test]

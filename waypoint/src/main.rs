@@ -51,6 +51,8 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let listen = args.listen.listen(tls.as_ref())?;
     let admin = process.bind_admin(&args.admin).await?;
     let board = StatusBoard::new();
+    let readiness = process.readiness().clone();
+    process.add_pages(provider::page::status(board.clone(), args.paths.clone(), readiness, |_| {}));
     let snapshots = if args.kubernetes.kubernetes {
         kubernetes::follow(
             &args.kubernetes,
