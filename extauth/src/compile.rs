@@ -14,6 +14,7 @@ use tracing::error;
 
 use crate::Settings;
 use crate::chain::{Chain, Plan};
+use crate::edit::Admits;
 use crate::headers::Seal;
 use crate::methods::hashing::Hashing;
 use crate::methods::{self, Accepts, Context, Inputs, Method, Read};
@@ -28,6 +29,7 @@ const MOST_WARNINGS: usize = 20;
 pub struct Compiler {
     context: Context,
     removed_grace: Duration,
+    replaced_grace: Duration,
     /// The seals of one compilation: AuthConfigs that grant the same headers share one.
     seals: Mutex<BTreeMap<BTreeSet<String>, Arc<Seal>>>,
 }
@@ -54,7 +56,7 @@ pub struct Index {
     configs: Configs,
     /// Those that are not declared any more, and until when they answer.
     removed: BTreeMap<Name, Instant>,
-    /// Versions that read other headers than the one that is declared: Envoy goes on bringing those for a while.
+    /// Versions that read other headers than the one that is declared: Envoy goes on bringing those for a moment.
     older: BTreeMap<Name, Vec<Arc<Compiled>>>,
 }
 
@@ -95,15 +97,16 @@ impl Compiler {
             hashing: Arc::new(Hashing::new()),
             user_id_header: settings.user_id_header.to_ascii_lowercase().into(),
         };
-        Self { context, removed_grace: settings.removed_grace(), seals: Mutex::default() }
+        let (removed_grace, replaced_grace) = (settings.removed_grace(), settings.replaced_grace());
+        Self { context, removed_grace, replaced_grace, seals: Mutex::default() }
     }
 
     /// Compiles `snapshot` as of `now`, going on from what was compiled `before`.
     ///
     /// An AuthConfig that is gone answers for a while longer: Envoy goes on asking for it until its
     /// routes are replaced. It does so with the Secrets of `snapshot`, so that a key that is revoked
-    /// is revoked there as well. So does a version that reads other headers than the one that takes
-    /// its place, for questions that bring just these.
+    /// is revoked there as well. So does, for a moment, a version that reads other headers than the one
+    /// that takes its place and lets in nobody else, for questions that bring just these.
     pub fn compile(&self, before: Compilation, snapshot: &Snapshot, now: Instant) -> Compilation {
         let Compilation { index: was, snapshot: old, mut labelled, mut readers, .. } = before;
         let mut touched = touched_by_secrets(&old, snapshot, &mut labelled, &readers, &was);
@@ -171,7 +174,8 @@ impl Compiler {
         Some(Compiled { removed_until: Some(until), ..self.guarded(name, object, inputs) })
     }
 
-    /// The versions `before` that go on answering beside `compiled`: those that read other headers, until their time is over.
+    /// The versions `before` that go on answering beside `compiled` until their time is over: those that read other
+    /// headers, and let in nobody whom `compiled` does not.
     fn kept<'a>(
         &self,
         name: &Name,
@@ -181,15 +185,15 @@ impl Compiler {
         now: Instant,
     ) -> Vec<Compiled> {
         let mut kept: Vec<Compiled> = Vec::new();
-        // What is refused is refused, whoever asks.
-        if compiled.chain.is_none() {
-            return kept;
-        }
-        for version in before {
+        let mut admits = None;
+        for version in before.filter(|version| version.reads.is_some()) {
             let known = kept.iter().chain([compiled]).any(|known| known.reads == version.reads);
-            let until = version.removed_until.unwrap_or(now + self.removed_grace);
+            let most = now + self.replaced_grace;
+            let until = version.removed_until.map_or(most, |until| until.min(most));
             let Some(object) = version.source.as_ref().filter(|_| until > now && !known) else { continue };
-            if version.chain.is_some() && version.reads.is_some() {
+            // What is refused is refused, whoever asks.
+            let Some(admits) = admits.get_or_insert_with(|| compiled.admits()) else { break };
+            if version.admits().is_some_and(|before| before.within(admits)) {
                 kept.push(Compiled { removed_until: Some(until), ..self.guarded(name, object, inputs) });
             }
         }
@@ -351,6 +355,14 @@ impl Compiled {
     fn refused(name: &Name, source: Option<Arc<AuthConfig>>, problems: Vec<Problem>) -> Compiled {
         let (accepts, removed_until, reads) = (Accepts::default(), None, None);
         Compiled { name: name.clone(), chain: None, problems, accepts, removed_until, reads, source }
+    }
+
+    /// Who may pass; none if it was refused.
+    fn admits(&self) -> Option<Admits<'_>> {
+        let (chain, source) = (self.chain.as_ref()?, self.source.as_ref()?);
+        let methods = source.spec.configs.iter().map(methods::of);
+        let steps = methods.map(|of| of.map(|(_, method)| method.lets_in(&self.name.namespace)));
+        Some(Admits { plan: &chain.plan, steps: steps.collect::<Option<_>>()? })
     }
 
     fn is_over(&self, now: Instant) -> bool {

@@ -11,6 +11,7 @@
 pub mod answer;
 pub mod chain;
 pub mod compile;
+mod edit;
 pub mod headers;
 pub mod meters;
 pub mod methods;

@@ -4,10 +4,12 @@ mod api_key;
 mod basic_auth;
 pub(crate) mod hashing;
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use api::gloo::auth_config::Config;
+use api::gloo::auth_config::{Config, PasswordKind};
 use api::{Problem, Secret};
 
 use crate::select::{Need, Secrets};
@@ -29,6 +31,10 @@ pub trait Method {
         Read::default()
     }
 
+    /// By what it lets somebody in, in an AuthConfig of `namespace`: all that its text says of that, and nothing of
+    /// the headers in which credentials come or which upstream is sent.
+    fn lets_in(&self, namespace: &str) -> BTreeSet<Credentials<'_>>;
+
     /// The step, made of what is written and what was `read`. It may set the headers that
     /// `AuthConfigSpec::grants` lists for its type, and no other.
     fn compile(&self, field: &str, read: &Read, context: &Context) -> Compiled;
@@ -41,6 +47,33 @@ pub fn of(config: &Config) -> Option<(&'static str, &dyn Method)> {
     let basic = basic_auth.as_ref().map(|auth| ("basicAuth", &**auth as &dyn Method));
     // Two in one step are refused, and so is one that is not enforced.
     (config.types().len() == 1).then(|| api_key.or(basic)).flatten()
+}
+
+/// By what a step lets somebody in. Whoever shows one of them passes. None of it is printed.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Credentials<'a> {
+    /// The keys in Secrets: which Secrets, and which other entries these must have.
+    Keys(Need<'a>, BTreeSet<&'a str>),
+    /// A password that the AuthConfig itself holds.
+    Password {
+        /// Whose.
+        user: &'a str,
+        /// How it is hashed.
+        kind: PasswordKind,
+        /// The salt.
+        salt: Option<&'a str>,
+        /// The hash.
+        hash: Option<&'a [u8]>,
+    },
+}
+
+impl fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Credentials::Keys(..) => "Keys",
+            Credentials::Password { .. } => "Password",
+        })
+    }
 }
 
 /// Everything outside an AuthConfig that a step may be made from.

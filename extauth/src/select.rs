@@ -139,7 +139,7 @@ fn wrong_type(field: &str, secret: &Secret) -> Problem {
 }
 
 /// What a step reads: as long as none of it changes, the step stays as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need<'a> {
     /// Every Secret that carries all of these labels.
     Labelled(&'a BTreeMap<String, String>),

@@ -21,7 +21,7 @@ pub struct Settings {
     /// Header that tells upstream who the user is
     #[arg(long, env = "USER_ID_HEADER", default_value = USER_HEADER, value_name = "HEADER", value_parser = header)]
     pub user_id_header: String,
-    /// How long a removed AuthConfig still answers: longer than Envoy takes to hear of it
+    /// How long a removed AuthConfig still answers: longer than Envoy takes to hear of it. After an edit, Envoy's questions with the headers of before are answered for at most 2 s of it
     #[arg(long, env = "EXTAUTH_REMOVED_GRACE", default_value_t = REMOVED_GRACE, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=600))]
     pub removed_grace: u64,
     /// How long a question about an AuthConfig that is not there waits for it: Envoy may have been
@@ -33,6 +33,10 @@ pub struct Settings {
 /// Ten seconds: an Envoy that is connected hears of a change in milliseconds, and one that has to
 /// connect again has done so by then.
 const REMOVED_GRACE: u64 = 10;
+
+/// The most that a version which was replaced answers checks that were made for the headers it reads. An Envoy that
+/// is connected has its new routes in milliseconds; one that is not is refused for a moment.
+const REPLACED_GRACE: Duration = Duration::from_secs(2);
 
 /// Longer than a change takes from one process to another, and shorter than Envoy waits.
 const UNKNOWN_PATIENCE: Duration = Duration::from_millis(100);
@@ -51,6 +55,11 @@ impl Settings {
     /// [`Settings::removed_grace`] as a duration.
     pub fn removed_grace(&self) -> Duration {
         Duration::from_secs(self.removed_grace)
+    }
+
+    /// How long a version that was replaced answers checks that were made for the headers it reads.
+    pub fn replaced_grace(&self) -> Duration {
+        self.removed_grace().min(REPLACED_GRACE)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use extauth::compile::NoChain;
-use extauth::{Authority, Compilation, Index};
+use extauth::{Authority, Compilation, Compiler, Index, Settings};
 
 use crate::support::{ask, bringing, check, compile, compiler, one_key, read, snapshot};
 
@@ -234,16 +234,16 @@ fn a_question_that_brings_few_headers_is_answered_by_the_version_that_reads_just
     assert_eq!([api_key, None].map(|brings| find(&first.index, brings, now)), [None, None]);
     assert_eq!(find(&first.index, x_key, now), Some(NoChain::ReadsOther));
 
-    // Edited, both are answered, until Envoy has surely been told.
+    // Edited, both are answered, until Envoy has been told.
     let second = step(&first, 2, &keyed("x-key", "a"), after(1));
     assert_eq!([api_key, x_key, None].map(|brings| find(&second.index, brings, after(2))), [None; 3]);
-    assert_eq!(second.index.next_removal(), Some(after(10_001)));
+    assert_eq!(second.index.next_removal(), Some(after(2_001)));
     assert_eq!(second.index.by_name().len(), 1);
-    let third = step(&second, 3, &keyed("x-key", "a"), after(9_000));
-    assert_eq!(third.index.next_removal(), Some(after(10_001)), "the grace begins with the edit");
-    assert_eq!(find(&third.index, api_key, after(10_000)), None);
-    assert_eq!(find(&third.index, api_key, after(10_001)), Some(NoChain::ReadsOther));
-    let fourth = step(&third, 4, &keyed("x-key", "a"), after(10_001));
+    let third = step(&second, 3, &keyed("x-key", "a"), after(1_500));
+    assert_eq!(third.index.next_removal(), Some(after(2_001)), "the grace begins with the edit");
+    assert_eq!(find(&third.index, api_key, after(2_000)), None);
+    assert_eq!(find(&third.index, api_key, after(2_001)), Some(NoChain::ReadsOther));
+    let fourth = step(&third, 4, &keyed("x-key", "a"), after(2_001));
     assert_eq!((fourth.index.next_removal(), find(&fourth.index, api_key, now)), (None, Some(NoChain::ReadsOther)));
 
     // What is refused or gone is so for every question.
@@ -254,6 +254,112 @@ fn a_question_that_brings_few_headers_is_answered_by_the_version_that_reads_just
     assert_eq!([api_key, x_key, None].map(|brings| find(&gone.index, brings, after(4))), [None; 3]);
     let gone = step(&gone, 7, "", after(20_000)).index;
     assert_eq!([api_key, x_key, None].map(|brings| find(&gone, brings, after(20_000))), [Some(NoChain::Unknown); 3]);
+}
+
+/// An AuthConfig `default/keys` of these steps.
+fn steps(configs: &str, expression: &str) -> String {
+    format!(
+        "{{apiVersion: extauth.solo.io/v1, kind: AuthConfig, metadata: {{name: keys}}, spec: {{configs: [{configs}], booleanExpr: {expression:?}}}}}"
+    )
+}
+
+/// A version that reads other headers goes on answering beside the new one only if nobody lost permission.
+#[test]
+fn an_edit_that_takes_permission_away_takes_effect_at_once_whatever_it_reads() {
+    const ENTRY: &str = "headersFromMetadataEntry: {x-org: {name: org, required: true}}";
+    let key =
+        |header: &str, team: &str| format!("{{apiKeyAuth: {{headerName: {header}, labelSelector: {{team: {team}}}}}}}");
+    let named =
+        |header: &str, names: &str| format!("{{apiKeyAuth: {{headerName: {header}, apiKeySecretRefs: [{names}]}}}}");
+    let required = |header: &str| key(header, "a").replace("labelSelector", &format!("{ENTRY}, labelSelector"));
+    let user = |name: &str, hash: &str| format!("{name}: {{salt: TYiryv0/, hashedPassword: {hash}}}");
+    let (ann, bob) = (user("ann", "8BvzLUO9IfGPGGsPnAgSu1"), user("bob", "8BvzLUO9IfGPGGsPnAgSu1"));
+    let users = |users: &[&str]| format!("{{basicAuth: {{apr: {{users: {{{}}}}}}}}}", users.join(", "));
+    // Reads Proxy-Authorization too.
+    let newer = |users: &[&str]| {
+        format!("{{basicAuth: {{encryption: {{apr: {{}}}}, userList: {{users: {{{}}}}}}}}}", users.join(", "))
+    };
+    let both = |one: &str, other: &str| format!("{one}, {other}");
+    let a = key("api-key", "a");
+    let nine: Vec<String> = (0..9).map(|team| key("api-key", &format!("t{team}"))).collect();
+    let cases = [
+        ("another header", steps(&a, ""), steps(&key("x-key", "a"), ""), true),
+        ("other keys", steps(&a, ""), steps(&key("x-key", "b"), ""), false),
+        (
+            "more keys",
+            steps(&named("api-key", "{name: s}"), ""),
+            steps(&named("x-key", "{name: s}, {name: t}"), ""),
+            true,
+        ),
+        (
+            "fewer keys",
+            steps(&named("api-key", "{name: s}, {name: t}"), ""),
+            steps(&named("x-key", "{name: s}"), ""),
+            false,
+        ),
+        ("an entry is needed now", steps(&a, ""), steps(&required("api-key"), ""), false),
+        ("another header, with the entry", steps(&required("api-key"), ""), steps(&required("x-key"), ""), true),
+        ("passwords instead", steps(&a, ""), steps(&users(&[&ann]), ""), false),
+        ("keys instead of passwords", steps(&users(&[&ann]), ""), steps(&a, ""), false),
+        ("passwords as well", steps(&a, ""), steps(&both(&a, &users(&[&ann])), "config_0 || config_1"), true),
+        ("passwords no more", steps(&both(&a, &users(&[&ann])), "config_0 || config_1"), steps(&a, ""), false),
+        ("a password besides", steps(&a, ""), steps(&both(&a, &users(&[&ann])), ""), false),
+        ("a password besides no more", steps(&both(&a, &users(&[&ann])), ""), steps(&a, ""), true),
+        ("the newer form", steps(&users(&[&ann]), ""), steps(&newer(&[&ann]), ""), true),
+        ("a user more", steps(&users(&[&ann]), ""), steps(&newer(&[&ann, &bob]), ""), true),
+        ("a user fewer", steps(&users(&[&ann, &bob]), ""), steps(&newer(&[&bob]), ""), false),
+        ("another header, by a negation", steps(&a, "!config_0"), steps(&key("x-key", "a"), "!config_0"), false),
+        (
+            "a user fewer, by a negation",
+            steps(&users(&[&ann]), "!config_0"),
+            steps(&newer(&[&ann, &bob]), "!config_0"),
+            false,
+        ),
+        (
+            "a user more, by a negation",
+            steps(&users(&[&ann, &bob]), "!config_0"),
+            steps(&newer(&[&bob]), "!config_0"),
+            false,
+        ),
+        (
+            "another password",
+            steps(&users(&[&ann]), ""),
+            steps(&newer(&[&user("ann", "5O5RSnGInwm75z.7lpn4i0")]), ""),
+            false,
+        ),
+        ("no negation", steps(&a, "!config_0"), steps(&key("x-key", "a"), ""), false),
+        (
+            "too many steps to tell",
+            steps(&nine.join(", "), ""),
+            steps(&nine.join(", ").replace("api-key", "x-key"), ""),
+            false,
+        ),
+    ];
+    for (what, old, new, kept) in cases {
+        let (compiler, now) = (compiler(), Instant::now());
+        let first = compiler.compile(Compilation::default(), &snapshot(1, &old), now);
+        let second = compiler.compile(first.clone(), &snapshot(2, &new), now);
+        let name = api::Name::new("default", "keys");
+        let [was, is] = [&first, &second].map(|of| of.index.declared(&name).unwrap().reads().map(str::to_owned));
+        assert!(was.is_some() && is.is_some() && was != is, "{what}: {was:?}, {is:?}");
+        let [old, new] = [was, is].map(|brings| second.index.find(Some("default.keys"), brings.as_deref(), now).err());
+        assert_eq!((old, new), ((!kept).then_some(NoChain::ReadsOther), None), "{what}");
+    }
+}
+
+#[test]
+fn an_older_version_has_no_longer_than_a_removed_config() {
+    let compiler = Compiler::new(&Settings { removed_grace: 1, ..Settings::default() });
+    let now = Instant::now();
+    let first = compiler.compile(Compilation::default(), &snapshot(1, &keyed("api-key", "a")), now);
+    let second = compiler.compile(first, &snapshot(2, &keyed("x-key", "a")), now);
+    assert_eq!(second.index.next_removal(), Some(now + Duration::from_secs(1)));
+    // One that was removed and comes back otherwise is replaced like any other.
+    let compiler = Compiler::new(&Settings::default());
+    let first = compiler.compile(Compilation::default(), &snapshot(1, &keyed("api-key", "a")), now);
+    let gone = compiler.compile(first, &snapshot(2, ""), now);
+    let back = compiler.compile(gone, &snapshot(3, &keyed("x-key", "a")), now + Duration::from_secs(3));
+    assert_eq!(back.index.next_removal(), Some(now + Duration::from_secs(5)));
 }
 
 #[test]

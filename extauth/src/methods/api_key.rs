@@ -1,15 +1,15 @@
 //! The `apiKeyAuth` step: whose key is in the header, and what upstream is told about them.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use api::gloo::auth_config::ApiKeyAuth;
 use api::secret::{API_KEY, KeyFlaw};
 use api::{Fingerprint, Meta as _, Problem, Redacted, Secret};
 
-use super::{Accepts, Compiled, Context, Inputs, Method, Read};
+use super::{Accepts, Compiled, Context, Credentials, Inputs, Method, Read};
 use crate::headers::{MOST_BYTES, Mutation, Mutations, Value};
 use crate::select::Need;
 use crate::step::{Answer, Ask, Denial, Grant, Outcome, Step};
@@ -49,6 +49,12 @@ impl Method for ApiKeyAuth {
     fn reads(&self, field: &str, namespace: &str, inputs: &Inputs<'_>) -> Read {
         let (secrets, problems) = inputs.secrets.select(self.source(), namespace, field);
         Read { secrets, problems }
+    }
+
+    fn lets_in(&self, namespace: &str) -> BTreeSet<Credentials<'_>> {
+        let entries = self.metadata_headers().into_values().filter(|entry| entry.required);
+        let required: BTreeSet<&str> = entries.map(|entry| entry.name.as_str()).collect();
+        self.needs(namespace).into_iter().map(|need| Credentials::Keys(need, required.clone())).collect()
     }
 
     fn compile(&self, field: &str, read: &Read, context: &Context) -> Compiled {

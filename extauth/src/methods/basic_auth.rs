@@ -7,19 +7,19 @@ mod apr1;
 mod password;
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use api::gloo::auth_config::BasicAuth;
-use api::{Fingerprint, Problem};
+use api::{Fingerprint, Problem, Redacted};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use self::password::Password;
 use super::hashing::Hashing;
-use super::{Accepts, Compiled, Context, Method, Read};
+use super::{Accepts, Compiled, Context, Credentials, Method, Read};
 use crate::headers::{MOST_BYTES, Value};
 use crate::step::{Answer, Ask, Denial, Grant, Outcome, Step};
 
@@ -96,6 +96,17 @@ fn read(header: &[u8]) -> Option<(Zeroizing<String>, Zeroizing<Vec<u8>>)> {
 }
 
 impl Method for BasicAuth {
+    fn lets_in(&self, _: &str) -> BTreeSet<Credentials<'_>> {
+        let written = self.users();
+        let users = written.users.iter().map(|(user, hash)| Credentials::Password {
+            user,
+            kind: written.kind,
+            salt: hash.salt.as_deref(),
+            hash: hash.hashed_password.as_ref().map(Redacted::expose),
+        });
+        users.collect()
+    }
+
     fn compile(&self, field: &str, _: &Read, context: &Context) -> Compiled {
         let mut problems = Vec::new();
         let mut users: HashMap<String, Arc<User>, ahash::RandomState> = HashMap::default();

@@ -31,7 +31,7 @@ pub struct BasicAuth {
 }
 
 /// What `hashedPassword` is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PasswordKind {
     /// Apache's MD5, without prefix and salt.
     Apr1,
