@@ -114,8 +114,6 @@ impl Compiler {
         let broken = snapshot.broken.changed(&old.broken).filter(|broken| broken.kind == Kind::AuthConfig);
         touched.extend(broken.map(|broken| broken.name.clone()));
         touched.extend(was.removed.iter().filter(|(_, until)| **until <= now).map(|(name, _)| name.clone()));
-        let over = |versions: &[Arc<Compiled>]| versions.iter().any(|version| version.is_over(now));
-        touched.extend(was.older.iter().filter(|(_, versions)| over(versions)).map(|(name, _)| name.clone()));
         // Of a snapshot that is not known any more, whatever it had may be gone.
         if old.revision != was.revision {
             touched.extend(was.configs.values().map(|compiled| compiled.name.clone()));
@@ -123,6 +121,7 @@ impl Compiler {
 
         let inputs = Inputs { secrets: Secrets { snapshot, labelled: &labelled } };
         let (mut configs, mut removed, mut older) = (was.configs.clone(), was.removed.clone(), was.older.clone());
+        end_older(&mut older, &mut readers, &configs, now);
         for name in &touched {
             let id = config_id(name);
             let previous = configs.remove(id.as_str());
@@ -368,6 +367,26 @@ impl Compiled {
     fn is_over(&self, now: Instant) -> bool {
         self.removed_until.is_some_and(|until| now >= until)
     }
+}
+
+/// Takes out of `older` what is over by `now`, and out of `readers` what only that needed. What is declared stays the
+/// very same, with all that it has learned.
+fn end_older(older: &mut BTreeMap<Name, Vec<Arc<Compiled>>>, readers: &mut Readers, configs: &Configs, now: Instant) {
+    older.retain(|name, versions| {
+        let (over, left): (Vec<_>, Vec<_>) =
+            std::mem::take(versions).into_iter().partition(|version| version.is_over(now));
+        *versions = left;
+        if !over.is_empty() {
+            for source in over.iter().filter_map(|version| version.source.as_deref()) {
+                readers.remove(name, &needs(name, source));
+            }
+            let current = configs.get(config_id(name).as_str());
+            for source in current.into_iter().chain(&*versions).filter_map(|version| version.source.as_deref()) {
+                readers.insert(name, &needs(name, source));
+            }
+        }
+        !versions.is_empty()
+    });
 }
 
 /// The AuthConfigs that read a Secret which is another one in `new` than in `old`. Keeps `labelled` up.

@@ -388,3 +388,42 @@ fn an_older_version_takes_the_keys_that_are_declared_now_and_an_edit_that_reads_
     install(4, &keyed("x-key", "b").replace("mykey", "newkey"));
     assert_eq!(status("x-key", "newkey"), 401);
 }
+
+/// Otherwise every password would have to be hashed once more, for nothing.
+#[test]
+fn what_is_declared_stays_the_very_same_when_the_version_before_it_ends() {
+    let (compiler, now) = (compiler(), Instant::now());
+    let name = api::Name::new("default", "keys");
+    let later = |seconds| now + Duration::from_secs(seconds);
+    let (secrets, _) = one_key("mykey").split_once("---").map(|(one, rest)| (one.to_owned(), rest.to_owned())).unwrap();
+    let config = |header: &str, wanted: &str| {
+        let keys = format!("{{apiKeyAuth: {{headerName: {header}, {wanted}}}}}");
+        let users = "{basicAuth: {apr: {users: {ann: {salt: TYiryv0/, hashedPassword: 8BvzLUO9IfGPGGsPnAgSu1}}}}}";
+        format!("{secrets}---\n{}", steps(&format!("{keys}, {users}"), "config_0 || config_1"))
+    };
+    let yaml = [
+        config("api-key", "labelSelector: {team: a}"),
+        config("x-key", "labelSelector: {team: a}, apiKeySecretRefs: [{name: t}]"),
+    ];
+    let first = compiler.compile(Compilation::default(), &snapshot(1, &yaml[0]), now);
+    let edited = snapshot(2, &yaml[1]);
+    let second = compiler.compile(first, &edited, later(1));
+    let chain = |of: &Compilation| of.index.declared(&name).unwrap().chain.clone().unwrap();
+    let brings = Some("api-key,authorization");
+    assert!(second.index.find(Some("default.keys"), brings, later(1)).is_ok());
+    assert_eq!(second.index.next_removal(), Some(later(3)));
+
+    let third = compiler.compile(second.clone(), &edited, later(3));
+    assert!(Arc::ptr_eq(&chain(&second), &chain(&third)));
+    assert_eq!((third.touched.len(), third.index.next_removal()), (0, None));
+    assert_eq!(third.index.find(Some("default.keys"), brings, later(1)).unwrap_err(), NoChain::ReadsOther);
+    // It goes on reading what the other read as well.
+    let mut revoked = edited.clone();
+    revoked.secrets.insert(
+        api::Name::new("default", "owner"),
+        snapshot(3, &one_key("newkey")).secrets.values().next().unwrap().clone(),
+    );
+    revoked.revision = 3;
+    let fourth = compiler.compile(third.clone(), &revoked, later(4));
+    assert!(fourth.touched.contains(&name) && !Arc::ptr_eq(&chain(&third), &chain(&fourth)));
+}
