@@ -46,7 +46,7 @@ pub struct Compilation {
     readers: Readers,
 }
 
-/// All AuthConfigs of one snapshot, by `config_id`, and those removed lately. Holds no key.
+/// All AuthConfigs of one snapshot, by `config_id`, and those removed or replaced lately. Holds no key.
 #[derive(Debug, Default)]
 pub struct Index {
     /// Revision of the snapshot; 0 before the first.

@@ -7,6 +7,8 @@ use std::time::Duration;
 use api::Name;
 use metrics::{Counter, Histogram, counter, histogram};
 
+use crate::compile::NoChain;
+
 const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 
 /// How a request was answered, as Authorino calls it.
@@ -36,7 +38,8 @@ pub struct Meters {
     statuses: [Counter; 3],
     panics: Counter,
     unreadable: Counter,
-    unknown: Counter,
+    no_such_config: Counter,
+    reads_other: Counter,
 }
 
 /// Counters of one AuthConfig.
@@ -58,7 +61,8 @@ impl Meters {
             statuses: Status::ALL.map(|(_, status)| counter!("auth_server_response_status", "status" => status)),
             panics: fault("panic"),
             unreadable: fault("unreadable"),
-            unknown: fault("no_such_config"),
+            no_such_config: fault("no_such_config"),
+            reads_other: fault("reads_other"),
         }
     }
 
@@ -84,9 +88,13 @@ impl Meters {
         self.unreadable.increment(1);
     }
 
-    /// A route names an AuthConfig that does not exist or was refused.
-    pub(crate) fn no_such_config(&self) {
-        self.unknown.increment(1);
+    /// There was no chain to decide a check.
+    pub(crate) fn no_chain(&self, why: NoChain) {
+        let counter = match why {
+            NoChain::Withheld | NoChain::Unnamed | NoChain::Unknown | NoChain::Refused => &self.no_such_config,
+            NoChain::ReadsOther => &self.reads_other,
+        };
+        counter.increment(1);
     }
 }
 

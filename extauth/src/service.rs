@@ -37,10 +37,10 @@ pub struct Authority {
     index: ArcSwap<Index>,
     /// The revision of the index.
     installed: watch::Sender<u64>,
-    /// How long a question about an AuthConfig that is not there waits for it.
+    /// How long a question waits for an AuthConfig, or the version of it that reads what the question brings.
     unknown_patience: Duration,
     meters: Meters,
-    /// Revision at which an unknown `config_id` was last logged, plus one: once for each index is enough.
+    /// Revision at which it was last logged that no AuthConfig answers, plus one: once for each index is enough.
     complained: AtomicU64,
 }
 
@@ -48,7 +48,7 @@ pub struct Authority {
 enum Begun {
     Decided(Decision),
     /// There is no such AuthConfig yet, or not the version that is asked.
-    Unknown(NoChain),
+    NotYet(NoChain),
     Waits(Arc<Chain>, usize, BoxFuture<'static, Outcome>),
 }
 
@@ -94,7 +94,7 @@ impl Authority {
         let request = Request::new(check);
         let decision = match self.guarded(|| self.begin(request, began, deadline)) {
             Begun::Decided(decision) => decision,
-            Begun::Unknown(_) => self.once_known(request, began, deadline).await,
+            Begun::NotYet(_) => self.once_there(request, began, deadline).await,
             Begun::Waits(chain, place, waited) => self.finish(&chain, request, deadline, place, waited).await,
         };
         self.handled(request, &decision, began.elapsed());
@@ -118,13 +118,13 @@ impl Authority {
                 }
                 Progress::Waits(place, waited) => Begun::Waits(chain.clone(), place, waited),
             },
-            Err(why @ (NoChain::Unknown | NoChain::ReadsOther)) => Begun::Unknown(why),
+            Err(why @ (NoChain::Unknown | NoChain::ReadsOther)) => Begun::NotYet(why),
             Err(why) => Begun::Decided(self.no_chain(&index, request, why)),
         }
     }
 
-    /// Decides as soon as there is an AuthConfig of that name.
-    async fn once_known(&self, request: Request<'_>, began: Instant, deadline: Instant) -> Decision {
+    /// Decides as soon as there is an AuthConfig of that name, in the version that reads what the question brings.
+    async fn once_there(&self, request: Request<'_>, began: Instant, deadline: Instant) -> Decision {
         let until = deadline.min(began + self.unknown_patience);
         let mut installed = self.installed.subscribe();
         loop {
@@ -134,7 +134,7 @@ impl Authority {
                 Begun::Waits(chain, place, waited) => {
                     return self.finish(&chain, request, deadline, place, waited).await;
                 }
-                Begun::Unknown(why) => why,
+                Begun::NotYet(why) => why,
             };
             let changed = timeout_at(until.into(), installed.changed()).await;
             if !matches!(changed, Ok(Ok(()))) {
@@ -167,7 +167,7 @@ impl Authority {
             match self.guarded(|| go_on(chain, Question { request, deadline }, &known)) {
                 Begun::Waits(_, next, wait) => (place, waited) = (next, wait),
                 Begun::Decided(decision) => break decision,
-                Begun::Unknown(_) => break Decision::Deny(Fault::Internal.denial()),
+                Begun::NotYet(_) => break Decision::Deny(Fault::Internal.denial()),
             }
         };
         decided(chain, &decision, began.elapsed());
@@ -200,11 +200,11 @@ impl Authority {
     }
 
     fn no_chain(&self, index: &Index, request: Request<'_>, why: NoChain) -> Decision {
-        self.meters.no_such_config();
+        self.meters.no_chain(why);
         let denial = why.denial();
         if self.complained.swap(index.revision + 1, Ordering::Relaxed) != index.revision + 1 {
             let config = request.config_id().unwrap_or_default();
-            warn!(config, reason = denial.reason, "a route asks for an AuthConfig that is not served; denying");
+            warn!(config, reason = denial.reason, "no AuthConfig answers what a route asks; denying");
         }
         Decision::Deny(denial)
     }

@@ -24,8 +24,8 @@ pub struct Settings {
     /// How long a removed AuthConfig still answers: longer than Envoy takes to hear of it. After an edit, Envoy's questions with the headers of before are answered for at most 2 s of it
     #[arg(long, env = "EXTAUTH_REMOVED_GRACE", default_value_t = REMOVED_GRACE, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=600))]
     pub removed_grace: u64,
-    /// How long a question about an AuthConfig that is not there waits for it: Envoy may have been
-    /// told of a new one before this process has read it.
+    /// How long a question waits for an AuthConfig that is not there, or not in the version that reads what the
+    /// question brings: Envoy may have been told of it before this process has read it.
     #[arg(skip = UNKNOWN_PATIENCE)]
     pub unknown_patience: Duration,
 }

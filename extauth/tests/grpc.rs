@@ -10,7 +10,7 @@ use runtime::{Addr, Listener, Process, Readiness, Shutdown, Workers};
 use tokio::sync::watch;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::support::{check, one_key, read, snapshot};
+use crate::support::{bringing, check, one_key, read, snapshot};
 
 struct Running {
     client: AuthorizationClient<Channel>,
@@ -169,6 +169,28 @@ async fn renaming_under_load_fails_no_right_key_and_lets_no_wrong_one_pass() {
     for worker in asking {
         assert!(worker.await.unwrap() > 10);
     }
+    server.stop().await;
+}
+
+/// Envoy hears that an AuthConfig reads another header before this server has read it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_brings_what_the_next_version_reads_waits_for_it() {
+    let server = start_with(Settings { unknown_patience: Duration::from_secs(20), ..Settings::default() }).await;
+    let reading =
+        |header: &str| one_key("mykey").replace("{apiKeyAuth: {", &format!("{{apiKeyAuth: {{headerName: {header}, "));
+    server.publish.send_replace(Arc::new(snapshot(1, &reading("api-key"))));
+    server.until("mykey", 200).await;
+    let question = bringing("x-key,x-org", check(Some("default.keys"), &[("x-key", "mykey")]));
+    let mut client = server.client.clone();
+    let waiting = tokio::spawn(async move { client.check(question).await.unwrap().into_inner() });
+    // Questions that can be answered overtake it.
+    for _ in 0..50 {
+        assert_eq!(server.ask("mykey").await, 200);
+    }
+    assert!(!waiting.is_finished());
+    server.publish.send_replace(Arc::new(snapshot(2, &reading("x-key"))));
+    let answer = tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap();
+    assert_eq!(read(&answer).status, 200);
     server.stop().await;
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use extauth::compile::NoChain;
 use extauth::{Authority, Compilation, Compiler, Index, Settings};
+use metrics_exporter_prometheus::PrometheusBuilder;
 
 use crate::support::{ask, bringing, check, compile, compiler, one_key, read, snapshot};
 
@@ -426,4 +427,22 @@ fn what_is_declared_stays_the_very_same_when_the_version_before_it_ends() {
     revoked.revision = 3;
     let fourth = compiler.compile(third.clone(), &revoked, later(4));
     assert!(fourth.touched.contains(&name) && !Arc::ptr_eq(&chain(&third), &chain(&fourth)));
+}
+
+#[test]
+fn a_question_that_brings_other_headers_is_counted_apart_from_one_about_a_config_that_is_not_there() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    metrics::with_local_recorder(&recorder, || {
+        let authority = Authority::new();
+        authority.install(compile(&compiler(), &snapshot(1, &one_key("mykey")), Compilation::default()).index);
+        for (id, brings) in [("default.keys", "x-key"), ("default.keys", "x-org"), ("default.gone", "api-key,x-org")] {
+            let question = bringing(brings, check(Some(id), &[("x-key", "mykey")]));
+            assert_eq!(read(&ask(&authority, &question)).status, 403);
+        }
+    });
+    let text = recorder.handle().render();
+    for (reason, count) in [("reads_other", 2), ("no_such_config", 1)] {
+        let line = format!("auth_server_faults_total{{reason=\"{reason}\"}} {count}\n");
+        assert!(text.contains(&line), "{line}{text}");
+    }
 }
