@@ -1,5 +1,6 @@
 //! From a snapshot to the index that answers requests, by what changed since the one before.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
@@ -9,13 +10,11 @@ use api::contract::config_id;
 use api::gloo::auth_config::{self, AuthConfig, Expression};
 use api::problem::has_errors;
 use api::{Kind, Meta as _, Name, Object, ObjectRef, Problem, Secret, Snapshot};
-use parking_lot::Mutex;
 use tracing::error;
 
 use crate::Settings;
 use crate::chain::{Chain, Plan};
 use crate::edit::Admits;
-use crate::headers::Seal;
 use crate::methods::hashing::Hashing;
 use crate::methods::{self, Accepts, Context, Inputs, Method, Read};
 use crate::select::{Labelled, Need, Readers, Secrets};
@@ -30,8 +29,6 @@ pub struct Compiler {
     context: Context,
     removed_grace: Duration,
     replaced_grace: Duration,
-    /// The seals of one compilation: AuthConfigs that grant the same headers share one.
-    seals: Mutex<BTreeMap<BTreeSet<String>, Arc<Seal>>>,
 }
 
 /// A snapshot that was compiled, and what is needed to compile the next one by what it changes.
@@ -98,7 +95,7 @@ impl Compiler {
             user_id_header: settings.user_id_header.to_ascii_lowercase().into(),
         };
         let (removed_grace, replaced_grace) = (settings.removed_grace(), settings.replaced_grace());
-        Self { context, removed_grace, replaced_grace, seals: Mutex::default() }
+        Self { context, removed_grace, replaced_grace }
     }
 
     /// Compiles `snapshot` as of `now`, going on from what was compiled `before`.
@@ -119,7 +116,7 @@ impl Compiler {
             touched.extend(was.configs.values().map(|compiled| compiled.name.clone()));
         }
 
-        let inputs = Inputs { secrets: Secrets { snapshot, labelled: &labelled } };
+        let inputs = Inputs { secrets: Secrets { snapshot, labelled: &labelled }, seals: RefCell::default() };
         let (mut configs, mut removed, mut older) = (was.configs.clone(), was.removed.clone(), was.older.clone());
         end_older(&mut older, &mut readers, &configs, now);
         for name in &touched {
@@ -142,7 +139,6 @@ impl Compiler {
                 older.insert(name.clone(), kept.into_iter().map(Arc::new).collect());
             }
         }
-        self.seals.lock().clear();
         let withheld = !snapshot.withheld.is_empty();
         let index = Index { revision: snapshot.revision, withheld, configs, removed, older };
         Compilation { index: Arc::new(index), touched, snapshot: snapshot.clone(), labelled, readers }
@@ -247,7 +243,7 @@ impl Compiler {
         }
         shorten(&mut problems);
         let user_header = self.context.user_id_header.clone();
-        let seal = self.seal(spec.grants(&user_header).into_iter().collect());
+        let seal = inputs.seal(spec.grants(&user_header));
         let chain = Chain { name: name.clone(), steps, plan, seal, user_header, meters: OnceLock::new() };
         Compiled {
             name: name.clone(),
@@ -258,14 +254,6 @@ impl Compiler {
             reads: spec.reads().map(|reads| reads.to_string()),
             source: Some(object.clone()),
         }
-    }
-}
-
-impl Compiler {
-    /// The seal of these headers.
-    fn seal(&self, grants: BTreeSet<String>) -> Arc<Seal> {
-        let new = |grants: &BTreeSet<String>| Arc::new(Seal::new(grants.iter().map(|name| Arc::from(name.as_str()))));
-        self.seals.lock().entry(grants).or_insert_with_key(new).clone()
     }
 }
 

@@ -4,7 +4,8 @@ mod api_key;
 mod basic_auth;
 pub(crate) mod hashing;
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::ops::AddAssign;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use api::gloo::auth_config::{Config, PasswordKind};
 use api::{Problem, Secret};
 
+use crate::headers::Seal;
 use crate::select::{Need, Secrets};
 use crate::step::Step;
 use hashing::Hashing;
@@ -76,11 +78,21 @@ impl fmt::Debug for Credentials<'_> {
     }
 }
 
-/// Everything outside an AuthConfig that a step may be made from.
+/// Everything outside an AuthConfig that it may be made from, for one compilation.
 #[derive(Debug)]
 pub struct Inputs<'a> {
     /// Secrets, found by name and label.
     pub secrets: Secrets<'a>,
+    /// The seals so far: AuthConfigs that grant the same headers share one.
+    pub(crate) seals: RefCell<BTreeMap<BTreeSet<String>, Arc<Seal>>>,
+}
+
+impl Inputs<'_> {
+    /// The seal of the headers that are `granted`.
+    pub(crate) fn seal(&self, granted: BTreeSet<String>) -> Arc<Seal> {
+        let new = |names: &BTreeSet<String>| Arc::new(Seal::new(names.iter().map(|name| Arc::from(name.as_str()))));
+        self.seals.borrow_mut().entry(granted).or_insert_with_key(new).clone()
+    }
 }
 
 /// What one step reads.
