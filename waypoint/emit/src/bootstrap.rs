@@ -79,6 +79,9 @@ pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
                 "re2": {"max_program_size": {"error_level": 1000}},
                 // An answer that is the last on a connection inside Envoy would be lost to a reset behind it.
                 "envoy.reloadable_features.enable_send_rst_on_user_space_socket": false,
+                // A request that has waited for its cluster goes on where it waited. Begun anew, it would find no
+                // scope: the header that names it is gone by then.
+                "envoy.reloadable_features.on_demand_cluster_no_recreate_stream": true,
             },
         }]},
         "overload_manager": overload_manager(),

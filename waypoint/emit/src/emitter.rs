@@ -11,6 +11,7 @@ use proto::schema::{pack_json, resource_json};
 use proto::{Resource, ResourceType};
 
 use crate::listener::{self, Frame};
+use crate::names::Told;
 use crate::quarantine::Key;
 use crate::{GatewayOutput, clusters, filters, names, routes, scopes};
 
@@ -46,8 +47,8 @@ struct Pieces {
     written: BTreeMap<Piece, BTreeSet<Key>>,
     /// What could not be written of each piece.
     failures: BTreeMap<Piece, Vec<String>>,
-    /// Where routes lead, each with from how many chains.
-    routed: BTreeMap<Destination, usize>,
+    /// Where routes lead, and when Envoy is told of that, each with from how many chains.
+    routed: BTreeMap<(Destination, Told), usize>,
     /// Where ports lead whose connections may be passed on unread.
     passed_on: BTreeMap<Destination, BTreeSet<PortRef>>,
     /// The ports of each address that are not simply read, with their chains.
@@ -114,35 +115,36 @@ impl Pieces {
         let clusters = last.as_ref().map(|last| last.clusters.clone()).unwrap_or_default();
         let mut moved: BTreeSet<Destination> = proxy.clusters.changed(&clusters).cloned().collect();
         let mut chains: BTreeSet<PortRef> = BTreeSet::new();
-        let mut was_routed: BTreeMap<Destination, bool> = BTreeMap::new();
+        let mut was_routed = WasRouted::new();
         // First all that was, then all that is: an address may go from one Service to another.
         for (number, listener) in proxy.listeners.iter().enumerate() {
             let before = last.as_ref().and_then(|last| last.listeners.get(number));
             let before = before.map(|listener| listener.chains.clone()).unwrap_or_default();
             let changed: BTreeSet<PortRef> = listener.chains.changed(&before).cloned().collect();
             for (id, chain) in changed.iter().filter_map(|id| Some((id, before.get(id)?))) {
-                self.uncount(id, chain, &mut was_routed);
+                self.uncount(id, chain, settings, &mut was_routed);
             }
             for (id, chain) in changed.iter().filter_map(|id| Some((id, listener.chains.get(id)?))) {
-                self.count(id, chain, &mut was_routed);
+                self.count(id, chain, settings, &mut was_routed);
             }
             chains.extend(changed);
         }
-        let routed = |to: &Destination| self.routed.contains_key(to);
-        moved.extend(was_routed.into_iter().filter(|(to, was)| routed(to) != *was).map(|(to, _)| to));
+        let routed = was_routed.into_iter().filter(|(key, was)| self.routed.contains_key(key) != *was);
+        moved.extend(routed.map(|((to, _), _)| to));
         chains.extend(moved.iter().filter_map(|to| self.passed_on.get(to)).flatten().cloned());
         for to in moved {
-            let cluster = proxy.clusters.get(&to).filter(|_| self.routed.contains_key(&to));
             let mut sheet = Sheet::default();
-            if let Some(cluster) = cluster {
-                let Destination::Service(port) = &to;
-                sheet.cluster(&to.to_string(), &names::shown(port, names::HTTP), cluster, &cluster.origins);
+            if let Some(cluster) = proxy.clusters.get(&to) {
+                let told = [Told::Ahead, Told::OnDemand].into_iter();
+                for told in told.filter(|told| self.routed.contains_key(&(to.clone(), *told))) {
+                    sheet.routed(&to, told, cluster);
+                }
             }
             sheets.insert(Piece::Cluster(to), sheet);
         }
         for id in chains {
             let chain = proxy.listeners.iter().find_map(|listener| listener.chains.get(&id));
-            let sheet = chain.map(|chain| Sheet::of_chain(&id, chain, proxy)).unwrap_or_default();
+            let sheet = chain.map(|chain| Sheet::of_chain(&id, chain, proxy, settings)).unwrap_or_default();
             sheets.insert(Piece::Chain(id), sheet);
         }
         for listener in &proxy.listeners {
@@ -172,15 +174,15 @@ impl Pieces {
     }
 
     /// Forgets where the chain of `id` leads. `was_routed` gets whether routes led to a destination before.
-    fn uncount(&mut self, id: &PortRef, chain: &Chain, was_routed: &mut BTreeMap<Destination, bool>) {
-        for to in routed(chain) {
+    fn uncount(&mut self, id: &PortRef, chain: &Chain, settings: &Settings, was_routed: &mut WasRouted) {
+        for to in routed(chain, settings) {
             was_routed.entry(to.clone()).or_insert(true);
-            let left = self.routed.get_mut(to).map_or(0, |count| {
+            let left = self.routed.get_mut(&to).map_or(0, |count| {
                 *count -= 1;
                 *count
             });
             if left == 0 {
-                self.routed.remove(to);
+                self.routed.remove(&to);
             }
         }
         if let Some(to) = chain.traffic.unread()
@@ -203,10 +205,10 @@ impl Pieces {
     }
 
     /// Notes where the chain of `id` leads, and whether it is read.
-    fn count(&mut self, id: &PortRef, chain: &Chain, was_routed: &mut BTreeMap<Destination, bool>) {
-        for to in routed(chain) {
+    fn count(&mut self, id: &PortRef, chain: &Chain, settings: &Settings, was_routed: &mut WasRouted) {
+        for to in routed(chain, settings) {
             let count = self.routed.entry(to.clone()).or_default();
-            was_routed.entry(to.clone()).or_insert(*count > 0);
+            was_routed.entry(to).or_insert(*count > 0);
             *count += 1;
         }
         if let Some(to) = chain.traffic.unread() {
@@ -272,13 +274,20 @@ impl Pieces {
     }
 }
 
-/// Where the routes of `chain` lead, each destination once.
-fn routed(chain: &Chain) -> BTreeSet<&Destination> {
+/// Whether routes led to a destination before, of which Envoy was told at that time.
+type WasRouted = BTreeMap<(Destination, Told), bool>;
+
+/// Where the routes of `chain` lead, and when Envoy is told of that, each once.
+fn routed(chain: &Chain, settings: &Settings) -> BTreeSet<(Destination, Told)> {
     let forwards = chain.traffic.routes().into_iter().flatten().filter_map(|route| match &route.action {
-        Action::Forward(forward) => Some(forward),
+        Action::Forward(forward) => Some((forward, Told::of(&route.policy, settings))),
         Action::Redirect(_) | Action::Refuse(_) => None,
     });
-    forwards.flat_map(|forward| forward.backends.iter().filter_map(|backend| backend.target.as_ref())).collect()
+    let targets = forwards.flat_map(|(forward, told)| {
+        let targets = forward.backends.iter().filter_map(|backend| backend.target.clone());
+        targets.map(move |to| (to, told))
+    });
+    targets.collect()
 }
 
 impl Sheet {
@@ -287,16 +296,28 @@ impl Sheet {
         self.resources.keys().chain(self.rules.keys()).chain(self.ports.keys())
     }
 
-    fn of_chain(id: &PortRef, chain: &Chain, proxy: &Proxy) -> Self {
+    fn of_chain(id: &PortRef, chain: &Chain, proxy: &Proxy, settings: &Settings) -> Self {
         let mut sheet = Self::default();
         if let Some(routes) = chain.traffic.routes() {
-            sheet.table(id, chain, routes);
+            sheet.table(id, chain, routes, settings);
         }
         // Where connections are refused, no cluster bears the name of their address.
         if let Some(cluster) = chain.traffic.unread().and_then(|to| proxy.clusters.get(to)) {
             sheet.unread(id, chain, cluster);
         }
         sheet
+    }
+
+    /// The cluster to which routes lead.
+    fn routed(&mut self, to: &Destination, told: Told, cluster: &Cluster) {
+        let Destination::Service(port) = to;
+        let name = told.cluster(to);
+        if told == Told::OnDemand {
+            for kind in [ResourceType::Cluster, ResourceType::Endpoint] {
+                self.ports.insert((kind, name.clone()), port.clone());
+            }
+        }
+        self.cluster(&name, &names::shown(port, names::HTTP), cluster, &cluster.origins);
     }
 
     /// Connections to each address of `id` go to the cluster of that name.
@@ -312,10 +333,10 @@ impl Sheet {
     }
 
     /// One scope for each address of `id`, with these routes.
-    fn table(&mut self, id: &PortRef, chain: &Chain, routes: &[Route]) {
+    fn table(&mut self, id: &PortRef, chain: &Chain, routes: &[Route], settings: &Settings) {
         let rules: BTreeMap<String, Origins> =
             routes.iter().map(|route| (route.name.clone(), route.origins.clone())).collect();
-        let table = match message(ROUTES, routes::table(id, routes)) {
+        let table = match message(ROUTES, routes::table(id, routes, settings)) {
             Ok(table) => table,
             Err(why) => {
                 self.failures.push(format!("routes of {id}: {why}"));

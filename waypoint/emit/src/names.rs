@@ -1,8 +1,9 @@
 //! Names of generated resources. Route tables, clusters and endpoints of a Service port share
-//! one: `<namespace>/<service>/<port>`. Scopes, and clusters of ports that are passed on unread,
+//! one: `<namespace>/<service>/<port>`; a cluster that is told on demand, and its endpoints, have that and
+//! `/on-demand`. Scopes, and clusters of ports that are passed on unread,
 //! are named by an address and port, which no other name can equal.
 
-use ir::{Front, PortRef};
+use ir::{Destination, Front, Policy, PortRef, Settings};
 use proto::ResourceType;
 
 /// A cluster that never exists: the share of a backend that cannot be used answers 500,
@@ -39,8 +40,37 @@ pub fn shown(port: &PortRef, protocol: &str) -> String {
 /// What the names of Services end with.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
-/// Whether a resource is one that routes lead to: where clusters are told on demand, these are.
-/// Servers that Envoy asks and ports that are passed on unread are not: nothing would ask for them.
+/// When Envoy is told of a cluster that routes lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Told {
+    /// Before the routes that lead there.
+    Ahead,
+    /// When the first request needs it.
+    OnDemand,
+}
+
+impl Told {
+    /// When Envoy is told of the clusters to which a route with `policy` leads.
+    ///
+    /// Envoy asks for limits only if it knows the cluster at the time when it chooses the route, and learns of one on
+    /// demand only later: the first requests would pass every limit. So where there are limits, it is told ahead.
+    pub fn of(policy: &Policy, settings: &Settings) -> Self {
+        if settings.clusters_on_demand && policy.limits.is_empty() { Told::OnDemand } else { Told::Ahead }
+    }
+
+    /// The name of the cluster.
+    pub fn cluster(self, to: &Destination) -> String {
+        match self {
+            Told::Ahead => to.to_string(),
+            Told::OnDemand => format!("{to}{ON_DEMAND}"),
+        }
+    }
+}
+
+/// What the name of a cluster ends with that is told on demand.
+const ON_DEMAND: &str = "/on-demand";
+
+/// Whether Envoy is told of a resource only when it asks for it by name.
 pub fn on_demand(kind: ResourceType, name: &str) -> bool {
-    matches!(kind, ResourceType::Cluster | ResourceType::Endpoint) && name.contains('/')
+    matches!(kind, ResourceType::Cluster | ResourceType::Endpoint) && name.ends_with(ON_DEMAND)
 }

@@ -4,19 +4,20 @@ use std::time::Duration;
 
 use ir::{
     Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, PathMatch, PathRewrite, PortRef, Redirect,
-    Refusal, Retries, Route, ValueMatch,
+    Refusal, Retries, Route, Settings, ValueMatch,
 };
 use serde_json::{Map, Value, json};
 
 use ir::path::spellings;
 
 use crate::filters::{self, forwarded_for, rate_limit};
-use crate::{duration, names, scopes};
+use crate::names::{self, Told};
+use crate::{duration, scopes};
 
 /// The route table of `port`. What no route matches is answered 404.
-pub fn table(port: &PortRef, routes: &[Route]) -> Value {
+pub fn table(port: &PortRef, routes: &[Route], settings: &Settings) -> Value {
     let name = port.to_string();
-    let mut written: Vec<Value> = routes.iter().map(route).collect();
+    let mut written: Vec<Value> = routes.iter().map(|one| route(one, settings)).collect();
     if !routes.iter().any(|route| route.matches == Match::everything()) {
         // Envoy's own answer would say that there is no such Service.
         let why = scopes::no_route(port);
@@ -39,14 +40,14 @@ pub fn refusing(name: &str) -> Value {
     ]})
 }
 
-fn route(route: &Route) -> Value {
+fn route(route: &Route, settings: &Settings) -> Value {
     let mut fields = Map::new();
     fields.insert("name".into(), json!(route.name));
     fields.insert("match".into(), matcher(&route.matches));
     let mut response = route.policy.response.clone();
     match &route.action {
         Action::Forward(to) => {
-            let mut action = forward(to, &route.matches);
+            let mut action = forward(to, &route.matches, Told::of(&route.policy, settings));
             let limits = rate_limit::rate_limits(&route.policy);
             if !limits.is_empty() {
                 action["rate_limits"] = json!(limits);
@@ -147,12 +148,13 @@ fn hosts(hosts: &[String]) -> String {
     format!("(?i)(?:{})\\.?(?::[0-9]*)?", hosts.iter().map(one).collect::<Vec<_>>().join("|"))
 }
 
-fn forward(forward: &Forward, matches: &Match) -> Value {
+fn forward(forward: &Forward, matches: &Match, told: Told) -> Value {
     let mut fields = json!({"timeout": duration(forward.timeout)});
     match forward.backends.as_slice() {
-        [only] if plain(only) => fields["cluster"] = json!(cluster(only)),
+        [only] if plain(only) => fields["cluster"] = json!(cluster(only, told)),
         several => {
-            fields["weighted_clusters"] = json!({"clusters": several.iter().map(weighted).collect::<Vec<_>>()});
+            let shares: Vec<Value> = several.iter().map(|backend| weighted(backend, told)).collect();
+            fields["weighted_clusters"] = json!({"clusters": shares});
             if several.iter().any(|backend| backend.target.is_none()) {
                 fields["cluster_not_found_response_code"] = json!("INTERNAL_SERVER_ERROR");
             }
@@ -176,13 +178,13 @@ fn plain(backend: &Backend) -> bool {
     backend.request == HeaderChanges::default() && backend.response == HeaderChanges::default()
 }
 
-fn cluster(backend: &Backend) -> String {
-    backend.target.as_ref().map_or_else(|| names::NO_BACKEND.to_owned(), ToString::to_string)
+fn cluster(backend: &Backend, told: Told) -> String {
+    backend.target.as_ref().map_or_else(|| names::NO_BACKEND.to_owned(), |to| told.cluster(to))
 }
 
-fn weighted(backend: &Backend) -> Value {
+fn weighted(backend: &Backend, told: Told) -> Value {
     let mut fields = Map::new();
-    fields.insert("name".into(), json!(cluster(backend)));
+    fields.insert("name".into(), json!(cluster(backend, told)));
     fields.insert("weight".into(), json!(backend.weight));
     headers(&backend.request, "request", &mut fields);
     headers(&backend.response, "response", &mut fields);

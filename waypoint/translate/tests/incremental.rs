@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use api::{Kind, Name, ObjectRef, Snapshot};
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proto::ResourceType;
 use serde_json::{Value, json};
 use support::settings;
-use waypoint_translate::{Quarantines, Translation, Translator, translate};
+use waypoint_translate::{Quarantines, Settings, Translation, Translator, translate};
 use world::{World, world};
 
 fn same(one: &Translation, other: &Translation) {
@@ -28,6 +29,37 @@ fn same(one: &Translation, other: &Translation) {
     }
 }
 
+/// Routes lead to clusters that there are, and those with limits to none that is told on demand: Envoy does not count
+/// a request whose cluster it does not know.
+fn known_to_envoy(translation: &Translation) {
+    fn actions<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
+        match value {
+            Value::Array(values) => values.iter().for_each(|value| actions(value, found)),
+            Value::Object(fields) => {
+                found.extend(fields.get("route").filter(|action| action.is_object()));
+                fields.values().for_each(|value| actions(value, found));
+            }
+            _ => {}
+        }
+    }
+    for output in translation.gateways.values() {
+        let clusters = output.resources.get(&ResourceType::Cluster);
+        for scope in output.resources.get(&ResourceType::Scope).into_iter().flat_map(|scopes| scopes.values()) {
+            let (scope, mut found) = (proto::yaml::json(&scope.body), Vec::new());
+            actions(&scope, &mut found);
+            for action in found {
+                let shares = action["weighted_clusters"]["clusters"].as_array().into_iter().flatten();
+                let names = shares.map(|share| &share["name"]).chain([&action["cluster"]]);
+                for name in names.filter_map(Value::as_str).filter(|name| *name != "no-such-backend") {
+                    assert!(clusters.unwrap().contains_key(name), "{action}");
+                    let limited = action.get("rate_limits").is_some();
+                    assert!(!(limited && waypoint_translate::on_demand(ResourceType::Cluster, name)), "{action}");
+                }
+            }
+        }
+    }
+}
+
 /// Documents by kind and name, as a folder holds them.
 fn folder(documents: Vec<Value>) -> BTreeMap<String, Value> {
     let key = |document: &Value| format!("{} {}", document["kind"], document["metadata"]["name"]);
@@ -41,8 +73,10 @@ proptest! {
     fn any_sequence_of_edits_ends_where_a_fresh_start_does(
         worlds in vec(world(), 1..5),
         choices in vec(any::<u8>(), 64),
+        clusters_on_demand in any::<bool>(),
     ) {
-        let mut translator = Translator::new(settings());
+        let settings = Settings { clusters_on_demand, ..settings() };
+        let mut translator = Translator::new(settings.clone());
         let mut choices = choices.into_iter().cycle();
         let (mut files, mut known) = (BTreeMap::new(), BTreeMap::new());
         let mut snapshot = Snapshot::default();
@@ -68,7 +102,8 @@ proptest! {
             known.clone_from(&files);
             snapshot.revision += 1;
             let (translation, _) = translator.translate(&snapshot, Quarantines::new());
-            same(&translation, &translate(&snapshot, &settings()));
+            same(&translation, &translate(&snapshot, &settings));
+            known_to_envoy(&translation);
             let (again, _) = translator.translate(&snapshot, Quarantines::new());
             same(&again, &translation);
             prop_assert_eq!(translator.made(&Name::new("t", "wp")), 0);

@@ -1,6 +1,7 @@
 //! Asks the control plane for the cluster that a request is to be sent to, where Envoys are told of clusters once they need them.
 //!
-//! The request's route is known by then, and every filter that guards it has been passed.
+//! The request's route is known by then, and every filter that guards it has been passed. Clusters of routes with
+//! limits are known already (`names::Told`).
 
 use ir::Settings;
 use serde_json::json;
@@ -8,8 +9,8 @@ use serde_json::json;
 use super::{HttpFilter, InChain};
 use crate::{ads, duration};
 
-/// How long the control plane may take; then the request is answered 503. So long Envoy waits for a cluster that does
-/// not exist, but for the first time.
+/// How long a request waits for its cluster; then it is answered 503. The first request for a cluster that does not
+/// exist is answered as soon as the control plane says so; Envoy does not ask for it again, so later ones wait this long.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Discovery of clusters on demand.
