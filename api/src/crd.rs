@@ -18,6 +18,8 @@ use crate::object::{Kind, group_of};
 const KEEP: &str = "x-kubernetes-preserve-unknown-fields";
 /// How many fields deep a schema tells of.
 const DEPTH: usize = 8;
+/// How many times a type that holds itself is told.
+const WITHIN_ITSELF: usize = 3;
 
 /// A kind as Gloo calls it.
 struct Definition {
@@ -118,11 +120,12 @@ fn spec<T: DeserializeOwned>() -> Value {
     schema::<T>(&mut vec![Step::Key("spec".to_owned())], &mut Vec::new())
 }
 
-/// What is known of the value at `path`. Of a type that holds itself, only the outermost is told.
+/// What is known of the value at `path`, inside of the types `outer`.
 fn schema<T: DeserializeOwned>(path: &mut Vec<Step>, outer: &mut Vec<&'static [&'static str]>) -> Value {
     if let Some(fields) = known::<T>(path) {
         let mut node = json!({"type": "object", KEEP: true});
-        if outer.len() < DEPTH && !outer.contains(&fields) {
+        let same = outer.iter().filter(|around| **around == fields).count();
+        if outer.len() < DEPTH && same < WITHIN_ITSELF {
             outer.push(fields);
             let mut properties = Map::new();
             for field in fields.iter().filter(|field| !field.contains('_')) {
@@ -137,14 +140,21 @@ fn schema<T: DeserializeOwned>(path: &mut Vec<Step>, outer: &mut Vec<&'static [&
         }
         return node;
     }
-    path.push(Step::Index(0));
-    let items = known::<T>(path).is_some().then(|| schema::<T>(path, outer));
-    path.pop();
-    match items {
-        Some(items) => json!({"type": "array", "items": items}),
-        // A value of any type: a number may be written as a text, an enum by name or by number.
-        None => json!({KEEP: true}),
+    let mut each = |step: Step| {
+        path.push(step);
+        let each = known::<T>(path).is_some().then(|| schema::<T>(path, outer));
+        path.pop();
+        each
+    };
+    if let Some(items) = each(Step::Index(0)) {
+        return json!({"type": "array", "items": items});
     }
+    // A mapping takes any name.
+    if let Some(values) = each(Step::Key("any".to_owned())) {
+        return json!({"type": "object", "additionalProperties": values});
+    }
+    // A value of any type: a number may be written as a text, an enum by name or by number.
+    json!({KEEP: true})
 }
 
 #[cfg(test)]
@@ -176,14 +186,13 @@ mod tests {
     fn nothing_is_dropped_at_any_level() {
         fn look(place: &str, node: &Value, seen: &mut usize) {
             *seen += 1;
-            if node["type"] != "array" {
-                assert_eq!(node[KEEP], true, "{place}");
+            let each = node.get("items").or(node.get("additionalProperties"));
+            match each {
+                Some(each) => look(&format!("{place}[]"), each, seen),
+                None => assert_eq!(node[KEEP], true, "{place}"),
             }
             for (name, field) in node["properties"].as_object().into_iter().flatten() {
                 look(&format!("{place}.{name}"), field, seen);
-            }
-            if let Some(items) = node.get("items") {
-                look(&format!("{place}[]"), items, seen);
             }
             assert!(node.get("required").is_none() && node.get("enum").is_none(), "{place}");
         }
@@ -195,12 +204,14 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_told_inside_of_lists_too() {
+    fn fields_are_told_inside_of_lists_and_mappings_too() {
         let crds = definitions();
         let (_, crd) = crds.iter().find(|(name, _)| name == "authconfigs.enterprise.gloo.solo.io.yaml").unwrap();
         let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
         let key = &spec["properties"]["configs"]["items"]["properties"]["apiKeyAuth"]["properties"];
         assert!(key["headerName"].is_object() && key.get("header_name").is_none(), "{key}");
+        let entry = &key["headersFromMetadataEntry"]["additionalProperties"]["properties"];
+        assert!(entry["required"].is_object(), "{key}");
         let names: Vec<&Value> = crds.iter().map(|(_, crd)| &crd["spec"]["names"]["shortNames"]).collect();
         assert_eq!(names.iter().filter(|names| names.is_array()).count(), 3, "one of two groups has them");
     }

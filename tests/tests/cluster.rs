@@ -550,7 +550,39 @@ fn a_misspelt_field_is_refused_where_it_is_applied() {
         ("AuthConfig", "{config: []}".to_owned(), "spec has"),
         ("AuthConfig", "{configs: [{apiKeyauth: {}}]}".to_owned(), "spec.configs[] has"),
         ("AuthConfig", "{configs: [{name: a}, {api_key_auth: {headername: x}}]}".to_owned(), "apiKeyAuth has"),
+        // In values of mappings, and in the second of two spellings.
+        (
+            "AuthConfig",
+            "{configs: [{apiKeyAuth: {headersFromMetadataEntry: {x-org: {naem: org}}}}]}".to_owned(),
+            "headersFromMetadataEntry.* has",
+        ),
+        (
+            "AuthConfig",
+            "{configs: [{basic_auth: {apr: {users: {u: {salt: s, hashed_pasword: h}}}}}]}".to_owned(),
+            "basicAuth.apr.users.* has",
+        ),
+        (
+            "AuthConfig",
+            "{configs: [{apiKeyAuth: {}, api_key_auth: {headername: x}}]}".to_owned(),
+            "spec.configs[].apiKeyAuth has",
+        ),
         ("RateLimitConfig", "{raw: {descriptor: []}}".to_owned(), "spec.raw has"),
+        (
+            "RateLimitConfig",
+            "{raw: {descriptors: [{key: a, descriptors: [{key: b, ratelimit: {}}]}]}}".to_owned(),
+            "spec.raw.descriptors[].descriptors[] has",
+        ),
+        (
+            "RateLimitConfig",
+            "{raw: {descriptors: [{key: a, descriptors: [{key: b, descriptors: [{key: c, rateLimit: {units: DAY}}]}]}]}}"
+                .to_owned(),
+            "spec.raw.descriptors[].descriptors[].descriptors[].rateLimit has",
+        ),
+        (
+            "RateLimitConfig",
+            "{raw: {setDescriptors: [], set_descriptors: [{rateLimits: {}}]}}".to_owned(),
+            "spec.raw.setDescriptors[] has",
+        ),
         ("RateLimitConfig", "{raw: {set_descriptors: [{rateLimits: {}}]}}".to_owned(), "spec.raw.setDescriptors[] has"),
     ];
     // Policies are heeded a moment after they are stored.

@@ -4,7 +4,7 @@
 //! They see names of fields, wherever the definitions tell of them. Everything else that may be wrong is
 //! found by admission, and told in the object's status.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{DEFINITIONS, Definition};
 use crate::object::group_of;
@@ -20,7 +20,7 @@ impl Definition {
         let groups: Vec<&str> = self.kind.api_versions().iter().map(|version| group_of(version)).collect();
         let name = format!("{plural}.waykeeper.dev");
         let mut checks = Checks::default();
-        checks.object("spec", &(self.spec)(), "object.?spec.orValue({})", &|inner| inner);
+        checks.objects("spec", &(self.spec)(), "[object.?spec.orValue({})]", 0, &|inner| inner);
         let policy = json!({
             "apiVersion": "admissionregistration.k8s.io/v1",
             "kind": "ValidatingAdmissionPolicy",
@@ -55,50 +55,45 @@ type Around<'a> = &'a dyn Fn(String) -> String;
 struct Checks(Vec<Value>);
 
 impl Checks {
-    /// Checks the object at `path`, which `value` yields in CEL; an empty one if there is none.
-    fn object(&mut self, path: &str, schema: &Value, value: &str, around: Around<'_>) {
+    /// Checks the objects at `path`, of which `list` is in CEL. `around` are so many lists and objects as `depth` says.
+    fn objects(&mut self, path: &str, schema: &Value, list: &str, depth: usize, around: Around<'_>) {
         let Some(fields) = schema["properties"].as_object() else { return };
-        let quoted: Vec<String> = spellings(fields).iter().map(|name| format!("'{name}'")).collect();
-        let check = format!("[{value}].all(o, o.all(k, k in [{}]))", quoted.join(", "));
+        let quoted: Vec<String> =
+            fields.keys().flat_map(|name| spellings(name)).map(|name| format!("'{name}'")).collect();
+        let check = format!("{list}.all(o, o.all(k, k in [{}]))", quoted.join(", "));
         let known: Vec<&str> = fields.keys().map(String::as_str).collect();
         self.0.push(json!({
             "expression": around(check),
             "message": format!("{path} has a field that nobody knows; check the spelling. Known are {}", known.join(", ")),
         }));
         // A variable for each object around it, so that no expression stands in another more than once.
-        let variable = format!("o{}", path.matches('.').count());
+        let variable = format!("o{depth}");
+        let inside = |inner: String| around(format!("{list}.all({variable}, {inner})"));
         for (name, child) in fields {
-            let place = format!("{path}.{name}");
-            let of_child = |empty: &str| {
-                let snake = snake_case(name);
-                let missing =
-                    if snake == *name { empty.to_owned() } else { format!("{variable}[?'{snake}'].orValue({empty})") };
-                format!("{variable}[?'{name}'].orValue({missing})")
-            };
-            let inside = |inner: String| around(format!("[{value}].all({variable}, {inner})"));
-            match child.get("items") {
-                None => self.object(&place, child, &of_child("{}"), &inside),
-                Some(items) => {
-                    let (list, item) = (of_child("[]"), format!("i{}", path.matches('.').count()));
-                    let in_list = |inner: String| inside(format!("{list}.all({item}, {inner})"));
-                    self.object(&format!("{place}[]"), items, &item, &in_list);
-                }
+            // Both spellings, since both may be written. (cel-go 0.26 panics at optional elements, `[?a, ?b]`.)
+            let none = if child.get("items").is_some() { "[]" } else { "{}" };
+            let value = |name: String| format!("{variable}[?'{name}'].orValue({none})");
+            let written: Vec<String> = spellings(name).map(value).collect();
+            let (written, place) = (format!("[{}]", written.join(", ")), format!("{path}.{name}"));
+            if let Some(items) = child.get("items") {
+                let each = format!("l{depth}");
+                let in_list = |inner: String| inside(format!("{written}.all({each}, {inner})"));
+                self.objects(&format!("{place}[]"), items, &each, depth + 1, &in_list);
+            } else if let Some(values) = child.get("additionalProperties") {
+                let (each, key) = (format!("m{depth}"), format!("k{depth}"));
+                let in_mapping = |inner: String| inside(format!("{written}.all({each}, {each}.all({key}, {inner}))"));
+                self.objects(&format!("{place}.*"), values, &format!("[{each}[{key}]]"), depth + 1, &in_mapping);
+            } else {
+                self.objects(&place, child, &written, depth + 1, &inside);
             }
         }
     }
 }
 
-/// The names in both spellings that are read.
-fn spellings(fields: &Map<String, Value>) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for name in fields.keys() {
-        let snake = snake_case(name);
-        if snake != *name {
-            names.push(snake);
-        }
-        names.push(name.clone());
-    }
-    names
+/// A field's name in both spellings that are read, or the one if there is no other.
+fn spellings(name: &str) -> impl Iterator<Item = String> {
+    let snake = snake_case(name);
+    [name.to_owned()].into_iter().chain((snake != name).then_some(snake))
 }
 
 fn snake_case(name: &str) -> String {
@@ -134,19 +129,51 @@ mod tests {
         }
     }
 
+    /// The places of all objects in `schema` that have fields.
+    fn objects(place: &str, schema: &Value, found: &mut Vec<String>) {
+        let fields = schema["properties"].as_object();
+        found.extend(fields.map(|_| place.to_owned()));
+        for (name, field) in fields.into_iter().flatten() {
+            objects(&format!("{place}.{name}"), field, found);
+        }
+        for (each, how) in [("items", "[]"), ("additionalProperties", ".*")] {
+            schema.get(each).into_iter().for_each(|each| objects(&format!("{place}{how}"), each, found));
+        }
+    }
+
     #[test]
     fn every_object_of_which_fields_are_known_is_checked_in_both_spellings() {
-        for (name, [policy, _]) in policies() {
+        for definition in &DEFINITIONS {
+            let (name, [policy, _]) = definition.policy();
+            let mut places = Vec::new();
+            objects("spec", &(definition.spec)(), &mut places);
             let validations = policy["spec"]["validations"].as_array().unwrap();
-            assert!(validations.len() > 3, "{name}: {}", validations.len());
-            for validation in validations {
+            let said =
+                |validation: &Value| validation["message"].as_str().unwrap().split(' ').next().unwrap().to_owned();
+            assert_eq!(validations.iter().map(said).collect::<Vec<_>>(), places, "{name}");
+            for (validation, place) in validations.iter().zip(&places) {
                 let expression = validation["expression"].as_str().unwrap();
                 assert!(expression.len() < 4_000, "{name}: {expression}");
+                // On the way there each name stands in the spellings that are read, once.
+                for step in place.split('.').skip(1).map(|step| step.trim_end_matches("[]")).filter(|step| *step != "*")
+                {
+                    for spelling in spellings(step) {
+                        assert!(expression.contains(&format!("[?'{spelling}']")), "{place}: {expression}");
+                    }
+                }
             }
         }
-        let (_, [policy, _]) = policies().into_iter().find(|(name, _)| name == "authconfigs.yaml").unwrap();
-        let text = policy.to_string();
-        assert!(text.contains("'headerName'") && text.contains("'header_name'"));
-        assert!(text.contains("spec.configs[].apiKeyAuth has a field"));
+    }
+
+    #[test]
+    fn what_holds_itself_and_what_mappings_hold_is_checked() {
+        for (file, place) in [
+            ("ratelimitconfigs.yaml", "spec.raw.descriptors[].descriptors[].descriptors[].rateLimit"),
+            ("authconfigs.yaml", "spec.configs[].apiKeyAuth.headersFromMetadataEntry.*"),
+            ("authconfigs.yaml", "spec.configs[].basicAuth.apr.users.*"),
+        ] {
+            let (_, [policy, _]) = policies().into_iter().find(|(name, _)| name == file).unwrap();
+            assert!(policy.to_string().contains(&format!("\"{place} has a field")), "{place}");
+        }
     }
 }
