@@ -19,8 +19,8 @@ use crate::{gloo, refusals};
 pub struct Effective {
     /// The merged options.
     pub options: RouteOptions,
-    /// Those that took part, each with whether it asks for anything that guards.
-    pub sources: BTreeMap<Name, bool>,
+    /// Those that took part, each with what it asks for to guard requests.
+    pub sources: BTreeMap<Name, BTreeSet<Guard>>,
     /// Why the rule must be refused.
     pub refusal: Option<String>,
     /// ExtensionRefs to what does not exist.
@@ -131,7 +131,7 @@ pub fn effective(view: &View<'_>, route: &ObjectRef, rule_name: Option<&str>, ex
             continue;
         }
         let options = &option.spec.options;
-        effective.sources.insert(name.clone(), !guards(options, &route.name.namespace).is_empty());
+        effective.sources.insert(name.clone(), guards(options, &route.name.namespace));
         effective.merge((name, extent), options, &mut winners);
         if let Some(limit) = invalid_limit(view, name, options) {
             let why = format!("{limit}, which limits this route, is not valid; see its status");
@@ -214,6 +214,16 @@ impl Effective {
             faults "faults",
         }
         self.basic = winners.get("ratelimitBasic").map(|(name, _)| (*name).clone());
+    }
+
+    /// Whether the RouteOption `name` asks for a limit that no narrower one has withdrawn.
+    pub fn limited_by(&self, name: &Name) -> bool {
+        let limits = self.sources.get(name).into_iter().flatten().filter(|guard| !matches!(guard, Guard::Auth(_)));
+        let withdrawn = |limit: &Guard| {
+            let mut overridden = self.overridden.iter().filter(|found| found.loser == *name);
+            overridden.any(|found| found.narrower && found.lost.contains(limit))
+        };
+        limits.into_iter().any(|limit| !withdrawn(limit))
     }
 
     /// What those that are overridden ask for and all together do not.

@@ -8,13 +8,13 @@ use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{
-    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Redirect, Route,
-    Stage,
+    Action, Auth, Backend, Descriptor, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef,
+    Redirect, Route, Stage,
 };
 
 use super::declared::filters::Filters;
 use super::declared::{BackendRef, Declared, Rule};
-use super::options::{self, Effective};
+use super::options::{self, Effective, Guard};
 use super::parents::Bound;
 use super::precedence::{Precedence, by_precedence, precedence};
 use super::shadowed::shadowed;
@@ -122,8 +122,8 @@ struct Tried<'b, 'a> {
     rule: &'a Rule,
     /// The number of the match in its rule.
     index: usize,
-    /// The RouteOptions that govern it, each with whether it asks for anything that guards.
-    policies: Rc<BTreeMap<Name, bool>>,
+    /// The RouteOptions that govern it, each with what it asks for to guard requests.
+    policies: Rc<BTreeMap<Name, BTreeSet<Guard>>>,
 }
 
 impl Tried<'_, '_> {
@@ -136,8 +136,16 @@ impl Tried<'_, '_> {
         let refuses = |tried: &Self| matches!(tried.route.action, Action::Refuse(_));
         let (own, theirs) = (&self.route.policy, &other.route.policy);
         let met = own.auth.is_none() || own.auth == theirs.auth;
-        let limited = own.limits.iter().all(|limit| theirs.limits.contains(limit));
+        let limited = self.limits().iter().all(|limit| other.limits().contains(limit));
         !refuses(other) && (refuses(self) || !met || !limited)
+    }
+
+    /// The limits that are asked for: none where requests are redirected.
+    fn limits(&self) -> &[Descriptor] {
+        match self.route.action {
+            Action::Redirect(_) => &[],
+            Action::Forward(_) | Action::Refuse(_) => &self.route.policy.limits,
+        }
     }
 }
 
@@ -185,12 +193,16 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         for (number, rule) in route.rules.iter().enumerate() {
             let effective = effective(self.view, route, rule);
             let (action, policy, origins) = self.rule(rule, &effective);
-            let policies = Rc::new(effective.sources);
+            let policies = Rc::new(effective.sources.clone());
             for (index, matches) in rule.matches.iter().enumerate() {
                 let order = precedence(matches, &route.age, &route.reference, number, index);
                 let name = format!("{} rule {number} match {index}", route.reference);
                 let mut action = action.clone();
                 self.fit_rewrite(matches, &mut action, rule);
+                if matches!(action, Action::Redirect(_)) && !policy.limits.is_empty() {
+                    self.warn(&rule.field, "redirects are not limited: Envoy asks for limits only where it forwards");
+                    self.statuses.unlimited(bound, rule, &effective);
+                }
                 for hosts in &hosts {
                     let order = order.clone().of_hosts(hosts);
                     let matches = Match { hosts: hosts.clone(), ..matches.clone() };
@@ -259,9 +271,6 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         }
 
         let policy = self.policy(written, effective, &mut origins);
-        if written.redirect.is_some() && !policy.limits.is_empty() {
-            self.warn(&rule.field, "redirects are not limited: Envoy asks for limits only where it forwards");
-        }
         if policy.auth.is_some() && self.view.settings().extauth.is_none() {
             let why = "this route needs authorization, and no authorization service is configured".to_owned();
             return (refuse(403, why), Policy::default(), origins);

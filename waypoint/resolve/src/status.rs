@@ -16,7 +16,7 @@ use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Parent, Place};
 
 use crate::declared::Rule;
 use crate::gateways;
-use crate::options::Effective;
+use crate::options::{Effective, Guard};
 use crate::parents::Bound;
 use crate::view::View;
 pub use ports::PortFate;
@@ -91,6 +91,8 @@ struct Effect {
     overridden: Overridden,
     /// Those of its rules that never apply, on which ports, and whether requests get around what it guards by that.
     shadows: BTreeMap<Shadow, (bool, BTreeSet<PortRef>)>,
+    /// Those of its rules that it is to limit, and that redirect, by route.
+    unlimited: BTreeMap<ObjectRef, BTreeSet<String>>,
     /// Whether all that it asks for to guard requests is asked for in some rule.
     guards: bool,
 }
@@ -187,6 +189,16 @@ impl Statuses {
         }
     }
 
+    /// Notes that `rule` of `bound` redirects, so that the limits of these RouteOptions are not asked for.
+    pub fn unlimited(&mut self, bound: &Bound<'_>, rule: &Rule, effective: &Effective) {
+        let route = &bound.route.reference;
+        for name in effective.sources.keys().filter(|name| effective.limited_by(name)) {
+            self.effects(name, bound, |effect| {
+                effect.unlimited.entry(route.clone()).or_default().insert(rule.field.clone());
+            });
+        }
+    }
+
     /// Notes that a rule of `bound`, which these RouteOptions govern, never applies to requests to `id`.
     /// `lost`: whether requests get around what they guard by that.
     pub fn shadow(
@@ -194,14 +206,14 @@ impl Statuses {
         bound: &Bound<'_>,
         id: &PortRef,
         shadow: &Shadow,
-        policies: &BTreeMap<Name, bool>,
+        policies: &BTreeMap<Name, BTreeSet<Guard>>,
         lost: bool,
     ) {
         self.route(&shadow.route.name).shadows.entry(shadow.clone()).or_default().insert(id.clone());
         for (name, guards) in policies {
             self.effects(name, bound, |effect| {
                 let (known, ports) = effect.shadows.entry(shadow.clone()).or_default();
-                *known |= lost && *guards;
+                *known |= lost && !guards.is_empty();
                 ports.insert(id.clone());
             });
         }

@@ -6,12 +6,12 @@ mod support;
 mod world;
 
 use api::{Kind, Name, ObjectRef, Snapshot};
-use ir::{Action, Match, PathMatch, PortRef, Route, Traffic};
+use ir::{Action, Entry, Match, PathMatch, PortRef, Route, Traffic};
 use proptest::prelude::*;
 use resolve::{Resolved, resolve};
 use serde_json::{Value, json};
 use support::{settings, snapshot};
-use world::{HttpRoute, Parent, Policy, Rule, Says, World, world};
+use world::{HttpRoute, Parent, Policy, Port, Rule, Says, World, world};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
@@ -69,14 +69,19 @@ fn check_policy(world: &World, snapshot: &Snapshot, resolved: &Resolved, number:
             let here = accepted(&parent.object());
             prop_assert!(here.is_some(), "{reference} says nothing of {}: {said:?}", parent.object());
             everywhere &= here == Some(true);
-            if here == Some(false) || world.policies[number].says != Says::Guard {
+            let says = world.policies[number].says;
+            if here == Some(false) || !matches!(says, Says::Guard | Says::Limit(_)) {
                 continue;
             }
             prop_assert!(!matches!(parent, Parent::Alone | Parent::Foreign), "{said:?}");
-            // What is for this rule alone may open it again.
+            // What is for this rule alone may open it again, or limit it by another.
+            let withdraws = |other: Says| match says {
+                Says::Limit(_) => matches!(other, Says::Limit(_)),
+                _ => other == Says::Open,
+            };
             let narrower = (0..world.policies.len()).any(|other| {
                 let is = |(r, u, e): &(usize, usize, u8)| (r, u) == (route, rule) && e < extent;
-                world.policies[other].says == Says::Open && world.governed(other).iter().any(is)
+                withdraws(world.policies[other].says) && world.governed(other).iter().any(is)
             });
             for (id, chain) in &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains {
                 if !(matches!(parent, Parent::Gateway) || reaches(snapshot, parent, id)) {
@@ -90,7 +95,7 @@ fn check_policy(world: &World, snapshot: &Snapshot, resolved: &Resolved, number:
                     Traffic::Http(routes) => {
                         let path = witness(&world.routes[*route].rules[*rule]);
                         let first = first(routes, &path).unwrap();
-                        let met = asks(first) || narrower;
+                        let met = meets(first, says) || narrower;
                         prop_assert!(met, "{reference} is accepted at {}: {id}{path} {}", parent.object(), first.name);
                     }
                 }
@@ -222,9 +227,20 @@ fn reaches(snapshot: &Snapshot, parent: &Parent, id: &PortRef) -> bool {
 }
 
 fn asks(route: &Route) -> bool {
-    match route.action {
-        Action::Forward(_) => route.policy.auth.is_some(),
-        Action::Redirect(_) | Action::Refuse(_) => true,
+    meets(route, Says::Guard)
+}
+
+/// Whether requests that `route` takes are asked for what a policy says that guards, or refused.
+fn meets(route: &Route, says: Says) -> bool {
+    match (&route.action, says) {
+        (Action::Refuse(_), _) => true,
+        // Envoy asks for limits only where it forwards.
+        (Action::Redirect(_), Says::Limit(_)) => false,
+        (Action::Forward(_), Says::Limit(name)) => {
+            let id = Entry::Constant(format!("t.{name}"));
+            route.policy.limits.iter().any(|limit| limit.entries.contains(&id))
+        }
+        _ => route.policy.auth.is_some(),
     }
 }
 
@@ -287,5 +303,29 @@ fn a_guarded_service_has_no_port_without_its_guard() {
         assert_eq!(service.is_none(), http, "{port}: {id}: {service:?}");
         let policy = said(Kind::RouteOption, "p0", "waykeeper.dev/PortsReached");
         assert_eq!(policy.is_none(), http, "{port}: {policy:?}");
+    }
+}
+
+#[test]
+fn whoever_is_redirected_gets_around_the_limits_behind() {
+    let rule = |redirects| Rule { path: ("PathPrefix", "/"), extension: None, backend: "a", redirects };
+    let route = |redirects| HttpRoute {
+        parents: vec![Parent::Service { name: "a", port: None, section: None }],
+        rules: vec![rule(redirects)],
+    };
+    let policy = |route| Policy { targets: vec![(route, None)], says: Says::Limit("few") };
+    for (first, reasons) in [(true, ["NotEnforced", "Shadowed"]), (false, ["Accepted", "Accepted"])] {
+        let world = World {
+            services: [("a", vec![Port { number: 80, name: Some("http"), app_protocol: None }])].into(),
+            routes: vec![route(first), route(false)],
+            policies: vec![policy(0), policy(1)],
+        };
+        let resolved = resolve(&snapshot(&world.documents()).0, &settings());
+        let reason = |number: usize| {
+            let said = &resolved.report[&ObjectRef::new(Kind::RouteOption, "t", format!("p{number}"))];
+            said[0].condition("Accepted").unwrap().reason.clone()
+        };
+        let found = [reason(0), reason(1)].map(|reason| reason.trim_end_matches("WithWarnings").to_owned());
+        assert_eq!(found, reasons, "the first redirects: {first}");
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use proptest::bool::weighted;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -36,6 +37,8 @@ pub struct Rule {
     pub path: (&'static str, &'static str),
     pub extension: Option<usize>,
     pub backend: &'static str,
+    /// Whether it redirects, and has no backend.
+    pub redirects: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -55,7 +58,8 @@ pub struct Policy {
 pub enum Says {
     Guard,
     Open,
-    Limit,
+    /// By the RateLimitConfig of this name.
+    Limit(&'static str),
     Timeout,
     /// Something unknown, so that it is not valid.
     Nonsense,
@@ -101,11 +105,14 @@ pub fn world() -> impl Strategy<Value = World> {
         1 => Just(Parent::Gateway),
         1 => select(vec![Parent::Alone, Parent::Foreign]),
     ];
-    let rule = (select(&PATHS[..]), option::weighted(0.2, 0..4_usize), select(vec!["a", "b"]))
-        .prop_map(|(path, extension, backend)| Rule { path, extension, backend });
+    let rule = (select(&PATHS[..]), option::weighted(0.2, 0..4_usize), select(vec!["a", "b"]), weighted(0.2))
+        .prop_map(|(path, extension, backend, redirects)| Rule { path, extension, backend, redirects });
     let route = (vec(parent, 1..3), vec(rule, 1..3)).prop_map(|(parents, rules)| HttpRoute { parents, rules });
-    let says =
-        select(vec![Says::Guard, Says::Guard, Says::Guard, Says::Open, Says::Limit, Says::Timeout, Says::Nonsense]);
+    let says = prop_oneof![
+        3 => Just(Says::Guard),
+        3 => select(vec![Says::Limit("few"), Says::Limit("many")]),
+        3 => select(vec![Says::Open, Says::Timeout, Says::Nonsense]),
+    ];
     let policy = (vec((0..4_usize, option::weighted(0.2, 0..3_usize)), 0..3), says)
         .prop_map(|(targets, says)| Policy { targets, says });
     (services, vec(route, 0..4), vec(policy, 0..4)).prop_map(|(services, routes, policies)| World {
@@ -132,11 +139,13 @@ impl World {
             json!({"apiVersion": "enterprise.gloo.solo.io/v1", "kind": "AuthConfig",
                 "metadata": {"name": "keys", "namespace": "t"}, "spec": {"configs": [{"apiKeyAuth":
                 {"headerName": "api-key", "labelSelector": {"team": "x"}}}]}}),
-            json!({"apiVersion": "ratelimit.solo.io/v1alpha1", "kind": "RateLimitConfig",
-                "metadata": {"name": "few", "namespace": "t"}, "spec": {"raw": {
-                "descriptors": [{"key": "generic_key", "value": "x", "rateLimit": {"unit": "HOUR", "requestsPerUnit": 1}}],
-                "rateLimits": [{"actions": [{"genericKey": {"descriptorValue": "x"}}]}]}}}),
         ];
+        for name in ["few", "many"] {
+            documents.push(json!({"apiVersion": "ratelimit.solo.io/v1alpha1", "kind": "RateLimitConfig",
+                "metadata": {"name": name, "namespace": "t"}, "spec": {"raw": {
+                "descriptors": [{"key": "generic_key", "value": "x", "rateLimit": {"unit": "HOUR", "requestsPerUnit": 1}}],
+                "rateLimits": [{"actions": [{"genericKey": {"descriptorValue": "x"}}]}]}}}));
+        }
         for (index, (name, ports)) in self.services.iter().enumerate() {
             let ports = ports.iter().map(|port| {
                 let mut fields = json!({"port": port.number});
@@ -179,13 +188,19 @@ impl World {
         let rules = route.rules.iter().enumerate().map(|(index, rule)| {
             let port = self.services[rule.backend][0].number;
             let mut fields = json!({"name": format!("rule-{index}"),
-                "matches": [{"path": {"type": rule.path.0, "value": rule.path.1}}],
-                "backendRefs": [{"name": rule.backend, "port": port}]});
+                "matches": [{"path": {"type": rule.path.0, "value": rule.path.1}}]});
+            let mut filters = Vec::new();
             if let Some(extension) = rule.extension {
                 let reference =
                     json!({"group": "gateway.solo.io", "kind": "RouteOption", "name": format!("p{extension}")});
-                fields["filters"] = json!([{"type": "ExtensionRef", "extensionRef": reference}]);
+                filters.push(json!({"type": "ExtensionRef", "extensionRef": reference}));
             }
+            if rule.redirects {
+                filters.push(json!({"type": "RequestRedirect", "requestRedirect": {"hostname": "elsewhere.example"}}));
+            } else {
+                fields["backendRefs"] = json!([{"name": rule.backend, "port": port}]);
+            }
+            fields["filters"] = json!(filters);
             fields
         });
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
@@ -249,7 +264,7 @@ impl Policy {
         let options = match self.says {
             Says::Guard => json!({"extauth": {"configRef": {"name": "keys"}}}),
             Says::Open => json!({"extauth": {"disable": true}}),
-            Says::Limit => json!({"rateLimitConfigs": {"refs": [{"name": "few"}]}}),
+            Says::Limit(name) => json!({"rateLimitConfigs": {"refs": [{"name": name}]}}),
             Says::Timeout => json!({"timeout": "3s"}),
             Says::Nonsense => json!({"jwt": {}, "extauth": {"configRef": {"name": "keys"}}}),
         };

@@ -189,6 +189,14 @@ impl<'v, 'a> Policy<'v, 'a> {
         if let Some(message) = ports::unread(ports).filter(|_| !self.guards.is_empty()) {
             lost.push(("PartiallyEnforced", Problem::error("", message)));
         }
+        for (route, rules) in &effect.unlimited {
+            let message = format!(
+                "does not limit {} of {route}: Envoy asks for limits only where it forwards, and this redirects; limit \
+                 the place that clients are sent to, and name only the other rules here (sectionName)",
+                listed(rules.iter().cloned(), ", ")
+            );
+            lost.push(("NotEnforced", Problem::error("", message)));
+        }
         if self.view.settings().ratelimit.is_none() && self.guards.iter().any(|guard| !matches!(guard, Guard::Auth(_)))
         {
             let message = "no rate-limit service is configured (--ratelimit), so that nothing is limited";
@@ -273,6 +281,9 @@ impl Effect {
             let (known, of) = self.shadows.entry(shadow.clone()).or_default();
             *known |= around;
             of.extend(ports.iter().cloned());
+        }
+        for (route, rules) in &other.unlimited {
+            self.unlimited.entry(route.clone()).or_default().extend(rules.iter().cloned());
         }
         self.guards |= other.guards;
     }
