@@ -5,21 +5,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use api::{Kind, Snapshot};
+use api::{Kind, Reader, Snapshot};
 use provider::validate::{Author, ValidateArgs};
 use status::Report;
 
 use dropin::check;
 use rules::config::{Configs, DOMAINS, Index, Scope, WeightScope};
 
-/// Prints everything that is wrong with RateLimitConfigs, and with files of envoyproxy/ratelimit.
+/// Prints everything that is wrong with the kinds that hold rules, or with files of envoyproxy/ratelimit.
 pub fn validate(args: &ValidateArgs, out: &mut impl Write) -> ExitCode {
     let files = check::files(&args.paths);
     if !files.is_empty() {
         return check::print(args, &files, out);
     }
     let author = Author::new(rules::config::AUTHOR, report);
-    provider::validate::run(args, Some(&[Kind::RateLimitConfig]), &[author], out)
+    provider::validate::run(args, Some(&Kind::read_by(Reader::RateLimits)), &[author], out)
 }
 
 /// What this service would say of what is declared.

@@ -113,8 +113,8 @@ fn read_descriptor(
     }
     bounded("the number of entries of a descriptor", message.entries.len(), bounds::MOST_ENTRIES)?;
     // Values may come from clients. A long one is not an error, since Envoy may be told to let requests pass
-    // on errors: only the message's size bounds its length. They are hashed; only the names in
-    // [`server::explain::book`] keep a little of them for a while.
+    // on errors: only the message's size bounds its length. They are hashed; only the
+    // server's book of counters keeps a little of them for a while.
     for (at, entry) in message.entries.iter().enumerate() {
         if entry.key.is_empty() && empty == Empty::Refused {
             return Err(Malformed::NoKey(index, at));
