@@ -13,6 +13,8 @@ use waykeeper_fuzz::{documents, snapshot};
 
 const KEY: &str = "mykey";
 const CONFIG: &str = "default.keys";
+/// What the AuthConfig reads, as a route of an Envoy says it that leaves out everything else.
+const READS: &str = "api-key,x-org";
 
 static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
 
@@ -35,9 +37,11 @@ static AUTHORITY: LazyLock<Authority> = LazyLock::new(|| {
 fuzz_target!(|bytes: &[u8]| {
     let Ok(mut check) = pb::CheckRequest::decode(bytes) else { return };
     judge(&check);
-    // The route says which config decides; the rest is the client's.
-    let attributes = check.attributes.get_or_insert_default();
-    attributes.context_extensions.insert("config_id".to_owned(), CONFIG.to_owned());
+    // The route says which config decides and what is brought; the rest is the client's.
+    let few = bytes.len() % 2 == 1;
+    let brings = few.then(|| ("headers".to_owned(), READS.to_owned()));
+    let route = [("config_id".to_owned(), CONFIG.to_owned())].into_iter().chain(brings);
+    check.attributes.get_or_insert_default().context_extensions = route.collect();
     judge(&check);
     let http = check.attributes.get_or_insert_default().request.get_or_insert_default().http.get_or_insert_default();
     http.header_map = None;
