@@ -25,7 +25,8 @@ pub struct Chain {
     pub steps: Vec<Box<dyn Step>>,
     /// How they combine.
     pub plan: Plan,
-    /// Every header any step may set. Those that a passing request does not get are taken out of it.
+    /// Every header any step may set, or may in the version that replaced this one. Those that a passing request does not
+    /// get are taken out of it.
     pub seal: Arc<Seal>,
     /// Lower-case name of the header that tells upstream who the user is, where the question names none.
     pub user_header: Arc<str>,

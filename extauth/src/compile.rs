@@ -154,7 +154,7 @@ impl Compiler {
         now: Instant,
     ) -> Option<Compiled> {
         if let Some(object) = snapshot.auth_configs.get(name) {
-            return Some(self.guarded(name, object, inputs));
+            return Some(self.guarded(name, object, inputs, BTreeSet::new()));
         }
         if let Some(broken) = snapshot.broken.get(&ObjectRef { kind: Kind::AuthConfig, name: name.clone() }) {
             let source = match &broken.partial {
@@ -166,7 +166,7 @@ impl Compiler {
         let previous = previous.filter(|previous| previous.chain.is_some())?;
         let until = previous.removed_until.unwrap_or(now + self.removed_grace);
         let object = previous.source.as_ref().filter(|_| until > now)?;
-        Some(Compiled { removed_until: Some(until), ..self.guarded(name, object, inputs) })
+        Some(Compiled { removed_until: Some(until), ..self.guarded(name, object, inputs, BTreeSet::new()) })
     }
 
     /// The versions `before` that go on answering beside `compiled` until their time is over: those that read other
@@ -189,22 +189,42 @@ impl Compiler {
             // What is refused is refused, whoever asks.
             let Some(admits) = admits.get_or_insert_with(|| compiled.admits()) else { break };
             if version.admits().is_some_and(|before| before.within(admits)) {
-                kept.push(Compiled { removed_until: Some(until), ..self.guarded(name, object, inputs) });
+                // What the new one proves no client may say by itself.
+                let new = compiled.source.as_ref().map(|new| self.granted(new)).unwrap_or_default();
+                kept.push(Compiled { removed_until: Some(until), ..self.guarded(name, object, inputs, new) });
             }
         }
         kept
     }
 
+    /// The headers that may be set for a request by `object`.
+    fn granted(&self, object: &AuthConfig) -> BTreeSet<String> {
+        object.spec.grants(&self.context.user_id_header)
+    }
+
     /// A fault of ours refuses the one AuthConfig that it meets, and no other waits for it.
-    fn guarded(&self, name: &Name, object: &Arc<AuthConfig>, inputs: &Inputs<'_>) -> Compiled {
-        catch_unwind(AssertUnwindSafe(|| self.auth_config(name, object, inputs))).unwrap_or_else(|_| {
+    fn guarded(
+        &self,
+        name: &Name,
+        object: &Arc<AuthConfig>,
+        inputs: &Inputs<'_>,
+        sealed: BTreeSet<String>,
+    ) -> Compiled {
+        catch_unwind(AssertUnwindSafe(|| self.auth_config(name, object, inputs, sealed))).unwrap_or_else(|_| {
             error!(%name, "compiling an AuthConfig panicked; it is refused");
             let problem = Problem::error("spec", "compiling it failed by a fault of Waykeeper's; please report it");
             Compiled::refused(name, Some(object.clone()), vec![problem])
         })
     }
 
-    fn auth_config(&self, name: &Name, object: &Arc<AuthConfig>, inputs: &Inputs<'_>) -> Compiled {
+    /// `object`, which takes the headers `sealed` out of requests besides those that it may set.
+    fn auth_config(
+        &self,
+        name: &Name,
+        object: &Arc<AuthConfig>,
+        inputs: &Inputs<'_>,
+        mut sealed: BTreeSet<String>,
+    ) -> Compiled {
         let spec = &object.spec;
         let refused = |problems| Compiled::refused(name, Some(object.clone()), problems);
         // Admission has refused these already; nothing unenforced may get past a mistake there.
@@ -243,7 +263,8 @@ impl Compiler {
         }
         shorten(&mut problems);
         let user_header = self.context.user_id_header.clone();
-        let seal = inputs.seal(spec.grants(&user_header));
+        sealed.append(&mut self.granted(object));
+        let seal = inputs.seal(sealed);
         let chain = Chain { name: name.clone(), steps, plan, seal, user_header, meters: OnceLock::new() };
         Compiled {
             name: name.clone(),

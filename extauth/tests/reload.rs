@@ -390,6 +390,26 @@ fn an_older_version_takes_the_keys_that_are_declared_now_and_an_edit_that_reads_
     assert_eq!(status("x-key", "newkey"), 401);
 }
 
+/// What an edit begins to prove, a client must not say by itself while Envoy still asks the version of before.
+#[test]
+fn an_older_version_takes_out_what_the_new_one_proves() {
+    let key = |headers: &str| steps(&format!("{{apiKeyAuth: {{labelSelector: {{team: a}}{headers}}}}}"), "");
+    let secret = one_key("mykey").split("---").next().unwrap().to_owned();
+    let (compiler, authority) = (compiler(), Authority::new());
+    let first = compile(&compiler, &snapshot(1, &format!("{secret}---\n{}", key(""))), Compilation::default());
+    let role = key(", headersFromMetadataEntry: {x-role: {name: org}}");
+    let second = compile(&compiler, &snapshot(2, &format!("{secret}---\n{role}")), first.clone());
+    let asked = check(Some("default.keys"), &[("api-key", "mykey")]);
+    let mut answers = Vec::new();
+    for (compilation, brings) in [(&first, "api-key"), (&second, "api-key"), (&second, "api-key,x-role")] {
+        authority.install(compilation.index.clone());
+        let answer = read(&ask(&authority, &bringing(brings, asked.clone())));
+        assert_eq!(answer.status, 200, "{brings}");
+        answers.push((answer.set.contains_key("x-role"), answer.removed.contains(&"x-role".to_owned())));
+    }
+    assert_eq!(answers, [(false, false), (false, true), (true, false)]);
+}
+
 /// Otherwise every password would have to be hashed once more, for nothing.
 #[test]
 fn what_is_declared_stays_the_very_same_when_the_version_before_it_ends() {
