@@ -86,13 +86,17 @@ fn shell(line: &str, folder: &Path) -> Command {
     command
 }
 
-/// Runs the lines after `$`, and sees that what stands after `=>` is in what they print. `special` runs what
-/// is not simply run to its end, and gives what it has printed.
+/// Runs the lines after `$`, and sees that what stands after `=>` is in what they print and what stands after
+/// `=/` is not. `special` runs what is not simply run to its end, and gives what it has printed.
 fn run(lines: &str, folder: &Path, mut special: impl FnMut(&str) -> Option<String>) {
     let mut printed = String::new();
     for line in lines.lines() {
         if let Some(expected) = line.strip_prefix("=> ") {
             assert!(printed.contains(expected), "{expected} is not in:\n{printed}");
+            continue;
+        }
+        if let Some(unexpected) = line.strip_prefix("=/ ") {
+            assert!(!printed.contains(unexpected), "{unexpected} is in:\n{printed}");
             continue;
         }
         let command = line.strip_prefix("$ ").unwrap();
