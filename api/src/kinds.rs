@@ -14,6 +14,8 @@
 
 mod documented;
 
+use crate::unserved::Unserved;
+
 /// Hands the table to the macro `$with`.
 macro_rules! kinds {
     ($with:ident) => {
@@ -107,7 +109,7 @@ macro_rules! kinds {
                 type: crate::gloo::RouteOption, kind: "RouteOption", plural: "routeoptions",
                 versions: ["gateway.solo.io/v1"], namespaced: true,
                 table: route_options, rules: route_option, governs: Targets,
-                read_by: [ControlPlane],
+                read_by: [RateLimits, ControlPlane],
             }
             /// Gloo auth configs.
             AuthConfig {
@@ -131,14 +133,30 @@ pub(crate) use kinds;
 
 /// Kinds of groups of ours, or of groups that are to be, that are not served yet. They may hold policies, or be
 /// what policies are attached to: whoever wrote one believes that something is closed.
-pub(crate) const NOT_YET: [(&str, &[&str]); 3] = [
-    (
-        "gateway.networking.k8s.io",
-        &["BackendTLSPolicy", "GRPCRoute", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"],
-    ),
-    (
-        "gateway.solo.io",
-        &["Gateway", "HttpListenerOption", "ListenerOption", "RouteTable", "VirtualHostOption", "VirtualService"],
-    ),
-    ("security.istio.io", &["AuthorizationPolicy", "RequestAuthentication"]),
-];
+pub(crate) const NOT_YET: [Unserved; 14] = {
+    const GATEWAY_API: &[&str] = &["v1", "v1beta1", "v1alpha3", "v1alpha2"];
+    const fn kind(
+        group: &'static str,
+        kind: &'static str,
+        plural: &'static str,
+        versions: &'static [&'static str],
+    ) -> Unserved {
+        Unserved { group, kind, plural, versions }
+    }
+    [
+        kind("gateway.networking.k8s.io", "BackendTLSPolicy", "backendtlspolicies", GATEWAY_API),
+        kind("gateway.networking.k8s.io", "GRPCRoute", "grpcroutes", GATEWAY_API),
+        kind("gateway.networking.k8s.io", "ListenerSet", "listenersets", GATEWAY_API),
+        kind("gateway.networking.k8s.io", "TCPRoute", "tcproutes", GATEWAY_API),
+        kind("gateway.networking.k8s.io", "TLSRoute", "tlsroutes", GATEWAY_API),
+        kind("gateway.networking.k8s.io", "UDPRoute", "udproutes", GATEWAY_API),
+        kind("gateway.solo.io", "Gateway", "gateways", &["v1"]),
+        kind("gateway.solo.io", "HttpListenerOption", "httplisteneroptions", &["v1"]),
+        kind("gateway.solo.io", "ListenerOption", "listeneroptions", &["v1"]),
+        kind("gateway.solo.io", "RouteTable", "routetables", &["v1"]),
+        kind("gateway.solo.io", "VirtualHostOption", "virtualhostoptions", &["v1"]),
+        kind("gateway.solo.io", "VirtualService", "virtualservices", &["v1"]),
+        kind("security.istio.io", "AuthorizationPolicy", "authorizationpolicies", &["v1", "v1beta1"]),
+        kind("security.istio.io", "RequestAuthentication", "requestauthentications", &["v1", "v1beta1"]),
+    ]
+};

@@ -34,6 +34,7 @@ mod rules;
 pub mod secret;
 pub mod snapshot;
 mod strict;
+pub mod unserved;
 
 pub use admit::{Admission, admit};
 pub use broken::Broken;

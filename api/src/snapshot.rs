@@ -11,7 +11,9 @@ use crate::broken::Broken;
 use crate::kinds::kinds;
 use crate::name::Name;
 use crate::object::{Kind, Object, ObjectRef};
+use crate::reach::Reach;
 use crate::resource::Meta as _;
+use crate::unserved::UnservedRef;
 
 /// Why nothing but refusals may be served.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,12 +37,14 @@ pub struct Delta {
     pub objects: BTreeSet<ObjectRef>,
     /// Whether something else is withheld, or for other reasons.
     pub withheld: bool,
+    /// Whether objects of kinds that are not served came, went or govern something else.
+    pub unserved: bool,
 }
 
 impl Delta {
     /// Whether they say the same.
     pub fn is_empty(&self) -> bool {
-        self.objects.is_empty() && !self.withheld
+        self.objects.is_empty() && !self.withheld && !self.unserved
     }
 
     /// The names of the changed objects of one kind.
@@ -70,6 +74,8 @@ macro_rules! snapshot {
             /// Not empty as long as, since the start, something could not be read that may hold policies:
             /// then whoever serves answers nothing but refusals.
             pub withheld: Vec<Withheld>,
+            /// Objects of kinds that are not served yet, each with what it was to govern: that is refused.
+            pub unserved: Table<Reach, UnservedRef>,
         }
 
         impl Snapshot {
@@ -106,7 +112,11 @@ macro_rules! snapshot {
                 $(objects.extend(
                     self.$table.changed(&old.$table).map(|name| ObjectRef { kind: Kind::$variant, name: name.clone() }),
                 );)+
-                Delta { objects, withheld: self.withheld != old.withheld }
+                Delta {
+                    objects,
+                    withheld: self.withheld != old.withheld,
+                    unserved: self.unserved.changed(&old.unserved).next().is_some(),
+                }
             }
         }
     };

@@ -1,5 +1,6 @@
 //! `extauth PATH…`, `extauth --kubernetes`: the ext_authz service by itself.
 
+use api::Reader;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,20 +40,9 @@ async fn run(cli: Cli, workers: Arc<Workers>) -> anyhow::Result<()> {
     let (front, board) = (Front { listener, tls: cli.tls(), workers: Some(workers) }, StatusBoard::new());
     let readiness = process.readiness().clone();
     process.add_pages(provider::page::status(board.clone(), cli.paths.clone(), readiness, |_| {}));
-    let snapshots = if cli.kubernetes.kubernetes {
-        let (args, namespaces) = (&cli.kubernetes, &cli.secrets.secret_namespaces);
-        kubernetes::follow(
-            args,
-            namespaces,
-            &api::Kind::read_by(api::Reader::Authorization),
-            board.clone(),
-            &mut process,
-        )
-        .await?
-    } else {
-        let folder = FolderSettings { allocate_vips: false, ..FolderSettings::default() };
-        provider::follow_folder(cli.paths, folder, board.clone(), &mut process).await?
-    };
+    let cluster = (&cli.kubernetes, &*cli.secrets.secret_namespaces, Reader::Authorization);
+    let folder = (cli.paths, FolderSettings { allocate_vips: false, ..FolderSettings::default() });
+    let snapshots = kubernetes::follow_either(cluster, folder, board.clone(), &mut process).await?;
     extauth::build(front, &cli.settings, snapshots, board, &mut process)?;
     process.run().await
 }

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use api::{Broken, Fingerprint, Object, ObjectRef, Snapshot, Withheld};
+use api::unserved::UnservedRef;
+use api::{Broken, Fingerprint, Object, ObjectRef, Reach, Snapshot, Withheld};
 use blake3::Hash;
 use serde_json::Value;
 use tracing::info;
@@ -177,6 +178,27 @@ impl Assembly {
         if known.is_nothing() {
             self.known.remove(&object);
         }
+    }
+
+    /// Takes in an object of a kind that is not served, with what it is to govern; none if it is not there any more.
+    pub fn put_unserved(&mut self, object: UnservedRef, reach: Option<Reach>) {
+        let known = self.snapshot.unserved.get(&object).map(|known| Reach::clone(known));
+        match (&known, &reach) {
+            (None, None) => return,
+            (Some(known), Some(reach)) if known == reach => return,
+            (Some(_), Some(_)) => self.since.changed += 1,
+            (Some(_), None) => self.since.removed += 1,
+            (None, Some(_)) => self.since.added += 1,
+        }
+        match reach {
+            Some(reach) => drop(self.snapshot.unserved.insert(object, reach)),
+            None => drop(self.snapshot.unserved.remove(&object)),
+        }
+    }
+
+    /// The objects of kinds that are not served.
+    pub fn unserved(&self) -> impl Iterator<Item = (&UnservedRef, &Arc<Reach>)> {
+        self.snapshot.unserved.iter()
     }
 
     /// The snapshot of what was put so far, and whether it says anything else than the one before. `unread`

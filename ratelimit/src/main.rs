@@ -1,5 +1,6 @@
 //! `ratelimit`: the rate-limit service as a process of its own.
 
+use api::Reader;
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -204,18 +205,10 @@ async fn serve(args: Serve, workers: Arc<Workers>) -> anyhow::Result<()> {
     let (settings, board) = (args.settings(workers)?, StatusBoard::new());
     let readiness = process.readiness().clone();
     process.add_pages(provider::page::status(board.clone(), args.paths.clone(), readiness, |_| {}));
-    let snapshots = if args.kubernetes.kubernetes {
-        kubernetes::follow(
-            &args.kubernetes,
-            &[],
-            &api::Kind::read_by(api::Reader::RateLimits),
-            board.clone(),
-            &mut process,
-        )
-        .await?
-    } else {
-        provider::follow_folder(args.paths, FolderSettings::default(), board.clone(), &mut process).await?
-    };
+    let cluster = (&args.kubernetes, &[][..], Reader::RateLimits);
+    let snapshots =
+        kubernetes::follow_either(cluster, (args.paths, FolderSettings::default()), board.clone(), &mut process)
+            .await?;
     ratelimit::server::build(settings, grpc, snapshots, board, &mut process)?;
     process.run().await
 }

@@ -160,12 +160,11 @@ fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     let filter = EnvFilter::builder().parse(format!("{text}{quiet}")).map_err(|error| {
         format!("{text:?} is not a log filter ({error}); write for example info or ratelimit=debug,info")
     })?;
-    let mut unheard =
-        [trace::TARGET, UNHEARD].into_iter().filter(|target| *target != UNHEARD || !text.contains(UNHEARD));
-    unheard.try_fold(filter, |filter, target| {
-        let directive: Directive = format!("{target}=off").parse().map_err(|error| format!("{error}"))?;
-        Ok(filter.add_directive(directive))
-    })
+    let off = |target: &str| format!("{target}=off").parse::<Directive>().map_err(|error| error.to_string());
+    let filter = filter.add_directive(off(trace::TARGET)?);
+    // Named is the library itself; a part of it says nothing of the rest.
+    let is_named = text.split(',').any(|directive| directive.split('=').next().unwrap_or_default().trim() == UNHEARD);
+    Ok(if is_named { filter } else { filter.add_directive(off(UNHEARD)?) })
 }
 
 impl Telemetry {
@@ -236,6 +235,10 @@ mod tests {
             assert!(shown(level).contains("kube_client=off"), "{}", shown(level));
         }
         assert!(shown("info,kube_client=warn").contains("kube_client=warn"));
+        assert!(!shown("info,kube_client=warn").contains("kube_client=off"));
+        for part in ["info,kube_client::config=off", "info,my_kube_client=debug"] {
+            assert!(shown(part).contains(",kube_client=off") || shown(part).starts_with("kube_client=off"), "{part}");
+        }
         assert!(parse_filter("debug=debug=debug").unwrap_err().starts_with("\"debug=debug=debug\""));
     }
 

@@ -132,15 +132,18 @@ fn namespace(cluster: &Cluster) {
     cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: t}\n");
 }
 
-/// A ServiceAccount with the ClusterRole of this server, everywhere.
+/// A ServiceAccount with the ClusterRoles of this server, everywhere.
 fn account(cluster: &Cluster, server: &str, port: Option<u16>) -> PathBuf {
     files("deploy/rbac").iter().for_each(|role| cluster.apply(role));
     let config = cluster.service_account("default", server, port);
-    cluster.apply(&format!(
-        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {server}}}\n\
-         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waykeeper-{server}}}\n\
-         subjects: [{{kind: ServiceAccount, name: {server}, namespace: default}}]\n"
-    ));
+    let roles = if server == "extauth" { &["", "-secrets"][..] } else { &[""] };
+    for part in roles {
+        cluster.apply(&format!(
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {server}{part}}}\n\
+             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waykeeper-{server}{part}}}\n\
+             subjects: [{{kind: ServiceAccount, name: {server}, namespace: default}}]\n"
+        ));
+    }
     config
 }
 
@@ -264,7 +267,9 @@ fn extauth_follows_an_api_server_through_all_that_happens_to_it() {
     });
 
     // Its rights are taken away: it goes on, and says so.
-    cluster.delete("apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: extauth}\n");
+    let binding =
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: extauth-secrets}\n";
+    cluster.delete(binding);
     wire.cut();
     eventually("a word of it", RETURN, || {
         let (status, body) = extauth.page("/readyz");
@@ -348,13 +353,10 @@ fn a_pod_reads_many_secrets_of_the_namespace_that_is_named() {
 /// The ServiceAccount extauth of the namespace t may read Secrets there, and AuthConfigs everywhere.
 fn deployed_rights(cluster: &Cluster) {
     files("deploy/rbac").iter().for_each(|role| cluster.apply(role));
-    cluster.apply(
-        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRole\nmetadata: {name: authconfigs}\n\
-         rules: [{apiGroups: [enterprise.gloo.solo.io, extauth.solo.io], resources: [authconfigs], verbs: [list, watch]}]\n",
-    );
-    for (kind, role, namespace) in
-        [("ClusterRoleBinding", "authconfigs", ""), ("RoleBinding", "waykeeper-extauth", ", namespace: t")]
-    {
+    for (kind, role, namespace) in [
+        ("ClusterRoleBinding", "waykeeper-extauth", ""),
+        ("RoleBinding", "waykeeper-extauth-secrets", ", namespace: t"),
+    ] {
         cluster.apply(&format!(
             "apiVersion: rbac.authorization.k8s.io/v1\nkind: {kind}\nmetadata: {{name: extauth{namespace}}}\n\
              roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
@@ -363,24 +365,22 @@ fn deployed_rights(cluster: &Cluster) {
     }
 }
 
-/// As little of Gateway API's own definitions as the servers need: they keep everything.
-fn gateway_crds(cluster: &Cluster) {
-    let kinds = [
-        ("GatewayClass", "gatewayclasses", "Cluster", "v1"),
-        ("Gateway", "gateways", "Namespaced", "v1"),
-        ("HTTPRoute", "httproutes", "Namespaced", "v1"),
-        ("ReferenceGrant", "referencegrants", "Namespaced", "v1beta1"),
-    ];
-    for (kind, plural, scope, version) in kinds {
-        let singular = kind.to_lowercase();
-        cluster.define(&format!(
-            "apiVersion: apiextensions.k8s.io/v1
+/// A definition that keeps whatever is written.
+fn lax_crd(kind: &str, group: &str, version: &str, scope: &str) -> String {
+    let singular = kind.to_lowercase();
+    let plural = match singular.strip_suffix('y') {
+        Some(stem) if !stem.ends_with('a') => format!("{stem}ies"),
+        _ if singular.ends_with('s') => format!("{singular}es"),
+        _ => format!("{singular}s"),
+    };
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata:
-  name: {plural}.gateway.networking.k8s.io
+  name: {plural}.{group}
   annotations: {{api-approved.kubernetes.io: \"unapproved, of a test\"}}
 spec:
-  group: gateway.networking.k8s.io
+  group: {group}
   scope: {scope}
   names: {{kind: {kind}, listKind: {kind}List, plural: {plural}, singular: {singular}}}
   versions:
@@ -391,7 +391,19 @@ spec:
     schema:
       openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}
 "
-        ));
+    )
+}
+
+/// As little of Gateway API's own definitions as the servers need.
+fn gateway_crds(cluster: &Cluster) {
+    let kinds = [
+        ("GatewayClass", "Cluster", "v1"),
+        ("Gateway", "Namespaced", "v1"),
+        ("HTTPRoute", "Namespaced", "v1"),
+        ("ReferenceGrant", "Namespaced", "v1beta1"),
+    ];
+    for (kind, scope, version) in kinds {
+        cluster.define(&lax_crd(kind, "gateway.networking.k8s.io", version, scope));
     }
 }
 
@@ -470,6 +482,43 @@ fn the_walkthrough_is_served_from_an_api_server() {
     until("", "429");
     cluster.delete(option);
     until("", "200");
+
+    // A limit that stands in the RouteOption itself: requests are counted before they are refused.
+    let within = || {
+        let (_, metrics) = ratelimit.page("/metrics");
+        let lines = metrics.lines().filter(|line| line.starts_with("ratelimit_service_rate_limit_within_limit{"));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum::<u64>()
+    };
+    let before = within();
+    waykeeper_tests::fresh_minute(Duration::from_secs(20));
+    cluster.apply(&format!(
+        "{option}spec:\n  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: httpbin2}}]\n  \
+         options: {{ratelimitBasic: {{anonymousLimits: {{unit: MINUTE, requestsPerUnit: 3}}}}}}\n"
+    ));
+    until("", "429");
+    assert_eq!(within() - before, 3, "{}", ratelimit.log());
+    cluster.delete(option);
+    until("", "200");
+
+    // What a policy of a kind that is not served would have governed is closed, as soon as there is one of that kind.
+    for (kind, group, target) in [
+        ("AuthorizationPolicy", "security.istio.io", "{group: \"\", kind: Service, name: httpbin2}"),
+        (
+            "VirtualHostOption",
+            "gateway.solo.io",
+            "{group: gateway.networking.k8s.io, kind: Gateway, name: gloo-waypoint}",
+        ),
+    ] {
+        cluster.define(&lax_crd(kind, group, "v1", "Namespaced"));
+        let policy = format!(
+            "apiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: p, namespace: httpbin}}\nspec: {{targetRefs: [{target}]}}\n"
+        );
+        cluster.apply(&policy);
+        until("", "500");
+        assert!(waypoint.page("/readyz").1.contains(&format!("{kind} httpbin/p: ")), "{:?}", waypoint.page("/readyz"));
+        cluster.delete(&policy);
+        until("", "200");
+    }
 
     // A policy that cannot be read closes what it would have governed, and nothing else.
     cluster.apply(&format!(

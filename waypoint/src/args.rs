@@ -130,6 +130,9 @@ pub struct Translate {
     /// The mesh's trust domain
     #[arg(long, env = "WAYPOINT_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
+    /// The namespace whose mesh policies are for the whole mesh
+    #[arg(long, env = "WAYPOINT_ROOT_NAMESPACE", value_name = "NAMESPACE", default_value = "istio-system")]
+    pub root_namespace: String,
     #[command(flatten)]
     pub envoys: EnvoyArgs,
 }
@@ -174,6 +177,7 @@ impl Translate {
             extauth: self.extauth.clone(),
             ratelimit: self.ratelimit.clone(),
             trust_domain: self.trust_domain.clone(),
+            root_namespace: self.root_namespace.clone(),
             limits: self.envoys.limits(),
             user_header: self.envoys.user_id_header.clone(),
             trusted_proxies: self.envoys.trusted_proxies.clone(),

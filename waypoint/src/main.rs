@@ -3,6 +3,7 @@
 
 mod args;
 
+use api::Reader;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -53,18 +54,10 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let board = StatusBoard::new();
     let readiness = process.readiness().clone();
     process.add_pages(provider::page::status(board.clone(), args.paths.clone(), readiness, |_| {}));
-    let snapshots = if args.kubernetes.kubernetes {
-        kubernetes::follow(
-            &args.kubernetes,
-            &[],
-            &api::Kind::read_by(api::Reader::ControlPlane),
-            board.clone(),
-            &mut process,
-        )
-        .await?
-    } else {
-        provider::follow_folder(args.paths, FolderSettings::default(), board.clone(), &mut process).await?
-    };
+    let cluster = (&args.kubernetes, &[][..], Reader::ControlPlane);
+    let snapshots =
+        kubernetes::follow_either(cluster, (args.paths, FolderSettings::default()), board.clone(), &mut process)
+            .await?;
     let mut translate = args.translate.settings();
     translate.reserved.extend([&args.admin, &args.listen.grpc].into_iter().filter_map(|address| match address {
         Addr::Tcp(address) => Some(*address),

@@ -106,7 +106,7 @@ fn unknown(version: &str, name: &str) -> Standing<'static> {
             format!("{name} ({version}) is {whose}, which Waykeeper does not serve{ours}"),
         ));
     }
-    if NOT_YET.iter().any(|(ours, kinds)| *ours == group && kinds.contains(&name)) {
+    if NOT_YET.iter().any(|unserved| (unserved.group, unserved.kind) == (group, name)) {
         let instead = INSTEAD.iter().find(|(theirs, kind, _)| *theirs == group && *kind == name);
         let instead = instead.map(|(.., advice)| format!("; {advice}")).unwrap_or_default();
         let message = format!("{name} ({version}) is not served yet; take it out of what Waykeeper reads{instead}");

@@ -17,12 +17,13 @@ mod source;
 mod wire;
 mod world;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::ensure;
-use api::{Kind, Snapshot, name::is_namespace};
-use provider::{AUTHOR, Snapshots, StatusBoard};
+use api::{Kind, Reader, Snapshot, name::is_namespace};
+use provider::{AUTHOR, FolderSettings, Snapshots, StatusBoard};
 use runtime::{Gate, Process, Readiness, Stage};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -44,8 +45,8 @@ const WAITING: usize = 64;
 /// By this name `/readyz` is told what may be out of date.
 const REMARKS: &str = "kubernetes";
 
-/// Follows all objects of `kinds` for as long as `process` runs: reads no other, and needs no other right than to
-/// list and watch them.
+/// Follows all that `reader` reads for as long as `process` runs: reads nothing else, and needs no other right than to
+/// list and watch that.
 ///
 /// Returns at once. The snapshot has revision 0 until every kind has been listed, or is known not
 /// to be served; as long as that takes, the process is not ready and names each of them. Whatever is wrong
@@ -53,10 +54,10 @@ const REMARKS: &str = "kubernetes";
 ///
 /// # Errors
 /// When the settings name no API server.
-pub async fn follow(
+async fn follow(
     args: &KubernetesArgs,
     secret_namespaces: &[String],
-    kinds: &[Kind],
+    reader: Reader,
     board: StatusBoard,
     process: &mut Process,
 ) -> anyhow::Result<Snapshots> {
@@ -64,7 +65,7 @@ pub async fn follow(
         ensure!(is_namespace(namespace), "{namespace:?} is not the name of a namespace");
     }
     let server = Server::new(args.kubeconfig.as_deref()).await?;
-    let sources = Source::of(kinds, secret_namespaces);
+    let sources = Source::read_by(reader, &secret_namespaces.iter().cloned().collect());
     let readiness = process.readiness().clone();
     let gates = sources.iter().map(|source| Some(readiness.gate(format!("kubernetes: {source}")))).collect();
     let (news, mut heard) = mpsc::channel(WAITING);
@@ -84,6 +85,22 @@ pub async fn follow(
         Ok(())
     });
     Ok(snapshots)
+}
+
+/// Follows what `args` say: all that `reader` reads from an API server, or the files and folders in `paths`.
+///
+/// # Errors
+/// As those two.
+pub async fn follow_either(
+    (args, secret_namespaces, reader): (&KubernetesArgs, &[String], Reader),
+    (paths, folder): (Vec<PathBuf>, FolderSettings),
+    board: StatusBoard,
+    process: &mut Process,
+) -> anyhow::Result<Snapshots> {
+    if args.kubernetes {
+        return follow(args, secret_namespaces, reader, board, process).await;
+    }
+    Ok(provider::follow_folder(paths, folder, board, process).await?)
 }
 
 /// Puts together what the pumps say.
@@ -139,7 +156,7 @@ impl Gatherer {
         };
         self.readiness.remark(REMARKS, world.remarks());
         for (source, absent, failing) in world.standings() {
-            let (kind, list) = (source.kind.as_str(), source.to_string());
+            let (kind, list) = (source.subject.as_str(), source.to_string());
             metrics::gauge!("waykeeper_kubernetes_absent", "kind" => kind, "list" => list.clone())
                 .set(f64::from(u8::from(absent)));
             metrics::gauge!("waykeeper_kubernetes_failing", "kind" => kind, "list" => list)

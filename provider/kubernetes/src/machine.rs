@@ -123,7 +123,7 @@ pub struct Step<T> {
     pub changes: Vec<Change<T>>,
 }
 
-/// Why something did not come. Never holds anything of what the server sent but numbers and fixed words.
+/// Why something did not come. Never holds anything of an answer's body but numbers and fixed words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
     /// What a watch or the next page would begin after is not known any more.
@@ -307,7 +307,13 @@ impl<T> Machine<T> {
             }
             (Phase::Watching { since, .. }, Event::Line(line)) => self.line(line, since, moment, changes),
             (Phase::Watching { version, since, fruitful }, Event::Closed) => {
-                if fruitful || moment.now.saturating_sub(since) >= SHORTEST_WATCH {
+                let short = moment.now.saturating_sub(since) < SHORTEST_WATCH;
+                if fruitful && short {
+                    // It has told something, and is no failure; but nobody is to be asked without a pause.
+                    self.barren = 0;
+                    self.phase = Phase::Waiting(Next::Watch(version));
+                    Action::Wait(SHORTEST_WATCH)
+                } else if !short {
                     self.barren = 0;
                     self.watch(version, moment)
                 } else {
@@ -378,7 +384,12 @@ impl<T> Machine<T> {
         };
         changes.extend(known.into_iter().filter_map(gone));
         changes.extend(changed.into_iter().map(Change::Put));
-        (self.settled, self.absent, self.failing) = (true, false, None);
+        (self.settled, self.absent) = (true, false);
+        // A watch that is refused after each list leaves changes unseen in between.
+        if self.barren == 0 {
+            self.failing = None;
+        }
+        self.limit = PAGE;
         self.failures = self.barren;
         self.watch(version, moment)
     }
@@ -448,8 +459,8 @@ impl<T> Machine<T> {
             Failure::Status { retry_after, .. } => retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER),
             _ => Duration::ZERO,
         };
-        // A history that does not reach back is as it should be.
-        if failure != Failure::Expired {
+        // A history that does not reach back once is as it should be.
+        if failure != Failure::Expired || self.barren > 1 || matches!(next, Next::List) && self.failures > 1 {
             self.failing = Some(failure);
         }
         self.phase = Phase::Waiting(next);

@@ -93,15 +93,15 @@ impl Asked {
         }
     }
 
-    fn served_version(&self) -> &'static str {
-        self.source.versions[self.version]
+    fn served_version(&self) -> &str {
+        &self.source.versions[self.version]
     }
 
     /// Looks for the first version that is served.
     async fn find(&mut self) -> Result<Event<Item>, Failure> {
         for (number, version) in self.source.versions.iter().enumerate() {
             let served = match self.server.get(&Source::discovery(version)).await {
-                Ok(body) => wire::serves(self.source.kind.plural(), version, &body)?,
+                Ok(body) => wire::serves(self.source.subject.plural(), version, &body)?,
                 // The API server's own list has to say so too. The core group is not in it, and always there.
                 Err(Failure::NotFound) if version.contains('/') => {
                     if wire::knows(version, &self.server.get(GROUPS).await?)? {
@@ -126,8 +126,8 @@ impl Asked {
             query.push_str(&escaped(more));
         }
         let body = self.server.get(&self.path(&query)).await?;
-        let (kind, version) = (self.source.kind, self.served_version());
-        let read = tokio::task::spawn_blocking(move || wire::page(kind, version, &body)).await;
+        let (subject, version) = (self.source.subject, self.served_version().to_owned());
+        let read = tokio::task::spawn_blocking(move || wire::page(subject, &version, &body)).await;
         read.map_err(|_| Failure::Unreadable("a page that cannot be taken apart"))
     }
 
@@ -143,8 +143,8 @@ impl Asked {
     async fn read(&self, watch: Option<&mut Watch>) -> Result<Event<Item>, Failure> {
         let watch = watch.ok_or(Failure::Unreadable("no watch"))?;
         let line = watch.next().await?;
-        let (kind, version) = (self.source.kind, self.served_version());
-        Ok(line.map_or(Event::Closed, |line| wire::line(kind, version, &line)))
+        let (subject, version) = (self.source.subject, self.served_version());
+        Ok(line.map_or(Event::Closed, |line| wire::line(subject, version, &line)))
     }
 
     fn path(&self, query: &str) -> String {
@@ -156,7 +156,7 @@ impl Asked {
     }
 
     fn count(&self, event: &Event<Item>) {
-        let kind = self.source.kind.as_str();
+        let kind = self.source.subject.as_str();
         match event {
             Event::Page { more: None, .. } => {
                 metrics::counter!("waykeeper_kubernetes_lists_total", "kind" => kind).increment(1);

@@ -92,7 +92,10 @@ impl Server {
         let request = Request::get(path).body(Body::empty()).map_err(|_| Failure::Unreadable("a path that is none"))?;
         // Never by the client's own decoding, which logs what it cannot read: there may be Secrets in it.
         let answer = timeout(ANSWER, self.0.send(request)).await.map_err(|_| Failure::TimedOut)?;
-        let answer = answer.map_err(|error| Failure::Unreachable(words(&error)))?;
+        let answer = answer.map_err(|error| match error {
+            kube::Error::Auth(_) => Failure::Unreachable("its credentials cannot be had".to_owned()),
+            error => Failure::Unreachable(words(&error)),
+        })?;
         let code = answer.status().as_u16();
         if answer.status().is_success() {
             return Ok(answer);
@@ -158,7 +161,8 @@ impl Watch {
     }
 }
 
-/// What an error of the connection says. It is of the client's making and holds nothing of an answer.
+/// What an error of the connection says: of the client's making, and of what a certificate says of itself. How a
+/// kubeconfig's credentials are had is not told: programs that print tokens are among the ways.
 fn words(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

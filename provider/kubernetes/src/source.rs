@@ -2,36 +2,102 @@
 
 use std::fmt;
 
-use api::Kind;
+use std::collections::BTreeSet;
+
 use api::secret::API_KEY_SECRET;
+use api::unserved::Unserved;
+use api::{Governs, Kind, Reader};
+
+/// What the objects of a source are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subject {
+    /// Of a kind that we read.
+    Kind(Kind),
+    /// Of a kind that is not served: what they are to govern is refused.
+    Unserved(&'static Unserved),
+}
+
+impl From<Kind> for Subject {
+    fn from(kind: Kind) -> Self {
+        Subject::Kind(kind)
+    }
+}
+
+impl Subject {
+    /// As it stands in paths of the API server.
+    pub fn plural(self) -> &'static str {
+        match self {
+            Subject::Kind(kind) => kind.plural(),
+            Subject::Unserved(kind) => kind.plural,
+        }
+    }
+
+    /// The name in a manifest's `kind`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Subject::Kind(kind) => kind.as_str(),
+            Subject::Unserved(kind) => kind.kind,
+        }
+    }
+
+    /// Whether its objects live in a namespace.
+    pub fn namespaced(self) -> bool {
+        match self {
+            Subject::Kind(kind) => kind.namespaced(),
+            Subject::Unserved(_) => true,
+        }
+    }
+
+    /// Whether its objects close what others open.
+    pub fn is_policy(self) -> bool {
+        match self {
+            Subject::Kind(kind) => kind.governs() == Governs::Targets,
+            Subject::Unserved(_) => true,
+        }
+    }
+}
 
 /// One list that is followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Source {
     /// What the objects are.
-    pub kind: Kind,
+    pub subject: Subject,
     /// The versions of one API group under which they are read, the preferred one first.
-    pub versions: Vec<&'static str>,
+    pub versions: Vec<String>,
     /// In which namespace; none, in all.
     pub namespace: Option<String>,
 }
 
 impl Source {
-    /// The sources of all objects of `kinds`; Secrets in `secret_namespaces` alone if there are any.
+    /// The sources of all that `reader` reads; Secrets in `secret_namespaces` alone if there are any.
+    pub fn read_by(reader: Reader, secret_namespaces: &BTreeSet<String>) -> Vec<Source> {
+        let mut sources = Source::of(&Kind::read_by(reader), secret_namespaces);
+        if reader == Reader::ControlPlane {
+            // Nobody else refuses what these were to govern.
+            sources.extend(Unserved::all().iter().map(|kind| {
+                let versions = kind.versions.iter().map(|version| format!("{}/{version}", kind.group)).collect();
+                Source { subject: Subject::Unserved(kind), versions, namespace: None }
+            }));
+        }
+        sources
+    }
+
+    /// The sources of all objects of `kinds`.
     ///
     /// A kind that is read under several API groups has a source in each: their objects are stored apart.
-    pub fn of(kinds: &[Kind], secret_namespaces: &[String]) -> Vec<Source> {
+    pub fn of(kinds: &[Kind], secret_namespaces: &BTreeSet<String>) -> Vec<Source> {
         let mut sources = Vec::new();
         for kind in kinds {
-            let mut groups: Vec<Vec<&'static str>> = Vec::new();
+            let mut groups: Vec<Vec<String>> = Vec::new();
             for version in kind.api_versions() {
-                match groups.iter_mut().find(|versions| group(versions[0]) == group(version)) {
-                    Some(versions) => versions.push(version),
-                    None => groups.push(vec![version]),
+                match groups.iter_mut().find(|versions| group(&versions[0]) == group(version)) {
+                    Some(versions) => versions.push((*version).to_owned()),
+                    None => groups.push(vec![(*version).to_owned()]),
                 }
             }
             for versions in groups {
-                let source = |namespace| Source { kind: *kind, versions: versions.clone(), namespace };
+                let source =
+                    |namespace| Source { subject: Subject::Kind(*kind), versions: versions.clone(), namespace };
                 if *kind == Kind::Secret && !secret_namespaces.is_empty() {
                     sources.extend(secret_namespaces.iter().map(|namespace| source(Some(namespace.clone()))));
                 } else {
@@ -52,7 +118,7 @@ impl Source {
 
     /// Where the objects are.
     pub fn path(&self, version: &str) -> String {
-        let (root, plural) = (Self::discovery(version), self.kind.plural());
+        let (root, plural) = (Self::discovery(version), self.subject.plural());
         match &self.namespace {
             Some(namespace) => format!("{root}/namespaces/{namespace}/{plural}"),
             None => format!("{root}/{plural}"),
@@ -61,9 +127,9 @@ impl Source {
 
     /// Which of them are meant; empty for all.
     pub fn selector(&self) -> String {
-        match self.kind {
+        match self.subject {
             // The type of a Secret never changes, so that none slips in or out unseen.
-            Kind::Secret => format!("type={API_KEY_SECRET}"),
+            Subject::Kind(Kind::Secret) => format!("type={API_KEY_SECRET}"),
             _ => String::new(),
         }
     }
@@ -75,8 +141,8 @@ fn group(version: &str) -> &str {
 
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind.plural())?;
-        match group(self.versions[0]) {
+        f.write_str(self.subject.plural())?;
+        match group(&self.versions[0]) {
             "" => {}
             group => write!(f, ".{group}")?,
         }
@@ -89,11 +155,14 @@ impl fmt::Display for Source {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize as _;
+    use serde_json::Value;
+
     use super::*;
 
     #[test]
     fn a_kind_of_two_groups_has_two_sources_and_one_of_two_versions_has_one() {
-        let sources = Source::of(&[Kind::AuthConfig, Kind::HttpRoute, Kind::Service], &[]);
+        let sources = Source::of(&[Kind::AuthConfig, Kind::HttpRoute, Kind::Service], &BTreeSet::new());
         let shown: Vec<String> = sources.iter().map(ToString::to_string).collect();
         let wanted = [
             "authconfigs.enterprise.gloo.solo.io",
@@ -103,18 +172,51 @@ mod tests {
         ];
         assert_eq!(shown, wanted);
         assert_eq!(sources[2].versions.len(), 2);
-        assert_eq!(sources[2].path(sources[2].versions[0]), "/apis/gateway.networking.k8s.io/v1/httproutes");
+        assert_eq!(sources[2].path(&sources[2].versions[0]), "/apis/gateway.networking.k8s.io/v1/httproutes");
         assert_eq!(sources[3].path("v1"), "/api/v1/services");
         assert_eq!(sources[3].selector(), "");
     }
 
     #[test]
     fn only_secrets_with_api_keys_are_asked_for_and_only_where_they_may_be() {
-        let everywhere = Source::of(&[Kind::Secret], &[]);
+        let everywhere = Source::of(&[Kind::Secret], &BTreeSet::new());
         assert_eq!((everywhere.len(), everywhere[0].path("v1").as_str()), (1, "/api/v1/secrets"));
         assert_eq!(everywhere[0].selector(), "type=extauth.solo.io/apikey");
-        let some = Source::of(&[Kind::Secret, Kind::Service], &["a".to_owned(), "b".to_owned()]);
+        let some = Source::of(&[Kind::Secret, Kind::Service], &["a", "b", "a"].map(str::to_owned).into());
         let paths: Vec<String> = some.iter().map(|source| source.path("v1")).collect();
         assert_eq!(paths, ["/api/v1/namespaces/a/secrets", "/api/v1/namespaces/b/secrets", "/api/v1/services"]);
+    }
+
+    /// The rights that a file of `deploy/rbac` grants: resources that may be listed and watched, `PLURAL.GROUP`.
+    fn granted(file: &str) -> BTreeSet<String> {
+        let mut granted = BTreeSet::new();
+        for role in serde_norway::Deserializer::from_str(file) {
+            let role = Value::deserialize(role).unwrap();
+            assert_eq!(role["kind"], "ClusterRole");
+            for rule in role["rules"].as_array().unwrap() {
+                assert_eq!(rule["verbs"], serde_json::json!(["list", "watch"]), "{rule}");
+                let texts = |field: &str| rule[field].as_array().unwrap().iter().map(|text| text.as_str().unwrap());
+                for group in texts("apiGroups") {
+                    for plural in texts("resources") {
+                        let new = granted.insert(format!("{plural}.{group}").trim_end_matches('.').to_owned());
+                        assert!(new, "{plural}.{group} is granted twice");
+                    }
+                }
+            }
+        }
+        granted
+    }
+
+    #[test]
+    fn the_roles_that_we_publish_grant_what_is_read_and_nothing_else() {
+        for (reader, file) in [
+            (Reader::Authorization, include_str!("../../../deploy/rbac/extauth.yaml")),
+            (Reader::RateLimits, include_str!("../../../deploy/rbac/ratelimit.yaml")),
+            (Reader::ControlPlane, include_str!("../../../deploy/rbac/waypoint.yaml")),
+        ] {
+            let read: BTreeSet<String> =
+                Source::read_by(reader, &BTreeSet::new()).iter().map(ToString::to_string).collect();
+            assert_eq!(granted(file), read, "{reader:?}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::machine::{Entry, Event, Failure, Line};
+use crate::source::Subject;
 
 /// The largest object that is read, in bytes of JSON; an API server stores none that is larger than this.
 const LARGEST_OBJECT: usize = 4 << 20;
@@ -105,15 +106,15 @@ impl Refusal {
     }
 }
 
-/// A page of a list of objects of `kind`, asked for under `api_version`.
-pub fn page(kind: Kind, api_version: &str, body: &[u8]) -> Event<Item> {
+/// A page of a list of objects of `subject`, asked for under `api_version`.
+pub fn page(subject: Subject, api_version: &str, body: &[u8]) -> Event<Item> {
     let Ok(page) = serde_json::from_slice::<Page<'_>>(body) else {
         return Event::Failed(Failure::Unreadable("a list that is none"));
     };
     let items = page.items.unwrap_or_default();
     let mut entries = Vec::with_capacity(items.len());
     for raw in items {
-        match entry(kind, api_version, raw.get()) {
+        match entry(subject, api_version, raw.get()) {
             Some(entry) => entries.push(entry),
             None => return Event::Failed(Failure::Unreadable("an object without a name in a list")),
         }
@@ -123,7 +124,7 @@ pub fn page(kind: Kind, api_version: &str, body: &[u8]) -> Event<Item> {
 }
 
 /// A line of a watch.
-pub fn line(kind: Kind, api_version: &str, text: &[u8]) -> Event<Item> {
+pub fn line(subject: Subject, api_version: &str, text: &[u8]) -> Event<Item> {
     let failed = |why| Event::Failed(Failure::Unreadable(why));
     let Ok(Frame { kind: event, object }) = serde_json::from_slice::<Frame<'_>>(text) else {
         return failed("a line of a watch that is none");
@@ -142,7 +143,7 @@ pub fn line(kind: Kind, api_version: &str, text: &[u8]) -> Event<Item> {
             Err(_) => failed("a bookmark without a version"),
         };
     }
-    let Some(entry) = entry(kind, api_version, object.get()) else { return failed("an object without a name") };
+    let Some(entry) = entry(subject, api_version, object.get()) else { return failed("an object without a name") };
     match event.as_ref() {
         "ADDED" | "MODIFIED" => Event::Line(Line::Put(entry)),
         "DELETED" => Event::Line(Line::Gone(entry.name, entry.version)),
@@ -207,37 +208,49 @@ pub fn knows(version: &str, body: &[u8]) -> Result<bool, Failure> {
 }
 
 /// One object; none if it has no name.
-fn entry(kind: Kind, api_version: &str, text: &str) -> Option<Entry<Item>> {
+fn entry(subject: Subject, api_version: &str, text: &str) -> Option<Entry<Item>> {
     // Whatever else is in it is skipped, however deep it goes.
     let head: Head = serde_json::from_str(text).ok()?;
     let HeadMetadata { name, namespace, uid, resource_version, creation_timestamp, deletion_timestamp } = head.metadata;
-    if name.is_empty() || kind.namespaced() == namespace.is_empty() {
+    if name.is_empty() || subject.namespaced() == namespace.is_empty() {
         return None;
     }
     let name = Name::new(namespace, name);
+    let kind = match subject {
+        Subject::Kind(kind) => kind,
+        Subject::Unserved(_) => {
+            let read = serde_json::from_str::<Value>(text).ok().filter(|_| text.len() <= LARGEST_OBJECT);
+            let reach = read.map_or(Reach::Unknown, |document| api::unserved::reach(&name, &document));
+            let admission = Admission { reach, ..unreadable(None, "objects of this kind are not served yet") };
+            let digest = blake3::hash(text.as_bytes());
+            let object =
+                Item { admission, digest, created: creation_timestamp, deleting: deletion_timestamp.is_some() };
+            return Some(Entry { name, uid, version: resource_version, object });
+        }
+    };
+    let reference = api::ObjectRef { kind, name: name.clone() };
     let (admission, digest) = match manifest(kind, api_version, text) {
         Ok(mut value) => {
             let digest = provider::assembly::digest(&value);
             // A fault of ours in one object must not keep the others from being read.
             let admission = std::panic::catch_unwind(|| api::admit(&value));
             let admission =
-                admission.unwrap_or_else(|_| unreadable(kind, &name, "it could not be read, by a fault of ours"));
+                admission.unwrap_or_else(|_| unreadable(Some(&reference), "it could not be read, by a fault of ours"));
             if kind == Kind::Secret {
                 api::secret::wipe(&mut value);
             }
             (admission, digest)
         }
-        Err(why) => (unreadable(kind, &name, why), {
+        Err(why) => (unreadable(Some(&reference), why), {
             let mut hasher = Fingerprint::hasher();
             hasher.update(text.as_bytes());
             hasher.finalize()
         }),
     };
     // What it is called is beyond doubt. Should admission see another object in it, it is none of ours to serve.
-    let reference = api::ObjectRef { kind, name: name.clone() };
     let admission = match admission.reference.as_ref() == Some(&reference) {
         true => admission,
-        false => unreadable(kind, &name, "its name cannot be used"),
+        false => unreadable(Some(&reference), "its name cannot be used"),
     };
     let object = Item { admission, digest, created: creation_timestamp, deleting: deletion_timestamp.is_some() };
     Some(Entry { name, uid, version: resource_version, object })
@@ -277,9 +290,9 @@ fn manifest(kind: Kind, api_version: &str, text: &str) -> Result<Value, &'static
 }
 
 /// What stands for an object of which nothing but its name could be read.
-fn unreadable(kind: Kind, name: &Name, why: &str) -> Admission {
+fn unreadable(reference: Option<&api::ObjectRef>, why: &str) -> Admission {
     Admission {
-        reference: Some(api::ObjectRef { kind, name: name.clone() }),
+        reference: reference.cloned(),
         object: None,
         problems: vec![Problem::error("", why)],
         reach: Reach::Unknown,

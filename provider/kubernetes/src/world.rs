@@ -3,16 +3,21 @@
 //! Nothing is said before every source was read once: what is missing could be what guards the rest.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use api::core::Time;
-use api::{Kind, ObjectRef, Problem, Snapshot};
+use api::unserved::UnservedRef;
+use api::{Governs, Kind, ObjectRef, Problem, Snapshot};
 use provider::assembly::{Assembly, Version};
 use status::{Condition, Diff, ObjectStatus};
 
 use crate::machine::{Change, Entry};
 use crate::pump::News;
-use crate::source::Source;
+use crate::source::{Source, Subject};
 use crate::wire::Item;
+
+/// So many objects are named where it is said what may be out of date.
+const SHOWN: usize = 10;
 
 /// The state of all sources.
 #[derive(Debug)]
@@ -69,7 +74,10 @@ impl World {
         let Some(standing) = self.sources.get_mut(source) else { return };
         (standing.settled, standing.absent) = (settled, absent);
         standing.failing = failing.map(|failure| failure.to_string());
-        let kind = standing.source.kind;
+        let kind = match standing.source.subject {
+            Subject::Kind(kind) => kind,
+            Subject::Unserved(unserved) => return self.take_unserved(unserved.kind, changes),
+        };
         for change in changes {
             match change {
                 // Whoever deletes a key means it: it is not good until its finalizers have run, too.
@@ -77,21 +85,37 @@ impl World {
                     self.gone(source, ObjectRef { kind, name });
                 }
                 Change::Gone(name) => self.gone(source, ObjectRef { kind, name }),
-                Change::Put(Entry { name, object, .. }) => {
-                    let reference = ObjectRef { kind, name };
-                    let held = self.held.entry(reference.clone()).or_default();
-                    let before = held.first().map(|(holder, _)| *holder);
-                    held.retain(|(holder, _)| *holder != source);
-                    held.push((source, Box::new(object)));
-                    // The oldest counts; of equals the one of the preferred group.
-                    held.sort_by(|(a, x), (b, y)| age(x).cmp(&age(y)).then(a.cmp(b)));
-                    if before != held.first().map(|(holder, _)| *holder) {
-                        self.assembly.forget_good(&reference);
-                    }
-                    self.due.insert(reference);
-                }
+                Change::Put(Entry { name, object, .. }) => self.put(source, ObjectRef { kind, name }, object),
             }
         }
+    }
+
+    fn take_unserved(&mut self, kind: &'static str, changes: Vec<Change<Item>>) {
+        for change in changes {
+            let (name, reach) = match change {
+                Change::Put(Entry { name, object, .. }) => (name, Some(object.admission.reach)),
+                Change::Gone(name) => (name, None),
+            };
+            self.assembly.put_unserved(UnservedRef { kind, name }, reach);
+        }
+    }
+
+    fn put(&mut self, source: usize, reference: ObjectRef, object: Item) {
+        let held = self.held.entry(reference.clone()).or_default();
+        let before = held.first().map(|(holder, _)| *holder);
+        held.retain(|(holder, _)| *holder != source);
+        held.push((source, Box::new(object)));
+        // The oldest counts; of equals the one of the preferred group.
+        held.sort_by(|(a, x), (b, y)| age(x).cmp(&age(y)).then(a.cmp(b)));
+        let Some((winner, item)) = held.first() else { return };
+        if before != Some(*winner) {
+            self.assembly.forget_good(&reference);
+        }
+        // At once: the next version may be there, and be a broken one, before anything is put together.
+        if let (Some(object), false) = (&item.admission.object, item.admission.rejected()) {
+            self.assembly.keep_good(Arc::new(reference.clone()), (object.clone(), item.digest));
+        }
+        self.due.insert(reference);
     }
 
     fn gone(&mut self, source: usize, reference: ObjectRef) {
@@ -128,7 +152,14 @@ impl World {
                 false => format!("{source}: {why}"),
             })
         };
-        self.sources.iter().filter_map(remark).collect()
+        let later = self.due.iter().map(|object| format!("{object}: waits until policies can be read again"));
+        let unserved =
+            self.assembly.unserved().filter(|(_, reach)| reach.known().is_none_or(|targets| !targets.is_empty()));
+        let unserved = unserved.map(|(object, _)| {
+            format!("{object}: objects of that kind are not served yet, so what it is to govern is refused")
+        });
+        let all = self.sources.iter().filter_map(remark).chain(later.take(SHOWN)).chain(unserved.take(SHOWN));
+        all.collect()
     }
 
     /// Each source, whether it is not served, and whether it may be out of date.
@@ -142,7 +173,9 @@ impl World {
             return None;
         }
         let mut said = Diff::default();
-        for reference in std::mem::take(&mut self.due) {
+        let (due, later) = self.due_now();
+        self.due = later;
+        for reference in due {
             let (version, problems, fallback) = match self.held.get(&reference).and_then(|held| held.split_first()) {
                 None => (None, Vec::new(), false),
                 Some(((winner, item), others)) => {
@@ -154,17 +187,25 @@ impl World {
                     (Some(self.version(&reference, item)), problems, fallback)
                 }
             };
-            if let Some(Version::Good { object, digest: Some(digest), .. }) = &version
-                && !fallback
-            {
-                self.assembly.keep_good(reference.clone(), (object.clone(), *digest));
-            }
             let good = matches!(version, Some(Version::Good { .. }));
             self.say(&reference, problems, fallback, good, &mut said);
             self.assembly.put(reference, version);
         }
         let (snapshot, differs) = self.assembly.assemble(Vec::new());
         Some(Assembled { snapshot, differs, said, rejected: self.rejected.len() })
+    }
+
+    /// Of the objects that have changed those that may go out now, and the others: as long as policies may have been
+    /// missed, no route comes or changes, for a policy may be what closes it.
+    fn due_now(&mut self) -> (BTreeSet<ObjectRef>, BTreeSet<ObjectRef>) {
+        let due = std::mem::take(&mut self.due);
+        let missed = |standing: &Standing| standing.failing.is_some() && standing.source.subject.is_policy();
+        if !self.sources.iter().any(missed) {
+            return (due, BTreeSet::new());
+        }
+        let opens =
+            |reference: &ObjectRef| reference.kind.governs() == Governs::Parents && self.held.contains_key(reference);
+        due.into_iter().partition(|reference| !opens(reference))
     }
 
     /// What is to be served of an object: its newest version, or the last good one.

@@ -32,6 +32,8 @@ pub struct Settings {
     pub reserved: BTreeSet<SocketAddr>,
     /// The mesh's trust domain.
     pub trust_domain: String,
+    /// The namespace whose mesh policies are for the whole mesh.
+    pub root_namespace: String,
     /// Whether Envoys are told of the clusters of Services once they need them, not before.
     pub clusters_on_demand: bool,
 }
@@ -49,6 +51,7 @@ impl Default for Settings {
             user_header: contract::USER_HEADER.to_owned(),
             reserved: BTreeSet::new(),
             trust_domain: "cluster.local".to_owned(),
+            root_namespace: "istio-system".to_owned(),
             clusters_on_demand: false,
         }
     }

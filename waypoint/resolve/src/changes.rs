@@ -45,6 +45,9 @@ impl Changes {
         if delta.withheld {
             changes.note(Fact::Withheld);
         }
+        if delta.unserved {
+            changes.note(Fact::Unserved);
+        }
         for name in delta.of(Kind::EndpointSlice) {
             let of = |snapshot: &Snapshot| {
                 let slice = snapshot.endpoint_slices.get(name)?;

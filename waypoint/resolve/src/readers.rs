@@ -22,6 +22,8 @@ pub enum Fact {
     Broken(Kind),
     /// Whether everything is withheld.
     Withheld,
+    /// The objects of kinds that are not served.
+    Unserved,
     /// Which EndpointSlices a Service has.
     Slices(Name),
     /// Which RouteOptions name a route.

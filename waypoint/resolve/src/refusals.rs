@@ -21,8 +21,10 @@ use crate::view::View;
 pub struct Refusals {
     /// Everything.
     pub everything: Option<String>,
-    /// What comes to a Gateway.
+    /// Requests that come to a Gateway.
     pub gateways: BTreeMap<Name, String>,
+    /// All that comes to a Gateway, connections that are not read included.
+    pub waypoints: BTreeMap<Name, String>,
     /// What comes to a Service.
     pub services: BTreeMap<Name, String>,
     /// Rules of a route; all of them where none is named.
@@ -57,17 +59,11 @@ pub fn refusals(view: &View<'_>) -> Refusals {
     }
     for (reference, broken) in broken(view, Governs::Targets) {
         let why = format!("{reference} is not valid; see its status");
-        match &broken.reach {
-            Reach::Known(targets) => targets.iter().for_each(|target| refusals.policy(target, &why)),
-            Reach::Unknown => {
-                for route in view.routes_in(&reference.name.namespace) {
-                    refusals.rules.entry(route.clone()).or_default().push((None, why.clone()));
-                    for service in view.attached(route).into_iter().flat_map(Attached::services) {
-                        refusals.service(service, &why);
-                    }
-                }
-            }
-        }
+        refusals.by_policy(view, &reference.name.namespace, &broken.reach, &why);
+    }
+    for (reference, reach) in view.unserved() {
+        let why = format!("{reference} is to govern it, and objects of that kind are not served yet");
+        refusals.by_unserved(view, &reference.name.namespace, reach, &why);
     }
     // Gateways, Namespaces and Services decide about enrolment; see there. What names an
     // AuthConfig, a RateLimitConfig, a Secret or a grant that is not there is told so there.
@@ -116,7 +112,10 @@ fn admits(view: &View<'_>, gateway: &Name, namespace: &str) -> bool {
 /// whatever routes say. A route of a Gateway never governs a port that is not `http`.
 pub fn of_port<'a>(view: &View<'a>, gateway: &Name, id: &PortRef, http: bool) -> Option<&'a str> {
     let of_gateway = || http.then(|| view.refused_gateway(gateway)).flatten();
-    view.refused_everything().or_else(|| view.refused_service(&id.service)).or_else(of_gateway)
+    view.refused_everything()
+        .or_else(|| view.refused_service(&id.service))
+        .or_else(|| view.refused_waypoint(gateway))
+        .or_else(of_gateway)
 }
 
 /// Why requests of the rule `name` of `route` are refused.
@@ -141,6 +140,54 @@ pub fn of_rule(view: &View<'_>, route: &ObjectRef, name: Option<&str>) -> Option
 }
 
 impl Refusals {
+    /// What an object of a kind that is not served would have governed: what it names is closed as a whole, since
+    /// nothing is known of what the kind can govern.
+    ///
+    /// As for what is served, an object governs what is of its own namespace, and Gateways that admit routes of it.
+    /// One for a GatewayClass counts in the mesh's root namespace, as it does for Istio.
+    fn by_unserved(&mut self, view: &View<'_>, home: &str, reach: &Reach, why: &str) {
+        let may = |gateway: &Name| gateway.namespace == home || admits(view, gateway, home);
+        let Reach::Known(targets) = reach else {
+            view.services_in(home).for_each(|name| self.service(name, why));
+            let in_reach = view.gateways().filter(|(name, _)| may(name));
+            in_reach.for_each(|(name, _)| self.waypoint(name, why));
+            return self.by_policy(view, home, reach, why);
+        };
+        for target in targets {
+            match (target.group.as_str(), target.kind.as_str()) {
+                ("", "Service") if target.name.namespace == home => self.service(&target.name, why),
+                ("gateway.networking.k8s.io", "Gateway") if may(&target.name) => self.waypoint(&target.name, why),
+                ("gateway.networking.k8s.io", "GatewayClass") if home == view.settings().root_namespace => {
+                    let class = |name: &Name| view.class_of(name).is_some_and(|class| class == target.name.name);
+                    let of_class = view.gateways().filter(|(name, _)| class(name));
+                    of_class.for_each(|(name, _)| self.waypoint(name, why));
+                }
+                ("gateway.networking.k8s.io", "HTTPRoute") if target.name.namespace == home => self.policy(target, why),
+                // What we do not serve cannot be reached through us.
+                _ => {}
+            }
+        }
+    }
+
+    fn waypoint(&mut self, name: &Name, why: &str) {
+        self.waypoints.entry(name.clone()).or_insert_with(|| why.to_owned());
+    }
+
+    /// What a policy of the namespace `home` would have governed.
+    fn by_policy(&mut self, view: &View<'_>, home: &str, reach: &Reach, why: &str) {
+        match reach {
+            Reach::Known(targets) => targets.iter().for_each(|target| self.policy(target, why)),
+            Reach::Unknown => {
+                for route in view.routes_in(home) {
+                    self.rules.entry(route.clone()).or_default().push((None, why.to_owned()));
+                    for service in view.attached(route).into_iter().flat_map(Attached::services) {
+                        self.service(service, why);
+                    }
+                }
+            }
+        }
+    }
+
     /// What a policy names. It can govern routes only, but whoever wrote a Service or a Gateway means to guard that.
     fn policy(&mut self, target: &Target, why: &str) {
         match (target.group.as_str(), target.kind.as_str()) {

@@ -236,6 +236,7 @@ impl Resolver {
                 changes.note(Fact::RefusedEverything);
             }
             differing(&old.gateways, &new.gateways).for_each(|name| changes.note(Fact::RefusedGateway(name.clone())));
+            differing(&old.waypoints, &new.waypoints).for_each(|name| changes.note(Fact::RefusedGateway(name.clone())));
             differing(&old.services, &new.services).for_each(|name| changes.note(Fact::RefusedService(name.clone())));
             differing(&old.rules, &new.rules).for_each(|name| changes.note(Fact::RefusedRules(name.clone())));
             self.known.refusals = new;

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use api::core::{EndpointSlice, Namespace, Service};
 use api::gateway::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use api::gloo::{AuthConfig, RateLimitConfig, RouteOption};
-use api::{Broken, Kind, Name, Object, ObjectRef, Snapshot, Withheld};
+use api::unserved::UnservedRef;
+use api::{Broken, Kind, Name, Object, ObjectRef, Reach, Snapshot, Withheld};
 use ir::{Enrolment, Settings};
 
 use crate::declared::Age;
@@ -141,10 +142,22 @@ impl<'a> View<'a> {
         &self.known.snapshot.withheld
     }
 
+    /// The objects of kinds that are not served, each with what it was to govern.
+    pub fn unserved(&self) -> impl Iterator<Item = (&'a UnservedRef, &'a Arc<Reach>)> + use<'a> {
+        self.note(Fact::Unserved);
+        self.known.snapshot.unserved.iter()
+    }
+
     /// All Gateways, ours or not.
     pub fn all_gateways(&self) -> impl Iterator<Item = (&'a Name, &'a Arc<Gateway>)> + use<'a> {
         self.note(Fact::Every(Kind::Gateway));
         self.known.snapshot.gateways.iter()
+    }
+
+    /// The class that a Gateway names.
+    pub fn class_of(&self, gateway: &Name) -> Option<&'a str> {
+        self.note(Fact::Every(Kind::Gateway));
+        self.known.snapshot.gateways.get(gateway).map(|gateway| gateway.spec.gateway_class_name.as_str())
     }
 
     /// The Services of a namespace.
@@ -246,10 +259,16 @@ impl<'a> View<'a> {
         self.known.refusals.everything.as_deref()
     }
 
-    /// Why what comes to a Gateway is refused.
+    /// Why requests that come to a Gateway are refused.
     pub fn refused_gateway(&self, gateway: &Name) -> Option<&'a str> {
         self.note(Fact::RefusedGateway(gateway.clone()));
         self.known.refusals.gateways.get(gateway).map(String::as_str)
+    }
+
+    /// Why all that comes to a Gateway is refused.
+    pub fn refused_waypoint(&self, gateway: &Name) -> Option<&'a str> {
+        self.note(Fact::RefusedGateway(gateway.clone()));
+        self.known.refusals.waypoints.get(gateway).map(String::as_str)
     }
 
     /// Why what comes to a Service is refused.

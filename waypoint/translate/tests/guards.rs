@@ -774,3 +774,101 @@ fn a_gateway_that_could_not_be_written_is_not_programmed_whatever_was_said_befor
     assert_eq!(states(&failed), expected);
     assert_eq!(failed[1..], said[1..]);
 }
+
+/// The object of a kind that is not served yet, as it is read from an API server.
+fn unserved(snapshot: &mut Snapshot, kind: &'static str, namespace: &str, spec: &Value) {
+    let name = Name::new(namespace, "p");
+    let reach = api::unserved::reach(&name, &serde_json::json!({"spec": spec}));
+    drop(snapshot.unserved.insert(api::unserved::UnservedRef { kind, name }, reach));
+}
+
+#[test]
+fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
+    // A second waypoint in a namespace of its own, which admits routes of `t`, and a port that is not read.
+    let more = "
+{apiVersion: v1, kind: Service, metadata: {name: db, namespace: t}, spec: {clusterIP: 127.0.20.5, ports: [{name: tcp-db, port: 5432}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: c, namespace: u, labels: {istio.io/use-waypoint: wq}}, spec: {clusterIP: 127.0.20.6, ports: [{name: web, port: 80}, {name: tcp-x, port: 81}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: wq, namespace: u}, spec: {gatewayClassName: gloo-waypoint, listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY, allowedRoutes: {namespaces: {from: Selector, selector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [t, u]}]}}}}]}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: u}}
+---
+";
+    // The Service ports to which nothing goes any more.
+    let closed = |kind: &'static str, namespace: &str, spec: Value| {
+        let mut snapshot = declared(&format!("{SCAFFOLD}{more}"));
+        unserved(&mut snapshot, kind, namespace, &spec);
+        let resolved = resolve(&snapshot, &settings());
+        let mut closed = Vec::new();
+        for proxy in resolved.proxies.values() {
+            for (port, chain) in &proxy.listeners[0].chains {
+                let is_open = match &chain.traffic {
+                    Traffic::Http(routes) | Traffic::Sniffed(routes, _) => {
+                        routes.iter().any(|route| !matches!(route.action, Action::Refuse(_)))
+                    }
+                    Traffic::Tcp(_) => true,
+                    Traffic::Refuse(_) => false,
+                };
+                if !is_open {
+                    closed.push(format!("{}:{}", port.service.name, port.port));
+                }
+            }
+        }
+        closed.join(" ")
+    };
+    let json = |text: &str| serde_norway::from_str::<Value>(text).unwrap();
+    const EVERYTHING_OF_T: &str = "a:80 a:81 b:80 db:5432";
+    const IN_REACH_OF_T: &str = "a:80 a:81 b:80 db:5432 c:80 c:81";
+    const SERVICE: &str = "{targetRefs: [{group: '', kind: Service, name: a}]}";
+    const GATEWAY: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wp}]}";
+    const CLASS: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: gloo-waypoint}]}";
+    for (kind, namespace, spec, expected) in [
+        ("AuthorizationPolicy", "t", SERVICE, "a:80 a:81"),
+        ("AuthorizationPolicy", "t", "{targetRef: {kind: Service, group: '', name: db}}", "db:5432"),
+        ("AuthorizationPolicy", "t", GATEWAY, EVERYTHING_OF_T),
+        ("AuthorizationPolicy", "t", "{targetRefs: a}", IN_REACH_OF_T),
+        ("AuthorizationPolicy", "t", "[]", IN_REACH_OF_T),
+        ("RequestAuthentication", "istio-system", CLASS, IN_REACH_OF_T),
+        ("VirtualHostOption", "t", GATEWAY, EVERYTHING_OF_T),
+        ("GRPCRoute", "t", "{parentRefs: [{group: '', kind: Service, name: b}]}", "b:80"),
+        // The Gateway admits routes of this namespace.
+        ("GRPCRoute", "t", "{parentRefs: [{name: wq, namespace: u}]}", "c:80 c:81"),
+        ("TCPRoute", "t", "{parentRefs: [{name: 5}]}", IN_REACH_OF_T),
+        // What governs nothing of ours closes nothing.
+        ("AuthorizationPolicy", "t", "{selector: {matchLabels: {app: a}}}", ""),
+        ("AuthorizationPolicy", "t", "{targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]}", ""),
+        // Nobody closes what is another namespace's.
+        ("AuthorizationPolicy", "u", "{targetRefs: [{group: '', kind: Service, name: a, namespace: t}]}", ""),
+        ("AuthorizationPolicy", "u", CLASS, ""),
+        ("GRPCRoute", "u", "{parentRefs: [{name: wp, namespace: t}]}", ""),
+        ("GRPCRoute", "v", "{parentRefs: [{name: wq, namespace: u}, {name: wp, namespace: t}]}", ""),
+        ("GRPCRoute", "v", "{parentRefs: 7}", ""),
+    ] {
+        let mut expected: Vec<&str> = expected.split_whitespace().collect();
+        let closed = closed(kind, namespace, json(spec));
+        let mut closed: Vec<&str> = closed.split_whitespace().collect();
+        expected.sort_unstable();
+        closed.sort_unstable();
+        assert_eq!(closed, expected, "{kind} in {namespace}: {spec}");
+    }
+}
+
+#[test]
+fn a_policy_that_names_what_is_anothers_closes_nothing_there() {
+    let route = on_a(&format!("[{{{TO_A}}}]"));
+    let broken = "{extauth: 7}";
+    for target in
+        [R, "{group: '', kind: Service, name: a}", "{group: gateway.networking.k8s.io, kind: Gateway, name: wp}"]
+    {
+        let target = target.replace('{', "{namespace: t, ");
+        let answer = |option: &str| becomes(&resolved(&format!("{route}{option}")), "a", 80, "/");
+        let ours = option("x", &format!("[{target}]"), broken);
+        assert_eq!(answer(&ours), "500", "{target}");
+        for options in [broken, KEYS] {
+            let theirs =
+                option("x", &format!("[{target}]"), options).replace("namespace: t}, spec", "namespace: u}, spec");
+            assert_eq!(answer(&theirs), "t/a/80*1", "{target} {options}");
+        }
+    }
+}

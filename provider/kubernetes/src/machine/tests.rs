@@ -302,6 +302,7 @@ fn a_watch_that_is_refused_each_time_is_not_begun_over_and_over() {
             }
         }
         assert!(run.now > Duration::from_secs(600), "{failure}: {:?} for 400 steps", run.now);
+        assert!(run.machine.failing().is_some(), "{failure}: changes between two lists are seen late");
         assert_eq!(run.mirror, run.server.objects, "what is listed is told all the same");
     }
 }

@@ -23,7 +23,7 @@ fn option(name: &str, more: Value) -> Value {
 
 fn entries(kind: Kind, version: &str, items: &[String]) -> Vec<Entry<Item>> {
     let body = format!(r#"{{"metadata": {{"resourceVersion": "9"}}, "items": [{}]}}"#, items.join(","));
-    match page(kind, version, body.as_bytes()) {
+    match page(kind.into(), version, body.as_bytes()) {
         Event::Page { entries, version, more: None } if &*version == "9" => entries,
         other => panic!("{other:?}"),
     }
@@ -79,21 +79,23 @@ fn items_of_lists_have_no_kind_of_their_own() {
 #[test]
 fn a_list_is_read_whole_or_not_at_all() {
     let failed =
-        |body: &str| matches!(page(Kind::Service, "v1", body.as_bytes()), Event::Failed(Failure::Unreadable(_)));
+        |body: &str| matches!(page(Kind::Service.into(), "v1", body.as_bytes()), Event::Failed(Failure::Unreadable(_)));
     assert!(failed("{"));
     assert!(failed(r#"{"metadata": {}, "items": [{"metadata": {"namespace": "t"}}]}"#), "an object without a name");
     assert!(failed(r#"{"metadata": {}, "items": [{"metadata": {"name": "a"}}]}"#), "or without a namespace");
     assert!(failed(r#"{"metadata": {}, "items": 5}"#));
-    let empty = page(Kind::Service, "v1", br#"{"metadata": {"resourceVersion": "3", "continue": ""}, "items": null}"#);
+    let empty =
+        page(Kind::Service.into(), "v1", br#"{"metadata": {"resourceVersion": "3", "continue": ""}, "items": null}"#);
     assert!(matches!(empty, Event::Page { entries, more: None, .. } if entries.is_empty()));
-    let more = page(Kind::Service, "v1", br#"{"metadata": {"resourceVersion": "3", "continue": "x"}, "items": []}"#);
+    let more =
+        page(Kind::Service.into(), "v1", br#"{"metadata": {"resourceVersion": "3", "continue": "x"}, "items": []}"#);
     assert!(matches!(more, Event::Page { more: Some(more), .. } if more == "x"));
 }
 
 #[test]
 fn lines_of_a_watch_say_what_happened_in_any_order_of_their_fields() {
     let object = option("a", json!({}));
-    let read = |text: String| line(Kind::RouteOption, GROUP, text.as_bytes());
+    let read = |text: String| line(Kind::RouteOption.into(), GROUP, text.as_bytes());
     for text in
         [format!(r#"{{"type":"ADDED","object":{object}}}"#), format!(r#"{{"object":{object},"type":"MODIFIED"}}"#)]
     {
