@@ -89,4 +89,43 @@ mod tests {
         let named = |name: &str| checked.errors.iter().any(|error| error.contains(&format!("{name}:")));
         assert!(named("a.yaml") && named("b.yaml") && !checked.good, "{:?}", checked.errors);
     }
+
+    /// RateLimitConfigs and RouteOptions hold rules; what is wrong with other kinds is other programs' to say.
+    #[test]
+    fn whatever_holds_rules_is_validated_and_nothing_else() {
+        let option = |limit: &str| {
+            format!(
+                "apiVersion: gateway.solo.io/v1\nkind: RouteOption\nmetadata: {{name: o}}\nspec: {{targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r}}], options: {{ratelimitBasic: {{anonymousLimits: {{requestsPerUnit: 5, unit: {limit}}}}}}}}}\n"
+            )
+        };
+        let config = |limit: &str| {
+            format!(
+                "apiVersion: ratelimit.solo.io/v1alpha1\nkind: RateLimitConfig\nmetadata: {{name: c}}\nspec: {{raw: {{descriptors: [{{key: k, rateLimit: {{requestsPerUnit: 5, unit: {limit}}}}}]}}}}\n"
+            )
+        };
+        let other = "apiVersion: extauth.solo.io/v1\nkind: AuthConfig\nmetadata: {name: a}\nspec: {configs: []}\n";
+        for (text, objects, place) in [
+            (option("MINUTE"), 1, None),
+            (option("MINUTES"), 1, Some("RouteOption default/o: spec.options.ratelimitBasic.anonymousLimits.unit")),
+            (config("MINUTE"), 1, None),
+            (config("MINUTES"), 1, Some("RateLimitConfig default/c: spec.raw.descriptors[0].rateLimit.unit")),
+            (other.to_owned(), 0, None),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("a.yaml"), &text).unwrap();
+            let args = ValidateArgs {
+                paths: vec![folder.path().to_owned()],
+                output: provider::validate::Output::Text,
+                strict: false,
+            };
+            let mut said = Vec::new();
+            let code = validate(&args, &mut said);
+            let said = String::from_utf8(said).unwrap();
+            let counted = format!("{objects} object{} in 1 file", if objects == 1 { "" } else { "s" });
+            assert!(said.contains(&counted), "{text}{said}");
+            let bad = place.is_some();
+            assert_eq!(format!("{code:?}") == format!("{:?}", ExitCode::FAILURE), bad, "{text}{said}");
+            assert!(place.is_none_or(|place| said.contains(place)), "{text}{said}");
+        }
+    }
 }
