@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -180,14 +181,10 @@ impl Cluster {
     /// Applies a definition, and waits until its kind is served.
     pub fn define(&self, crd: &str) {
         self.apply(crd);
+        let path = path_of(crd);
         eventually("the kind to be served", Duration::from_secs(30), || {
-            let answer = self.get(crd);
-            let established = answer.body.contains("\"type\": \"Established\"") || {
-                let conditions = answer.json()["status"]["conditions"].clone();
-                let conditions = conditions.as_array().cloned().unwrap_or_default();
-                conditions.iter().any(|one| one["type"] == "Established" && one["status"] == "True")
-            };
-            if established { Ok(()) } else { Err(answer.body) }
+            let answer = self.call("GET", &path, None);
+            if answer.status == 200 && established(&answer.json()) { Ok(()) } else { Err(answer.body) }
         });
     }
 
@@ -249,33 +246,39 @@ impl Cluster {
     }
 }
 
-/// Where what a manifest names is: found by its few lines, not by reading all of it.
+/// Whether the API server serves the kind of this CustomResourceDefinition, as its status says.
+fn established(definition: &Value) -> bool {
+    let conditions = definition["status"]["conditions"].as_array();
+    conditions.is_some_and(|all| all.iter().any(|one| one["type"] == "Established" && one["status"] == "True"))
+}
+
+/// What says where an object is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Named {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    name: String,
+    namespace: Option<String>,
+}
+
+/// Where what a manifest names is.
 fn path_of(document: &str) -> String {
-    let value = |key: &str| {
-        let line = document.lines().find(|line| line.starts_with(key) && line[key.len()..].starts_with(':'));
-        line.map(|line| line[key.len() + 1..].trim().to_owned())
-    };
-    let (version, kind) = (value("apiVersion").expect("apiVersion"), value("kind").expect("kind"));
-    let start = document.find("\nmetadata:").expect("metadata") + "\nmetadata:".len();
-    let rest = &document[start..];
-    // In braces on one line, or in lines of its own.
-    let metadata = rest.lines().next().filter(|line| line.trim_start().starts_with('{')).map_or_else(
-        || rest.lines().skip(1).take_while(|line| line.starts_with(' ')).collect::<Vec<_>>().join("\n"),
-        |line| line.trim().trim_matches(['{', '}']).replace(", ", "\n  "),
-    );
-    let field = |key: &str| {
-        let find = |line: &str| line.trim().strip_prefix(key)?.strip_prefix(':').map(|value| value.trim().to_owned());
-        metadata.lines().find_map(find)
-    };
+    let Named { api_version, kind, metadata: Metadata { name, namespace } } =
+        serde_norway::from_str(document).unwrap_or_else(|error| panic!("{error}:\n{document}"));
     let lower = kind.to_lowercase();
     let plural = match lower.strip_suffix('y') {
         Some(stem) if lower.ends_with("policy") => format!("{stem}ies"),
         _ if lower.ends_with('s') => format!("{lower}es"),
         _ => format!("{lower}s"),
     };
-    let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
-    let name = field("name").expect("a name");
-    match field("namespace") {
+    let root = if api_version.contains('/') { format!("/apis/{api_version}") } else { format!("/api/{api_version}") };
+    match namespace {
         Some(namespace) => format!("{root}/namespaces/{namespace}/{plural}/{name}"),
         None => format!("{root}/{plural}/{name}"),
     }
@@ -347,4 +350,50 @@ pub fn files(folder: &str) -> Vec<String> {
     let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     files.sort();
     files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kind_is_served_once_its_definition_says_true_of_it() {
+        let definition = |conditions: Value| json!({"status": {"conditions": conditions}});
+        let accepted = json!({"type": "NamesAccepted", "status": "True"});
+        let said = |status: &str| definition(json!([accepted, {"type": "Established", "status": status}]));
+        assert!(established(&said("True")));
+        for not_yet in
+            [said("False"), said("Unknown"), definition(json!([accepted])), definition(json!(null)), json!({})]
+        {
+            assert!(!established(&not_yet), "{not_yet}");
+        }
+    }
+
+    #[test]
+    fn an_object_is_where_its_manifest_says_however_that_is_written() {
+        let policy = "/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies/open";
+        for (document, path) in [
+            ("apiVersion: v1\nkind: Namespace\nmetadata: {name: shop}\n", "/api/v1/namespaces/shop"),
+            (
+                "# A comment.\n---\nmetadata:\n  name: 'shop' # and one\nkind: Namespace\napiVersion: \"v1\"",
+                "/api/v1/namespaces/shop",
+            ),
+            (
+                "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\n\
+                 metadata:\n  labels:\n    name: other\n    namespace: other\n  namespace: shop\n  name: open\n",
+                policy,
+            ),
+            (
+                r#"{"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+                    "metadata": {"annotations": {"a": "name: b, c"}, "name": "open", "namespace": "shop"}}"#,
+                policy,
+            ),
+            (
+                "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata:\n  name: w\n",
+                "/apis/gateway.networking.k8s.io/v1/gatewayclasses/w",
+            ),
+        ] {
+            assert_eq!(path_of(document), path, "{document}");
+        }
+    }
 }
