@@ -10,6 +10,9 @@ use waykeeper_tests::{Folder, eventually};
 /// What an engine itself puts into every container.
 const ENGINES: [&str; 6] = [".dockerenv", "dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
 
+/// What each may weigh, in millions of bytes, without optimisation: a tenth more than it does.
+const MOST: [(&str, u64); 4] = [("extauth", 92), ("ratelimit", 104), ("waypoint", 107), ("waykeeper", 115)];
+
 /// The files in an image: mode as `tar` prints it, owner, name.
 fn files(engine: &Engine, image: &str) -> Vec<(String, String, String)> {
     let container = engine.run(&["create", image]);
@@ -60,7 +63,8 @@ fn they_hold_a_binary_and_authorities_to_trust_and_nothing_else() {
             assert!(!value.is_empty(), "{name} has no label {label}");
         }
         let size: u64 = inspect("{{.Size}}").parse().unwrap();
-        assert!(size < 120_000_000, "{name} has {size} bytes, and that without optimisation");
+        let most = MOST.iter().find(|(image, _)| *image == name).unwrap_or_else(|| panic!("{name} is not in MOST")).1;
+        assert!(size < most * 1_000_000, "{name} has {size} bytes; it may have {most} million");
     }
 }
 

@@ -106,10 +106,12 @@ async fn a_node_of_a_cluster_that_is_taken_for_a_single_server_is_called_what_it
     }
     assert!(!said.is_empty(), "some counters are on another node");
     let cure = "this is a node of a Cluster; write redis+cluster://host:port, or REDIS_TYPE=CLUSTER";
-    // On a machine that is busy, an answer may also come too late.
-    assert!(said.iter().any(|status| status.message().contains(cure)), "{said:?}");
-    let unexplained = |status: &&tonic::Status| status.message().contains("MOVED") && !status.message().contains(cure);
-    assert!(said.iter().find(unexplained).is_none(), "{said:?}");
+    let explained = |status: &tonic::Status| status.message().contains(cure);
+    assert!(said.iter().any(explained), "{said:?}");
+    // On a machine that is busy, an answer may also come too late, and says that and nothing else.
+    let late = ratelimit::store::StoreError::Late.to_string();
+    let other: Vec<_> = said.iter().filter(|status| !explained(status) && status.message() != late).collect();
+    assert!(other.is_empty(), "{other:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
