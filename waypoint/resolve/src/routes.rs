@@ -8,8 +8,8 @@ use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{
-    Action, Auth, Backend, Descriptor, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef,
-    Redirect, Route, Stage,
+    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Redirect, Route,
+    Stage,
 };
 
 use super::declared::filters::Filters;
@@ -17,8 +17,8 @@ use super::declared::{BackendRef, Declared, Rule};
 use super::options::{self, Effective, Guard};
 use super::parents::Bound;
 use super::precedence::{Precedence, by_precedence, precedence};
-use super::shadowed::shadowed;
-use super::status::{Shadow, Statuses};
+use super::shadowed::{Doubt, gets_around, shadowed};
+use super::status::{InDoubt, Shadow, Statuses};
 use super::view::View;
 use super::{describe, doubtful, gloo};
 
@@ -130,26 +130,10 @@ impl Tried<'_, '_> {
     fn is_of_rule(&self, other: &Self) -> bool {
         std::ptr::eq(self.rule, other.rule)
     }
-
-    /// Whether requests that go by `other` instead get around something that guards this one.
-    fn gets_around(&self, other: &Self) -> bool {
-        let refuses = |tried: &Self| matches!(tried.route.action, Action::Refuse(_));
-        let (own, theirs) = (&self.route.policy, &other.route.policy);
-        let met = own.auth.is_none() || own.auth == theirs.auth;
-        let limited = self.limits().iter().all(|limit| other.limits().contains(limit));
-        !refuses(other) && (refuses(self) || !met || !limited)
-    }
-
-    /// The limits that are asked for: none where requests are redirected.
-    fn limits(&self) -> &[Descriptor] {
-        match self.route.action {
-            Action::Redirect(_) => &[],
-            Action::Forward(_) | Action::Refuse(_) => &self.route.policy.limits,
-        }
-    }
 }
 
-/// Notes which rules of `all`, the table of `id`, never apply. A match that another of its own rule takes is no matter.
+/// Notes which rules of `all`, the table of `id`, never apply, and of which that is in doubt. A match that another of
+/// its own rule takes is no matter.
 fn shadows(id: &PortRef, all: &[Tried<'_, '_>], statuses: &mut Statuses) {
     let found = shadowed(&all.iter().map(|tried| &tried.route).collect::<Vec<_>>());
     // Of how many routes each rule is, and how many of those are hidden.
@@ -157,10 +141,20 @@ fn shadows(id: &PortRef, all: &[Tried<'_, '_>], statuses: &mut Statuses) {
     for (tried, found) in all.iter().zip(&found) {
         let (routes, hidden) = rules.entry(std::ptr::from_ref(tried.rule)).or_default();
         *routes += 1;
-        *hidden += usize::from(found.as_ref().is_some_and(|hidden| hidden.hosts.is_empty()));
+        *hidden += usize::from(found.hidden.as_ref().is_some_and(|hidden| hidden.hosts.is_empty()));
     }
     for (tried, found) in all.iter().zip(&found) {
-        let Some(hidden) = found.as_ref().filter(|hidden| !tried.is_of_rule(&all[hidden.by])) else { continue };
+        let by = match found.doubt {
+            Some(Doubt::By(by)) => Some(&all[by]).filter(|by| !tried.is_of_rule(by)).map(Some),
+            Some(Doubt::Many) => Some(None),
+            None => None,
+        };
+        if let Some(by) = by {
+            let named = |tried: &Tried<'_, '_>| (tried.bound.route.reference.clone(), tried.rule.field.clone());
+            let (route, field) = named(tried);
+            statuses.doubt(tried.bound, id, &InDoubt { route, field, by: by.map(named) }, &tried.policies);
+        }
+        let Some(hidden) = found.hidden.as_ref().filter(|hidden| !tried.is_of_rule(&all[hidden.by])) else { continue };
         let first = &all[hidden.by];
         let whole = rules.get(&std::ptr::from_ref(tried.rule)).is_some_and(|(routes, hidden)| routes == hidden);
         let field = &tried.rule.field;
@@ -171,7 +165,7 @@ fn shadows(id: &PortRef, all: &[Tried<'_, '_>], statuses: &mut Statuses) {
             by: first.bound.route.reference.clone(),
             by_field: first.rule.field.clone(),
         };
-        statuses.shadow(tried.bound, id, &shadow, &tried.policies, tried.gets_around(first));
+        statuses.shadow(tried.bound, id, &shadow, &tried.policies, gets_around(&tried.route, &first.route));
     }
 }
 

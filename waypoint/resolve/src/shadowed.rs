@@ -4,14 +4,29 @@
 //! method if the later has one, and as many headers and query parameters or more: so it takes all that the
 //! later would only if it is the same match, and one look at what came before finds it. The exception is
 //! expressions, which come before all prefixes: one that takes everything below a path
-//! (`/a.*`, `/a(/.*)?`) hides narrower matches with other paths.
+//! (`/a.*`, `/a(/.*)?`) hides narrower matches with other paths. What other expressions take is tried with some
+//! paths of those behind them: one that takes all of these may take everything, and it is in doubt whether what
+//! guards the later route is asked for. What several earlier routes take together is not looked at.
+
+mod expression;
 
 use std::collections::HashMap;
 
-use ir::{KeyMatch, Match, PathMatch, Route};
+use ir::{Action, Auth, Descriptor, KeyMatch, Match, PathMatch, Route};
 
-/// Of so many expressions in one table it is looked at what they hide.
-const MOST_EXPRESSIONS: usize = 64;
+use expression::{Expression, Samples, Wide};
+
+/// Of so many expressions in one table, of either form, it is looked at what they take.
+pub const MOST_EXPRESSIONS: usize = 64;
+
+/// What earlier routes take of the requests of one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found<'a> {
+    /// What one takes for certain.
+    pub hidden: Option<Hidden<'a>>,
+    /// Whether one may take all, and requests get around something that guards this one by that.
+    pub doubt: Option<Doubt>,
+}
 
 /// Requests of a route that an earlier one takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,12 +37,21 @@ pub struct Hidden<'a> {
     pub hosts: Vec<&'a str>,
 }
 
-/// For each of `routes`, tried in this order, what those before it take away whole.
-///
-/// What is found is true; what an expression of another form hides is not found.
-pub fn shadowed<'a>(routes: &[&'a Route]) -> Vec<Option<Hidden<'a>>> {
+/// What may take all requests of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Doubt {
+    /// The expression of the route of this number.
+    By(usize),
+    /// One of more expressions than are looked at.
+    Many,
+}
+
+/// For each of `routes`, tried in this order, what those before it take.
+pub fn shadowed<'a>(routes: &[&'a Route]) -> Vec<Found<'a>> {
     let mut first: HashMap<(Option<&str>, Key<'_>), usize> = HashMap::new();
-    let mut wide: Vec<(usize, Wide<'_>)> = Vec::new();
+    let (mut wide, mut expressions) = (Vec::new(), Vec::new());
+    // Routes with further expressions, one for each guard.
+    let mut unseen: Vec<&Route> = Vec::new();
     let mut found = Vec::with_capacity(routes.len());
     for (index, route) in routes.iter().enumerate() {
         let matches = &route.matches;
@@ -38,24 +62,70 @@ pub fn shadowed<'a>(routes: &[&'a Route]) -> Vec<Option<Hidden<'a>>> {
         let key = Key::of(matches);
         let by = |host: Option<&str>| {
             let same = first.get(&(host, key.clone())).copied();
-            let covers = |(by, wide): &&(usize, Wide<'_>)| {
-                takes_host(&routes[*by].matches, host) && wide.covers(&routes[*by].matches, matches)
+            let covers = |(by, own, wide): &&(usize, Key<'_>, Wide<'_>)| {
+                wide.covers(&matches.path) && takes_host(&routes[*by].matches, host) && own.asks_no_more(&key)
             };
-            same.or_else(|| wide.iter().find(covers).map(|(by, _)| *by))
+            same.or_else(|| wide.iter().find(covers).map(|(by, ..)| *by))
         };
         let taken: Vec<(Option<&str>, usize)> = hosts.iter().filter_map(|host| Some((*host, by(*host)?))).collect();
-        found.push(taken.iter().map(|(_, by)| *by).max().map(|by| {
-            let all = taken.len() == hosts.len();
-            Hidden { by, hosts: if all { vec![] } else { taken.iter().filter_map(|(host, _)| *host).collect() } }
-        }));
+        let whole = taken.len() == hosts.len();
+        let hidden = taken.iter().map(|(_, by)| *by).max().map(|by| Hidden {
+            by,
+            hosts: if whole { vec![] } else { taken.iter().filter_map(|(host, _)| *host).collect() },
+        });
+
+        // Exact paths are tried before any expression.
+        let behind = !whole && !matches!(matches.path, PathMatch::Exact(_));
+        let mut samples = None;
+        let mut may_take = |(by, own, expression): &(usize, Key<'_>, Expression<'_>)| {
+            gets_around(route, routes[*by])
+                && hosts.iter().any(|host| takes_host(&routes[*by].matches, *host))
+                && own.asks_no_more(&key)
+                && expression.may_cover(samples.get_or_insert_with(|| Samples::of(&matches.path)))
+        };
+        let doubt = behind.then(|| {
+            let one = expressions.iter().find(|one| may_take(one)).map(|(by, ..)| Doubt::By(*by));
+            one.or_else(|| unseen.iter().any(|other| gets_around(route, other)).then_some(Doubt::Many))
+        });
+        found.push(Found { hidden, doubt: doubt.flatten() });
+
         for host in hosts {
             first.entry((host, key.clone())).or_insert(index);
         }
-        if let (PathMatch::Regex(regex), true) = (&matches.path, wide.len() < MOST_EXPRESSIONS) {
-            wide.extend(Wide::of(regex).map(|wide| (index, wide)));
+        if let PathMatch::Regex(regex) = &matches.path {
+            if let (Some(one), true) = (Wide::of(regex), wide.len() < MOST_EXPRESSIONS) {
+                wide.push((index, key.clone(), one));
+            }
+            if expressions.len() < MOST_EXPRESSIONS {
+                expressions.push((index, key, Expression::of(regex)));
+            } else if !unseen.iter().any(|known| guard(known) == guard(route)) {
+                unseen.push(route);
+            }
         }
     }
     found
+}
+
+/// Whether requests that go by `other` instead of `own` get around something that guards `own`.
+pub fn gets_around(own: &Route, other: &Route) -> bool {
+    let (ours, theirs) = (guard(own), guard(other));
+    let met = ours.auth.is_none() || ours.auth == theirs.auth;
+    let limited = ours.limits.iter().all(|limit| theirs.limits.contains(limit));
+    !theirs.refuses && (ours.refuses || !met || !limited)
+}
+
+/// What guards a route.
+#[derive(PartialEq)]
+struct Guard<'a> {
+    refuses: bool,
+    auth: Option<&'a Auth>,
+    limits: &'a [Descriptor],
+}
+
+fn guard(route: &Route) -> Guard<'_> {
+    // Envoy asks for no limits where it redirects.
+    let limits = if matches!(route.action, Action::Redirect(_)) { &[] } else { route.policy.limits.as_slice() };
+    Guard { refuses: matches!(route.action, Action::Refuse(_)), auth: route.policy.auth.as_ref(), limits }
 }
 
 /// Whether `matches` takes requests for `host`; none stands for every host.
@@ -64,7 +134,7 @@ fn takes_host(matches: &Match, host: Option<&str>) -> bool {
 }
 
 /// All of a match but its hosts; the order in which conditions are written does not count, nor capitals in header names.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Key<'a> {
     path: &'a PathMatch,
     method: Option<&'a str>,
@@ -75,81 +145,22 @@ struct Key<'a> {
 
 impl<'a> Key<'a> {
     fn of(matches: &'a Match) -> Self {
+        let lower =
+            |header: &KeyMatch| KeyMatch { name: header.name.to_ascii_lowercase(), value: header.value.clone() };
+        let mut headers: Vec<KeyMatch> = matches.headers.iter().map(lower).collect();
+        headers.sort();
         let mut query: Vec<&KeyMatch> = matches.query.iter().collect();
         query.sort();
         let Match { path, method, no_host, .. } = matches;
-        Self { path, method: method.as_deref(), headers: headers(matches), query, no_host: *no_host }
-    }
-}
-
-fn headers(matches: &Match) -> Vec<KeyMatch> {
-    let lower = |header: &KeyMatch| KeyMatch { name: header.name.to_ascii_lowercase(), value: header.value.clone() };
-    let mut headers: Vec<KeyMatch> = matches.headers.iter().map(lower).collect();
-    headers.sort();
-    headers
-}
-
-/// An expression that takes all paths that begin with this text, or all that are below it and itself.
-enum Wide<'a> {
-    Beginning(&'a str),
-    Below(&'a str),
-}
-
-impl<'a> Wide<'a> {
-    fn of(regex: &'a str) -> Option<Self> {
-        let (text, wide) = match (regex.strip_suffix("(/.*)?"), regex.strip_suffix(".*")) {
-            (Some(text), _) => (text, Self::Below(text)),
-            (None, Some(text)) => (text, Self::Beginning(text)),
-            (None, None) => return None,
-        };
-        // Of what may be spelled in another way, an expression takes the one that is written.
-        let plain = |c: char| c.is_ascii_alphanumeric() || "/-_~".contains(c);
-        text.chars().all(plain).then_some(wide)
+        Self { path, method: method.as_deref(), headers, query, no_host: *no_host }
     }
 
-    /// Whether `own`, which has this path, takes all that `other` does, hosts aside.
-    fn covers(&self, own: &Match, other: &Match) -> bool {
-        let path = match &other.path {
-            // They are tried before any expression.
-            PathMatch::Exact(_) => false,
-            PathMatch::Prefix(path) if path == "/" => match self {
-                Wide::Beginning(text) => "/".starts_with(text),
-                Wide::Below(text) => text.is_empty(),
-            },
-            PathMatch::Prefix(path) => self.takes(path, true),
-            PathMatch::Regex(regex) => self.takes(beginning(regex), false),
-        };
-        let method = own.method.is_none() || own.method == other.method;
-        let theirs = headers(other);
-        path && method
-            && own.no_host == other.no_host
-            && headers(own).iter().all(|header| theirs.contains(header))
-            && own.query.iter().all(|parameter| other.query.contains(parameter))
-    }
-
-    /// Whether all paths are taken that begin with `path`, or, if it is `whole`, that and those below it.
-    fn takes(&self, path: &str, whole: bool) -> bool {
-        match self {
-            Wide::Beginning(text) => path.starts_with(text),
-            Wide::Below(text) => {
-                path.strip_prefix(text).is_some_and(|rest| rest.starts_with('/') || whole && rest.is_empty())
-            }
-        }
-    }
-}
-
-/// The text with which everything begins that `regex` takes.
-fn beginning(regex: &str) -> &str {
-    if regex.contains(['|', '\\']) {
-        return "";
-    }
-    let meta = |c: char| "$()*+.?[]^{}".contains(c);
-    let Some(end) = regex.find(meta) else { return regex };
-    let last = regex[..end].char_indices().next_back();
-    match last {
-        // What follows may say that the last character is not there.
-        Some((at, _)) if regex[end..].starts_with(['*', '?', '{']) => &regex[..at],
-        _ => &regex[..end],
+    /// Whether every request that meets the conditions of `other` meets these, the path aside.
+    fn asks_no_more(&self, other: &Self) -> bool {
+        (self.method.is_none() || self.method == other.method)
+            && self.no_host == other.no_host
+            && self.headers.iter().all(|header| other.headers.binary_search(header).is_ok())
+            && self.query.iter().all(|parameter| other.query.binary_search(parameter).is_ok())
     }
 }
 
@@ -157,8 +168,8 @@ fn beginning(regex: &str) -> &str {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use api::{Kind, ObjectRef};
-    use ir::{Action, Policy, Refusal, ValueMatch};
+    use api::{Kind, Name, ObjectRef};
+    use ir::{Forward, Policy, Refusal, ValueMatch};
     use proptest::bool::weighted;
     use proptest::collection::vec;
     use proptest::option;
@@ -188,7 +199,7 @@ mod tests {
     }
 
     fn hides(one: PathMatch, other: PathMatch) -> bool {
-        shadowed(&[&route(one), &route(other)])[1].is_some()
+        shadowed(&[&route(one), &route(other)])[1].hidden.is_some()
     }
 
     #[test]
@@ -226,6 +237,10 @@ mod tests {
         }
     }
 
+    fn hidden<'a>(routes: [&'a Route; 3]) -> Vec<Option<Hidden<'a>>> {
+        shadowed(&routes).into_iter().map(|found| found.hidden).collect()
+    }
+
     #[test]
     fn what_asks_for_more_is_not_hidden_by_what_asks_for_other_things() {
         let header =
@@ -236,7 +251,7 @@ mod tests {
             route.matches.hosts = hosts.iter().map(|host| (*host).to_owned()).collect();
             route
         };
-        let hides = |one: &Route, other: &Route| shadowed(&[one, other])[1].is_some();
+        let hides = |one: &Route, other: &Route| shadowed(&[one, other])[1].hidden.is_some();
         let (x, y) = (header("X-A", "1"), header("x-b", "1"));
         let two = with(prefix("/"), vec![header("x-b", "1"), header("x-a", "1")], &[]);
         assert!(
@@ -249,9 +264,82 @@ mod tests {
         let (a, b) = (with(prefix("/"), vec![], &["a.example"]), with(prefix("/"), vec![], &["b.example"]));
         let both = with(prefix("/"), vec![], &["a.example", "b.example"]);
         let some = |by, hosts: &[&'static str]| Some(Hidden { by, hosts: hosts.to_vec() });
-        assert_eq!(shadowed(&[&a, &both, &b]), [None, some(0, &["a.example"]), some(1, &[])]);
-        assert_eq!(shadowed(&[&a, &b, &both]), [None, None, some(1, &[])], "each host by another");
+        assert_eq!(hidden([&a, &both, &b]), [None, some(0, &["a.example"]), some(1, &[])]);
+        assert_eq!(hidden([&a, &b, &both]), [None, None, some(1, &[])], "each host by another");
         assert!(!hides(&a, &with(prefix("/"), vec![], &[])));
+    }
+
+    fn forward(path: PathMatch) -> Route {
+        let forward = Forward {
+            backends: vec![],
+            timeout: Duration::ZERO,
+            try_timeout: None,
+            retries: None,
+            host: None,
+            path: None,
+        };
+        Route { action: Action::Forward(forward), ..route(path) }
+    }
+
+    fn guarded(path: PathMatch) -> Route {
+        let auth = Auth { config: Name::new("t", "keys"), user_header: "x-user-id".to_owned(), reads: None };
+        Route { policy: Policy { auth: Some(auth), ..Policy::default() }, ..forward(path) }
+    }
+
+    fn doubt(routes: &[Route]) -> Option<Doubt> {
+        shadowed(&routes.iter().collect::<Vec<_>>()).pop().unwrap().doubt
+    }
+
+    #[test]
+    fn an_expression_that_may_take_everything_that_is_guarded_behind_it_leaves_that_in_doubt() {
+        for (one, other) in [
+            ("/a[a-z]*(/.*)?", prefix("/ab")),
+            ("/(a|b).*", prefix("/a")),
+            ("(?i)/A.*", prefix("/a")),
+            ("/.+|/", prefix("/")),
+            ("/[a]b?.*", prefix("/%61b")),
+            ("/.*", prefix("/%61")),
+            ("/v[0-9]+/.*x?", regex("/v[0-9]+/.*")),
+            ("/a.*", regex("/(a|ab)")),
+            ("/a.*", regex("/\\x{61}b")),
+            (r"/a\C*", prefix("/a")),
+        ] {
+            let found = doubt(&[forward(regex(one)), guarded(other.clone())]);
+            assert!(found.is_some() || hides(regex(one), other.clone()), "{one} {other:?}");
+            assert_eq!(doubt(&[guarded(regex(one)), guarded(other.clone())]), None, "the same guard: {one} {other:?}");
+            assert_eq!(doubt(&[route(regex(one)), guarded(other.clone())]), None, "it refuses: {one} {other:?}");
+            assert_eq!(doubt(&[forward(regex(one)), forward(other.clone())]), None, "nothing guards: {one} {other:?}");
+        }
+        for (one, other) in [
+            ("/users/[0-9]+", prefix("/users")),
+            ("/healthz?", prefix("/")),
+            ("/a/.*", prefix("/a")),
+            ("/v[0-9]+/health", regex("/v[0-9]+/.*")),
+            ("/v[0-9]+/health", regex("/w[0-9]+/.*")),
+            ("/[^b]*", prefix("/b")),
+            ("/.*|/a", PathMatch::Exact("/a".to_owned())),
+        ] {
+            assert_eq!(doubt(&[forward(regex(one)), guarded(other.clone())]), None, "{one} {other:?}");
+        }
+        let mut narrower = forward(regex("/(a|b).*"));
+        narrower.matches.method = Some("GET".to_owned());
+        assert_eq!(doubt(&[narrower, guarded(prefix("/a"))]), None, "other methods come to the rule");
+        let mut elsewhere = forward(regex("/(a|b).*"));
+        elsewhere.matches.hosts = vec!["a.example".to_owned()];
+        assert_eq!(doubt(&[elsewhere, guarded(prefix("/a"))]), None, "other hosts come to the rule");
+    }
+
+    #[test]
+    fn what_further_expressions_take_is_not_known() {
+        let numbered = |number: usize| regex(&format!("/a{number}"));
+        let behind = |first: &dyn Fn(PathMatch) -> Route, count: usize| {
+            let mut routes: Vec<Route> = (0..count).map(|number| first(numbered(number))).collect();
+            routes.push(guarded(prefix("/")));
+            doubt(&routes)
+        };
+        assert_eq!(behind(&forward, MOST_EXPRESSIONS), None);
+        assert_eq!(behind(&forward, MOST_EXPRESSIONS + 1), Some(Doubt::Many));
+        assert_eq!(behind(&guarded, MOST_EXPRESSIONS + 1), None);
     }
 
     /// A table that has as many routes as anything may, in about the time that sorting takes.
@@ -265,7 +353,7 @@ mod tests {
         };
         let routes: Vec<Route> = (0..20_000).map(numbered).collect();
         let begin = Instant::now();
-        assert!(shadowed(&routes.iter().collect::<Vec<_>>()).iter().all(Option::is_none));
+        assert!(shadowed(&routes.iter().collect::<Vec<_>>()).iter().all(|found| *found == Found::default()));
         assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
     }
 
@@ -304,6 +392,23 @@ mod tests {
     fn names(names: &[&'static str]) -> Vec<KeyMatch> {
         let one = |name: &&str| KeyMatch { name: (*name).to_owned(), value: ValueMatch::Exact("1".to_owned()) };
         names.iter().map(one).collect()
+    }
+
+    /// Every path of up to six of these characters.
+    fn paths() -> Vec<String> {
+        let mut paths = vec!["/".to_owned()];
+        let mut last = paths.clone();
+        for _ in 0..5 {
+            last = last.iter().flat_map(|path| ["a", "b", "/", "~"].map(|next| format!("{path}{next}"))).collect();
+            paths.extend(last.clone());
+        }
+        paths
+    }
+
+    fn expression() -> impl Strategy<Value = PathMatch> {
+        let atom = select(vec!["a", "b", "/", "[ab]", ".", "(a|b)", "(a|/b)", "[^a]"]);
+        let part = (atom, select(vec!["", "", "*", "+", "?"])).prop_map(|(atom, times)| format!("{atom}{times}"));
+        vec(part, 0..5).prop_map(|parts| regex(&format!("/{}", parts.concat())))
     }
 
     const PATHS: [&str; 5] = ["/", "/a", "/a/b", "/ab", "/b"];
@@ -346,9 +451,9 @@ mod tests {
         ordered.into_iter().map(|(_, route)| route).collect()
     }
 
-    fn hidden(routes: &[Route]) -> Vec<bool> {
+    fn hidden_whole(routes: &[Route]) -> Vec<bool> {
         let found = shadowed(&routes.iter().collect::<Vec<_>>());
-        found.iter().map(|found| found.as_ref().is_some_and(|hidden| hidden.hosts.is_empty())).collect()
+        found.iter().map(|found| found.hidden.as_ref().is_some_and(|hidden| hidden.hosts.is_empty())).collect()
     }
 
     /// Requests that meet `matches` and nothing that asks for more.
@@ -382,12 +487,30 @@ mod tests {
             (headers, query) in (subsequence(&NAMES[..], 0..=2), subsequence(&NAMES[..], 0..=2)),
         ) {
             let routes = table(all);
-            let hidden = hidden(&routes);
+            let hidden = hidden_whole(&routes);
             for path in paths {
                 let request = Request { host, path, method, headers: headers.clone(), query: query.clone() };
                 let first = routes.iter().position(|route| takes(&route.matches, &request));
                 prop_assert!(first.is_none_or(|first| !hidden[first]), "{request:?} {first:?} {routes:#?}");
             }
+        }
+
+        /// Whoever is told that a policy guards a rule, without a warning, has requests for which that is so.
+        #[test]
+        fn no_expression_takes_all_that_is_guarded_behind_it_unseen(
+            one in expression(),
+            other in prop_oneof![expression(), select(PATHS.map(prefix).to_vec())],
+        ) {
+            let routes = [forward(one), guarded(other)];
+            let found = shadowed(&[&routes[0], &routes[1]]).pop().unwrap();
+            let takes = |route: &Route, path: &str| {
+                let request = Request { host: "x", path: path.to_owned(), method: "GET", headers: vec![], query: vec![] };
+                takes(&route.matches, &request)
+            };
+            let mut theirs = paths().into_iter().filter(|path| takes(&routes[1], path)).peekable();
+            prop_assume!(theirs.peek().is_some());
+            let left = theirs.any(|path| !takes(&routes[0], &path));
+            prop_assert!(left || found != Found::default(), "{routes:#?}");
         }
 
         #[test]
@@ -398,7 +521,7 @@ mod tests {
                 for (number, request) in witnesses(&route.matches).iter().enumerate() {
                     let first = routes.iter().position(|route| takes(&route.matches, request));
                     let host = route.matches.hosts.get(number).map(String::as_str);
-                    let hidden = found.as_ref().is_some_and(|hidden| {
+                    let hidden = found.hidden.as_ref().is_some_and(|hidden| {
                         hidden.hosts.is_empty() || host.is_some_and(|host| hidden.hosts.contains(&host))
                     });
                     prop_assert_eq!(first != Some(index), hidden, "{} {:?} {:#?}", index, host, routes);

@@ -65,6 +65,17 @@ pub struct Shadow {
     pub by_field: String,
 }
 
+/// A rule of which it is not known whether an earlier one takes all its requests.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InDoubt {
+    /// The route.
+    pub route: ObjectRef,
+    /// The rule of it.
+    pub field: String,
+    /// The route that comes first, and the rule of it that has an expression; none where there are too many of those.
+    pub by: Option<(ObjectRef, String)>,
+}
+
 /// By option and route: in which rules the option has no effect, and which RouteOption comes first.
 type Overridden = BTreeMap<(&'static str, ObjectRef), BTreeMap<String, (Name, Loss)>>;
 
@@ -91,6 +102,8 @@ struct Effect {
     overridden: Overridden,
     /// Those of its rules that never apply, on which ports, and whether requests get around what it guards by that.
     shadows: BTreeMap<Shadow, (bool, BTreeSet<PortRef>)>,
+    /// Those of its rules of which it is not known whether requests get around what it guards, and on which ports.
+    doubts: BTreeMap<InDoubt, BTreeSet<PortRef>>,
     /// Those of its rules that it is to limit, and that redirect, by route.
     unlimited: BTreeMap<ObjectRef, BTreeSet<String>>,
     /// Whether all that it asks for to guard requests is asked for in some rule.
@@ -215,6 +228,23 @@ impl Statuses {
                 let (known, ports) = effect.shadows.entry(shadow.clone()).or_default();
                 *known |= lost && !guards.is_empty();
                 ports.insert(id.clone());
+            });
+        }
+    }
+}
+
+impl Statuses {
+    /// Notes that it is not known whether requests to `id` get around what these RouteOptions guard of a rule of `bound`.
+    pub fn doubt(
+        &mut self,
+        bound: &Bound<'_>,
+        id: &PortRef,
+        doubt: &InDoubt,
+        policies: &BTreeMap<Name, BTreeSet<Guard>>,
+    ) {
+        for (name, _) in policies.iter().filter(|(_, guards)| !guards.is_empty()) {
+            self.effects(name, bound, |effect| {
+                effect.doubts.entry(doubt.clone()).or_default().insert(id.clone());
             });
         }
     }

@@ -1,8 +1,9 @@
 //! What is said about a RouteOption: for each Gateway and Service that its routes name, and as a whole.
 //!
 //! A policy is accepted behind an ancestor only if every request that it claims to govern there meets
-//! it. What it claims is what comes to the rules that it is for, and, if it guards them, whatever else
-//! comes to the ports of its routes there; see `docs/waypoint.md`.
+//! it, as far as `shadowed` sees what earlier rules take: where an expression may take all, it warns. What it
+//! claims is what comes to the rules that it is for, and, if it guards them, whatever else comes to the ports of
+//! its routes there; see `docs/waypoint.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +13,11 @@ use ir::PortRef;
 use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS};
 
 use super::ports::{self, Fates, listed};
-use super::{Effect, Loss, Shadow, of_place, route};
+use super::{Effect, InDoubt, Loss, Shadow, of_place, route};
 use crate::options::{self, Guard};
 use crate::parents::Parent;
 use crate::refusals;
+use crate::shadowed::MOST_EXPRESSIONS;
 use crate::view::View;
 
 /// So many ancestors have a place of their own in a status, as Gateway API has it; the whole speaks of all.
@@ -186,6 +188,18 @@ impl<'v, 'a> Policy<'v, 'a> {
                 odd.push(Problem::warning("", message));
             }
         }
+        for (InDoubt { route, field, by }, ports) in &effect.doubts {
+            let because = match by {
+                Some((by, by_field)) => format!("the expression of {by_field} of {by} comes first"),
+                None => format!("more than {MOST_EXPRESSIONS} expressions come first"),
+            };
+            let message = format!(
+                "may not govern {field} of {route} on {}: {because}, and it is not known whether that takes all its \
+                 requests; write prefixes instead, or govern the other as well",
+                listed(ports.iter().map(port), ", ")
+            );
+            odd.push(Problem::warning("", message));
+        }
         if let Some(message) = ports::unread(ports).filter(|_| !self.guards.is_empty()) {
             lost.push(("PartiallyEnforced", Problem::error("", message)));
         }
@@ -281,6 +295,9 @@ impl Effect {
             let (known, of) = self.shadows.entry(shadow.clone()).or_default();
             *known |= around;
             of.extend(ports.iter().cloned());
+        }
+        for (doubt, ports) in &other.doubts {
+            self.doubts.entry(doubt.clone()).or_default().extend(ports.iter().cloned());
         }
         for (route, rules) in &other.unlimited {
             self.unlimited.entry(route.clone()).or_default().extend(rules.iter().cloned());
