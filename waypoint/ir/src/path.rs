@@ -23,28 +23,20 @@ fn escape(byte: u8) -> String {
 
 /// An expression for every spelling of the path `text` that Envoy leaves apart; none if there is only one.
 pub fn spellings(text: &str) -> Option<String> {
-    let bytes = text.as_bytes();
-    let (mut out, mut several, mut at) = (String::new(), false, 0);
-    while let Some(&byte) = bytes.get(at) {
-        let decoded = (byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
-        let decoded = decoded.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        at += if decoded.is_some() { 3 } else { 1 };
-        let byte = decoded.unwrap_or(byte);
+    let (mut out, mut several) = (String::new(), false);
+    for Spelled { byte, escaped } in spelled(text) {
         let plain = char::from(byte);
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             // Escaped or not, this is how Envoy has it.
-            several |= decoded.is_some();
+            several |= escaped;
             out += &regex_literal(plain);
         } else if RESERVED.contains(plain) {
             several = true;
             out += &format!("(?:{}|{})", regex_literal(plain), escape(byte));
-        } else if decoded.is_some() {
-            several = true;
-            out += &escape(byte);
-        } else if byte.is_ascii() {
+        } else if byte.is_ascii() && !escaped {
             out += &regex_literal(plain);
         } else {
-            // Never sent unescaped: Envoy refuses it.
+            // What is not ASCII is never sent unescaped: Envoy refuses it.
             several = true;
             out += &escape(byte);
         }
@@ -54,22 +46,42 @@ pub fn spellings(text: &str) -> Option<String> {
 
 /// One way to write the path `text`, the same for all texts that mean the same requests to Envoy and applications.
 pub fn canonical(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let (mut out, mut at) = (String::with_capacity(text.len()), 0);
-    while let Some(&byte) = bytes.get(at) {
-        let decoded = (byte == b'%').then(|| bytes.get(at + 1..at + 3)).flatten();
-        let decoded = decoded.and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
-        at += if decoded.is_some() { 3 } else { 1 };
-        let byte = decoded.unwrap_or(byte);
+    let mut out = String::with_capacity(text.len());
+    for Spelled { byte, escaped } in spelled(text) {
         let plain = char::from(byte);
         let as_it_is = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || RESERVED.contains(plain);
-        if as_it_is || decoded.is_none() && byte.is_ascii() {
+        if as_it_is || !escaped && byte.is_ascii() {
             out.push(plain);
         } else {
             out += &format!("%{byte:02X}");
         }
     }
     out
+}
+
+/// A byte of a path, as it is or escaped.
+struct Spelled {
+    byte: u8,
+    escaped: bool,
+}
+
+/// The bytes of `text`, escapes taken for what they mean.
+fn spelled(text: &str) -> impl Iterator<Item = Spelled> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let mut rest = text.as_bytes();
+    std::iter::from_fn(move || {
+        let (byte, behind) = rest.split_first()?;
+        let escape = match behind {
+            [high, low, behind @ ..] if *byte == b'%' => digit(*high).zip(digit(*low)).zip(Some(behind)),
+            _ => None,
+        };
+        let (spelled, behind) = match escape {
+            Some(((high, low), behind)) => (Spelled { byte: (high << 4 | low) as u8, escaped: true }, behind),
+            None => (Spelled { byte: *byte, escaped: false }, behind),
+        };
+        rest = behind;
+        Some(spelled)
+    })
 }
 
 fn regex_literal(c: char) -> String {
@@ -84,7 +96,7 @@ mod tests {
 
     #[test]
     fn paths_of_letters_have_one_spelling() {
-        for path in ["/", "/a/b-c_d.e~f", "/%zz", "/a%"] {
+        for path in ["/", "/a/b-c_d.e~f", "/%zz", "/a%", "/%-1"] {
             assert_eq!(spellings(path), None, "{path}");
         }
     }
@@ -114,6 +126,7 @@ mod tests {
             ("/%zz", "/%zz"),
             ("/a%", "/a%"),
             ("/%2561", "/%2561"),
+            ("/%+f", "/%+f"),
             ("/a b", "/a b"),
         ] {
             assert_eq!(canonical(path), one, "{path}");
