@@ -390,10 +390,11 @@ impl Resolver {
         }
     }
 
-    /// Takes over what `speaker` has found out, in place of what it had.
+    /// Takes over what `speaker` has found out, in the order of objects, in place of what it had.
     fn say(&mut self, speaker: Speaker, said: &[(ObjectRef, Arc<Said>)], changes: &mut Changes) {
         let before = self.spoken.remove(&speaker).unwrap_or_default();
-        for object in before.iter().filter(|object| !said.iter().any(|(of, _)| of == *object)) {
+        let speaks = |object: &ObjectRef| said.binary_search_by(|(of, _)| of.cmp(object)).is_ok();
+        for object in before.iter().filter(|object| !speaks(object)) {
             if let Some(by) = self.known.said.get_mut(object) {
                 by.remove(&speaker);
                 if by.is_empty() {

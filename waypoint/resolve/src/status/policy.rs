@@ -268,8 +268,8 @@ impl<'v, 'a> Policy<'v, 'a> {
             let message = "the routes it names are served by no waypoint of ours";
             accepted.push(fails(ACCEPTED, "NotAttached", vec![Problem::error("", message)]));
         }
-        let stated = |kind: &'static str| ancestors.iter().filter_map(move |status| status.condition(kind)).cloned();
-        let mut whole = vec![worst(accepted.into_iter().chain(stated(ACCEPTED)))];
+        let stated = |kind: &'static str| ancestors.iter().filter_map(move |status| status.condition(kind));
+        let mut whole = vec![worst(accepted.iter().chain(stated(ACCEPTED)))];
         if let Some(accepted) = whole[0].as_mut().filter(|accepted| accepted.reason == "Accepted") {
             let routes: BTreeSet<String> =
                 self.effects.values().flat_map(|effect| effect.governed.keys()).map(ToString::to_string).collect();
@@ -332,19 +332,23 @@ fn fails(kind: &str, reason: &str, problems: Vec<Problem>) -> Condition {
 }
 
 /// The worst of `conditions`, with the words of all that are as bad; of many the first.
-fn worst(conditions: impl Iterator<Item = Condition>) -> Option<Condition> {
+fn worst<'c>(conditions: impl Iterator<Item = &'c Condition> + Clone) -> Option<Condition> {
     const WORDS: usize = 5;
-    let mut distinct: Vec<Condition> = Vec::new();
-    for mut condition in conditions {
-        if condition.status == Some(false) && condition.problems.is_empty() {
-            condition.problems.push(Problem::error("", condition.message.clone()));
-        }
-        if !distinct.contains(&condition) {
+    let rank = conditions.clone().map(Condition::rank).min()?;
+    let mut distinct: Vec<&Condition> = Vec::new();
+    for condition in conditions.filter(|condition| condition.rank() == rank) {
+        if distinct.len() < WORDS && !distinct.contains(&condition) {
             distinct.push(condition);
         }
     }
-    distinct.sort_by_key(Condition::rank);
-    distinct.into_iter().take(WORDS).reduce(Condition::worse)
+    let with_problem = |condition: &Condition| {
+        let mut condition = condition.clone();
+        if condition.status == Some(false) && condition.problems.is_empty() {
+            condition.problems.push(Problem::error("", condition.message.clone()));
+        }
+        condition
+    };
+    distinct.into_iter().map(with_problem).reduce(Condition::worse)
 }
 
 /// What it refers to that is not there; and of that, the limits, which limit nothing then.
