@@ -14,8 +14,6 @@
 
 mod documented;
 
-use crate::unserved::Unserved;
-
 /// Hands the table to the macro `$with`.
 macro_rules! kinds {
     ($with:ident) => {
@@ -130,6 +128,26 @@ macro_rules! kinds {
 }
 
 pub(crate) use kinds;
+
+/// A kind that is not served yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unserved {
+    /// Its API group.
+    pub group: &'static str,
+    /// The name in a manifest's `kind`.
+    pub kind: &'static str,
+    /// As it stands in paths of the API server.
+    pub plural: &'static str,
+    /// The versions under which it may be found, the preferred one first.
+    pub versions: &'static [&'static str],
+}
+
+impl Unserved {
+    /// Every kind that is not served yet.
+    pub fn all() -> &'static [Unserved] {
+        &NOT_YET
+    }
+}
 
 /// Kinds of groups of ours, or of groups that are to be, that are not served yet. They may hold policies, or be
 /// what policies are attached to: whoever wrote one believes that something is closed.

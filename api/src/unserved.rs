@@ -6,24 +6,12 @@
 use serde_json::{Map, Value};
 
 use crate::fields::resembles;
-use crate::kinds::NOT_YET;
 use crate::name::Name;
 use crate::reach::{Reach, Target};
 
-/// A kind that is not served yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unserved {
-    /// Its API group.
-    pub group: &'static str,
-    /// The name in a manifest's `kind`.
-    pub kind: &'static str,
-    /// As it stands in paths of the API server.
-    pub plural: &'static str,
-    /// The versions under which it may be found, the preferred one first.
-    pub versions: &'static [&'static str],
-}
+pub use crate::kinds::Unserved;
 
-/// An object of such a kind.
+/// An object of a kind that is not served yet.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UnservedRef {
     /// The name in its manifest's `kind`.
@@ -35,13 +23,6 @@ pub struct UnservedRef {
 impl std::fmt::Display for UnservedRef {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.kind, self.name)
-    }
-}
-
-impl Unserved {
-    /// Every kind that is not served yet.
-    pub fn all() -> &'static [Unserved] {
-        &NOT_YET
     }
 }
 

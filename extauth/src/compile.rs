@@ -18,7 +18,8 @@ use crate::edit::Admits;
 use crate::methods::hashing::Hashing;
 use crate::methods::{self, Accepts, Context, Inputs, Method, Read};
 use crate::select::{Labelled, Need, Readers, Secrets};
-use crate::step::Denial;
+
+pub use crate::no_chain::NoChain;
 
 /// More warnings than this about one AuthConfig are only counted.
 const MOST_WARNINGS: usize = 20;
@@ -318,34 +319,6 @@ impl Index {
     pub fn next_removal(&self) -> Option<Instant> {
         let replaced = self.older.values().flatten().filter_map(|version| version.removed_until);
         self.removed.values().copied().chain(replaced).min()
-    }
-}
-
-/// Why there is no chain to decide.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoChain {
-    /// Not all manifests could be read at the start.
-    Withheld,
-    /// The route names no AuthConfig.
-    Unnamed,
-    /// The route names an AuthConfig that does not exist.
-    Unknown,
-    /// The route names an AuthConfig that was refused.
-    Refused,
-    /// The question does not bring the headers that the AuthConfig reads.
-    ReadsOther,
-}
-
-impl NoChain {
-    /// The answer to whoever asks.
-    pub(crate) const fn denial(self) -> Denial {
-        match self {
-            NoChain::Withheld => Denial::plain(403, "manifests cannot be read"),
-            NoChain::Unnamed => Denial::plain(403, "no config_id"),
-            NoChain::Unknown => Denial::plain(403, "unknown config_id"),
-            NoChain::Refused => Denial::plain(403, "AuthConfig was refused"),
-            NoChain::ReadsOther => Denial::plain(403, "the AuthConfig reads other headers than Envoy sends"),
-        }
     }
 }
 

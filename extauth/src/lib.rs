@@ -15,6 +15,7 @@ mod edit;
 pub mod headers;
 pub mod meters;
 pub mod methods;
+mod no_chain;
 mod patience;
 pub mod report;
 pub mod request;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use api::Name;
 use metrics::{Counter, Histogram, counter, histogram};
 
-use crate::compile::NoChain;
+use crate::no_chain::NoChain;
 
 const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 

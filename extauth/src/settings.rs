@@ -58,7 +58,7 @@ impl Settings {
     }
 
     /// How long a version that was replaced answers checks that were made for the headers it reads.
-    pub fn replaced_grace(&self) -> Duration {
+    pub(crate) fn replaced_grace(&self) -> Duration {
         self.removed_grace().min(REPLACED_GRACE)
     }
 }

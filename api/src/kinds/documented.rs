@@ -7,13 +7,12 @@ mod tests {
     use serde::de::DeserializeOwned;
     use serde_json::json;
 
-    use super::super::NOT_YET;
+    use super::super::{NOT_YET, Unserved};
     use crate::admit::NAMESAKES;
     use crate::fields::{Step, known};
     use crate::gateway::{Gateway, HttpRoute, ReferenceGrant};
     use crate::gloo::{AuthConfig, RateLimitConfig, RouteOption};
     use crate::object::Kind;
-    use crate::unserved::Unserved;
 
     const PAGE: &str = include_str!("../../../docs/kinds.md");
 
