@@ -62,7 +62,7 @@ impl fmt::Display for Guard {
         match self {
             Guard::Auth(name) => write!(f, "AuthConfig {name}"),
             Guard::Limit(name) => write!(f, "RateLimitConfig {name}"),
-            Guard::Basic => f.write_str("ratelimitBasic"),
+            Guard::Basic => f.write_str("this ratelimitBasic"),
         }
     }
 }

@@ -76,8 +76,17 @@ pub struct InDoubt {
     pub by: Option<(ObjectRef, String)>,
 }
 
-/// By option and route: in which rules the option has no effect, and which RouteOption comes first.
-type Overridden = BTreeMap<(&'static str, ObjectRef), BTreeMap<String, (Name, Loss)>>;
+/// By option and route: in which rules the option has no effect, and what comes first there.
+type Overridden = BTreeMap<(&'static str, ObjectRef), BTreeMap<String, Winner>>;
+
+/// A RouteOption that comes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Winner {
+    name: Name,
+    loss: Loss,
+    /// What the other asks for to guard requests, and is not asked for.
+    lost: BTreeSet<Guard>,
+}
 
 /// What a guard is lost to, where another RouteOption comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -191,7 +200,8 @@ impl Statuses {
                         (false, true) => Loss::Withdrawn,
                         (false, false) => Loss::Lost,
                     };
-                    rules.insert(rule.field.clone(), (found.winner.clone(), loss));
+                    let winner = Winner { name: found.winner.clone(), loss, lost: found.lost.clone() };
+                    rules.insert(rule.field.clone(), winner);
                 }
             });
         }

@@ -309,15 +309,19 @@ impl Effect {
 /// What options are set by others that come first, each with what is lost by that.
 fn overridden(effect: &Effect) -> impl Iterator<Item = (Loss, Problem)> {
     effect.overridden.iter().filter_map(|((option, route), rules)| {
-        let (winner, _) = rules.values().next()?;
+        let winner = &rules.values().next()?.name;
         let everywhere = effect.governed.get(route).is_some_and(|all| all.len() == rules.len());
         let part = if everywhere {
             String::new()
         } else {
             format!("{} of ", rules.keys().cloned().collect::<Vec<_>>().join(", "))
         };
-        let message = format!("has no effect on {part}{route}: RouteOption {winner} comes first");
-        let loss = rules.values().map(|(_, loss)| *loss).max()?;
+        let mut message = format!("has no effect on {part}{route}: RouteOption {winner} comes first");
+        let lost: BTreeSet<&Guard> = rules.values().flat_map(|winner| &winner.lost).collect();
+        if !lost.is_empty() {
+            message += &format!(" and does not ask for {}", listed(lost.into_iter().map(ToString::to_string), ", "));
+        }
+        let loss = rules.values().map(|winner| winner.loss).max()?;
         Some((loss, Problem::warning(format!("spec.options.{option}"), message)))
     })
 }
