@@ -1,7 +1,7 @@
-//! `waykeeper become`: what stands between us and an Envoy we start.
+//! `waykeeper become`: runs a program that the kernel ends together with its parent, also when the parent is killed.
 //!
-//! An Envoy that outlived us would go on serving policies nobody can change any
-//! more. The kernel ends it with us, also when we are killed.
+//! `waykeeper` starts its Envoys by this command: an Envoy that outlived it would go on serving policies that nobody
+//! can change any more.
 
 use std::convert::Infallible;
 use std::ffi::OsString;
@@ -39,9 +39,9 @@ fn try_run(parent: i32, command: &[OsString]) -> anyhow::Result<Infallible> {
     use rustix::process::{Signal, getppid, set_parent_process_death_signal};
     let (program, arguments) = command.split_first().context("no program to become")?;
     set_parent_process_death_signal(Some(Signal::KILL)).context("asking to end with the parent")?;
-    // Whoever started us may have ended before we asked.
+    // The parent may have ended before the kernel was asked.
     anyhow::ensure!(getppid().is_some_and(|now| now.as_raw_nonzero().get() == parent), "the parent has ended already");
-    // What it becomes is not of our making.
+    // The program would inherit this choice, which is made for our own memory.
     runtime::memory::in_small_pages(false);
     Err(Command::new(program).args(arguments).exec()).with_context(|| format!("running {}", program.display()))
 }

@@ -23,7 +23,8 @@ use std::process::ExitCode;
 
 use crate::args::{Admin, Cli, Command};
 
-/// Of very many objects there are very many small pieces; this one gives each no more room than it needs.
+/// Thousands of objects are kept in very many small allocations. mimalloc takes less memory for each than the system's
+/// allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

@@ -115,7 +115,9 @@ impl Follower for Controlling {
         }
         // Where it panics, one that knows nothing stands in its place.
         let mut translator = std::mem::replace(&mut *self.translator.lock(), Translator::new(self.settings.clone()));
-        let (translation, quarantines) = translator.translate(snapshot, self.control.lock().quarantines());
+        // On a line of its own, so that Envoys' answers are heard while this is translated.
+        let quarantines = self.control.lock().quarantines();
+        let (translation, quarantines) = translator.translate(snapshot, quarantines);
         *self.translator.lock() = translator;
         histogram!("waypoint_translate_seconds").record(started.elapsed().as_secs_f64());
         Some(Translated { snapshot: snapshot.clone(), translation, quarantines })

@@ -16,7 +16,8 @@ use waypoint_translate::{AdsServer, BootstrapSettings, UpstreamTls};
 
 use crate::args::{BootstrapArgs, Cli, Command, Serve, Translate};
 
-/// Of very many objects there are very many small pieces; this one gives each no more room than it needs.
+/// Thousands of objects are kept in very many small allocations. mimalloc takes less memory for each than the system's
+/// allocator.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -83,11 +84,9 @@ async fn issue(tls: waypoint::tls::TlsDir, mut handle: waypoint::Handle, shutdow
             }
         }
         tokio::select! {
-            // First: the control loop ends because of it.
-            biased;
             () = shutdown.begun() => return Ok(()),
             changed = handle.served.changed() => if changed.is_err() {
-                // Both stop together.
+                // The control plane stops when everything does, and may be the first to do so.
                 anyhow::ensure!(shutdown.is_begun(), "the control plane ended");
                 return Ok(());
             },
