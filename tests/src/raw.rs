@@ -1,17 +1,20 @@
 //! Bytes sent straight to the waypoint's listener, as ztunnel or an attacker would.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// A PROXY v2 header for 127.0.0.1:1 → `vip`, with `tlvs` behind the addresses.
-pub fn proxy_header(vip: [u8; 4], port: u16, tlvs: &[u8]) -> Vec<u8> {
+/// A PROXY v2 header of a connection from port 1 of this machine to `vip`, with `tlvs` behind the addresses.
+pub fn proxy_header(vip: impl Into<IpAddr>, port: u16, tlvs: &[u8]) -> Vec<u8> {
+    let (family, addresses) = match vip.into() {
+        IpAddr::V4(vip) => (0x11, [Ipv4Addr::LOCALHOST.octets(), vip.octets()].concat()),
+        IpAddr::V6(vip) => (0x21, [Ipv6Addr::LOCALHOST.octets(), vip.octets()].concat()),
+    };
     let mut header = b"\r\n\r\n\0\r\nQUIT\n".to_vec();
-    header.extend([0x21, 0x11]);
-    header.extend(u16::try_from(12 + tlvs.len()).unwrap().to_be_bytes());
-    header.extend([127, 0, 0, 1]);
-    header.extend(vip);
+    header.extend([0x21, family]);
+    header.extend(u16::try_from(addresses.len() + 4 + tlvs.len()).unwrap().to_be_bytes());
+    header.extend(addresses);
     header.extend(1u16.to_be_bytes());
     header.extend(port.to_be_bytes());
     header.extend(tlvs);

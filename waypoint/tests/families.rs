@@ -8,11 +8,12 @@ mod support;
 mod envoy;
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use api::Name;
 use serde::Deserialize as _;
+use waykeeper_tests::raw::{proxy_header, send_raw};
 use waypoint_translate::translate;
 
 use envoy::{Fed, elsewhere};
@@ -80,36 +81,12 @@ fn application() -> u16 {
     port
 }
 
-/// A PROXY v2 header of a connection to `vip`.
-fn proxy_header(vip: SocketAddr) -> Vec<u8> {
-    let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21".to_vec();
-    match vip.ip() {
-        IpAddr::V4(ip) => {
-            header.extend([0x11, 0, 12, 127, 0, 0, 1]);
-            header.extend(ip.octets());
-        }
-        IpAddr::V6(ip) => {
-            header.extend([0x21, 0, 36]);
-            header.extend(Ipv6Addr::LOCALHOST.octets());
-            header.extend(ip.octets());
-        }
-    }
-    header.extend(1u16.to_be_bytes());
-    header.extend(vip.port().to_be_bytes());
-    header
-}
-
 /// What is answered to a request for `path` on a connection to `vip`.
 fn ask(listener: SocketAddr, vip: &str, path: &str) -> String {
     let vip: SocketAddr = vip.parse().unwrap();
-    let mut stream = TcpStream::connect(listener).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let request =
         format!("GET {path} HTTP/1.1\r\nhost: six\r\nx-waykeeper-vip: [fd00:1::5]:8000\r\nconnection: close\r\n\r\n");
-    stream.write_all(&[proxy_header(vip), request.into_bytes()].concat()).unwrap();
-    let mut answer = Vec::new();
-    let _ = stream.read_to_end(&mut answer);
-    String::from_utf8_lossy(&answer).into_owned()
+    send_raw(&listener.to_string(), &[proxy_header(vip.ip(), vip.port(), &[]), request.into_bytes()].concat())
 }
 
 /// Where the Envoy with this admin socket listens.
