@@ -134,12 +134,23 @@ mod tests {
         assert_eq!(words(&board).len(), 1);
     }
 
-    /// Who says next about which object whether it is accepted and why, or nothing any more; and whether as a whole report.
-    type Edit = (Author, u8, Option<(bool, String)>, bool);
+    /// Who says next about which object whether it is accepted and why, or nothing any more; whether as a whole
+    /// report; and what becomes of the next object to write, if that is tried then.
+    type Edit = (Author, u8, Option<(bool, String)>, bool, Option<Fate>);
+
+    /// What becomes of something to write.
+    #[derive(Debug, Clone, Copy)]
+    enum Fate {
+        Written,
+        /// The answer was lost: it was written, and nobody knows.
+        WrittenUnheard,
+        Lost,
+    }
 
     fn edits() -> impl Strategy<Value = Vec<Edit>> {
         let author = select(vec!["provider", "waypoint", "extauth"]);
-        vec((author, 0..3_u8, option::of((any::<bool>(), "[ab]")), any::<bool>()), 0..24)
+        let fate = option::of(select(vec![Fate::Written, Fate::WrittenUnheard, Fate::Lost]));
+        vec((author, 0..3_u8, option::of((any::<bool>(), "[ab]")), any::<bool>(), fate), 0..24)
     }
 
     proptest! {
@@ -147,7 +158,7 @@ mod tests {
         fn a_writer_that_takes_every_change_has_what_stands_and_is_told_of_nothing_else(edits in edits()) {
             let (mut board, mut written, mut outbox) = (Board::default(), Report::new(), Outbox::default());
             let (mut reports, mut slow) = (BTreeMap::<Author, Report>::new(), Report::new());
-            for (author, number, says, whole) in edits {
+            for (author, number, says, whole, fate) in edits {
                 let object = ObjectRef::new(Kind::Service, "shop", number.to_string());
                 let report = reports.entry(author).or_default();
                 match &says {
@@ -167,8 +178,13 @@ mod tests {
                 written.write(diff.clone());
                 outbox.write(diff);
                 prop_assert_eq!(&written, &board.stands(board.objects()).said.into_iter().collect::<Report>());
-                if whole && let Some((object, statuses)) = outbox.take() {
-                    slow.insert(object, statuses);
+                if let Some(fate) = fate && let Some((object, statuses)) = outbox.take() {
+                    if matches!(fate, Fate::Written | Fate::WrittenUnheard) {
+                        slow.insert(object.clone(), statuses);
+                    }
+                    if matches!(fate, Fate::WrittenUnheard | Fate::Lost) {
+                        outbox.put_back(object);
+                    }
                 }
             }
             while let Some((object, statuses)) = outbox.take() {

@@ -1,6 +1,6 @@
 //! Whoever writes statuses where their readers look: it is handed what changed, object by object.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::ObjectRef;
 
@@ -30,9 +30,18 @@ impl Writer for Report {
 pub struct Outbox {
     /// What is to stand.
     wanted: Report,
-    /// What was taken last.
-    taken: Report,
+    /// What was taken last, of each object; nothing stands of those that are missing.
+    taken: BTreeMap<ObjectRef, Standing>,
     due: BTreeSet<ObjectRef>,
+}
+
+/// What stands about an object where its readers look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Standing {
+    /// This was written.
+    Said(Vec<ObjectStatus>),
+    /// Something could not be written, or nobody heard whether it was: this, what stood before it, or nothing.
+    Unknown,
 }
 
 impl Writer for Outbox {
@@ -40,7 +49,12 @@ impl Writer for Outbox {
         let objects: Vec<ObjectRef> = diff.said.iter().map(|(object, _)| object).chain(&diff.silent).cloned().collect();
         self.wanted.write(diff);
         for object in objects {
-            if self.wanted.get(&object) == self.taken.get(&object) {
+            let stands = match (self.wanted.get(&object), self.taken.get(&object)) {
+                (Some(wanted), Some(Standing::Said(said))) => wanted == said,
+                (None, None) => true,
+                (_, Some(Standing::Unknown)) | (Some(_), None) | (None, Some(Standing::Said(_))) => false,
+            };
+            if stands {
                 self.due.remove(&object);
             } else {
                 self.due.insert(object);
@@ -55,7 +69,7 @@ impl Outbox {
         let object = self.due.pop_first()?;
         let statuses = match self.wanted.get(&object) {
             Some(statuses) => {
-                self.taken.insert(object.clone(), statuses.clone());
+                self.taken.insert(object.clone(), Standing::Said(statuses.clone()));
                 statuses.clone()
             }
             None => {
@@ -66,9 +80,10 @@ impl Outbox {
         Some((object, statuses))
     }
 
-    /// Notes that `object`, which was taken, could not be written: it is due again.
+    /// Notes that `object`, which was taken, could not be written, or may not have been: it is due, whatever is
+    /// said of it from now on, until it is taken again.
     pub fn put_back(&mut self, object: ObjectRef) {
-        self.taken.remove(&object);
+        self.taken.insert(object.clone(), Standing::Unknown);
         self.due.insert(object);
     }
 
@@ -117,6 +132,17 @@ mod tests {
         assert_eq!(outbox.take(), Some((object("b"), says("one"))), "it could not be written");
         outbox.write(Diff { said: vec![], silent: vec![object("a")] });
         assert_eq!(outbox.take(), Some((object("a"), vec![])), "nothing is said of it any more");
+        assert_eq!(outbox.take(), None);
+
+        say(&mut outbox, "b", "two");
+        let taken = outbox.take().unwrap();
+        outbox.put_back(taken.0);
+        outbox.write(Diff { said: vec![], silent: vec![object("b")] });
+        assert_eq!(outbox.take(), Some((object("b"), vec![])), "one or two stands there, and is to go");
+        outbox.put_back(object("b"));
+        say(&mut outbox, "b", "one");
+        outbox.write(Diff { said: vec![], silent: vec![object("b")] });
+        assert_eq!(outbox.take(), Some((object("b"), vec![])), "it may not have gone");
         assert_eq!(outbox.take(), None);
     }
 }
