@@ -57,9 +57,9 @@ impl Folder {
         (0..ASKED.min(self.services)).map(|n| address(n * self.services / ASKED.min(self.services)))
     }
 
-    /// The addresses of all services that there are by now.
+    /// The addresses of the services that it was written with, without those added since.
     pub fn services(&self) -> impl Iterator<Item = SocketAddr> + use<> {
-        (0..self.services + self.added).map(address)
+        (0..self.services).map(address)
     }
 
     /// Edits one route so that answers carry `x-edit: <value>`, and tells whose.
@@ -147,3 +147,18 @@ spec:
   gatewayClassName: gloo-waypoint
   listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]
 ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is measured once ready is compared with as many.
+    #[test]
+    fn services_are_those_of_the_start_whatever_is_added() {
+        let mut folder = Folder::write(3, "127.0.0.1:1".parse().unwrap()).unwrap();
+        let start: Vec<SocketAddr> = folder.services().collect();
+        let added = folder.add_service().unwrap();
+        assert_eq!((start.len(), folder.services().collect::<Vec<_>>()), (3, start.clone()));
+        assert!(!start.contains(&added));
+    }
+}
