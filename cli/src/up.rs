@@ -138,6 +138,7 @@ async fn start_control_plane(args: &Up, parts: &Parts, process: &mut Process) ->
             user_header: args.envoys.user_id_header.clone(),
             reserved: [args.admin].into(),
             trusted_proxies: args.envoys.trusted_proxies.clone(),
+            access_log: args.envoys.access_log(),
             clusters_on_demand: args.envoys.clusters_on_demand,
             ..crate::plan::translate_settings(&args.trust_domain)
         },

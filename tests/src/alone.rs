@@ -17,10 +17,12 @@ pub fn free() -> String {
     format!("127.0.0.1:{}", free_port())
 }
 
-/// Starts `program`; what it logs is in the file `log`.
+/// Starts `program`; what it logs is in the file `log`, what it writes to its standard output in one beside it that
+/// ends with `.out`.
 pub fn start(program: &Path, args: &[&str], log: &Path) -> Process {
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(log).unwrap());
+    let output = fs::File::create(log.with_extension("out")).unwrap();
+    command.args(args).stdin(Stdio::null()).stdout(output).stderr(fs::File::create(log).unwrap());
     Process(command.spawn().unwrap_or_else(|e| panic!("starting {command:?}: {e}")))
 }
 

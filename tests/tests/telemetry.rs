@@ -11,7 +11,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{Tra
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tempfile::TempDir;
 use tonic::{Request, Response, Status};
-use waykeeper_tests::alone::{free, waypoint};
+use waykeeper_tests::alone::{free, waypoint, waypoint_with};
 use waykeeper_tests::parts::Application;
 use waykeeper_tests::raw::{proxy_header, send_raw};
 use waykeeper_tests::{Backends, Curl, Folder, Waykeeper, eventually, turn};
@@ -117,4 +117,67 @@ fn statistics_name_a_services_cluster_as_istios_waypoints_do() {
         statistics.contains(r#"envoy_http_downstream_rq_total{envoy_http_conn_manager_prefix="http"}"#),
         "{statistics}"
     );
+}
+
+/// What the Envoy of the example writes to its standard output for these requests, each an address and port of a
+/// Service and what is sent there.
+fn access_log(form: &str, extauth: &str, folder: &Folder, requests: &[([u8; 4], u16, &str)]) -> Vec<String> {
+    let dir = TempDir::new().unwrap();
+    let more = ["--access-log", form];
+    let _servers = waypoint_with(folder.path().to_str().unwrap(), extauth, &free(), &more, dir.path());
+    let send = |(vip, port, bytes): &([u8; 4], u16, &str)| {
+        send_raw("127.0.0.1:15088", &[proxy_header(*vip, *port, &[]), bytes.as_bytes().to_vec()].concat())
+    };
+    eventually("the waypoint", Duration::from_secs(20), || {
+        std::net::TcpStream::connect("127.0.0.1:15088").map(drop).map_err(|e| e.to_string())
+    });
+    requests.iter().for_each(|request| drop(send(request)));
+    // Envoy writes what it has kept back when it is full, or after ten seconds.
+    let written = || std::fs::read_to_string(dir.path().join("envoy.out")).unwrap();
+    let complete = || {
+        let lines: Vec<String> = written().lines().map(str::to_owned).collect();
+        if lines.len() >= requests.len() { Ok(lines) } else { Err(format!("{lines:?}")) }
+    };
+    eventually("the lines", Duration::from_secs(20), complete)
+}
+
+#[test]
+fn the_access_log_is_istios_and_says_which_service_a_request_was_for() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    folder.apply_walkthrough("apikeys");
+    let get = "GET /get?q=1 HTTP/1.1\r\nhost: httpbin3\r\nuser-agent: me\r\nconnection: close\r\n\r\n";
+    let secret = "GET /get HTTP/1.1\r\nhost: httpbin2\r\napi-key: canary-7c1f\r\nconnection: close\r\n\r\n";
+    let nowhere = free();
+    let requests = [([127, 0, 20, 3], 8000, get), ([127, 0, 20, 2], 8000, secret), ([127, 0, 20, 99], 8000, get)];
+
+    let lines = access_log("json", &nowhere, &folder, &requests);
+    let of = |path: &str, code: u64| {
+        let lines = lines.iter().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let found: Vec<_> = lines.filter(|line| line["path"] == path && line["response_code"] == code).collect();
+        assert_eq!(found.len(), 1, "{path} {code}: {found:?}");
+        found[0].clone()
+    };
+    let passed = of("/get?q=1", 200);
+    assert_eq!(passed["service"], "inbound-vip|8000|http|httpbin3.httpbin.svc.cluster.local");
+    assert_eq!(passed["upstream_cluster"], passed["service"]);
+    assert_eq!((&passed["method"], &passed["user_agent"]), (&"GET".into(), &"me".into()));
+    // One that is refused is of a Service as well, and the key that it brought is not in it.
+    let refused = of("/get", 403);
+    assert_eq!(refused["service"], "inbound-vip|8000|http|httpbin2.httpbin.svc.cluster.local");
+    assert_eq!(refused["response_code_details"], "ext_authz_error");
+    assert_eq!(of("/get?q=1", 404)["service"], serde_json::Value::Null, "of no Service");
+    assert!(lines.iter().all(|line| !line.contains("canary-7c1f")), "{lines:?}");
+
+    let lines = access_log("text", &nowhere, &folder, &requests[..2]);
+    let passed = lines.iter().find(|line| line.contains(" 200 ")).unwrap();
+    assert!(
+        passed.starts_with('[') && passed.contains(r#"] "GET /get?q=1 HTTP/1.1" 200 - via_upstream - "-" 0 "#),
+        "{passed}"
+    );
+    assert!(passed.contains(" inbound-vip|8000|http|httpbin3.httpbin.svc.cluster.local "), "{passed}");
+    let refused = lines.iter().find(|line| line.contains(" 403 ")).unwrap();
+    assert!(refused.contains("inbound-vip|8000|http|httpbin2.httpbin.svc.cluster.local"), "{refused}");
+    assert!(lines.iter().all(|line| !line.contains("canary-7c1f")), "{lines:?}");
 }

@@ -181,6 +181,7 @@ impl Translate {
             limits: self.envoys.limits(),
             user_header: self.envoys.user_id_header.clone(),
             trusted_proxies: self.envoys.trusted_proxies.clone(),
+            access_log: self.envoys.access_log(),
             clusters_on_demand: self.envoys.clusters_on_demand,
             bind: match self.bind {
                 Bind::Loopback => waypoint_translate::Bind::Loopback,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use api::contract;
 use api::header::{self, HeaderUse};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 use waypoint_translate::LimitSettings;
 
@@ -32,9 +32,30 @@ pub struct EnvoyArgs {
     /// Tell Envoys of the clusters of Services once a request needs one, instead of all at the start: for thousands of Services
     #[arg(long, env = "CLUSTERS_ON_DEMAND")]
     pub clusters_on_demand: bool,
+    /// Have Envoys write a line for each request and each connection that is not read to their standard output, with
+    /// the path and query as the client sent them [default: none]
+    #[arg(long, env = "ACCESS_LOG", value_enum, value_name = "FORM")]
+    pub access_log: Option<AccessLog>,
+}
+
+/// The form of an access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AccessLog {
+    /// The line of Istio's waypoints
+    Text,
+    /// An object with Istio's fields, and the Service
+    Json,
 }
 
 impl EnvoyArgs {
+    /// The form of the access log, as a setting of the translation.
+    pub fn access_log(&self) -> Option<waypoint_translate::AccessLog> {
+        self.access_log.map(|form| match form {
+            AccessLog::Text => waypoint_translate::AccessLog::Text,
+            AccessLog::Json => waypoint_translate::AccessLog::Json,
+        })
+    }
+
     /// How Envoys treat the rate-limit service, as a setting of the translation.
     pub fn limits(&self) -> LimitSettings {
         LimitSettings {

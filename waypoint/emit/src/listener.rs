@@ -14,7 +14,7 @@ use ir::{Front, Settings, Traffic};
 use serde_json::{Map, Value, json};
 
 use crate::filters::{self, forwarded_for};
-use crate::{names, packed, scopes};
+use crate::{access_log, names, packed, scopes};
 
 /// The TLV in which ztunnel puts the caller's SPIFFE id.
 const PRINCIPAL_TLV: u32 = 0xD0;
@@ -71,7 +71,7 @@ pub fn listener(frame: &Frame, settings: &Settings) -> Value {
         "enable_reuse_port": false,
         "listener_filters": [proxy_protocol()],
         "default_filter_chain": read(settings),
-        "filter_chains": [passed_inside(), unread()],
+        "filter_chains": [passed_inside(), unread(settings)],
         "filter_chain_matcher": matcher(frame),
     })
 }
@@ -100,7 +100,7 @@ pub fn sniffed(settings: &Settings) -> Value {
             "input": input("application_protocol", "ApplicationProtocolInput"),
             "exact_match_map": {"map": kinds},
         }},
-        "default_filter_chain": unread(),
+        "default_filter_chain": unread(settings),
     })
 }
 
@@ -189,26 +189,31 @@ fn read(settings: &Settings) -> Value {
 
 /// Connections that are passed on as they are, to the cluster that is named by the address and
 /// port they were made to. Where none is, Envoy closes them: that is how a port is refused.
-fn unread() -> Value {
+fn unread(settings: &Settings) -> Value {
     let cluster = json!({
         "object_key": "envoy.tcp_proxy.cluster",
         "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_LOCAL_ADDRESS%"}},
     });
-    let filters = json!([peer_principal(), filter_state(cluster), tcp_proxy(names::TCP, names::NO_BACKEND)]);
+    let proxy = tcp_proxy(names::TCP, names::NO_BACKEND, access_log::sinks(settings));
+    let filters = json!([peer_principal(), filter_state(cluster), proxy]);
     json!({"name": names::TCP, "filters": filters})
 }
 
 /// Connections that are passed on to [`sniffed`].
 fn passed_inside() -> Value {
-    json!({"name": names::SNIFFED, "filters": [tcp_proxy(names::SNIFFED, names::SNIFFED)]})
+    json!({"name": names::SNIFFED, "filters": [tcp_proxy(names::SNIFFED, names::SNIFFED, Vec::new())]})
 }
 
-fn tcp_proxy(name: &str, cluster: &str) -> Value {
+fn tcp_proxy(name: &str, cluster: &str, access_log: Vec<Value>) -> Value {
+    let mut fields = json!({"stat_prefix": name, "cluster": cluster});
+    if !access_log.is_empty() {
+        fields["access_log"] = json!(access_log);
+    }
     json!({
         "name": "envoy.filters.network.tcp_proxy",
         "typed_config": packed(
             "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-            json!({"stat_prefix": name, "cluster": cluster}),
+            fields,
         ),
     })
 }
@@ -268,6 +273,10 @@ fn connection_manager(settings: &Settings) -> Value {
         }],
         "http_filters": filters::chain(settings),
     });
+    let access_log = access_log::sinks(settings);
+    if !access_log.is_empty() {
+        fields["access_log"] = json!(access_log);
+    }
     if !settings.trusted_proxies.is_empty() {
         fields["original_ip_detection_extensions"] = json!([forwarded_for::believed_from(&settings.trusted_proxies)]);
     }

@@ -12,7 +12,7 @@ use ir::path::spellings;
 
 use crate::filters::{self, forwarded_for, rate_limit};
 use crate::names::{self, Told};
-use crate::{duration, scopes};
+use crate::{access_log, duration, scopes};
 
 /// The route table of `port`. What no route matches is answered 404.
 pub fn table(port: &PortRef, routes: &[Route], settings: &Settings) -> Value {
@@ -23,6 +23,9 @@ pub fn table(port: &PortRef, routes: &[Route], settings: &Settings) -> Value {
         let why = scopes::no_route(port);
         let answer = direct(&Refusal { status: 404, why });
         written.push(json!({"name": "no route", "match": {"prefix": "/"}, "direct_response": answer}));
+    }
+    if let Some(said) = access_log::said_by_routes(port, settings) {
+        written.iter_mut().for_each(|route| route["metadata"] = said.clone());
     }
     json!({
         "name": name,

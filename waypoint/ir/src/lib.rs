@@ -18,7 +18,7 @@ pub use limits::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, M
 pub use policy::{
     Abort, Auth, Cors, Delay, Disowned, Faults, HeaderChanges, HeaderPut, Origin, Pauses, Policy, Retries,
 };
-pub use settings::{Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
+pub use settings::{AccessLog, Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
 
 /// The objects from which something came: whom to tell what became of it.
 pub type Origins = BTreeSet<ObjectRef>;

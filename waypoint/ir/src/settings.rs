@@ -34,6 +34,8 @@ pub struct Settings {
     pub trust_domain: String,
     /// The namespace whose mesh policies are for the whole mesh.
     pub root_namespace: String,
+    /// In which form Envoys write a line for each request and each connection that is not read; none for no lines.
+    pub access_log: Option<AccessLog>,
     /// Whether Envoys are told of the clusters of Services once they need them, not before.
     pub clusters_on_demand: bool,
 }
@@ -52,9 +54,19 @@ impl Default for Settings {
             reserved: BTreeSet::new(),
             trust_domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
+            access_log: None,
             clusters_on_demand: false,
         }
     }
+}
+
+/// The form of an access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// The line of Istio's waypoints.
+    Text,
+    /// An object with Istio's fields, and the Service.
+    Json,
 }
 
 /// How the rate-limit service is asked: what Gloo's `Settings.ratelimitServer` says.

@@ -120,7 +120,8 @@ async fn start(name: &Name, settings: &FleetSettings, files: &Files, leaving: Sh
         .args(["--log-level", "warn", "--log-format", "%l %n: %v", "--disable-hot-restart"])
         .args(["--drain-time-s", &settings.drain.as_secs().max(1).to_string()])
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        // Where the access log goes, and nothing else.
+        .stdout(Stdio::inherit())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         // Ctrl-C in a terminal goes to the whole group; Envoy must outlive it to be drained.

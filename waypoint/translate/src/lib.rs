@@ -13,7 +13,7 @@ use status::{ObjectStatus, Report};
 pub use emit::bootstrap;
 pub use emit::quarantine::{self, Quarantine};
 pub use emit::{Admin, AdsServer, BootstrapSettings, Emitter, GatewayOutput, SNIFFED, on_demand};
-pub use ir::{Bind, Enrolment, GrpcTarget, LimitSettings, PortRef, Proxy, Settings, UpstreamTls};
+pub use ir::{AccessLog, Bind, Enrolment, GrpcTarget, LimitSettings, PortRef, Proxy, Settings, UpstreamTls};
 
 /// Everything that follows from one snapshot.
 #[derive(Debug, Clone, Default)]
