@@ -115,7 +115,7 @@ impl Follower for Controlling {
         }
         // Where it panics, one that knows nothing stands in its place.
         let mut translator = std::mem::replace(&mut *self.translator.lock(), Translator::new(self.settings.clone()));
-        // On a line of its own, so that Envoys' answers are heard while this is translated.
+        // On a line of its own: the lock is not held while this is translated.
         let quarantines = self.control.lock().quarantines();
         let (translation, quarantines) = translator.translate(snapshot, quarantines);
         *self.translator.lock() = translator;
