@@ -10,6 +10,8 @@ use std::time::{Duration, SystemTime};
 
 /// The deepest folder that is read.
 const MAX_DEPTH: usize = 32;
+/// So many links one after the other are followed, as Linux does.
+const MAX_LINKS: usize = 40;
 
 /// Said of a pipe, a socket or a device.
 pub(crate) const NO_FILE: &str = "is not a regular file; nothing is read from it";
@@ -77,7 +79,8 @@ pub(crate) struct Listing {
     pub files: BTreeMap<PathBuf, Found>,
     /// Folders that hold the files, canonical.
     pub directories: BTreeSet<PathBuf>,
-    /// Paths outside of those folders whose coming or going matters: the roots and what they are waiting for.
+    /// Paths after an event of which all is listed anew: the roots, what they are waiting for, and what is
+    /// behind roots that are links.
     pub awaited: BTreeSet<PathBuf>,
     /// Paths about which nothing could be learnt: what is known of them stays as it is.
     pub unknown: BTreeMap<PathBuf, String>,
@@ -88,7 +91,7 @@ pub(crate) struct Listing {
     folders: BTreeMap<PathBuf, PathBuf>,
     /// Canonical paths of the files.
     seen: BTreeSet<PathBuf>,
-    /// Whether something is reached by a symbolic link: then what happens in one place may show in another.
+    /// Whether something in a folder is a symbolic link: then what happens in one place may show in another.
     linked: bool,
 }
 
@@ -153,19 +156,29 @@ impl Listing {
         count(&asked.stamps);
         match fs::metadata(root) {
             Ok(metadata) if metadata.is_dir() => {
-                self.watch_parent(root);
+                self.watch_root(root);
                 self.folder(root, 0, asked);
             }
             Ok(metadata) if metadata.is_file() => {
-                self.watch_parent(root);
+                self.watch_root(root);
                 self.file(root, None, &metadata);
             }
             Ok(_) => drop(self.unknown.insert(root.to_owned(), NO_FILE.to_owned())),
             Err(error) if is_gone(&error) => {
-                self.watch_parent(root);
+                self.watch_root(root);
                 self.missing.insert(root.to_owned());
             }
             Err(error) => drop(self.unknown.insert(root.to_owned(), unreadable(&error))),
+        }
+    }
+
+    /// Watches for `root` itself and, where it is a link, for whatever it leads to, link by link.
+    fn watch_root(&mut self, root: &Path) {
+        let mut at = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        for _ in 0..MAX_LINKS {
+            self.watch_parent(&at);
+            let (Ok(next), Some(folder)) = (fs::read_link(&at), at.parent()) else { return };
+            at = folder.join(next);
         }
     }
 

@@ -33,7 +33,7 @@ struct Story {
 }
 
 impl Story {
-    async fn begin(files: &[(&str, &str)]) -> Self {
+    async fn begin(files: &[(&str, impl AsRef<[u8]>)]) -> Self {
         let folder = TempDir::new().unwrap();
         for (name, text) in files {
             fs::write(folder.path().join(name), text).unwrap();
@@ -54,7 +54,7 @@ impl Story {
         self.snapshots.borrow().clone()
     }
 
-    fn write(&self, name: &str, text: &str) {
+    fn write(&self, name: &str, text: &(impl AsRef<[u8]> + ?Sized)) {
         fs::write(self.path(name), text).unwrap();
     }
 

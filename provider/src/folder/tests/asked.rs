@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 
 use super::super::scan::{Asked, Listing, list};
 use super::*;
@@ -124,12 +124,16 @@ proptest! {
     fn what_was_touched_tells_as_much_as_everything(
         rounds in proptest::collection::vec(proptest::collection::vec(doing(), 0..3), 1..8),
         max_files in 1..6_usize,
-        by_itself in any::<bool>(),
+        // The folder, something in it by itself, behind a link, or on the way through one.
+        given in subsequence(vec!["top", "top/a.yaml", "top/f", "a.yaml", "f", "all/a.yaml", "all/f"], 1..3),
     ) {
         let folder = TempDir::new().unwrap();
-        let top = folder.path().canonicalize().unwrap().join("top");
+        let beside = folder.path().canonicalize().unwrap();
+        let top = beside.join("top");
         fs::create_dir(&top).unwrap();
-        let roots = if by_itself { vec![top.join("a.yaml"), top.join("f")] } else { vec![top.clone()] };
+        let links = [("a.yaml", top.join("a.yaml")), ("f", top.join("f")), ("all", top.clone())];
+        links.iter().for_each(|(name, to)| symlink(to, beside.join(name)).unwrap());
+        let roots: Vec<PathBuf> = given.iter().map(|given| beside.join(given)).collect();
         let asked = Asked { folders: Cell::new(0), ..Asked::default() };
         let (mut listing, mut length) = (list(&roots, max_files, &asked), 0);
         for round in rounds {
@@ -147,7 +151,9 @@ proptest! {
                     Doing::Link(from, to) => drop(symlink(at(from), at(to))),
                 }
                 match &one {
-                    Doing::Write(path) | Doing::Remove(path) => touched.push(at(path)),
+                    // What is written through a link is told of where the bytes are.
+                    Doing::Write(path) => touched.push(fs::canonicalize(at(path)).unwrap_or_else(|_| at(path))),
+                    Doing::Remove(path) => touched.push(at(path)),
                     Doing::Rename(from, to) | Doing::Link(from, to) => touched.extend([at(from), at(to)]),
                     // Folders on the way are made, too.
                     Doing::Folder(path) => {

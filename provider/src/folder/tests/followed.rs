@@ -155,6 +155,33 @@ async fn a_mounted_config_map_is_swapped_as_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_given_by_a_link_is_followed_to_where_its_bytes_are() {
+    let folder = TempDir::new().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    fs::create_dir(at("kept")).unwrap();
+    fs::write(at("kept/bytes"), config("a", "one")).unwrap();
+    std::os::unix::fs::symlink("bytes", at("kept/link")).unwrap();
+    std::os::unix::fs::symlink("kept/link", at("given.yaml")).unwrap();
+    let settings = FolderSettings { poll: Duration::from_secs(60), ..FolderSettings::default() };
+    let (board, mut process) = (StatusBoard::new(), Process::detached().unwrap());
+    let snapshots = follow_folder(vec![at("given.yaml")], settings, board.clone(), &mut process).await.unwrap();
+    let readiness = process.readiness().clone();
+    let mut story = Story { folder, board, snapshots, readiness, _process: process };
+    // Once more everything is looked at, right after the first reading.
+    story.until("read", |s| value(s, "a").as_deref() == Some("one")).await;
+    for round in 0..5 {
+        story.write("kept/bytes", &config("a", &format!("v{round}")));
+        story.until("written", |s| value(s, "a") == Some(format!("v{round}"))).await;
+    }
+    story.write("kept/.other", &config("a", "another"));
+    for (link, to, expected) in [("kept/link", ".other", "another"), ("given.yaml", "kept/bytes", "v4")] {
+        std::os::unix::fs::symlink(to, story.path(".link")).unwrap();
+        fs::rename(story.path(".link"), story.path(link)).unwrap();
+        story.until("led elsewhere", |s| value(s, "a").as_deref() == Some(expected)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_folder_may_come_go_and_come_back() {
     let above = TempDir::new().unwrap();
     let folder = above.path().join("later/here");
@@ -178,7 +205,7 @@ async fn a_folder_may_come_go_and_come_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_served_from_the_start_is_kept_as_broken() {
     let text = service("a", "ports: [{port: 80}]") + "---\nkind: [\n";
-    let story = Story::begin(&[("a.yaml", &text), ("b.yaml", "apiVersion: v1\nkind: Nonsense\n")]).await;
+    let story = Story::begin(&[("a.yaml", text.as_str()), ("b.yaml", "apiVersion: v1\nkind: Nonsense\n")]).await;
     let now = story.now();
     assert!(now.services.is_empty());
     let broken = &now.broken[&ObjectRef::new(Kind::Service, "shop", "a")];

@@ -17,9 +17,9 @@ fn guards(snapshot: &Snapshot) -> bool {
 }
 
 /// Mistakes after which nobody can tell which object a document means, or that it means one.
-fn unreadable() -> Vec<(&'static str, String)> {
+fn unreadable() -> Vec<(&'static str, Vec<u8>)> {
     let good = route_option(GUARDED);
-    vec![
+    let texts = [
         ("a tab", good.replace("  options", "\toptions")),
         ("a kind misspelt", good.replace("kind: RouteOption", "kind: RouteOptions")),
         ("a kind of ours in other case", good.replace("kind: RouteOption", "kind: routeoption")),
@@ -30,14 +30,18 @@ fn unreadable() -> Vec<(&'static str, String)> {
         ("a namespace that cannot be read", good.replace("namespace: shop", "namespace: [shop]")),
         ("a key twice", good.replace("spec:", "kind: RouteOption\nspec:")),
         ("cut in the middle of a word", good[..good.find("RouteOp").unwrap() + 7].to_owned()),
-        ("bytes that are no text", good.replace("auth", "au\u{fffd}th").replace('\u{fffd}', "\u{0}")),
-    ]
+        ("a character that YAML has not", good.replace("auth", "au\u{0}th")),
+    ];
+    let name = good.find("auth").unwrap();
+    let no_text = [&good.as_bytes()[..name + 2], b"\xff", &good.as_bytes()[name + 2..]].concat();
+    let bytes = texts.into_iter().map(|(what, text)| (what, text.into_bytes()));
+    bytes.chain([("bytes that are no text", no_text)]).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_start_with_what_cannot_be_read_withholds_everything_until_it_is_mended() {
     for (what, text) in unreadable() {
-        let mut story = Story::begin(&[("a.yaml", &config("a", "one")), ("auth.yaml", &text)]).await;
+        let mut story = Story::begin(&[("a.yaml", config("a", "one").as_bytes()), ("auth.yaml", &text)]).await;
         let now = story.now();
         assert_eq!(now.withheld.len(), 1, "{what}: {:?}", now.withheld);
         assert!(now.withheld[0].place.contains("auth.yaml:"), "{what}: {:?}", now.withheld);
