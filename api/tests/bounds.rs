@@ -241,12 +241,21 @@ fn backends_and_timeouts_of_routes() {
     hold(&route, &format!("{backend}/port"), &[json!(1), json!(65535)], &[json!(0), json!(65536), json!(null)]);
     hold(&route, &format!("{backend}/weight"), &[json!(0), json!(1_000_000)], &[json!(-1), json!(1_000_001)]);
     hold(&route, &format!("{backend}/namespace"), &[json!("u")], &[json!("A"), json!("a.b")]);
-    hold(&route, backend, &[json!({"group": "example.com", "kind": "Other", "name": "b"})], &[json!({"name": "b"})]);
+    hold(
+        &route,
+        backend,
+        &[json!({"group": "example.com", "kind": "Other", "name": "b"})],
+        &[
+            json!({"name": "b"}),
+            json!({"name": "b", "kind": "Service"}),
+            json!({"name": "b", "group": "", "kind": "Service"}),
+        ],
+    );
     let one = |number: usize| json!({"name": format!("b{number}"), "port": 80});
     hold(&route, "/spec/rules/0/backendRefs", &[several(16, one)], &[several(17, one)]);
     let times = |text: &str| json!(text);
     let right = ["10s", "1h2m3s4ms", "00010s", "87600h", "0s"].map(times);
-    let wrong = ["10", "s", "1d", "10s5", "1s2s3s4s5s", "100000s", "1.5s", "-1s", "87601h"].map(times);
+    let wrong = ["10", "s", "1d", "10s5", "1s2s3s4s5s", "100000s", "1.5s", "-1s", "87601h", "1us", "1ns"].map(times);
     hold(&route, "/spec/rules/0/timeouts/request", &right, &wrong);
     hold(
         &route,
@@ -292,6 +301,9 @@ fn gateways_and_their_classes() {
     hold(&gateway, listener, &right, &wrong);
     let apart = json!({"name": "other", "port": 15088, "protocol": "istio.io/PROXY", "hostname": "a.b"});
     hold(&gateway, listener, &[apart], &[]);
+    let kinds = |kind: &str| json!({"kinds": [{"kind": "HTTPRoute"}, {"kind": kind}]});
+    let allowed = |kind: &str| json!({"name": "other", "port": 81, "protocol": "HTTP", "allowedRoutes": kinds(kind)});
+    hold(&gateway, listener, &[allowed("Other")], &[allowed(""), allowed("no kind"), allowed("-")]);
     let many = |number: usize| json!({"name": format!("l{number}"), "port": 1000 + number, "protocol": "HTTP"});
     hold(&gateway, "/spec/listeners", &[several(64, many)], &[several(65, many), json!([])]);
     hold(&gateway, "/spec/addresses/0/value", &[json!("::1"), json!("")], &[json!("x"), json!("127.0.0")]);

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use api::unserved::UnservedRef;
-use api::{Broken, Fingerprint, Object, ObjectRef, Reach, Snapshot, Withheld};
+use api::{Broken, Fingerprint, Object, ObjectRef, Problem, Reach, Snapshot, Withheld};
 use blake3::Hash;
 use serde_json::Value;
+use status::Condition;
 use tracing::info;
 
 /// An object and what tells it from other versions of itself.
@@ -44,14 +45,30 @@ fn identity(version: &Version) -> Hash {
             hasher.update(b"broken").update(digest.as_bytes());
             for problem in &broken.problems {
                 // Each part with its length, so that no two lists run into the same bytes.
-                let severity = if problem.is_error() { "error" } else { "warning" };
-                for part in [severity, &problem.field, &problem.message] {
+                for part in [&problem.field, &problem.message] {
                     hasher.update(&(part.len() as u64).to_le_bytes()).update(part.as_bytes());
                 }
             }
         }
     }
     hasher.finalize()
+}
+
+/// What is said of an object of which the newest version cannot be served and an earlier one is.
+pub const LAST_GOOD: &str = "serving the last good version";
+
+/// What a provider says of an object with these problems, the worst first and each once. `note` is added in brackets
+/// unless it is empty.
+pub fn judged(mut problems: Vec<Problem>, note: &str) -> Condition {
+    problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
+    problems.dedup();
+    let mut condition = Condition::accepted(problems);
+    condition.message = match (condition.message.as_str(), note) {
+        (message, "") => message.to_owned(),
+        ("", note) => note.to_owned(),
+        (message, note) => format!("{message} [{note}]"),
+    };
+    condition
 }
 
 /// The hash of a manifest, computed without another copy of it. Keyed: it may be that of a Secret.

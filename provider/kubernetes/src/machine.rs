@@ -53,8 +53,6 @@ pub enum Line<T> {
     Gone(Name, Box<str>),
     /// Nothing happened up to this version.
     Bookmark(Box<str>),
-    /// The watch cannot go on.
-    Error(Failure),
 }
 
 /// What came of an action.
@@ -302,15 +300,11 @@ impl<T> Machine<T> {
                 self.phase = Phase::Watching { version, since: moment.now, fruitful };
                 Action::Read
             }
-            (Phase::Watching { version, fruitful, .. }, Event::Line(Line::Error(failure))) => {
-                self.watch_failed(failure, version, fruitful, moment)
-            }
             (Phase::Watching { since, .. }, Event::Line(line)) => self.line(line, since, moment, changes),
             (Phase::Watching { version, since, fruitful }, Event::Closed) => {
                 let short = moment.now.saturating_sub(since) < SHORTEST_WATCH;
                 if fruitful && short {
                     // It has told something, and is no failure; but nobody is to be asked without a pause.
-                    self.barren = 0;
                     self.phase = Phase::Waiting(Next::Watch(version));
                     Action::Wait(SHORTEST_WATCH)
                 } else if !short {
@@ -401,7 +395,6 @@ impl<T> Machine<T> {
 
     fn line(&mut self, line: Line<T>, since: Duration, moment: Moment, changes: &mut Vec<Change<T>>) -> Action {
         let version = match line {
-            Line::Error(failure) => return self.fail(failure, Next::List, moment),
             Line::Put(entry) => {
                 let stamp = Stamp { uid: entry.uid.clone(), version: entry.version.clone() };
                 let version = entry.version.clone();

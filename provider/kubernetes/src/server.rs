@@ -22,7 +22,7 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_secs(30);
 /// How long an answer may take as a whole, a watch's lines aside.
 const WHOLE: Duration = Duration::from_secs(120);
-/// How much longer than it was told to a watch may live.
+/// A watch that goes on for so long after the end it was told to have is given up.
 const OVERDUE: Duration = Duration::from_secs(15);
 /// The largest page of a list, in bytes.
 const LARGEST_PAGE: usize = 64 << 20;

@@ -66,10 +66,15 @@ struct HeadMetadata {
     uid: Box<str>,
     #[serde(default)]
     resource_version: Box<str>,
-    #[serde(default)]
+    /// One that cannot be read is as good as none: what is wrong with it is said of this object alone.
+    #[serde(default, deserialize_with = "readable")]
     creation_timestamp: Option<Time>,
     #[serde(default)]
     deletion_timestamp: Option<serde::de::IgnoredAny>,
+}
+
+fn readable<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Time>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(deserializer)?).ok())
 }
 
 #[derive(Deserialize)]
@@ -131,7 +136,7 @@ pub fn line(subject: Subject, api_version: &str, text: &[u8]) -> Event<Item> {
     };
     if event == "ERROR" {
         let refusal = Refusal::read(object.get().as_bytes());
-        return Event::Line(Line::Error(refusal.failure(refusal.code, None)));
+        return Event::Failed(refusal.failure(refusal.code, None));
     }
     if event == "BOOKMARK" {
         #[derive(Deserialize)]

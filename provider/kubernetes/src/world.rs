@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use api::core::Time;
 use api::unserved::UnservedRef;
-use api::{Governs, Kind, ObjectRef, Problem, Snapshot};
-use provider::assembly::{Assembly, Version};
-use status::{Condition, Diff, ObjectStatus};
+use api::{Governs, Kind, Object, ObjectRef, Problem, Snapshot};
+use provider::assembly::{Assembly, LAST_GOOD, Version, judged};
+use status::{Diff, ObjectStatus};
 
 use crate::machine::{Change, Entry};
 use crate::pump::News;
@@ -176,9 +176,11 @@ impl World {
         let (due, later) = self.due_now();
         self.due = later;
         for reference in due {
+            let mut generation = None;
             let (version, problems, fallback) = match self.held.get(&reference).and_then(|held| held.split_first()) {
                 None => (None, Vec::new(), false),
                 Some(((winner, item), others)) => {
+                    generation = item.admission.object.as_ref().and_then(Object::generation);
                     let mut problems = item.admission.problems.clone();
                     if !others.is_empty() {
                         problems.push(self.rivals(*winner, others));
@@ -187,8 +189,17 @@ impl World {
                     (Some(self.version(&reference, item)), problems, fallback)
                 }
             };
-            let good = matches!(version, Some(Version::Good { .. }));
-            self.say(&reference, problems, fallback, good, &mut said);
+            if fallback {
+                self.rejected.insert(reference.clone());
+            } else {
+                self.rejected.remove(&reference);
+            }
+            let old = fallback && matches!(version, Some(Version::Good { .. }));
+            let status = (!problems.is_empty()).then(|| {
+                let condition = judged(problems, if old { LAST_GOOD } else { "" });
+                ObjectStatus::new(vec![condition]).observing(generation)
+            });
+            self.say(&reference, status, &mut said);
             self.assembly.put(reference, version);
         }
         let (snapshot, differs) = self.assembly.assemble(Vec::new());
@@ -236,26 +247,19 @@ impl World {
     }
 
     /// Notes what is to be said of an object: nothing, where nothing is wrong.
-    fn say(&mut self, reference: &ObjectRef, problems: Vec<Problem>, fallback: bool, good: bool, said: &mut Diff) {
-        if fallback {
-            self.rejected.insert(reference.clone());
-        } else {
-            self.rejected.remove(reference);
-        }
-        if problems.is_empty() {
-            if self.said.remove(reference).is_some() {
-                said.silent.push(reference.clone());
+    fn say(&mut self, reference: &ObjectRef, status: Option<ObjectStatus>, said: &mut Diff) {
+        match status {
+            None => {
+                if self.said.remove(reference).is_some() {
+                    said.silent.push(reference.clone());
+                }
             }
-            return;
-        }
-        let mut condition = Condition::accepted(problems);
-        if fallback && good {
-            condition.message.push_str(" [serving the last good version]");
-        }
-        let status = ObjectStatus::new(vec![condition]);
-        if self.said.get(reference) != Some(&status) {
-            self.said.insert(reference.clone(), status.clone());
-            said.said.push((reference.clone(), vec![status]));
+            Some(status) => {
+                if self.said.get(reference) != Some(&status) {
+                    self.said.insert(reference.clone(), status.clone());
+                    said.said.push((reference.clone(), vec![status]));
+                }
+            }
         }
     }
 }

@@ -263,7 +263,8 @@ impl Memory {
                 None => drop(self.unread_files.remove(&path)),
             }
             let mut file = source.map(|source| {
-                let mut problems: Vec<FileProblem> = source.record.problem.iter().cloned().collect();
+                let mut problems: Vec<FileProblem> = Vec::new();
+                problems.extend(source.record.problem.clone());
                 let unnamed = source.unnamed.iter().filter(|one| Some(*one) != source.record.problem.as_ref());
                 problems.extend(unnamed.cloned());
                 FileStatus { path: path.clone(), objects: source.declared.len(), problems }

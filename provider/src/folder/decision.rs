@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use api::core::Namespace;
 use api::{Broken, Object, Problem};
-use status::{Condition, ObjectStatus};
+use status::ObjectStatus;
 
 use super::addresses::{Addressed, Requested, replaced, requested, with_address};
 use super::declarations::Candidate;
 use super::engine::Declared;
 use super::namespaces::labelled;
-use crate::assembly::{Stamped, Version};
+use crate::assembly::{LAST_GOOD, Stamped, Version, judged};
 use crate::board::Origin;
 
 /// What is decided about one object. It is not kept: it follows from the files and from the last good version.
@@ -139,18 +139,11 @@ impl Decision {
 
     /// What is said of it.
     pub fn status(&self) -> ObjectStatus {
-        let mut problems = self.problems.clone();
-        problems.sort_by(|a, b| b.severity.cmp(&a.severity).then_with(|| a.cmp(b)));
-        problems.dedup();
-        let mut condition = Condition::accepted(problems);
         let mut place = self.origin().place();
         if self.fallback && self.object.is_some() {
-            place.push_str("; serving the last good version");
+            place.push_str(&format!("; {LAST_GOOD}"));
         }
-        condition.message = match condition.message.as_str() {
-            "" => place,
-            message => format!("{message} [{place}]"),
-        };
+        let condition = judged(self.problems.clone(), &place);
         ObjectStatus::new(vec![condition]).observing(self.generation())
     }
 }

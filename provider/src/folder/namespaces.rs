@@ -32,9 +32,10 @@ pub(crate) struct Moves {
 impl Namespaces {
     /// Notes that an object is declared since now, or not any more.
     pub fn count(&mut self, reference: &ObjectRef, was: bool, is: bool) {
-        if was == is || !reference.kind.namespaced() {
+        if was == is {
             return;
         }
+        // What is in no namespace is counted under the empty name, which nobody asks about.
         let namespace = &reference.name.namespace;
         let population = self.population.entry(namespace.clone()).or_default();
         *population = if is { *population + 1 } else { *population - 1 };

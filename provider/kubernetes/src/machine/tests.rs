@@ -128,7 +128,7 @@ impl Server {
             Action::Read => {
                 let Some(at) = self.watching else { return Event::Failed(Failure::Unreachable("cut".into())) };
                 if at < self.forgotten {
-                    return Event::Line(Line::Error(Failure::Expired));
+                    return Event::Failed(Failure::Expired);
                 }
                 let next = self.history.iter().find(|(version, ..)| *version > at).cloned();
                 match next {
@@ -392,16 +392,45 @@ fn more_objects_than_are_kept_are_none_at_all() {
 }
 
 #[test]
-fn what_is_too_old_is_listed_anew_however_that_is_said() {
-    for event in [Event::Failed(Failure::Expired), Event::Line(Line::Error(Failure::Expired))] {
-        let mut run = Run::new();
-        run.perform(&Deed::Put(0));
-        run.calm();
-        run.tell(event);
-        assert!(run.machine.failing().is_none(), "that is as it should be");
-        run.tell(Event::Elapsed);
-        assert!(matches!(run.action, Action::List { more: None, .. }), "{:?}", run.action);
+fn as_many_objects_as_are_kept_may_come_and_one_more_may_not() {
+    let (mut machine, _) = Machine::<u64>::new(2);
+    let moment = Moment { now: Duration::ZERO, dice: 0.0 };
+    assert!(!machine.settled() && !machine.absent() && machine.failing().is_none(), "nothing is known yet");
+    let put = |number: u8, version: &str| {
+        Event::Line(Line::Put(Entry { name: name(number), uid: "u".into(), version: version.into(), object: 1 }))
+    };
+    machine.step(Event::Served, moment);
+    machine.step(Event::Page { entries: vec![], version: "1".into(), more: None }, moment);
+    machine.step(Event::Opened, moment);
+    for (number, version) in [(0, "2"), (1, "3"), (1, "4")] {
+        assert_eq!(machine.step(put(number, version), moment).action, Action::Read);
     }
+    assert!(machine.failing().is_none());
+    assert!(matches!(machine.step(put(2, "5"), moment).action, Action::Wait(_)));
+    assert_eq!(machine.failing(), Some(&Failure::TooMany(2)));
+}
+
+#[test]
+fn a_list_that_fails_is_asked_for_again_without_asking_again_what_is_served() {
+    let (mut machine, _) = Machine::<u64>::new(2);
+    let moment = Moment { now: Duration::ZERO, dice: 0.0 };
+    machine.step(Event::Served, moment);
+    assert!(matches!(machine.step(failed(503), moment).action, Action::Wait(_)));
+    assert!(matches!(machine.step(Event::Elapsed, moment).action, Action::List { more: None, .. }));
+    // What is not found may not be served any more.
+    machine.step(Event::Failed(Failure::NotFound), moment);
+    assert_eq!(machine.step(Event::Elapsed, moment).action, Action::Find);
+}
+
+#[test]
+fn what_is_too_old_is_listed_anew() {
+    let mut run = Run::new();
+    run.perform(&Deed::Put(0));
+    run.calm();
+    run.tell(Event::Failed(Failure::Expired));
+    assert!(run.machine.failing().is_none(), "that is as it should be");
+    run.tell(Event::Elapsed);
+    assert!(matches!(run.action, Action::List { more: None, .. }), "{:?}", run.action);
 }
 
 #[test]

@@ -58,6 +58,9 @@ fn what_is_not_the_authors_makes_no_other_version() {
     same["metadata"]["finalizers"] = json!(["x"]);
     assert_eq!(first, digest(same));
     assert_ne!(first, digest(option("a", json!({"spec": {}}))));
+    let mut annotated = option("a", json!({}));
+    annotated["metadata"]["annotations"]["example.com/mine"] = "x".into();
+    assert_ne!(first, digest(annotated), "annotations are the author's");
     let mut labelled = option("a", json!({}));
     labelled["metadata"]["labels"] = json!({"a": "b"});
     assert_ne!(first, digest(labelled));
@@ -109,10 +112,10 @@ fn lines_of_a_watch_say_what_happened_in_any_order_of_their_fields() {
     assert!(matches!(mark, Event::Line(Line::Bookmark(version)) if &*version == "12"));
     for status in [r#"{"kind":"Status","code":410,"reason":"Expired"}"#, r#"{"code":0,"reason":"Gone"}"#] {
         let expired = read(format!(r#"{{"type":"ERROR","object":{status}}}"#));
-        assert!(matches!(expired, Event::Line(Line::Error(Failure::Expired))));
+        assert!(matches!(expired, Event::Failed(Failure::Expired)));
     }
     let error = read(r#"{"type":"ERROR","object":{"code":500,"message":"canary"}}"#.to_owned());
-    assert!(matches!(&error, Event::Line(Line::Error(Failure::Status { code: 500, .. }))));
+    assert!(matches!(&error, Event::Failed(Failure::Status { code: 500, .. })));
     assert!(!format!("{error:?}").contains("canary"));
     for text in ["", "null", "{}", r#"{"type":"ADDED","object":{}}"#, r#"{"type":"ADDED","object":{"metadata":5}}"#] {
         assert!(matches!(read(text.to_owned()), Event::Failed(Failure::Unreadable(_))), "{text}");
@@ -133,11 +136,42 @@ fn nothing_of_a_secret_is_kept_but_what_admission_keeps() {
 }
 
 #[test]
+fn a_refusal_means_what_its_number_and_its_words_say() {
+    let failure = |code: u16, body: Value| Refusal::read(body.to_string().as_bytes()).failure(code, None);
+    assert_eq!(failure(404, json!({})), Failure::NotFound);
+    for expired in
+        [failure(410, json!({})), failure(400, json!({"reason": "Expired"})), failure(500, json!({"reason": "Gone"}))]
+    {
+        assert_eq!(expired, Failure::Expired);
+    }
+    for code in [400, 401, 403, 409, 429, 500, 503] {
+        assert_eq!(failure(code, json!({"reason": "Forbidden"})), Failure::Status { code, retry_after: None });
+    }
+}
+
+/// An API server sends no such object. What has no name cannot be refused alone, so the list is not believed.
+#[test]
+fn an_object_without_a_name_or_in_the_wrong_scope_is_none() {
+    let with = |metadata: Value| {
+        let body = json!({"metadata": {"resourceVersion": "9"}, "items": [{"metadata": metadata, "spec": {}}]});
+        page(Kind::RouteOption.into(), GROUP, body.to_string().as_bytes())
+    };
+    let named = json!({"name": "a", "namespace": "t"});
+    assert!(matches!(with(named), Event::Page { .. }));
+    for metadata in [json!({"name": "", "namespace": "t"}), json!({"namespace": "t"}), json!({"name": "a"})] {
+        assert!(matches!(with(metadata.clone()), Event::Failed(Failure::Unreadable(_))), "{metadata}");
+    }
+    // A time that is none is a mistake in one object, not in the list.
+    assert!(matches!(with(json!({"name": "a", "namespace": "t", "creationTimestamp": "noon"})), Event::Page { .. }));
+}
+
+#[test]
 fn what_is_served_is_told_by_the_servers_own_answer_about_it_alone() {
     let body = br#"{"kind": "APIResourceList", "groupVersion": "gateway.solo.io/v1", "resources":
         [{"name": "routeoptions", "kind": "RouteOption"}, {"name": "routeoptions/status"}]}"#;
     let version = "gateway.solo.io/v1";
     assert_eq!(serves("routeoptions", version, body), Ok(true));
+    assert_eq!(serves("routeoptions/status", version, body), Ok(true), "the second one counts, too");
     assert_eq!(serves("authconfigs", version, body), Ok(false));
     assert!(serves("routeoptions", "gateway.solo.io/v2", body).is_err(), "an answer about something else");
     let others = [

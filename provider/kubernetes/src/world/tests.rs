@@ -109,6 +109,30 @@ fn of_two_groups_the_oldest_counts_and_the_other_takes_over() {
 }
 
 #[test]
+fn the_last_good_version_is_the_one_of_whichever_counts() {
+    let sources = || World::new(Source::of(&[Kind::AuthConfig], &BTreeSet::new()));
+    let counts = |world: &mut World| {
+        let assembled = world.assemble().unwrap();
+        (assembled.snapshot.auth_configs.len(), assembled.snapshot.broken.len())
+    };
+    let broken = |version: &str, uid: &str| put(Kind::AuthConfig, version, uid, json!({"configs": 5}));
+    // An older one under the other group is what counts, broken as it is: what was served is another object.
+    let mut world = sources();
+    world.take(news(0, vec![config("enterprise.gloo.solo.io/v1", "u2")]));
+    world.take(news(1, vec![]));
+    assert_eq!(counts(&mut world), (1, 0));
+    world.take(news(1, vec![broken("extauth.solo.io/v1", "u1")]));
+    assert_eq!(counts(&mut world), (0, 1));
+    // One that does not count may go, and takes nothing with it.
+    let mut world = sources();
+    world.take(news(1, vec![config("extauth.solo.io/v1", "u1")]));
+    world.take(news(0, vec![config("enterprise.gloo.solo.io/v1", "u2")]));
+    world.take(news(1, vec![broken("extauth.solo.io/v1", "u1")]));
+    world.take(news(0, vec![gone()]));
+    assert_eq!(counts(&mut world), (1, 0));
+}
+
+#[test]
 fn a_secret_that_is_being_deleted_is_gone() {
     let mut world = World::new(Source::of(&[Kind::Secret], &BTreeSet::new()));
     let secret = |deletion: Value| {

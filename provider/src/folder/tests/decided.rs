@@ -36,7 +36,8 @@ async fn services_keep_the_addresses_they_were_given() {
     let now = story.now();
     assert_eq!(ip(&now, "own").as_deref(), Some("127.9.9.9"));
     assert!(now.broken.contains_key(&ObjectRef::new(Kind::Service, "shop", "rival")));
-    assert!(story.said(Kind::Service, "shop", "rival").contains("belongs to Service shop/own"));
+    let refused = story.said(Kind::Service, "shop", "rival");
+    assert_eq!(refused.matches("belongs to Service shop/own").count(), 1, "it is said once: {refused}");
     assert!(story.said(Kind::Service, "shop", "foreign").contains("10.0.0.1 is not"));
     let headless = &now.services[&Name::new("shop", "headless")];
     assert_eq!(headless.spec.as_ref().unwrap().cluster_ip.as_deref(), Some("None"));
@@ -65,6 +66,40 @@ async fn every_namespace_that_something_is_in_is_there_and_carries_its_own_name(
         assert_eq!(labels.get("kubernetes.io/metadata.name").map(String::as_str), Some(name));
         assert_eq!(labels.contains_key("a"), name == "two");
     }
+}
+
+/// Of two policies the oldest counts: one that went and came back is no older than its return, and one that was only
+/// ever in a file that could not be used has not been there.
+#[test]
+fn an_object_is_as_old_as_the_file_in_which_it_was_there_without_a_break() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("a.yaml");
+    let mut engine = Engine::new(vec![folder.path().to_owned()], FolderSettings::default());
+    let mut with = |text: &str, old: u64| {
+        fs::write(&path, text).unwrap();
+        age(&path, old);
+        engine.look_at_once();
+        let snapshot = engine.assemble().snapshot;
+        let modified = jiff_seconds(fs::metadata(&path).unwrap().modified().unwrap());
+        let age = |name: &str| {
+            let service = snapshot.services.get(&Name::new("shop", name))?;
+            Some(modified - service.metadata.creation_timestamp.as_ref()?.0.as_second())
+        };
+        (age("x"), age("y"))
+    };
+    let (x, y) = (service("x", "ports: [{port: 80}]"), service("y", "ports: [{port: 80}]"));
+    assert_eq!(with(&x, 1_000), (Some(0), None));
+    let unusable = format!("{x}{y}---\napiVersion: gateway.solo.io/v1\nkind: RouteOptions\nmetadata: {{name: z}}\n");
+    assert_eq!(with(&unusable, 900), (Some(100), None), "the last good version stays");
+    assert_eq!(with(&x, 800), (Some(200), None));
+    assert_eq!(with(&format!("{x}{y}"), 700), (Some(300), Some(0)));
+    assert_eq!(with(&format!("{x}{y}"), 600), (Some(400), Some(100)));
+    assert_eq!(with(&x, 500), (Some(500), None));
+    assert_eq!(with(&format!("{x}{y}"), 400), (Some(600), Some(0)));
+}
+
+fn jiff_seconds(time: std::time::SystemTime) -> i64 {
+    i64::try_from(time.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
 #[test]

@@ -54,6 +54,18 @@ async fn a_start_with_what_cannot_be_read_withholds_everything_until_it_is_mende
 }
 
 #[test]
+fn every_path_that_is_not_there_at_the_start_is_named() {
+    let folder = TempDir::new().unwrap();
+    let paths = ["a", "b", "c"].map(|name| folder.path().join(name));
+    fs::write(&paths[1], route_option(GUARDED)).unwrap();
+    let mut engine = Engine::new(paths.to_vec(), FolderSettings::default());
+    engine.look_at_once();
+    let withheld: Vec<String> = engine.assemble().snapshot.withheld.iter().map(ToString::to_string).collect();
+    let named = |name: &str| withheld.iter().any(|why| why.contains(&format!("/{name}: does not exist")));
+    assert!(withheld.len() == 2 && named("a") && named("c"), "{withheld:?}");
+}
+
+#[test]
 fn a_start_withholds_as_long_as_a_file_may_still_be_written() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("auth.yaml"), route_option(GUARDED)).unwrap();
