@@ -37,10 +37,15 @@ fn every_page_is_in_the_index_and_every_link_leads_somewhere() {
             assert!(index.contains(&format!("({name})")), "docs/README.md does not name {name}");
         }
     }
-    let pages = ["start", "kinds", "troubleshooting", "bootstrap", "README"].map(|page| format!("docs/{page}.md"));
-    for file in pages.iter().map(String::as_str).chain(["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"]) {
-        let path = root().join(file);
-        let text = fs::read_to_string(&path).unwrap();
+    let mut pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|page| root().join(page)).to_vec();
+    for folder in ["docs", "docs/adr"] {
+        let entries = fs::read_dir(root().join(folder)).unwrap();
+        pages.extend(
+            entries.map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "md")),
+        );
+    }
+    for path in pages {
+        let (text, file) = (fs::read_to_string(&path).unwrap(), path.display());
         for (_, rest) in text.match_indices("](").map(|(at, _)| text.split_at(at + 2)) {
             let target = rest.split([')', '#']).next().unwrap();
             if !target.is_empty() && !target.contains("://") {

@@ -17,7 +17,7 @@ use waykeeper_tests::parts::Application;
 use waykeeper_tests::raw::{proxy_header, send_raw};
 use waykeeper_tests::{Backends, Folder, eventually, turn};
 
-/// An authorization service that lets pass who has the header `pass`, or any that begins with `key`, and keeps what it was asked.
+/// An authorization service that lets pass who has a header whose name begins with `key`, and keeps what it was asked.
 #[derive(Clone, Default)]
 struct Recorder(Arc<Mutex<Vec<Asked>>>);
 
