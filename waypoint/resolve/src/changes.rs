@@ -9,7 +9,7 @@ use api::{Kind, Meta as _, Name, ObjectRef, Snapshot};
 
 use crate::declared::age;
 use crate::few::Few;
-use crate::options;
+use crate::gloo;
 use crate::readers::Fact;
 use crate::view::Known;
 
@@ -69,14 +69,14 @@ impl Changes {
         for name in delta.of(Kind::RouteOption) {
             if let Some(option) = old.route_options.get(name) {
                 let aged = (age(&option.metadata), name.clone());
-                for (route, _) in options::targets(name, option) {
+                for (route, _) in gloo::targets(name, option) {
                     remove_from(&mut known.options, &route, &aged);
                     changes.note(Fact::Options(route));
                 }
             }
             if let Some(option) = snapshot.route_options.get(name) {
                 let aged = (age(&option.metadata), name.clone());
-                for (route, _) in options::targets(name, option) {
+                for (route, _) in gloo::targets(name, option) {
                     known.options.entry(route.clone()).or_default().insert(aged.clone());
                     changes.note(Fact::Options(route));
                 }

@@ -6,30 +6,22 @@ use api::{Kind, Name, ObjectRef, Reach};
 use ir::Enrolment;
 use status::Condition;
 
+use crate::decided::Enrolled;
 use crate::gateways::allows;
 use crate::view::View;
 
 /// The condition on a Service that asks for a waypoint, as istiod writes it.
 const BOUND: &str = "istio.io/WaypointBound";
 
-/// The waypoint of one Service.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Decision {
-    /// The waypoint, or why there is none.
-    pub enrolment: Enrolment,
-    /// What is to be said about it.
-    pub condition: Option<Condition>,
-}
-
 /// The waypoint of the Service `name`; nothing if there is no such Service.
-pub fn enrolment(view: &View<'_>, name: &Name) -> Option<Decision> {
+pub fn enrolment(view: &View<'_>, name: &Name) -> Option<Enrolled> {
     let service = view.service(name)?;
     let (enrolment, condition) = match wanted(view, name, service.as_ref()) {
         Ok(None) => (Enrolment::None, None),
         Ok(Some(waypoint)) => bind(view, name, waypoint),
         Err(why) => refused("WaypointUnknown", why),
     };
-    Some(Decision { enrolment, condition })
+    Some(Enrolled { enrolment, condition })
 }
 
 /// The Gateway that the labels of `object` ask for, which is in `namespace` unless they say otherwise;

@@ -10,27 +10,13 @@ use api::{Kind, Name, Object, Problem};
 use ir::{Bind, Settings};
 use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS};
 
+use crate::decided::{Gateways, Waypoint};
 use crate::view::View;
 
 /// The protocol of a waypoint that a ztunnel feeds.
 pub const PROXY: &str = "istio.io/PROXY";
 /// The protocol of a waypoint that terminates the mesh's tunnel itself.
 const HBONE: &str = "istio.io/HBONE";
-
-/// The Gateways of our classes.
-pub type Gateways = BTreeMap<Name, Ours>;
-
-/// A Gateway of our class.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Ours {
-    /// Where it listens; none if it cannot be served.
-    pub address: Option<SocketAddr>,
-    /// The listener that is served.
-    pub listener: Option<GatewayListeners>,
-    /// Whether it was never admitted: the provider has said why.
-    pub broken: bool,
-    statuses: Vec<ObjectStatus>,
-}
 
 /// The Gateways of our classes.
 pub fn gateways(view: &View<'_>) -> Gateways {
@@ -48,8 +34,10 @@ pub fn gateways(view: &View<'_>) -> Gateways {
         };
         // One whose class cannot be read may be ours.
         if readable.is_none_or(|partial| ours(view, partial)) {
-            found
-                .insert(reference.name.clone(), Ours { address: None, listener: None, broken: true, statuses: vec![] });
+            found.insert(
+                reference.name.clone(),
+                Waypoint { address: None, listener: None, broken: true, statuses: vec![] },
+            );
         }
     }
     found
@@ -63,7 +51,7 @@ fn ours(view: &View<'_>, gateway: &Gateway) -> bool {
         && object.is_none_or(|object| object.spec.controller_name == settings.controller_name)
 }
 
-fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTreeMap<SocketAddr, Name>) -> Ours {
+fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTreeMap<SocketAddr, Name>) -> Waypoint {
     let mut served: Option<&GatewayListeners> = None;
     let mut statuses = Vec::new();
     for listener in &gateway.spec.listeners {
@@ -133,7 +121,7 @@ fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTre
         ]
     };
     statuses.insert(0, ObjectStatus::new(accepted));
-    Ours { address, listener: served.cloned(), broken: false, statuses }
+    Waypoint { address, listener: served.cloned(), broken: false, statuses }
 }
 
 /// The kinds of routes that a listener for PROXY takes, as far as it admits them, and whether it names others.

@@ -1,11 +1,20 @@
-//! Gloo's options as values of ours.
+//! Gloo's options as values of ours, and what they name.
 
 use api::gloo::ResourceRef;
 use api::gloo::route_option::{
     Cors as WrittenCors, Faults as WrittenFaults, HeaderAppend, HeaderManipulation, Retries as WrittenRetries,
-    RouteOptions,
+    RouteOption, RouteOptions,
 };
+use api::{Kind, Name};
 use ir::{Abort, Cors, Delay, Faults, HeaderPut, Origin, Pauses, Policy, Retries, Stage};
+
+/// The HTTPRoutes that `option`, which is called `name`, names, each with the rule if it names one.
+///
+/// Admission lets no other kind pass; a Service of that name is no route.
+pub fn targets<'a>(name: &'a Name, option: &'a RouteOption) -> impl Iterator<Item = (Name, Option<&'a str>)> {
+    let targets = option.spec.target_refs.iter().filter(|target| target.kind == Kind::HttpRoute.as_str());
+    targets.map(|target| (Name::new(name.namespace.as_str(), target.name.as_str()), target.section_name.as_deref()))
+}
 
 /// The RateLimitConfigs that `options` name, each with when it is to be asked for; none for the usual time.
 pub fn limits(options: &RouteOptions) -> impl Iterator<Item = (Option<Stage>, &ResourceRef)> {

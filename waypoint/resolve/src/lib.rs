@@ -6,6 +6,7 @@
 mod backends;
 mod changes;
 mod counts;
+mod decided;
 mod declared;
 mod describe;
 mod doubtful;
@@ -13,6 +14,7 @@ mod enrolment;
 mod few;
 mod gateways;
 mod gloo;
+mod guards;
 mod options;
 mod ours;
 mod owned;

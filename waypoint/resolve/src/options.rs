@@ -5,12 +5,13 @@
 //! from the first that sets it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use api::gloo::rate_limit_config::{MOST_CLIENT_VALUES_PER_ROUTE, MOST_REFS};
 use api::gloo::route_option::{RouteOption, RouteOptions};
 use api::{Kind, Name, ObjectRef};
 
+use crate::gloo::targets;
+use crate::guards::{Guard, guards};
 use crate::view::View;
 use crate::{gloo, refusals};
 
@@ -46,35 +47,6 @@ pub struct Overridden {
     pub lost: BTreeSet<Guard>,
 }
 
-/// Something that a RouteOption asks for so that requests do not pass freely.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Guard {
-    /// Authorization by this AuthConfig.
-    Auth(Name),
-    /// The limits of this RateLimitConfig.
-    Limit(Name),
-    /// `ratelimitBasic`.
-    Basic,
-}
-
-impl fmt::Display for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Guard::Auth(name) => write!(f, "AuthConfig {name}"),
-            Guard::Limit(name) => write!(f, "RateLimitConfig {name}"),
-            Guard::Basic => f.write_str("this ratelimitBasic"),
-        }
-    }
-}
-
-/// What `options` of namespace `home` ask for to guard requests.
-pub fn guards(options: &RouteOptions, home: &str) -> BTreeSet<Guard> {
-    let auth = options.extauth.iter().filter(|extauth| extauth.disable != Some(true));
-    let auth = auth.filter_map(|extauth| Some(Guard::Auth(extauth.config_ref.as_ref()?.resolve(home))));
-    let limits = gloo::limits(options).map(|(_, reference)| Guard::Limit(reference.resolve(home)));
-    auth.chain(limits).chain(options.ratelimit_basic.as_ref().map(|_| Guard::Basic)).collect()
-}
-
 /// For how much of a route a RouteOption is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Extent {
@@ -84,14 +56,6 @@ enum Extent {
     Section,
     /// It names the route.
     Route,
-}
-
-/// The HTTPRoutes that `option`, which is called `name`, names, each with the rule if it names one.
-///
-/// Admission lets no other kind pass; a Service of that name is no route.
-pub fn targets<'a>(name: &'a Name, option: &'a RouteOption) -> impl Iterator<Item = (Name, Option<&'a str>)> {
-    let targets = option.spec.target_refs.iter().filter(|target| target.kind == Kind::HttpRoute.as_str());
-    targets.map(|target| (Name::new(name.namespace.as_str(), target.name.as_str()), target.section_name.as_deref()))
 }
 
 /// What governs the rule `rule_name` of `route`, whose `ExtensionRef`s are `extensions`.

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use api::{Kind, Name, Object, ObjectRef, Problem};
 use ir::{Action, Chain, Descriptor, Destination, Disowned, Entry, Forward, PortRef, Route, Traffic};
 
-use crate::status::{Said, Statuses};
+use crate::decided::said::Said;
+use crate::status::Statuses;
 use crate::view::View;
 
 /// The headers that are not a client's to say to `service`: what is set by the AuthConfigs that guard

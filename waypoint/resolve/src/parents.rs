@@ -6,83 +6,11 @@ use api::{Kind, Name, ObjectRef};
 use ir::{Enrolment, PortRef};
 use status::{ACCEPTED, Condition, Place};
 
-use super::declared::{Declared, ParentRef, http_route};
-use super::gateways::allows_routes;
+use crate::decided::attached::{Attached, Bound, Parent, Target};
+use crate::declared::{ParentRef, http_route};
+use crate::gateways::{allows_routes, not_ours};
+use crate::services;
 use crate::view::View;
-
-/// One parentRef of a route, judged.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Parent {
-    /// Where in the route's status it is judged.
-    pub place: Place,
-    /// `Accepted`.
-    pub accepted: Condition,
-    target: Option<Target>,
-}
-
-impl Parent {
-    /// The Service, if it is one and the route applies there.
-    pub fn service(&self) -> Option<&Name> {
-        match &self.target {
-            Some(Target::Service { name, .. }) => Some(name),
-            _ => None,
-        }
-    }
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Target {
-    Service { name: Name, port: Option<u16>, section: Option<String> },
-    Gateway(Name),
-}
-
-/// A route that governs a Service port.
-#[derive(Debug, Clone)]
-pub struct Bound<'a> {
-    /// The route.
-    pub route: &'a Declared,
-    /// By which of its parents.
-    pub by: Vec<&'a Parent>,
-}
-
-impl Bound<'_> {
-    /// Whether it names the Service, not only its Gateway.
-    pub fn by_service(&self) -> bool {
-        self.by.iter().any(|parent| matches!(parent.target, Some(Target::Service { .. })))
-    }
-
-    /// Whether it names the port, which makes the port HTTP.
-    pub fn names_port(&self) -> bool {
-        self.by.iter().any(|parent| match &parent.target {
-            Some(Target::Service { port, section, .. }) => port.is_some() || section.is_some(),
-            _ => false,
-        })
-    }
-}
-
-/// An admitted route with its parents.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Attached {
-    /// The route.
-    pub route: Declared,
-    /// Those of its parents that are any concern of ours.
-    pub parents: Vec<Parent>,
-}
-
-impl Attached {
-    /// The Services and Gateways where the route applies.
-    pub fn targets(&self) -> impl Iterator<Item = ObjectRef> {
-        self.parents.iter().filter_map(|parent| match parent.target.as_ref()? {
-            Target::Service { name, .. } => Some(ObjectRef { kind: Kind::Service, name: name.clone() }),
-            Target::Gateway(name) => Some(ObjectRef { kind: Kind::Gateway, name: name.clone() }),
-        })
-    }
-
-    /// The Services that the route names.
-    pub fn services(&self) -> impl Iterator<Item = &Name> {
-        self.parents.iter().filter_map(Parent::service)
-    }
-}
 
 /// The routes that govern `id`, served by `gateway`, in the order of their names.
 pub fn governing<'a>(view: &View<'a>, gateway: &Name, id: &PortRef, port_name: Option<&str>) -> Vec<Bound<'a>> {
@@ -150,7 +78,7 @@ fn parent(view: &View<'_>, namespace: &str, reference: &ParentRef) -> Option<Par
                     ),
                 );
             }
-            let ports = super::services::ports(service);
+            let ports = services::ports(service);
             let port = reference.port.and_then(|port| u16::try_from(port).ok());
             let section = reference.section.clone();
             if let Some(port) = reference.port
@@ -180,7 +108,7 @@ fn parent(view: &View<'_>, namespace: &str, reference: &ParentRef) -> Option<Par
                 return match view.gateway_object(&name) {
                     Some(other) => Some(Parent {
                         place,
-                        accepted: super::gateways::not_ours(view, &format!("Gateway {name}"), other),
+                        accepted: not_ours(view, &format!("Gateway {name}"), other),
                         target: None,
                     }),
                     None => no("NoMatchingParent", format!("Gateway {name} does not exist")),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use api::ObjectRef;
 use ir::{Match, PathMatch};
 
-use super::declared::Age;
+use crate::declared::Age;
 
 /// Where a route stands among those of its Service: smaller is tried first.
 ///

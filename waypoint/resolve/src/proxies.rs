@@ -8,8 +8,7 @@ use api::{Kind, Name, ObjectRef, Table};
 use ir::{Chain, Cluster, Destination, Front, Listener, Origins, PortRef, Proxy};
 
 use crate::counts;
-use crate::gateways::Gateways;
-use crate::units::Unit;
+use crate::decided::{Gateways, Unit};
 
 /// See the module.
 #[derive(Debug, Clone, Default)]

@@ -4,34 +4,19 @@
 //! told, wherever an object of its kind could have. This is decided here for all kinds, from
 //! what each says of its reach, and from nothing else.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::gloo::route_option::RouteOption;
 use api::{Broken, Governs, Kind, Name, ObjectRef, Reach, Target};
 use ir::PortRef;
 
+use crate::decided::Refusals;
+use crate::decided::attached::Attached;
 use crate::gateways::allows_routes;
-use crate::options::targets;
-use crate::parents::Attached;
+use crate::gloo::targets;
 use crate::view::View;
 
-/// What is refused because of objects that were never valid, and of what cannot be read, each with the reason.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Refusals {
-    /// Everything.
-    pub everything: Option<String>,
-    /// Requests that come to a Gateway.
-    pub gateways: BTreeMap<Name, String>,
-    /// All that comes to a Gateway, connections that are not read included.
-    pub waypoints: BTreeMap<Name, String>,
-    /// What comes to a Service.
-    pub services: BTreeMap<Name, String>,
-    /// Rules of a route; all of them where none is named.
-    pub rules: BTreeMap<Name, Vec<(Option<String>, String)>>,
-}
-
-/// Gathers them.
+/// What is refused because of objects that were never valid, and of what cannot be read.
 pub fn refusals(view: &View<'_>) -> Refusals {
     let mut refusals = Refusals { everything: withheld(view), ..Refusals::default() };
     for (reference, broken) in broken(view, Governs::Parents) {

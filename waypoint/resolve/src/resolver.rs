@@ -14,11 +14,12 @@ use ir::{Destination, Enrolment, Settings};
 use status::ObjectStatus;
 
 use crate::changes::{Changes, remove_from};
+use crate::decided::attached::Attached;
+use crate::decided::said::Said;
+use crate::decided::{Enrolled, Unit};
 use crate::ours::Ours;
 use crate::proxies::Proxies;
 use crate::readers::{Fact, Readers};
-use crate::status::Said;
-use crate::units::Unit;
 use crate::view::{Known, Speaker, View};
 use crate::{
     Resolved, backends, counts, enrolment, gateways, owned, parents, refusals, services, status as statuses, units,
@@ -153,7 +154,7 @@ impl Resolver {
             let before = self.asked.remove(&name).unwrap_or_default();
             let after: BTreeSet<(Name, IpAddr)> =
                 match (self.known.snapshot.services.get(&name), self.known.enrolments.get(&name)) {
-                    (Some(service), Some(enrolment::Decision { enrolment: Enrolment::Waypoint(gateway), .. })) => {
+                    (Some(service), Some(Enrolled { enrolment: Enrolment::Waypoint(gateway), .. })) => {
                         services::declared_addresses(service).into_iter().map(|ip| (gateway.clone(), ip)).collect()
                     }
                     _ => BTreeSet::new(),
@@ -186,8 +187,8 @@ impl Resolver {
             if before.map(AsRef::as_ref) == now.as_ref() {
                 continue;
             }
-            let targets = |attached: Option<&parents::Attached>| -> BTreeSet<ObjectRef> {
-                attached.into_iter().flat_map(parents::Attached::targets).collect()
+            let targets = |attached: Option<&Attached>| -> BTreeSet<ObjectRef> {
+                attached.into_iter().flat_map(Attached::targets).collect()
             };
             let (old, new) = (targets(before.map(AsRef::as_ref)), targets(now.as_ref()));
             for target in old.difference(&new) {
@@ -203,7 +204,7 @@ impl Resolver {
                 self.known.routes.entry(target.clone()).or_default().insert(name.clone());
                 changes.note(Fact::Routes(target.clone()));
             }
-            let referred = |attached: Option<&parents::Attached>| -> BTreeSet<Name> {
+            let referred = |attached: Option<&Attached>| -> BTreeSet<Name> {
                 attached.into_iter().flat_map(|attached| attached.route.options()).cloned().collect()
             };
             let (old, new) = (referred(before.map(AsRef::as_ref)), referred(now.as_ref()));

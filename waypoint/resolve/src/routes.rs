@@ -12,15 +12,17 @@ use ir::{
     Stage,
 };
 
-use super::declared::filters::Filters;
-use super::declared::{BackendRef, Declared, Rule};
-use super::options::{self, Effective, Guard};
-use super::parents::Bound;
-use super::precedence::{Precedence, by_precedence, precedence};
-use super::shadowed::{Doubt, gets_around, shadowed};
-use super::status::{InDoubt, Shadow, Statuses};
-use super::view::View;
-use super::{describe, doubtful, gloo};
+use crate::decided::attached::Bound;
+use crate::decided::said::{InDoubt, Shadow};
+use crate::declared::filters::Filters;
+use crate::declared::{BackendRef, Declared, Rule};
+use crate::guards::Guard;
+use crate::options::{self, Effective};
+use crate::precedence::{Precedence, by_precedence, precedence};
+use crate::shadowed::{Doubt, gets_around, shadowed};
+use crate::status::Statuses;
+use crate::view::View;
+use crate::{describe, doubtful, gloo, services};
 
 /// Gloo's default, which the application sees as `x-envoy-expected-rq-timeout-ms`.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -387,7 +389,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             return None;
         };
         let port = reference.port.and_then(|port| u16::try_from(port).ok());
-        let ports = super::services::ports(service);
+        let ports = services::ports(service);
         match port.filter(|port| ports.iter().any(|p| p.number == *port)) {
             Some(port) => Some(Destination::Service(PortRef { service: name, port })),
             None => {

@@ -1,11 +1,11 @@
 //! What is said about routes and policies, gathered while they are resolved.
 //!
-//! Whoever decides about a Service notes here what it finds out, in [`Statuses`]; what is said about one
-//! object is then put together from all that was noted about it ([`status`]), in the places where its
-//! readers look: of a route for each parentRef, of a policy for each Gateway or Service that its routes name.
+//! Whoever decides about a Service notes what it finds out in [`Statuses`]. What is said about one object is then put
+//! together from all that was noted about it ([`status()`]), in the places where its readers look: of a route for each
+//! parentRef, of a policy for each Gateway or Service that its routes name.
 
 mod policy;
-pub mod ports;
+mod ports;
 mod route;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,123 +14,16 @@ use api::{Kind, Name, ObjectRef, Problem};
 use ir::PortRef;
 use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Parent, Place};
 
+use crate::decided::attached::Bound;
+use crate::decided::said::{Effect, InDoubt, Loss, PortFate, RouteNotes, Said, Shadow, Winner};
 use crate::declared::Rule;
 use crate::gateways;
-use crate::options::{Effective, Guard};
-use crate::parents::Bound;
+use crate::guards::Guard;
+use crate::options::Effective;
 use crate::view::View;
-pub use ports::PortFate;
 
 /// The condition on a Service of which something is refused whatever its routes say.
 const SERVED: &str = "waykeeper.dev/Served";
-
-/// What was found out about one HTTPRoute.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct RouteNotes {
-    warnings: BTreeSet<Problem>,
-    unsupported: BTreeSet<Problem>,
-    unresolved: BTreeMap<Problem, String>,
-    shadows: BTreeMap<Shadow, BTreeSet<PortRef>>,
-}
-
-impl RouteNotes {
-    /// Something the author should know.
-    pub fn warn(&mut self, problem: Problem) {
-        self.warnings.insert(problem);
-    }
-
-    /// A part that is refused.
-    pub fn unsupported(&mut self, problem: Problem) {
-        self.unsupported.insert(problem);
-    }
-
-    /// A reference that leads nowhere.
-    pub(crate) fn unresolved(&mut self, reason: &str, problem: Problem) {
-        self.unresolved.insert(problem, reason.to_owned());
-    }
-}
-
-/// A rule, or a match of one, that never applies: an earlier one takes all its requests.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Shadow {
-    /// The route.
-    pub route: ObjectRef,
-    /// The rule or match of it.
-    pub field: String,
-    /// For which host names; for all if none is named.
-    pub hosts: Vec<String>,
-    /// The route that comes first.
-    pub by: ObjectRef,
-    /// The rule of that route.
-    pub by_field: String,
-}
-
-/// A rule of which it is not known whether an earlier one takes all its requests.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct InDoubt {
-    /// The route.
-    pub route: ObjectRef,
-    /// The rule of it.
-    pub field: String,
-    /// The route that comes first, and the rule of it that has an expression; none where there are too many of those.
-    pub by: Option<(ObjectRef, String)>,
-}
-
-/// By option and route: in which rules the option has no effect, and what comes first there.
-type Overridden = BTreeMap<(&'static str, ObjectRef), BTreeMap<String, Winner>>;
-
-/// A RouteOption that comes first.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Winner {
-    name: Name,
-    loss: Loss,
-    /// What the other asks for to guard requests, and is not asked for.
-    lost: BTreeSet<Guard>,
-}
-
-/// What a guard is lost to, where another RouteOption comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Loss {
-    /// None is lost.
-    Nothing,
-    /// To one that is for less, for this rule alone: the other claims the rest.
-    Withdrawn,
-    /// To one that is for as much or for more.
-    Lost,
-}
-
-/// What becomes of requests in one place of a route's status.
-type Ports = BTreeMap<PortRef, PortFate>;
-
-/// What a RouteOption does behind one ancestor.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct Effect {
-    /// The rules that it governs, by route.
-    governed: BTreeMap<ObjectRef, BTreeSet<String>>,
-    /// What of it has no effect.
-    overridden: Overridden,
-    /// Those of its rules that never apply, on which ports, and whether requests get around what it guards by that.
-    shadows: BTreeMap<Shadow, (bool, BTreeSet<PortRef>)>,
-    /// Those of its rules of which it is not known whether requests get around what it guards, and on which ports.
-    doubts: BTreeMap<InDoubt, BTreeSet<PortRef>>,
-    /// Those of its rules that it is to limit, and that redirect, by route.
-    unlimited: BTreeMap<ObjectRef, BTreeSet<String>>,
-    /// Whether all that it asks for to guard requests is asked for in some rule.
-    guards: bool,
-}
-
-/// What one decision has found out about one object.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Said {
-    /// Of a route: what is wrong with it.
-    notes: RouteNotes,
-    /// Of a route: what becomes of requests to the ports that it would govern, in each place of its status.
-    ports: BTreeMap<Place, Ports>,
-    /// Of a Service: what of it is refused whatever its routes say.
-    refused: BTreeSet<String>,
-    /// Of a RouteOption: what it does, by ancestor.
-    effects: BTreeMap<ObjectRef, Effect>,
-}
 
 /// What one decision has found out about routes, the policies on them, and the Services they belong to.
 #[derive(Debug, Default)]
@@ -139,13 +32,6 @@ pub struct Statuses {
     pub claims: BTreeMap<Name, BTreeSet<Name>>,
     /// What is to be said about each object.
     pub said: BTreeMap<ObjectRef, Said>,
-}
-
-impl Said {
-    /// That something of a Service is refused, for these reasons.
-    pub fn refused(refused: BTreeSet<String>) -> Self {
-        Self { refused, ..Self::default() }
-    }
 }
 
 impl Statuses {

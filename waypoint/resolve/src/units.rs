@@ -1,33 +1,18 @@
 //! What happens to connections to each port of one Service: the unit in which is translated.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::{Kind, Name, ObjectRef};
-use ir::{Action, Chain, Destination, Enrolment, Origins, PortRef, Traffic};
-use status::Condition;
+use ir::{Chain, Destination, Enrolment, Origins, PortRef, Traffic};
 
-use crate::parents::{self, Bound};
-use crate::refusals;
-use crate::routes;
+use crate::decided::Unit;
+use crate::decided::attached::Bound;
+use crate::decided::said::PortFate;
 use crate::services::{self, Port};
-use crate::status::{PortFate, Said, Statuses};
+use crate::status::Statuses;
 use crate::view::View;
-
-/// A Service's part of its waypoint.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Unit {
-    /// The Gateway that serves it.
-    pub gateway: Name,
-    /// One chain per port, but for what clients must not say to the Services behind it.
-    pub chains: BTreeMap<PortRef, Arc<Chain>>,
-    /// What is to be said about its addresses.
-    pub addresses: Vec<Condition>,
-    /// Which AuthConfigs guard the way to which Service.
-    pub claims: BTreeMap<Name, BTreeSet<Name>>,
-    /// What was found out about routes and policies, and about the Service.
-    pub said: Box<[(ObjectRef, Arc<Said>)]>,
-}
+use crate::{parents, refusals, routes};
 
 /// The unit of the Service `name`; nothing if no waypoint serves it.
 pub fn unit(view: &View<'_>, name: &Name) -> Option<Unit> {
@@ -52,22 +37,6 @@ pub fn unit(view: &View<'_>, name: &Name) -> Option<Unit> {
     let Statuses { claims, said } = statuses;
     let said = said.into_iter().map(|(object, said)| (object, Arc::new(said))).collect();
     Some(Unit { gateway: gateway.clone(), chains, addresses: conditions, claims, said })
-}
-
-impl Unit {
-    /// Where its chains forward to.
-    pub fn destinations(&self) -> BTreeSet<&Destination> {
-        let mut found = BTreeSet::new();
-        for chain in self.chains.values() {
-            found.extend(chain.traffic.unread());
-            for route in chain.traffic.routes().into_iter().flatten() {
-                if let Action::Forward(forward) = &route.action {
-                    found.extend(forward.backends.iter().filter_map(|backend| backend.target.as_ref()));
-                }
-            }
-        }
-        found
-    }
 }
 
 /// A port is read as HTTP if it is HTTP, or if a route names it. If a policy of the Service's own

@@ -13,15 +13,13 @@ use api::unserved::UnservedRef;
 use api::{Broken, Kind, Name, Object, ObjectRef, Reach, Snapshot, Withheld};
 use ir::{Enrolment, Settings};
 
+use crate::decided::attached::Attached;
+use crate::decided::said::Said;
+use crate::decided::{Enrolled, Gateways, Refusals, Unit, Waypoint};
 use crate::declared::Age;
 use crate::few::Few;
-use crate::gateways::Gateways;
 use crate::ours::Ours;
-use crate::parents::Attached;
 use crate::readers::Fact;
-use crate::refusals::Refusals;
-use crate::status::Said;
-use crate::units::Unit;
 
 /// Who has found something out about objects.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -47,7 +45,7 @@ pub struct Known {
     pub referring: HashMap<Name, Few<Name>>,
     pub gateways: Gateways,
     pub ours: Ours,
-    pub enrolments: BTreeMap<Name, crate::enrolment::Decision>,
+    pub enrolments: BTreeMap<Name, Enrolled>,
     pub attached: BTreeMap<Name, Arc<Attached>>,
     /// The routes that name each Service and each Gateway.
     pub routes: HashMap<ObjectRef, BTreeSet<Name>>,
@@ -209,13 +207,13 @@ impl<'a> View<'a> {
     }
 
     /// A Gateway of ours.
-    pub fn gateway(&self, name: &Name) -> Option<&'a crate::gateways::Ours> {
+    pub fn gateway(&self, name: &Name) -> Option<&'a Waypoint> {
         self.note(Fact::Gateway(name.clone()));
         self.known.gateways.get(name)
     }
 
     /// All Gateways of ours.
-    pub fn gateways(&self) -> impl Iterator<Item = (&'a Name, &'a crate::gateways::Ours)> + use<'a> {
+    pub fn gateways(&self) -> impl Iterator<Item = (&'a Name, &'a Waypoint)> + use<'a> {
         // What they are made of.
         self.note(Fact::Every(Kind::Gateway));
         self.note(Fact::Every(Kind::GatewayClass));
@@ -234,7 +232,7 @@ impl<'a> View<'a> {
     }
 
     /// The same with what is said about it.
-    pub fn enrolled(&self, service: &Name) -> Option<&'a crate::enrolment::Decision> {
+    pub fn enrolled(&self, service: &Name) -> Option<&'a Enrolled> {
         self.note(Fact::Enrolment(service.clone()));
         self.known.enrolments.get(service)
     }

@@ -13,12 +13,13 @@ use ir::PortRef;
 use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS};
 
 use super::ports::{self, Fates, listed};
-use super::{Effect, InDoubt, Loss, Shadow, of_place, route};
-use crate::options::{self, Guard};
-use crate::parents::Parent;
-use crate::refusals;
+use super::{of_place, route};
+use crate::decided::attached::Parent;
+use crate::decided::said::{Effect, InDoubt, Loss, Shadow};
+use crate::guards::{Guard, guards};
 use crate::shadowed::MOST_EXPRESSIONS;
 use crate::view::View;
+use crate::{gloo, refusals};
 
 /// So many ancestors have a place of their own in a status, as Gateway API has it; the whole speaks of all.
 const MOST_ANCESTORS: usize = 16;
@@ -67,7 +68,7 @@ impl<'v, 'a> Policy<'v, 'a> {
                 effects.entry(ancestor.clone()).or_default().add(effect);
             }
         }
-        let guards = options::guards(&option.spec.options, &name.namespace);
+        let guards = guards(&option.spec.options, &name.namespace);
         let (missing, unlimited) = missing(view, name, option);
         let resolved = if missing.is_empty() {
             Condition::holds(RESOLVED_REFS, "ResolvedRefs", "")
@@ -79,7 +80,7 @@ impl<'v, 'a> Policy<'v, 'a> {
 
     /// The routes that it is for: those it names, and those of which a rule names it.
     fn routes(&self) -> BTreeSet<Name> {
-        let named = options::targets(self.name, self.option).map(|(route, _)| route);
+        let named = gloo::targets(self.name, self.option).map(|(route, _)| route);
         named.chain(self.view.referring(self.name).cloned()).collect()
     }
 
@@ -241,7 +242,7 @@ impl<'v, 'a> Policy<'v, 'a> {
     /// Routes that it names and that are not there.
     fn routes_not_found(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        for (route, _) in options::targets(self.name, self.option) {
+        for (route, _) in gloo::targets(self.name, self.option) {
             if self.view.http_route(&route).is_some() {
                 continue;
             }
@@ -279,30 +280,6 @@ impl<'v, 'a> Policy<'v, 'a> {
         whole.push(worst(stated(ports::PORTS_REACHED)));
         whole.push(worst(stated(PROGRAMMED)));
         whole.into_iter().flatten().collect()
-    }
-}
-
-impl Effect {
-    fn add(&mut self, other: &Effect) {
-        for (route, rules) in &other.governed {
-            self.governed.entry(route.clone()).or_default().extend(rules.iter().cloned());
-        }
-        for (what, rules) in &other.overridden {
-            let known = self.overridden.entry(what.clone()).or_default();
-            known.extend(rules.iter().map(|(rule, found)| (rule.clone(), found.clone())));
-        }
-        for (shadow, (around, ports)) in &other.shadows {
-            let (known, of) = self.shadows.entry(shadow.clone()).or_default();
-            *known |= around;
-            of.extend(ports.iter().cloned());
-        }
-        for (doubt, ports) in &other.doubts {
-            self.doubts.entry(doubt.clone()).or_default().extend(ports.iter().cloned());
-        }
-        for (route, rules) in &other.unlimited {
-            self.unlimited.entry(route.clone()).or_default().extend(rules.iter().cloned());
-        }
-        self.guards |= other.guards;
     }
 }
 

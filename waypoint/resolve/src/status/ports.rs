@@ -6,33 +6,14 @@ use api::Name;
 use ir::PortRef;
 use status::{ACCEPTED, Condition, PROGRAMMED};
 
-/// The condition on a route or policy that lists the ports where it has no say.
-pub(crate) const PORTS_REACHED: &str = "waykeeper.dev/PortsReached";
+use crate::decided::said::PortFate;
 
-/// What becomes of the requests to a port that a route would govern.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PortFate {
-    /// The route governs them.
-    Served,
-    /// They are refused, whatever routes say, for this reason.
-    Refused(String),
-    /// They are passed on unread, since the port is taken as something else than HTTP.
-    Unread {
-        /// Why it is.
-        because: String,
-    },
-    /// As it is taken as something else than HTTP, connections are closed.
-    Closed {
-        /// Why it is.
-        because: String,
-        /// What the route asks for and cannot have there.
-        guard: String,
-    },
-}
+/// The condition on a route or policy that lists the ports where it has no say.
+pub const PORTS_REACHED: &str = "waykeeper.dev/PortsReached";
 
 impl PortFate {
     /// What becomes of what comes to `id`.
-    pub(super) fn sentence(&self, id: &PortRef) -> String {
+    pub fn sentence(&self, id: &PortRef) -> String {
         let PortRef { service, port } = id;
         match self {
             PortFate::Served => String::new(),
@@ -44,11 +25,6 @@ impl PortFate {
                 format!("connections to port {port} of Service {service} ({because}) are refused: {guard}")
             }
         }
-    }
-
-    /// Whether the route is not asked there, since the port is not read as HTTP.
-    fn beyond(&self) -> bool {
-        matches!(self, PortFate::Unread { .. } | PortFate::Closed { .. })
     }
 }
 
@@ -78,7 +54,7 @@ const CURE: &str = "where HTTP is spoken, write appProtocol: http on the port; w
                     in the parentRefs of Services";
 
 /// Which ports a route or a policy does not reach, and what to do about it.
-pub(crate) fn not_reached(ports: &Fates<'_>) -> Option<Condition> {
+pub fn not_reached(ports: &Fates<'_>) -> Option<Condition> {
     let sentences = sentences(ports, PortFate::beyond)?;
     Some(Condition::fails(PORTS_REACHED, "NotHttp", format!("{sentences}; {CURE}")))
 }

@@ -6,8 +6,8 @@ use api::{Name, Problem};
 use status::{ACCEPTED, Condition, ObjectStatus, Place, RESOLVED_REFS};
 
 use super::ports::{self, Fates, listed};
-use super::{RouteNotes, Shadow};
-use crate::parents::Parent;
+use crate::decided::attached::Parent;
+use crate::decided::said::{RouteNotes, Shadow};
 use crate::view::View;
 
 /// What is said about the route `name` in the place of each of its parents.
@@ -50,15 +50,6 @@ pub fn applies(parent: &Parent, ports: &Fates<'_>) -> Option<Condition> {
 }
 
 impl RouteNotes {
-    fn add(&mut self, other: &RouteNotes) {
-        self.warnings.extend(other.warnings.iter().cloned());
-        self.unsupported.extend(other.unsupported.iter().cloned());
-        self.unresolved.extend(other.unresolved.iter().map(|(problem, reason)| (problem.clone(), reason.clone())));
-        for (shadow, ports) in &other.shadows {
-            self.shadows.entry(shadow.clone()).or_default().extend(ports.iter().cloned());
-        }
-    }
-
     fn accepted(&self) -> Condition {
         let shadowed = self.shadows.iter().map(|(shadow, ports)| {
             let (Shadow { field, by, by_field, .. }, hosts) = (shadow, shadow.of_hosts());
