@@ -391,7 +391,7 @@ const OWNED_OTHERWISE: &[(&str, usize, &str)] = &[
         2,
         "the task `kubernetes` notices the end of each pump; the other is waited for",
     ),
-    ("provider/kubernetes/src/pump.rs", 1, "waited for at once"),
+    ("provider/kubernetes/src/pump.rs", 2, "both are waited for at once"),
     ("provider/src/folder.rs", 2, "both are waited for at once"),
     ("provider/src/page.rs", 1, "waited for by whoever asks for the page"),
     ("ratelimit/dropin/src/files.rs", 2, "both are waited for at once"),
