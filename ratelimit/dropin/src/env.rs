@@ -19,7 +19,7 @@ pub use backend::{Backend, RedisUse};
 use known::{FAMILIES, TELLING, WITHOUT_EFFECT};
 pub use reader::Reader;
 pub use sink::{Mogrifier, Sink, Transport};
-pub use source::{ClientTls, FilesAt, Source, XdsSettings};
+pub use source::{FilesAt, Source, XdsSettings};
 
 /// Everything the environment says.
 #[derive(Debug, Clone)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use prost::Message as _;
 use proto::envoy::config::core::v3 as pb_core;
@@ -16,14 +17,14 @@ use proto::envoy::service::discovery::v3::aggregated_discovery_service_client::A
 use proto::google::protobuf as pb_google;
 use proto::google::rpc::Status as RpcStatus;
 use proto::ratelimit::config::ratelimit::v3 as pb_config;
-use runtime::Shutdown;
+use runtime::{Shutdown, tls};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::{MetadataKey, MetadataValue};
-use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity};
+use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::domains::Content;
-use super::env::{ClientTls, XdsSettings};
+use super::env::XdsSettings;
 use super::process::Loading;
 use super::yaml::{Descriptor, Document, RateLimit, Replaces};
 
@@ -31,6 +32,8 @@ use super::yaml::{Descriptor, Document, RateLimit, Replaces};
 pub const TYPE_URL: &str = "type.googleapis.com/ratelimit.config.ratelimit.v3.RateLimitConfig";
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
+/// Where a server with TLS listens unless its address says.
+const HTTPS: u16 = 443;
 /// The `INVALID_ARGUMENT` of a NACK.
 const INVALID_ARGUMENT: i32 = 3;
 /// After this the second refusal in a row is told, each one later in twice the time; the first is told at once.
@@ -46,16 +49,14 @@ const MOST_REASON: usize = 4096;
 /// # Errors
 /// When the settings cannot be used.
 pub async fn follow(settings: XdsSettings, loading: Loading, shutdown: Shutdown) -> anyhow::Result<()> {
-    // Mistakes in settings and files come to light now. Files are read again for each connection, so that renewed
-    // ones are used by the next.
-    endpoint(&settings).await?;
+    // Mistakes in settings and files come to light now.
+    let server = Server::new(&settings)?;
     let loading = Arc::new(Mutex::new(loading));
     let (first, longest) = settings.backoff;
     let mut wait = first;
     loop {
-        let streaming = async { stream(&settings, &endpoint(&settings).await?, &loading).await };
         let ended = tokio::select! {
-            ended = streaming => ended,
+            ended = stream(&settings, &server, &loading) => ended,
             () = shutdown.begun() => return Ok(()),
         };
         match ended {
@@ -84,41 +85,54 @@ enum Heard {
     Nothing,
 }
 
-async fn endpoint(settings: &XdsSettings) -> anyhow::Result<Endpoint> {
-    let scheme = if settings.tls.is_some() { "https" } else { "http" };
-    let server = settings.server.split_once("://").map_or(settings.server.as_str(), |(_, rest)| rest);
-    // gRPC's other way to write an address.
-    let server = server.trim_start_matches('/');
-    let mut endpoint = Endpoint::from_shared(format!("{scheme}://{server}"))
-        .context("CONFIG_GRPC_XDS_SERVER_URL is not an address: write host:port")?
-        .connect_timeout(CONNECT)
-        .http2_keep_alive_interval(Duration::from_secs(30))
-        .keep_alive_while_idle(true);
-    if let Some(tls) = &settings.tls {
-        endpoint = endpoint.tls_config(client_tls(tls).await?).context("TLS towards the management server")?;
-    }
-    Ok(endpoint)
+/// The way to the management server.
+struct Server {
+    endpoint: Endpoint,
+    tls: Option<Secure>,
 }
 
-async fn client_tls(tls: &ClientTls) -> anyhow::Result<ClientTlsConfig> {
-    let read = |path: std::path::PathBuf| async move {
-        tokio::fs::read(&path).await.with_context(|| format!("reading {}", path.display()))
-    };
-    let mut config = ClientTlsConfig::new();
-    if let Some(ca) = &tls.ca {
-        config = config.ca_certificate(Certificate::from_pem(read(ca.clone()).await?));
-    }
-    if let Some((cert, key)) = &tls.identity {
-        config = config.identity(Identity::from_pem(read(cert.clone()).await?, read(key.clone()).await?));
-    }
-    if let Some(san) = &tls.san {
-        config = config.domain_name(san.clone());
-    }
-    Ok(config)
+/// What TLS takes.
+#[derive(Clone)]
+struct Secure {
+    client: tls::Client,
+    host: String,
+    port: u16,
+    /// Of the certificate.
+    name: String,
 }
 
-async fn stream(settings: &XdsSettings, endpoint: &Endpoint, loading: &Arc<Mutex<Loading>>) -> anyhow::Result<Heard> {
-    let channel = endpoint.connect().await.context("connecting")?;
+impl Server {
+    fn new(settings: &XdsSettings) -> anyhow::Result<Server> {
+        let server = settings.server.split_once("://").map_or(settings.server.as_str(), |(_, rest)| rest);
+        // gRPC's other way to write an address.
+        let server = server.trim_start_matches('/');
+        let written = "CONFIG_GRPC_XDS_SERVER_URL is not an address: write host:port";
+        let endpoint = Endpoint::from_shared(format!("http://{server}"))
+            .context(written)?
+            .connect_timeout(CONNECT)
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .keep_alive_while_idle(true);
+        let Some(tls) = &settings.tls else { return Ok(Server { endpoint, tls: None }) };
+        let client = tls::Client::http2(tls.clone()).context("TLS towards the management server")?;
+        let host = endpoint.uri().host().context(written)?.trim_matches(['[', ']']).to_owned();
+        let port = endpoint.uri().port_u16().unwrap_or(HTTPS);
+        let name = settings.san.clone().unwrap_or_else(|| host.clone());
+        let origin = Uri::try_from(format!("https://{server}")).context(written)?;
+        Ok(Server { endpoint: endpoint.origin(origin), tls: Some(Secure { client, host, port, name }) })
+    }
+
+    async fn connect(&self) -> Result<Channel, tonic::transport::Error> {
+        let Some(secure) = self.tls.clone() else { return self.endpoint.connect().await };
+        let connector = tower::service_fn(move |_: Uri| {
+            let Secure { client, host, port, name } = secure.clone();
+            async move { client.connect(&host, port, &name).await.map(TokioIo::new) }
+        });
+        self.endpoint.connect_with_connector(connector).await
+    }
+}
+
+async fn stream(settings: &XdsSettings, server: &Server, loading: &Arc<Mutex<Loading>>) -> anyhow::Result<Heard> {
+    let channel = server.connect().await.context("connecting")?;
     let mut client = AggregatedDiscoveryServiceClient::new(channel);
     if let Some(most) = settings.most_bytes.filter(|most| *most > 0) {
         client = client.max_decoding_message_size(most);

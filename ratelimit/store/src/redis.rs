@@ -254,8 +254,7 @@ impl Pool {
         let RedisUrl { topology, access, .. } = &settings.url;
         let (budget, at) = (settings.budget, settings.url.to_string());
         // Mistakes in files come to light now, not with the first connection.
-        access.client(&Place::Tcp("localhost".to_owned(), 1)).map_err(anyhow::Error::msg)?;
-        access.tls.as_ref().filter(|tls| tls.ca.is_some()).map(Tls::config).transpose().map_err(anyhow::Error::msg)?;
+        let access = access.opened()?;
         let (route, task, masters) = match topology {
             Topology::Single(place) => {
                 let (node, lane) = Node::new(Source::Fixed(access.clone(), place.clone()), budget, at, None);
@@ -265,7 +264,7 @@ impl Pool {
                 let sentinels = sentinel::Sentinels {
                     master: master.clone(),
                     places: sentinels.clone(),
-                    ask_as: settings.url.sentinel_access(),
+                    ask_as: settings.url.sentinel_access(&access),
                     access: access.clone(),
                 };
                 let named = Masters::Named(Arc::new(sentinels.clone()));
@@ -280,7 +279,7 @@ impl Pool {
         };
         let prefix = settings.prefix.as_str().into();
         let naming = Naming { prefix, together: settings.together, spread: settings.spread };
-        let scanner = Scanner { access: access.clone(), masters, naming: naming.clone() };
+        let scanner = Scanner { access, masters, naming: naming.clone() };
         Ok((Pool { route, naming, budget, scanner }, task))
     }
 

@@ -7,7 +7,7 @@ use tonic::transport::{Certificate, Channel, ClientTlsConfig, Identity};
 
 use crate::process::{Ours, ask, until, write};
 
-fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
+pub fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.distinguished_name.push(rcgen::DnType::CommonName, name);
@@ -15,13 +15,13 @@ fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
 }
 
 /// Certificate and key for `name`.
-fn leaf(by: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
+pub fn leaf(by: &CertifiedIssuer<'static, KeyPair>, name: &str) -> (String, String) {
     let key = KeyPair::generate().unwrap();
     let cert = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, by).unwrap();
     (cert.pem(), key.serialize_pem())
 }
 
-fn put(folder: &Path, (cert, key): &(String, String)) {
+pub fn put(folder: &Path, (cert, key): &(String, String)) {
     std::fs::write(folder.join("tls.key"), key).unwrap();
     std::fs::write(folder.join("tls.crt"), cert).unwrap();
 }

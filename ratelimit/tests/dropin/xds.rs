@@ -9,14 +9,15 @@ use proto::envoy::service::discovery::v3::aggregated_discovery_service_server as
 use proto::google::protobuf::Any;
 use proto::ratelimit::config::ratelimit::v3 as pb_config;
 use ratelimit::dropin::xds::TYPE_URL;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{CertifiedIssuer, KeyPair};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
-use tonic::transport::{Identity, ServerTlsConfig};
+use tonic::transport::{Certificate, Identity, ServerTlsConfig};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::process::{Ours, ask, limit, until};
+use crate::tls::{authority, leaf, put};
 
 type Heard = (pb::DiscoveryRequest, Option<String>);
 type Sent = mpsc::Receiver<pb::DiscoveryResponse>;
@@ -90,10 +91,10 @@ async fn manager() -> (mpsc::Sender<pb::DiscoveryResponse>, mpsc::Receiver<Heard
     (sender, hears, at)
 }
 
-/// A management server at `address`, with a certificate and its key if it is to have them, and what accepts there.
+/// A management server at `address`, with TLS if it is to have that, and what accepts there.
 async fn manager_at(
     address: &str,
-    identity: Option<Identity>,
+    tls: Option<ServerTlsConfig>,
 ) -> (mpsc::Sender<pb::DiscoveryResponse>, mpsc::Receiver<Heard>, String, JoinHandle<()>) {
     let (sender, to_send) = mpsc::channel(4);
     let (heard, hears) = mpsc::channel(16);
@@ -101,8 +102,8 @@ async fn manager_at(
     let listener = tokio::net::TcpListener::bind(address).await.unwrap();
     let at = listener.local_addr().unwrap().to_string();
     let mut builder = tonic::transport::Server::builder();
-    if let Some(identity) = identity {
-        builder = builder.tls_config(ServerTlsConfig::new().identity(identity)).unwrap();
+    if let Some(tls) = tls {
+        builder = builder.tls_config(tls).unwrap();
     }
     let serving = builder.add_service(server::AggregatedDiscoveryServiceServer::new(manager));
     let accepting = tokio::spawn(async move {
@@ -112,14 +113,16 @@ async fn manager_at(
 }
 
 /// An authority in a file of PEM, and a server's certificate with its key.
-fn authority_and_identity(file: &std::path::Path) -> Identity {
-    let mut params = CertificateParams::new(Vec::new()).unwrap();
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+fn authority_and_identity(file: &std::path::Path) -> ServerTlsConfig {
+    let authority = authority("an authority");
     std::fs::write(file, authority.pem()).unwrap();
-    let key = KeyPair::generate().unwrap();
-    let certificate = CertificateParams::new(vec!["manager".to_owned()]).unwrap().signed_by(&key, &authority).unwrap();
-    Identity::from_pem(certificate.pem(), key.serialize_pem())
+    manager_by(&authority)
+}
+
+/// With a certificate signed by `authority`.
+fn manager_by(authority: &CertifiedIssuer<'static, KeyPair>) -> ServerTlsConfig {
+    let (certificate, key) = leaf(authority, "manager");
+    ServerTlsConfig::new().identity(Identity::from_pem(certificate, key))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,6 +146,55 @@ async fn a_renewed_file_of_authorities_is_read_for_the_next_connection() {
     let (_sender, mut hears, ..) = manager_at(&at, Some(identity)).await;
     drop(sender);
     until("a connection to the server with the new certificate", async || hears.recv().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_client_certificate_is_shown_at_the_next_connection_and_a_broken_one_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let (servers, first, second) = (authority("servers"), authority("first"), authority("second"));
+    std::fs::write(file("ca.pem"), servers.pem()).unwrap();
+    put(folder.path(), &leaf(&first, "ratelimit"));
+    let trusting = |clients: &CertifiedIssuer<'static, KeyPair>| {
+        Some(manager_by(&servers).client_ca_root(Certificate::from_pem(clients.pem())))
+    };
+    let (sender, mut hears, at, accepting) = manager_at("127.0.0.1:0", trusting(&first)).await;
+    let env = [
+        ("CONFIG_TYPE", "GRPC_XDS_SOTW"),
+        ("CONFIG_GRPC_XDS_SERVER_URL", &at),
+        ("CONFIG_GRPC_XDS_SERVER_USE_TLS", "true"),
+        ("CONFIG_GRPC_XDS_SERVER_TLS_CACERT", &file("ca.pem")),
+        ("CONFIG_GRPC_XDS_SERVER_TLS_SAN", "manager"),
+        ("CONFIG_GRPC_XDS_CLIENT_TLS_CERT", &file("tls.crt")),
+        ("CONFIG_GRPC_XDS_CLIENT_TLS_KEY", &file("tls.key")),
+        ("XDS_CLIENT_BACKOFF_INITIAL_INTERVAL", "100ms"),
+    ];
+    let _ours = Ours::logging(&env, std::fs::File::create(file("log")).unwrap());
+    hears.recv().await.unwrap();
+    let log = || std::fs::read_to_string(file("log")).unwrap();
+
+    std::fs::write(file("tls.crt"), "broken").unwrap();
+    accepting.abort();
+    let _ = accepting.await;
+    let (next, mut hears, _, accepting) = manager_at(&at, trusting(&first)).await;
+    drop(sender);
+    until("a connection with the last good one", async || hears.recv().await).await;
+    assert_eq!(log().matches("the last good ones serve on").count(), 1, "{}", log());
+
+    put(folder.path(), &leaf(&second, "ratelimit"));
+    accepting.abort();
+    let _ = accepting.await;
+    let (last, mut hears, _, accepting) = manager_at(&at, trusting(&second)).await;
+    drop(next);
+    until("a connection with the new one", async || hears.recv().await).await;
+
+    accepting.abort();
+    let _ = accepting.await;
+    let (_stranger, mut hears, ..) = manager_at(&at, Some(manager_by(&authority("strangers")))).await;
+    drop(last);
+    let said = "none of the authorities that are trusted signed the server's certificate";
+    until("what is wrong is said", async || log().contains(said).then_some(())).await;
+    assert!(hears.try_recv().is_err(), "nothing is asked of a stranger");
 }
 
 /// A server that sends the same again as soon as it was refused, as some do.

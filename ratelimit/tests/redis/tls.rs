@@ -128,3 +128,35 @@ async fn a_certificate_that_signed_itself_is_trusted_by_who_lists_it_and_by_nobo
     }
     shutdown.begin();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replaced_client_certificate_is_shown_at_the_next_connection_and_a_broken_one_changes_nothing() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (certificates(dir.path(), &["127.0.0.1", "client"]), certificates(other.path(), &["client"]));
+    let port = free_port();
+    let letting_in = |clients: &Path| {
+        let (port, clients) = (port.to_string(), clients.display().to_string());
+        tls_server(dir.path(), dir.path(), "127.0.0.1", &["--tls-port", &port, "--tls-ca-cert-file", &clients])
+    };
+    let shutdown = Shutdown::new();
+    let client = Some((dir.path().join("client.pem"), dir.path().join("client.key")));
+    let server = letting_in(&first);
+    let redis = opened(over_tls(port, Tls { ca: Some(first.clone()), client, check_hostname: true }), &shutdown).await;
+
+    std::fs::write(dir.path().join("client.pem"), "broken").unwrap();
+    drop(server);
+    until("the connection is gone", async || !redis.is_up()).await;
+    let server = letting_in(&first);
+    until("connected with the last good one", async || redis.is_up()).await;
+    assert_eq!(count(&redis, 1).await, Ok(1));
+
+    for name in ["client.key", "client.pem"] {
+        std::fs::copy(other.path().join(name), dir.path().join(name)).unwrap();
+    }
+    drop(server);
+    until("the connection is gone", async || !redis.is_up()).await;
+    let _server = letting_in(&second);
+    until("connected with the new one", async || redis.is_up()).await;
+    assert_eq!(count(&redis, 1).await, Ok(1));
+    shutdown.begin();
+}

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use runtime::tls::ClientTls;
+
 use super::Reader;
 
 /// Where the configuration comes from.
@@ -39,21 +41,12 @@ pub struct XdsSettings {
     pub headers: BTreeMap<String, String>,
     /// TLS; none, plaintext.
     pub tls: Option<ClientTls>,
+    /// The name its certificate must have, if another than that of its host.
+    pub san: Option<String>,
     /// The first wait before connecting again, and the longest.
     pub backoff: (Duration, Duration),
     /// How large a message may be.
     pub most_bytes: Option<usize>,
-}
-
-/// TLS of a client.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ClientTls {
-    /// Our certificate and key.
-    pub identity: Option<(PathBuf, PathBuf)>,
-    /// Who signs the server's; the system's authorities without.
-    pub ca: Option<PathBuf>,
-    /// The name the server's certificate must have.
-    pub san: Option<String>,
 }
 
 /// Reads where the configuration comes from.
@@ -109,11 +102,10 @@ fn below(root: &Path, parts: &[&str]) -> PathBuf {
 
 fn xds(env: &mut Reader<'_>) -> XdsSettings {
     let tls = env.flag("CONFIG_GRPC_XDS_SERVER_USE_TLS", false);
-    let identity = env.pair("CONFIG_GRPC_XDS_CLIENT_TLS_CERT", "CONFIG_GRPC_XDS_CLIENT_TLS_KEY");
     let client = ClientTls {
-        identity,
+        client: env.pair("CONFIG_GRPC_XDS_CLIENT_TLS_CERT", "CONFIG_GRPC_XDS_CLIENT_TLS_KEY"),
         ca: env.path("CONFIG_GRPC_XDS_SERVER_TLS_CACERT"),
-        san: env.optional("CONFIG_GRPC_XDS_SERVER_TLS_SAN"),
+        check_hostname: true,
     };
     if tls && client.ca.is_none() {
         env.mistake("CONFIG_GRPC_XDS_SERVER_TLS_CACERT", "is not set: name the file with the authorities to trust");
@@ -127,6 +119,7 @@ fn xds(env: &mut Reader<'_>) -> XdsSettings {
         node_metadata: env.map("CONFIG_GRPC_XDS_NODE_METADATA", '='),
         headers: env.map("CONFIG_GRPC_XDS_CLIENT_ADDITIONAL_HEADERS", ':'),
         tls: tls.then_some(client),
+        san: env.optional("CONFIG_GRPC_XDS_SERVER_TLS_SAN"),
         backoff: (first.min(retry), longest.max(first)),
         most_bytes: env.optional_number("XDS_CLIENT_MAX_MSG_SIZE_IN_BYTES"),
     }

@@ -32,7 +32,7 @@ const FORMS: &str = "write redis://[user:password@]host:6379[/db], unix:/path/to
 #[derive(Clone)]
 pub struct RedisUrl {
     pub(super) topology: Topology,
-    pub(super) access: Access,
+    pub(super) access: Access<Tls>,
     pub(super) sentinel_login: Login,
 }
 
@@ -66,9 +66,9 @@ impl RedisUrl {
         self.access.tls.is_some()
     }
 
-    /// How Sentinels are reached.
-    pub(super) fn sentinel_access(&self) -> Access {
-        Access { login: self.sentinel_login.clone(), tls: self.access.tls.clone(), db: 0 }
+    /// How Sentinels are reached, where masters are reached by `access`.
+    pub(super) fn sentinel_access(&self, access: &Access) -> Access {
+        Access { login: self.sentinel_login.clone(), tls: access.tls.clone(), db: 0 }
     }
 }
 
