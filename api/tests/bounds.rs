@@ -320,7 +320,11 @@ fn grants_and_services() {
     let from = |number: usize| json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": format!("n{number}")});
     hold(&grant, "/spec/from", &[several(16, from)], &[several(17, from), json!([])]);
     hold(&grant, "/spec/from/1/namespace", &[json!("w")], &[json!("A"), json!("a.b")]);
-    hold(&grant, "/spec/from/1/kind", &[json!("Gateway")], &[json!("a b"), json!("1a")]);
+    for side in ["from", "to"] {
+        let at = |field: &str| format!("/spec/{side}/1/{field}");
+        hold(&grant, &at("group"), &[json!(""), json!("example.com")], &[json!("a b"), json!("-a"), json!("A")]);
+        hold(&grant, &at("kind"), &[json!("Gateway")], &[json!("a b"), json!("1a"), json!("a-"), x(64)]);
+    }
     let to = |number: usize| json!({"group": "", "kind": "Service", "name": format!("n{number}")});
     hold(&grant, "/spec/to", &[several(16, to)], &[several(17, to), json!([])]);
     hold(&grant, "/spec/to/1/name", &[x(253), json!("")], &[x(254)]);
