@@ -136,8 +136,8 @@ impl Compiler {
             }
             removed.extend(compiled.removed_until.map(|until| (name.clone(), until)));
             configs.insert(id.into(), Arc::new(compiled));
-            if !kept.is_empty() {
-                older.insert(name.clone(), kept.into_iter().map(Arc::new).collect());
+            for version in kept {
+                older.entry(name.clone()).or_default().push(Arc::new(version));
             }
         }
         let withheld = !snapshot.withheld.is_empty();

@@ -247,6 +247,10 @@ fn a_question_that_brings_few_headers_is_answered_by_the_version_that_reads_just
     let fourth = step(&third, 4, &keyed("x-key", "a"), after(2_001));
     assert_eq!((fourth.index.next_removal(), find(&fourth.index, api_key, now)), (None, Some(NoChain::ReadsOther)));
 
+    // Edited once more, so are both that were before.
+    let again = step(&second, 3, &keyed("y-key", "a"), after(3));
+    assert_eq!([api_key, x_key, Some("x-org,y-key")].map(|brings| find(&again.index, brings, after(4))), [None; 3]);
+
     // What is refused or gone is so for every question.
     let broken = "{apiVersion: extauth.solo.io/v1, kind: AuthConfig, metadata: {name: keys}, spec: {configs: []}}";
     let refused = step(&second, 5, broken, after(3)).index;
