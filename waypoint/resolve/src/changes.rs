@@ -7,7 +7,7 @@ use std::hash::Hash;
 use api::core::SERVICE_NAME;
 use api::{Kind, Meta as _, Name, ObjectRef, Snapshot};
 
-use crate::declared::age;
+use crate::declared::{Age, age};
 use crate::few::Few;
 use crate::gloo;
 use crate::readers::Fact;
@@ -57,30 +57,31 @@ impl Changes {
             if before == after {
                 continue;
             }
-            if let Some(service) = before {
-                remove_from(&mut known.slices, &service, name);
-                changes.note(Fact::Slices(service));
+            if let Some(service) = &before {
+                remove_from(&mut known.slices, service, name);
             }
-            if let Some(service) = after {
+            if let Some(service) = &after {
                 known.slices.entry(service.clone()).or_default().insert(name.clone());
-                changes.note(Fact::Slices(service));
             }
+            changes.facts.extend([before, after].into_iter().flatten().map(Fact::Slices));
         }
         for name in delta.of(Kind::RouteOption) {
-            if let Some(option) = old.route_options.get(name) {
-                let aged = (age(&option.metadata), name.clone());
-                for (route, _) in gloo::targets(name, option) {
-                    remove_from(&mut known.options, &route, &aged);
-                    changes.note(Fact::Options(route));
-                }
+            let of = |snapshot: &Snapshot| -> BTreeSet<(Name, Age)> {
+                let option = snapshot.route_options.get(name);
+                let named = option.map(|option| {
+                    let age = age(&option.metadata);
+                    gloo::targets(name, option).map(|(route, _)| (route, age.clone())).collect()
+                });
+                named.unwrap_or_default()
+            };
+            let (before, after) = (of(&old), of(snapshot));
+            for (route, age) in before.difference(&after) {
+                remove_from(&mut known.options, route, &(age.clone(), name.clone()));
             }
-            if let Some(option) = snapshot.route_options.get(name) {
-                let aged = (age(&option.metadata), name.clone());
-                for (route, _) in gloo::targets(name, option) {
-                    known.options.entry(route.clone()).or_default().insert(aged.clone());
-                    changes.note(Fact::Options(route));
-                }
+            for (route, age) in after.difference(&before) {
+                known.options.entry(route.clone()).or_default().insert((age.clone(), name.clone()));
             }
+            changes.facts.extend(before.symmetric_difference(&after).map(|(route, _)| Fact::Options(route.clone())));
         }
         changes.objects = delta.objects;
         changes

@@ -94,16 +94,17 @@ impl Proxies {
 
     /// The proxies of those `gateways` that listen somewhere. The others are forgotten.
     pub fn put_together(&mut self, gateways: &Gateways) -> BTreeMap<Name, Proxy> {
-        self.pieces.retain(|name, _| gateways.get(name).is_some_and(|gateway| gateway.address.is_some()));
+        let mut known = std::mem::take(&mut self.pieces);
         let mut proxies = BTreeMap::new();
         for (name, gateway) in gateways {
             let Some(address) = gateway.address else { continue };
-            let pieces = self.pieces.entry(name.clone()).or_default();
+            let pieces = known.remove(name).unwrap_or_default();
             let origins = Origins::from([ObjectRef { kind: Kind::Gateway, name: name.clone() }]);
             let (front, chains, of_listener) = (Front::Proxy, pieces.chains.clone(), origins.clone());
             let listener = Listener { address, front, chains, origins: of_listener };
             let clusters = pieces.clusters.clone();
             proxies.insert(name.clone(), Proxy { gateway: name.clone(), listeners: vec![listener], clusters, origins });
+            self.pieces.insert(name.clone(), pieces);
         }
         proxies
     }

@@ -191,29 +191,28 @@ impl Resolver {
                 attached.into_iter().flat_map(Attached::targets).collect()
             };
             let (old, new) = (targets(before.map(AsRef::as_ref)), targets(now.as_ref()));
-            for target in old.difference(&new) {
-                if let Some(routes) = self.known.routes.get_mut(target) {
+            for target in old.symmetric_difference(&new) {
+                let routes = self.known.routes.entry(target.clone()).or_default();
+                if new.contains(target) {
+                    routes.insert(name.clone());
+                } else {
                     routes.remove(&name);
-                    if routes.is_empty() {
-                        self.known.routes.remove(target);
-                    }
                 }
-                changes.note(Fact::Routes(target.clone()));
-            }
-            for target in new.difference(&old) {
-                self.known.routes.entry(target.clone()).or_default().insert(name.clone());
+                if routes.is_empty() {
+                    self.known.routes.remove(target);
+                }
                 changes.note(Fact::Routes(target.clone()));
             }
             let referred = |attached: Option<&Attached>| -> BTreeSet<Name> {
                 attached.into_iter().flat_map(|attached| attached.route.options()).cloned().collect()
             };
             let (old, new) = (referred(before.map(AsRef::as_ref)), referred(now.as_ref()));
-            for option in old.difference(&new) {
-                remove_from(&mut self.known.referring, option, &name);
-                changes.note(Fact::Referring(option.clone()));
-            }
-            for option in new.difference(&old) {
-                self.known.referring.entry(option.clone()).or_default().insert(name.clone());
+            for option in old.symmetric_difference(&new) {
+                if new.contains(option) {
+                    self.known.referring.entry(option.clone()).or_default().insert(name.clone());
+                } else {
+                    remove_from(&mut self.known.referring, option, &name);
+                }
                 changes.note(Fact::Referring(option.clone()));
             }
             changes.note(Fact::Route(name.clone()));

@@ -641,12 +641,17 @@ fn a_status_tells_of_the_second_of_two() {
     said.iter().for_each(|(_, _, message)| assert!(message.contains("port 90 of Service t/c"), "{message}"));
 }
 
-/// `Accepted` of the RouteOption `t/x` behind `ancestor`, and `Programmed` where that is stated.
-fn claimed(resolved: &Resolved, ancestor: &str) -> (Option<bool>, String, Option<bool>) {
-    let said = resolved.report.get(&ObjectRef::new(Kind::RouteOption, "t", "x")).unwrap();
+/// `Accepted` of the RouteOption `t/<name>` behind `ancestor`, and `Programmed` where that is stated.
+fn judged(resolved: &Resolved, name: &str, ancestor: &str) -> (Option<bool>, String, Option<bool>) {
+    let said = resolved.report.get(&ObjectRef::new(Kind::RouteOption, "t", name)).unwrap();
     let status = said.iter().find(|status| status.place.to_string() == ancestor).unwrap_or_else(|| panic!("{said:?}"));
     let accepted = status.condition("Accepted").unwrap();
     (accepted.status, accepted.reason.clone(), status.condition("Programmed").and_then(|programmed| programmed.status))
+}
+
+/// The same of `t/x`.
+fn claimed(resolved: &Resolved, ancestor: &str) -> (Option<bool>, String, Option<bool>) {
+    judged(resolved, "x", ancestor)
 }
 
 #[test]
@@ -871,4 +876,145 @@ fn a_policy_that_names_what_is_anothers_closes_nothing_there() {
             assert_eq!(answer(&theirs), "t/a/80*1", "{target} {options}");
         }
     }
+}
+
+#[test]
+fn only_a_policy_that_limits_is_told_that_something_is_not_limited() {
+    let redirect = |name: &str| {
+        let filter = "{type: RequestRedirect, requestRedirect: {hostname: elsewhere}}";
+        format!("[{{name: {name}, matches: [{{path: {{value: /{name}}}}}], filters: [{filter}]}}]")
+    };
+    let limits = "{rateLimitConfigs: {refs: [{name: few, namespace: t}]}}";
+    let few = counting("few", "HOUR");
+    let routes = on_a(&redirect("r")) + &http_route("s", "[{group: '', kind: Service, name: a}]", &redirect("s"));
+    let targets = format!("[{R}, {}]", R.replace("name: r}", "name: s}"));
+    let on_both = |name: &str, says: &str| option(name, &targets, says);
+    let found = resolved(
+        &(routes.clone() + &few + &on_both("x", KEYS) + &on_both("y", limits) + &on_both("z", "{timeout: 3s}")),
+    );
+    for name in ["x", "z"] {
+        assert_eq!(judged(&found, name, "Service t/a"), (Some(true), "Accepted".to_owned(), None), "{name}");
+    }
+    assert_eq!(judged(&found, "y", "Service t/a"), (Some(false), "NotEnforced".to_owned(), None));
+    let y = ObjectRef::new(Kind::RouteOption, "t", "y");
+    for (_, _, message) in conditions(&found, &y, "Accepted") {
+        assert!(message.contains("HTTPRoute t/r") && message.contains("HTTPRoute t/s"), "each of two: {message}");
+    }
+
+    // Nobody counts: one that asks for both loses its limit, and one that asks for none loses nothing.
+    let without = Settings { ratelimit: None, ..settings() };
+    let forwards = on_a(&format!("[{{{TO_A}}}]"));
+    let both = format!("{}, {}", KEYS.strip_suffix('}').unwrap(), limits.strip_prefix('{').unwrap());
+    for (says, reason) in [(KEYS, "Accepted"), (limits, "NotEnforced"), (both.as_str(), "NotEnforced")] {
+        let yaml = format!("{SCAFFOLD}{forwards}{few}{}", option("x", &format!("[{R}]"), says));
+        assert_eq!(claimed(&resolve(&declared(&yaml), &without), "Service t/a").1, reason, "{says}");
+    }
+}
+
+/// What another option takes from it there is lost, not withdrawn for one rule.
+#[test]
+fn an_option_that_names_a_route_and_a_rule_of_it_is_for_the_whole_route() {
+    let s = R.replace("name: r}", "name: s}");
+    let routes = on_a(&format!("[{{name: one, matches: [{{path: {{value: /r}}}}], {TO_A}}}]"))
+        + &http_route("s", "[{group: '', kind: Service, name: a}]", &format!("[{{{TO_A}}}]"));
+    let reason = |first: &str| {
+        let options = option("w", first, &KEYS.replace("keys", "others")) + &option("x", &format!("[{R}, {s}]"), KEYS);
+        claimed(&resolved(&format!("{routes}{options}")), "Service t/a").1
+    };
+    assert_eq!(reason(&format!("[{}]", section("one"))), "AcceptedWithWarnings");
+    assert_eq!(reason(&format!("[{R}]")), "Conflicted");
+    assert_eq!(reason(&format!("[{R}, {}]", section("one"))), "Conflicted");
+    assert_eq!(reason(&format!("[{}, {R}]", section("one"))), "Conflicted");
+}
+
+#[test]
+fn a_route_may_name_two_options_by_its_rules() {
+    let filter = |name: &str| {
+        format!("{{type: ExtensionRef, extensionRef: {{group: gateway.solo.io, kind: RouteOption, name: {name}}}}}")
+    };
+    let apart = format!(
+        "[{{matches: [{{path: {{value: /x}}}}], filters: [{}], {TO_A}}}, {{filters: [{}], {TO_A}}}]",
+        filter("x"),
+        filter("y")
+    );
+    let together = format!("[{{filters: [{}, {}], {TO_A}}}]", filter("x"), filter("y"));
+    for rules in [apart, together] {
+        let options = option("x", "[]", KEYS) + &option("y", "[]", "{timeout: 3s}");
+        let found = resolved(&(on_a(&rules) + &options));
+        for name in ["x", "y"] {
+            for place in ["", "Service t/a"] {
+                assert_eq!(judged(&found, name, place).0, Some(true), "{name} at {place:?}: {rules}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_service_of_which_an_endpoint_is_our_own_is_told_that_it_gets_nothing_there() {
+    let slice = |address: &str| {
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: one, namespace: t, labels: {{kubernetes.io/service-name: a}}}}, addressType: IPv4, endpoints: [{{addresses: [{address}]}}], ports: [{{name: web, port: 15088}}]}}\n---\n"
+        )
+    };
+    let served = |address: &str| {
+        conditions(&resolved(&slice(address)), &ObjectRef::new(Kind::Service, "t", "a"), "waykeeper.dev/Served")
+    };
+    assert_eq!(served("127.0.10.1"), []);
+    let refused = served("127.0.0.1");
+    assert_eq!((refused.len(), refused[0].0), (1, Some(false)), "{refused:?}");
+    assert!(refused[0].2.contains("endpoint 127.0.0.1 port 15088"), "{refused:?}");
+}
+
+#[test]
+fn a_match_that_is_taken_for_some_hosts_is_told_with_those_and_a_policy_that_guards_nothing_is_warned() {
+    let rule = |path: &str| format!("[{{matches: [{{path: {{value: {path}}}}}], {TO_A}}}]");
+    let hosts = |name: &str, hosts: &str, rules: &str| {
+        http_route(name, "[{name: wp}]", rules).replace("spec: {", &format!("spec: {{hostnames: [{hosts}], "))
+    };
+    let both = format!("[{{matches: [{{path: {{value: /x}}}}, {{path: {{value: /y}}}}], {TO_A}}}]");
+    let routes = hosts("first", "a.example", &rule("/x"))
+        + &hosts("other", "c.example", &rule("/y"))
+        + &hosts("r", "a.example, c.example", &both);
+    let [guard, other] =
+        [("x", KEYS), ("y", "{timeout: 3s}")].map(|(name, says)| option(name, &format!("[{R}]"), says));
+    for options in [other.clone(), guard + &other] {
+        let found = resolved(&(routes.clone() + &options));
+        assert_eq!(judged(&found, "y", "Gateway t/wp").1, "AcceptedWithWarnings");
+        if options != other {
+            assert_eq!(claimed(&found, "Gateway t/wp").1, "Shadowed");
+        }
+        let said = found.report.get(&ObjectRef::new(Kind::HttpRoute, "t", "r")).unwrap();
+        let problems = &said[0].condition("Accepted").unwrap().problems;
+        for (field, host) in [("spec.rules[0].matches[0]", "a.example"), ("spec.rules[0].matches[1]", "c.example")] {
+            let of_host = |text: &str| text.contains(&format!("with host {host}"));
+            let told: Vec<_> = problems.iter().filter(|problem| of_host(&problem.message)).collect();
+            assert!(told.len() == 1 && told[0].field == field, "{host}: {problems:?}");
+        }
+    }
+}
+
+#[test]
+fn of_two_routes_behind_one_ancestor_the_second_may_lack_the_rule_that_a_policy_names() {
+    let routes = on_a(&format!("[{{name: one, matches: [{{path: {{value: /r}}}}], {TO_A}}}]"))
+        + &http_route("s", "[{group: '', kind: Service, name: a}]", &format!("[{{name: two, {TO_A}}}]"));
+    let reason = |rule: &str| {
+        let targets = format!("[{R}, {}]", section(rule).replace("name: r,", "name: s,"));
+        claimed(&resolved(&(routes.clone() + &option("x", &targets, KEYS))), "Service t/a").1
+    };
+    assert_eq!((reason("two").as_str(), reason("one").as_str()), ("Accepted", "TargetNotFound"));
+}
+
+#[test]
+fn of_many_the_first_are_named_and_the_rest_is_counted() {
+    let governs = |routes: usize| {
+        let names: Vec<String> = (0..routes).map(|number| format!("r{number}")).collect();
+        let rule = |name: &str| format!("[{{matches: [{{path: {{value: /{name}}}}}], {TO_A}}}]");
+        let of = |name: &String| http_route(name, "[{group: '', kind: Service, name: a}]", &rule(name));
+        let targets: Vec<_> = names.iter().map(|name| R.replace("name: r}", &format!("name: {name}}}"))).collect();
+        let yaml = names.iter().map(of).collect::<String>() + &option("x", &format!("[{}]", targets.join(", ")), KEYS);
+        conditions(&resolved(&yaml), &ObjectRef::new(Kind::RouteOption, "t", "x"), "Accepted").swap_remove(0).2
+    };
+    let five = "governs HTTPRoute t/r0, HTTPRoute t/r1, HTTPRoute t/r2, HTTPRoute t/r3, HTTPRoute t/r4";
+    assert_eq!(governs(5), five);
+    assert_eq!(governs(7), format!("{five}, and 2 more"));
 }

@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 
 use api::{Kind, Name, ObjectRef, Snapshot};
 use proptest::collection::vec;
+use proptest::option::weighted;
 use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
 use proto::ResourceType;
 use serde_json::{Value, json};
 use support::settings;
@@ -60,18 +62,155 @@ fn known_to_envoy(translation: &Translation) {
     }
 }
 
-/// Documents by kind and name, as a folder holds them.
+/// Documents by kind, namespace and name, as a folder holds them; of those of one name the last.
 fn folder(documents: Vec<Value>) -> BTreeMap<String, Value> {
-    let key = |document: &Value| format!("{} {}", document["kind"], document["metadata"]["name"]);
+    let key = |document: &Value| {
+        let metadata = &document["metadata"];
+        format!("{} {}/{}", document["kind"], metadata["namespace"], metadata["name"])
+    };
     documents.into_iter().map(|document| (key(&document), document)).collect()
 }
 
+/// A JSON value with one of a few texts.
+fn one_of(texts: &'static [&'static str]) -> impl Strategy<Value = Value> + Clone {
+    select(texts).prop_map(|text| if text.is_empty() { Value::Null } else { json!(text) })
+}
+
+/// The same, read as YAML.
+fn parts(texts: &'static [&'static str]) -> impl Strategy<Value = Value> + Clone {
+    select(texts).prop_map(|text| serde_norway::from_str(text).unwrap())
+}
+
+/// Several of them, none twice.
+fn some_of(texts: &'static [&'static str], most: usize) -> impl Strategy<Value = Value> + Clone {
+    let several = subsequence(texts, 0..=most);
+    several.prop_map(|texts| texts.into_iter().map(|text| serde_norway::from_str::<Value>(text).unwrap()).collect())
+}
+
+const NAMESPACES: &[&str] = &["t", "u"];
+const OPTIONS: &[&str] = &["q0", "q1", "q2"];
+const TARGETS: &[&str] = &[
+    "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r0}",
+    "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: m0}",
+    "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: m0, sectionName: rule-0}",
+    "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: m1}",
+    "{group: gateway.networking.k8s.io, kind: HTTPRoute, name: m1, sectionName: rule-1}",
+];
+const SAYS: &[&str] = &[
+    "{extauth: {configRef: {name: keys, namespace: t}}}",
+    "{extauth: {configRef: {name: others, namespace: t}}, timeout: 5s}",
+    "{extauth: {disable: true}}",
+    "{rateLimitConfigs: {refs: [{name: few, namespace: t}]}, timeout: 3s}",
+    "{rateLimitConfigs: {refs: [{name: gone, namespace: t}, {name: many, namespace: t}]}}",
+    "{ratelimitBasic: {anonymousLimits: {unit: HOUR, requestsPerUnit: 1}}}",
+    "{timeout: nonsense}",
+];
+const PARENTS: &[&str] = &[
+    "{group: '', kind: Service, name: a, namespace: t}",
+    "{group: '', kind: Service, name: c, namespace: u}",
+    "{group: '', kind: Service, name: d, namespace: t}",
+    "{name: wp, namespace: t}",
+    "{name: wq, namespace: u}",
+];
+const RULES: &[&str] = &[
+    "{name: rule-0, backendRefs: [{name: c, namespace: u, port: 80}]}",
+    "{name: rule-1, matches: [{path: {value: /p}}], backendRefs: [{name: d, namespace: t, port: 80}, {name: c, namespace: u, port: 80}]}",
+    "{name: rule-2, matches: [{path: {value: /x}}, {path: {value: /p}}], filters: [{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: q0}}, {type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: q1}}], backendRefs: [{name: d, namespace: t, port: 80}]}",
+    "{name: rule-3, matches: [{path: {value: /q}}], filters: [{type: RequestRedirect, requestRedirect: {hostname: elsewhere.example}}]}",
+    "{name: rule-4, matches: [{path: {value: /x}}], filters: [{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: q1}}], backendRefs: [{name: c, namespace: u, port: 80}]}",
+];
+
+/// One object beside those of a world: of two namespaces, of which each may refer to the other and has a Gateway.
+fn beside() -> impl Strategy<Value = Value> {
+    const GATEWAY_API: &str = "gateway.networking.k8s.io/v1";
+    let grant = (select(NAMESPACES), one_of(NAMESPACES), parts(&["{group: '', kind: Service}", "{group: '', kind: Service, name: c}"]))
+        .prop_map(|(namespace, from, to)| json!({"apiVersion": "gateway.networking.k8s.io/v1beta1", "kind": "ReferenceGrant",
+            "metadata": {"name": "g", "namespace": namespace},
+            "spec": {"from": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "namespace": from}], "to": [to]}}));
+    let service = (
+        select(&[("c", "u"), ("d", "t")][..]),
+        one_of(&["127.0.20.2", "127.0.20.7", "127.0.20.8"]),
+        parts(&[
+            "{}",
+            "{istio.io/use-waypoint: wq, istio.io/use-waypoint-namespace: u}",
+            "{istio.io/use-waypoint: wp, istio.io/use-waypoint-namespace: t}",
+        ]),
+    )
+        .prop_map(|((name, namespace), ip, labels)| {
+            json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": name, "namespace": namespace, "labels": labels},
+            "spec": {"clusterIP": ip, "ports": [{"port": 80, "name": "http"}, {"port": 81, "name": "tcp"}]}})
+        });
+    let route = (
+        select(&["m0", "m1"][..]),
+        select(NAMESPACES),
+        some_of(PARENTS, 3),
+        some_of(RULES, 3),
+        one_of(&["a.example", ""]),
+    )
+        .prop_map(|(name, namespace, parents, rules, host)| {
+            json!({"apiVersion": GATEWAY_API, "kind": "HTTPRoute",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {"parentRefs": parents, "rules": rules,
+                "hostnames": if host.is_null() { json!([]) } else { json!([host]) }}})
+        });
+    let age = one_of(&["", "2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z"]);
+    let option = (select(OPTIONS), select(&["t", "t", "u"][..]), age, some_of(TARGETS, 4), parts(SAYS)).prop_map(
+        |(name, namespace, age, targets, options)| {
+            json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption",
+            "metadata": {"name": name, "namespace": namespace, "creationTimestamp": age},
+            "spec": {"targetRefs": targets, "options": options}})
+        },
+    );
+    let slice = (
+        select(&["one", "two"][..]),
+        select(NAMESPACES),
+        one_of(&["a", "c", "d"]),
+        one_of(&["127.0.0.1", "127.0.10.1", "127.0.10.2"]),
+    )
+        .prop_map(|(name, namespace, of, address)| {
+            json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+            "addressType": "IPv4",
+            "metadata": {"name": name, "namespace": namespace, "labels": {"kubernetes.io/service-name": of}},
+            "ports": [{"name": "http", "port": 15088}], "endpoints": [{"addresses": [address]}]})
+        });
+    let gateway = (
+        select(&[("wp", "t"), ("wq", "u")][..]),
+        one_of(&["istio.io/PROXY", "istio.io/PROXY", "istio.io/HBONE"]),
+        one_of(&["Same", "All"]),
+        one_of(&["gloo-waypoint", "gloo-waypoint", "elsewhere"]),
+    )
+        .prop_map(|((name, namespace), protocol, from, class)| json!({"apiVersion": GATEWAY_API, "kind": "Gateway",
+            "metadata": {"name": name, "namespace": namespace}, "spec": {"gatewayClassName": class,
+            "listeners": [{"name": "proxy", "port": 15088, "protocol": protocol, "allowedRoutes": {"namespaces": {"from": from}}}]}}));
+    let config = (one_of(&["keys", "others"]), one_of(&["x-org", "x-role", ""])).prop_map(|(name, header)| {
+        let headers = header.as_str().map(|header| json!({header: {"name": "org"}}));
+        json!({"apiVersion": "enterprise.gloo.solo.io/v1", "kind": "AuthConfig", "metadata": {"name": name, "namespace": "t"},
+            "spec": {"configs": [{"apiKeyAuth": {"headerName": "api-key", "labelSelector": {"team": "x"},
+                "headersFromMetadataEntry": headers.unwrap_or_else(|| json!({}))}}]}})
+    });
+    let namespace = parts(&["{}", "{istio.io/use-waypoint: wq}", "{istio.io/use-waypoint: [1]}"]).prop_map(
+        |labels| json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "u", "labels": labels}}),
+    );
+    prop_oneof![
+        3 => grant,
+        4 => service,
+        6 => route,
+        6 => option,
+        2 => slice,
+        3 => gateway,
+        1 => config,
+        1 => namespace,
+    ]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(192))]
 
     #[test]
     fn any_sequence_of_edits_ends_where_a_fresh_start_does(
-        worlds in vec(world(), 1..5),
+        // Now and then all of it, mostly a few files.
+        edits in vec((weighted(0.4, world()), vec(beside(), 0..8)), 1..8),
         choices in vec(any::<u8>(), 64),
         clusters_on_demand in any::<bool>(),
     ) {
@@ -80,9 +219,10 @@ proptest! {
         let mut choices = choices.into_iter().cycle();
         let (mut files, mut known) = (BTreeMap::new(), BTreeMap::new());
         let mut snapshot = Snapshot::default();
-        for world in &worlds {
+        for (world, beside) in &edits {
+            let world = world.as_ref().map(World::documents).unwrap_or_default();
             // Some files of the next world come, some of the last one go, others stay.
-            for (key, document) in folder(world.documents()) {
+            for (key, document) in folder([world, beside.clone()].concat()) {
                 if files.is_empty() || choices.next().unwrap() % 3 > 0 {
                     files.insert(key, document);
                 }
@@ -108,6 +248,69 @@ proptest! {
             same(&again, &translation);
             prop_assert_eq!(translator.made(&Name::new("t", "wp")), 0);
         }
+    }
+}
+
+/// After each of these edits everything is as if it had just begun.
+#[test]
+fn what_a_decision_rests_on_in_another_namespace_or_object_is_noticed() {
+    let yaml = |text: &str| serde_norway::from_str::<Value>(text).unwrap();
+    let slice = |of: &str, address: &str| {
+        json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+            "metadata": {"name": "one", "namespace": "t", "labels": {"kubernetes.io/service-name": of}},
+            "ports": [{"name": "http", "port": 15088}], "endpoints": [{"addresses": [address]}]})
+    };
+    let option = |name: &str, age: &str, routes: &[&str], timeout: &str| {
+        let mut option = policy(name, timeout);
+        option["metadata"]["creationTimestamp"] = json!(age);
+        let target = |route: &&str| json!({"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": route});
+        option["spec"]["targetRefs"] = routes.iter().map(target).collect();
+        option
+    };
+    let (old, young) = ("2024-01-01T00:00:00Z", "2025-01-01T00:00:00Z");
+    let mut abroad = route_to("s0", "s0");
+    abroad["spec"]["rules"][0]["backendRefs"][0]["namespace"] = json!("u");
+    let mut service = service("s0", "127.0.30.9");
+    service["metadata"]["namespace"] = json!("u");
+    let grant = yaml(
+        "{apiVersion: gateway.networking.k8s.io/v1beta1, kind: ReferenceGrant, metadata: {name: g, namespace: u}, spec: {from: [{group: gateway.networking.k8s.io, kind: HTTPRoute, namespace: t}], to: [{group: '', kind: Service}]}}",
+    );
+    let gone = |kind: Kind, namespace: &str, name: &str| Err(ObjectRef::new(kind, namespace, name));
+    let edits: Vec<Result<Value, ObjectRef>> = vec![
+        Ok(service),
+        Ok(abroad),
+        Ok(grant.clone()),
+        gone(Kind::ReferenceGrant, "u", "g"),
+        Ok(grant),
+        // Two routes, then one, then the other; and one that comes back younger than it was.
+        Ok(option("x", old, &["s1", "s2"], "7s")),
+        Ok(option("y", young, &["s2", "s1"], "8s")),
+        Ok(option("x", old, &["s1"], "7s")),
+        Ok(option("x", old, &["s2"], "7s")),
+        Ok(option("x", old, &["s1", "s2"], "7s")),
+        gone(Kind::RouteOption, "t", "x"),
+        Ok(option("x", "2026-01-01T00:00:00Z", &["s1", "s2"], "7s")),
+        Ok(option("x", old, &["s1", "s2"], "7s")),
+        Ok(slice("s1", "127.0.10.1")),
+        Ok(slice("s2", "127.0.10.1")),
+        Ok(slice("s2", "127.0.0.1")),
+        Ok(slice("s1", "127.0.0.1")),
+        gone(Kind::EndpointSlice, "t", "one"),
+        gone(Kind::Gateway, "t", "wp"),
+    ];
+    let mut folder = Folder::new(3);
+    let mut last = None;
+    for edit in edits {
+        match &edit {
+            Ok(document) => folder.apply(document),
+            Err(object) => folder.snapshot.remove(object),
+        }
+        folder.snapshot.revision += 1;
+        let (translation, _) = folder.translator.translate(&folder.snapshot, Quarantines::new());
+        same(&translation, &translate(&folder.snapshot, &settings()));
+        let now = (support::xds(&translation), support::status(&translation, &[]));
+        assert_ne!(last.as_ref(), Some(&now), "{edit:?} makes a difference");
+        last = Some(now);
     }
 }
 

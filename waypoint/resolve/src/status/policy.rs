@@ -218,8 +218,8 @@ impl<'v, 'a> Policy<'v, 'a> {
             lost.push(("NotEnforced", Problem::error("", message)));
         }
         if ancestor.kind == Kind::Service && !self.guards.is_empty() {
-            let conflicts = self.view.unit(&ancestor.name).into_iter().flat_map(|unit| &unit.addresses);
-            let conflicts = conflicts.filter(|condition| condition.reason == "AddressConflict");
+            let addresses = self.view.unit(&ancestor.name).map(|unit| unit.addresses.as_slice()).unwrap_or_default();
+            let conflicts = addresses.iter().filter(|condition| condition.reason == "AddressConflict");
             lost.extend(conflicts.map(|condition| {
                 let message = format!("does not govern what comes to an address of {ancestor}: {}", condition.message);
                 ("AddressConflict", Problem::error("", message))
@@ -336,7 +336,7 @@ fn worst<'c>(conditions: impl Iterator<Item = &'c Condition> + Clone) -> Option<
 fn missing(view: &View<'_>, name: &Name, option: &RouteOption) -> (Vec<Problem>, Vec<Problem>) {
     let options = &option.spec.options;
     let (mut missing, mut unlimited) = (Vec::new(), Vec::new());
-    for reference in options.extauth.iter().flat_map(|extauth| &extauth.config_ref) {
+    if let Some(reference) = options.extauth.as_ref().and_then(|extauth| extauth.config_ref.as_ref()) {
         let config = reference.resolve(&name.namespace);
         let exists = view.auth_config(&config).is_some();
         let field = "spec.options.extauth.configRef".to_owned();
@@ -347,7 +347,8 @@ fn missing(view: &View<'_>, name: &Name, option: &RouteOption) -> (Vec<Problem>,
         ("rateLimitEarlyConfigs", &options.rate_limit_early_configs),
         ("rateLimitRegularConfigs", &options.rate_limit_regular_configs),
     ] {
-        for (index, reference) in configs.iter().flat_map(|configs| &configs.refs).enumerate() {
+        let refs = configs.as_ref().map(|configs| configs.refs.as_slice()).unwrap_or_default();
+        for (index, reference) in refs.iter().enumerate() {
             let config = reference.resolve(&name.namespace);
             let exists = view.rate_limit_config(&config).is_some();
             let broken = view.broken(&ObjectRef { kind: Kind::RateLimitConfig, name: config.clone() }).is_some();
