@@ -117,6 +117,7 @@ macro_rules! admission {
         type: $ty:ty, kind: $kind:literal, plural: $plural:literal,
         versions: [$($version:literal),+], namespaced: $namespaced:literal,
         table: $table:ident, rules: $rules:ident, governs: $governs:ident, read_by: [$($reader:ident),*],
+        told: $told:ident $(by $teller:ident)?,
     })+) => {
         /// Decodes the body of a document of `kind` and applies the kind's defaults and rules.
         fn decode_kind(kind: Kind, body: Value, metadata: ObjectMeta) -> (Option<Object>, Vec<Problem>) {

@@ -12,6 +12,9 @@ use crate::name::Name;
 /// The domain of every descriptor that a waypoint's Envoy sends to the rate-limit service.
 pub const DOMAIN: &str = "solo.io";
 
+/// Our name in `GatewayClass.spec.controllerName`, and in what is said of routes.
+pub const CONTROLLER_NAME: &str = "waykeeper.dev/gateway-controller";
+
 /// The filter that asks for authorization: the namespace of the dynamic metadata that comes with an answer.
 pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
 

@@ -24,6 +24,7 @@ macro_rules! kinds {
                 versions: ["v1"], namespaced: false,
                 table: namespaces, rules: namespace, governs: Named,
                 read_by: [ControlPlane],
+                told: Nowhere,
             }
             /// Services, each with at least one entry in `spec.clusterIPs` unless headless.
             Service {
@@ -31,6 +32,7 @@ macro_rules! kinds {
                 versions: ["v1"], namespaced: true,
                 table: services, rules: service, governs: Named,
                 read_by: [ControlPlane],
+                told: Nowhere,
             }
             /// Endpoints of Services.
             EndpointSlice {
@@ -38,6 +40,7 @@ macro_rules! kinds {
                 versions: ["discovery.k8s.io/v1"], namespaced: true,
                 table: endpoint_slices, rules: endpoint_slice, governs: Named,
                 read_by: [ControlPlane],
+                told: Nowhere,
             }
             /// Pods; `status.podIP` ties a source address to an identity.
             Pod {
@@ -45,6 +48,7 @@ macro_rules! kinds {
                 versions: ["v1"], namespaced: true,
                 table: pods, rules: plain, governs: Named,
                 read_by: [],
+                told: Nowhere,
             }
             /// Service accounts.
             ServiceAccount {
@@ -52,6 +56,7 @@ macro_rules! kinds {
                 versions: ["v1"], namespaced: true,
                 table: service_accounts, rules: plain, governs: Named,
                 read_by: [],
+                told: Nowhere,
             }
             /// Deployments; read so that manifests may hold them, nothing is started from them.
             Deployment {
@@ -59,6 +64,7 @@ macro_rules! kinds {
                 versions: ["apps/v1"], namespaced: true,
                 table: deployments, rules: plain, governs: Named,
                 read_by: [],
+                told: Nowhere,
             }
             /// Config maps.
             ConfigMap {
@@ -66,6 +72,7 @@ macro_rules! kinds {
                 versions: ["v1"], namespaced: true,
                 table: config_maps, rules: plain, governs: Named,
                 read_by: [],
+                told: Nowhere,
             }
             /// Secrets.
             Secret {
@@ -73,6 +80,7 @@ macro_rules! kinds {
                 versions: ["v1"], namespaced: true,
                 table: secrets, rules: secret, governs: Named,
                 read_by: [Authorization],
+                told: Nowhere,
             }
             /// Gateway classes, by a [`Name`] with empty namespace.
             GatewayClass {
@@ -80,6 +88,7 @@ macro_rules! kinds {
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: false,
                 table: gateway_classes, rules: gateway_class, governs: Named,
                 read_by: [ControlPlane],
+                told: Nowhere,
             }
             /// Gateways.
             Gateway {
@@ -87,6 +96,7 @@ macro_rules! kinds {
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: true,
                 table: gateways, rules: gateway, governs: Named,
                 read_by: [ControlPlane],
+                told: Gateway by ControlPlane,
             }
             /// HTTP routes.
             HttpRoute {
@@ -94,6 +104,7 @@ macro_rules! kinds {
                 versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1"], namespaced: true,
                 table: http_routes, rules: http_route, governs: Parents,
                 read_by: [ControlPlane],
+                told: Route by ControlPlane,
             }
             /// Reference grants.
             ReferenceGrant {
@@ -101,6 +112,7 @@ macro_rules! kinds {
                 versions: ["gateway.networking.k8s.io/v1beta1", "gateway.networking.k8s.io/v1"], namespaced: true,
                 table: reference_grants, rules: reference_grant, governs: Named,
                 read_by: [ControlPlane],
+                told: Nowhere,
             }
             /// Gloo route options.
             RouteOption {
@@ -108,6 +120,7 @@ macro_rules! kinds {
                 versions: ["gateway.solo.io/v1"], namespaced: true,
                 table: route_options, rules: route_option, governs: Targets,
                 read_by: [RateLimits, ControlPlane],
+                told: PerNamespace by ControlPlane,
             }
             /// Gloo auth configs.
             AuthConfig {
@@ -115,6 +128,7 @@ macro_rules! kinds {
                 versions: ["enterprise.gloo.solo.io/v1", "extauth.solo.io/v1"], namespaced: true,
                 table: auth_configs, rules: auth_config, governs: Named,
                 read_by: [Authorization, ControlPlane],
+                told: PerNamespace by Authorization,
             }
             /// Gloo rate-limit configs.
             RateLimitConfig {
@@ -122,6 +136,7 @@ macro_rules! kinds {
                 versions: ["ratelimit.solo.io/v1alpha1"], namespaced: true,
                 table: rate_limit_configs, rules: rate_limit_config, governs: Named,
                 read_by: [RateLimits, ControlPlane],
+                told: State by RateLimits,
             }
         }
     };

@@ -40,7 +40,7 @@ pub use admit::{Admission, admit};
 pub use broken::Broken;
 pub use fingerprint::Fingerprint;
 pub use name::Name;
-pub use object::{Governs, Kind, Object, ObjectRef, Reader};
+pub use object::{Governs, Kind, Object, ObjectRef, Reader, Told};
 pub use problem::{Problem, Severity};
 pub use reach::{Reach, Target};
 pub use redacted::Redacted;

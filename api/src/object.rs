@@ -55,12 +55,28 @@ pub enum Reader {
     ControlPlane,
 }
 
+/// In which form an API server keeps what is said of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing is written to it.
+    Nowhere,
+    /// As Gateway API's Gateways have it: conditions of its own, and of each listener.
+    Gateway,
+    /// As Gateway API's routes have it: conditions for each parent and controller.
+    Route,
+    /// As Gloo has it: one state for each namespace in which somebody judges it.
+    PerNamespace,
+    /// As Gloo has it for what is judged by one server: one state.
+    State,
+}
+
 /// Makes the types of the table of kinds.
 macro_rules! objects {
     ($($(#[$doc:meta])* $variant:ident {
         type: $ty:ty, kind: $kind:literal, plural: $plural:literal,
         versions: [$($version:literal),+], namespaced: $namespaced:literal,
         table: $table:ident, rules: $rules:ident, governs: $governs:ident, read_by: [$($reader:ident),*],
+        told: $told:ident $(by $teller:ident)?,
     })+) => {
         /// The kinds Waykeeper reads.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -85,6 +101,16 @@ macro_rules! objects {
             /// The `apiVersion`s under which this kind is read, the preferred one first.
             pub fn api_versions(self) -> &'static [&'static str] {
                 match self { $(Kind::$variant => &[$($version),+],)+ }
+            }
+
+            /// In which form what is said of such an object is kept.
+            pub fn told(self) -> Told {
+                match self { $(Kind::$variant => Told::$told,)+ }
+            }
+
+            /// Which server writes that.
+            pub fn told_by(self) -> Option<Reader> {
+                match self { $(Kind::$variant => [$(Some(Reader::$teller),)? None][0],)+ }
             }
 
             /// What objects of this kind govern by themselves.

@@ -60,6 +60,7 @@ macro_rules! snapshot {
         type: $ty:ty, kind: $kind:literal, plural: $plural:literal,
         versions: [$($version:literal),+], namespaced: $namespaced:literal,
         table: $table:ident, rules: $rules:ident, governs: $governs:ident, read_by: [$($reader:ident),*],
+        told: $told:ident $(by $teller:ident)?,
     })+) => {
         /// An immutable view of all declared objects: the input of every compile and translate step.
         ///

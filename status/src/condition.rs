@@ -12,6 +12,9 @@ pub const RESOLVED_REFS: &str = "ResolvedRefs";
 /// `Programmed`: what the object asks for has been acknowledged by Envoy.
 pub const PROGRAMMED: &str = "Programmed";
 
+/// The reason of a condition on an object, or for a parent, that another controller may serve: nothing of that is ours to say.
+pub const OTHER_CONTROLLER: &str = "OtherController";
+
 /// One statement about an object.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Condition {

@@ -18,7 +18,7 @@ pub mod report;
 pub mod writer;
 
 pub use board::Board;
-pub use condition::{ACCEPTED, Condition, PROGRAMMED, RESOLVED_REFS};
+pub use condition::{ACCEPTED, Condition, OTHER_CONTROLLER, PROGRAMMED, RESOLVED_REFS};
 pub use diff::{Diff, diff};
 pub use place::{Parent, Place};
 pub use report::{ObjectStatus, Report};

@@ -66,7 +66,11 @@ impl Writer for Outbox {
 impl Outbox {
     /// The next object to write, with all that is said about it, which is nothing if it is silence.
     pub fn take(&mut self) -> Option<(ObjectRef, Vec<ObjectStatus>)> {
-        let object = self.due.pop_first()?;
+        self.take_if(|_| true)
+    }
+
+    fn taken(&mut self, object: ObjectRef) -> (ObjectRef, Vec<ObjectStatus>) {
+        self.due.remove(&object);
         let statuses = match self.wanted.get(&object) {
             Some(statuses) => {
                 self.taken.insert(object.clone(), Standing::Said(statuses.clone()));
@@ -77,7 +81,19 @@ impl Outbox {
                 Vec::new()
             }
         };
-        Some((object, statuses))
+        (object, statuses)
+    }
+
+    /// The first object to write of those that `may` be written, as [`take`](Self::take) takes it.
+    pub fn take_if(&mut self, may: impl Fn(&ObjectRef) -> bool) -> Option<(ObjectRef, Vec<ObjectStatus>)> {
+        let object = self.due.iter().find(|object| may(object))?.clone();
+        Some(self.taken(object))
+    }
+
+    /// Notes that others may have written: everything that is said is due.
+    pub fn all_again(&mut self) {
+        let said: Vec<ObjectRef> = self.wanted.keys().cloned().collect();
+        said.into_iter().for_each(|object| self.put_back(object));
     }
 
     /// Notes that `object`, which was taken, could not be written, or may not have been: it is due, whatever is

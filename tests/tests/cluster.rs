@@ -32,6 +32,7 @@ impl Server {
         let (grpc, admin) = (free(), free());
         let log = dir.join(format!("{program}-{}", admin.replace(':', "-")));
         let own = ["--kubernetes", "--kubeconfig", kubeconfig.to_str().unwrap(), "--grpc", &grpc, "--admin", &admin];
+        let own = [&own[..], &["--own-namespace", "default"]].concat();
         let process = start(&binary(program), &[&own[..], args].concat(), &log);
         Server { process, grpc, admin, log }
     }
@@ -132,10 +133,15 @@ fn namespace(cluster: &Cluster) {
     cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: t}\n");
 }
 
-/// A ServiceAccount with the ClusterRoles of this server, everywhere.
+/// A ServiceAccount with the ClusterRoles of this server, everywhere, and Leases in its own namespace.
 fn account(cluster: &Cluster, server: &str, port: Option<u16>) -> PathBuf {
     files("deploy/rbac").iter().for_each(|role| cluster.apply(role));
     let config = cluster.service_account("default", server, port);
+    cluster.apply(&format!(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {{name: {server}, namespace: default}}\n\
+         roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waykeeper-leases}}\n\
+         subjects: [{{kind: ServiceAccount, name: {server}, namespace: default}}]\n"
+    ));
     let roles = if server == "extauth" { &["", "-secrets"][..] } else { &[""] };
     for part in roles {
         cluster.apply(&format!(
@@ -474,6 +480,27 @@ fn the_walkthrough_is_served_from_an_api_server() {
     apply("apikeys");
     until("", "401");
     assert!(until("api-key: mykey\r\n", "200").contains("X-Organization"));
+
+    // What has become of each object is written to it.
+    let object = |kind: &str, group: &str, name: &str| {
+        format!("apiVersion: {group}\nkind: {kind}\nmetadata: {{name: {name}, namespace: httpbin}}\n")
+    };
+    let route = object("HTTPRoute", "gateway.networking.k8s.io/v1", "httpbin2");
+    let parents =
+        told(&cluster, &route, "a parent", |status| status["parents"][0]["conditions"][0]["status"] == "True");
+    assert_eq!(parents["parents"][0]["controllerName"], "waykeeper.dev/gateway-controller");
+    assert_eq!(parents["parents"][0]["parentRef"]["name"], "httpbin2");
+    let gateway = object("Gateway", "gateway.networking.k8s.io/v1", "gloo-waypoint");
+    let programmed = |status: &serde_json::Value| {
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        conditions.iter().any(|one| one["type"] == "Programmed" && one["status"] == "True")
+    };
+    told(&cluster, &gateway, "programmed", programmed);
+    let state =
+        |wanted: &'static str| move |status: &serde_json::Value| status["statuses"]["default"]["state"] == wanted;
+    told(&cluster, &object("RouteOption", "gateway.solo.io/v1", "httpbin2"), "accepted", state("Accepted"));
+    let config = cluster.get(&object("HTTPRoute", "gateway.networking.k8s.io/v1", "httpbin2")).json();
+    assert_eq!(config["status"]["parents"].as_array().unwrap().len(), 1, "{config}");
     let option = "apiVersion: gateway.solo.io/v1\nkind: RouteOption\nmetadata: {name: httpbin2, namespace: httpbin}\n";
     cluster.delete(option);
     until("", "200");
@@ -526,6 +553,8 @@ fn the_walkthrough_is_served_from_an_api_server() {
          options: {{extAuth: 5}}\n"
     ));
     until("", "500");
+    let rejected = told(&cluster, option, "rejected", state("Rejected"));
+    assert!(rejected["statuses"]["default"]["reason"].as_str().unwrap().contains("spec.options"), "{rejected}");
     cluster.delete(option);
     until("", "200");
 
@@ -541,6 +570,72 @@ fn the_walkthrough_is_served_from_an_api_server() {
         server.stop(Duration::from_secs(20));
     }
     drop(application);
+}
+
+/// The status of an object, once it is as wanted.
+fn told(cluster: &Cluster, object: &str, what: &str, is_so: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    eventually(&format!("{what}: {object}"), CHANGE, || match cluster.get(object).json()["status"].take() {
+        status if is_so(&status) => Ok(status),
+        status => Err(status.to_string()),
+    })
+}
+
+/// Of two replicas one writes; when it leaves, the other one goes on at once, and writes nothing that stands.
+#[test]
+fn one_of_several_replicas_writes_statuses() {
+    let _turn = turn();
+    let cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    namespace(&cluster);
+    files("deploy/crds").iter().for_each(|crd| cluster.define(crd));
+    let kubeconfig = account(&cluster, "extauth", None);
+    let mut first = Server::start("extauth", &kubeconfig, dir.path(), &[]);
+    first.ready();
+    cluster.apply(&labelled_secret("b", "other-key"));
+    cluster.apply(&config(GROUP, "keys"));
+    cluster.apply(&config(GROUP, "broken").replace("labelSelector: {team: x}", "labelSelector: [team]"));
+    let (keys, broken) = (config(GROUP, "keys"), config(GROUP, "broken"));
+    let state =
+        |wanted: &'static str| move |status: &serde_json::Value| status["statuses"]["default"]["state"] == wanted;
+    told(&cluster, &keys, "accepted", state("Accepted"));
+    let reason = told(&cluster, &broken, "rejected", state("Rejected"));
+    assert!(reason["statuses"]["default"]["reason"].as_str().unwrap().contains("labelSelector"), "{reason}");
+
+    let second = Server::start("extauth", &kubeconfig, dir.path(), &[]);
+    second.ready();
+    let leading =
+        |server: &Server| server.page("/metrics").1.lines().any(|line| line == "waykeeper_kubernetes_leading 1");
+    assert!(leading(&first) && !leading(&second));
+    let versions =
+        || [&keys, &broken].map(|object| cluster.get(object).json()["metadata"]["resourceVersion"].to_string());
+    let before = versions();
+    first.stop(Duration::from_secs(15));
+    eventually("the other one", CHANGE, || if leading(&second) { Ok(()) } else { Err(second.log()) });
+    // It has compared everything once it has something else to write.
+    cluster.apply(&config(GROUP, "later"));
+    told(&cluster, &config(GROUP, "later"), "accepted", state("Accepted"));
+    let stands = "waykeeper_kubernetes_statuses_total{kind=\"AuthConfig\",outcome=\"stands\"}";
+    eventually("both", CHANGE, || {
+        let (_, metrics) = second.page("/metrics");
+        let line = metrics.lines().find(|line| line.starts_with(stands)).unwrap_or_default().to_owned();
+        if line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()) >= Some(2) {
+            Ok(())
+        } else {
+            Err(metrics)
+        }
+    });
+    assert_eq!(versions(), before, "what stands is not written");
+
+    // Without the right to it nothing else is missing.
+    cluster.delete(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: extauth, namespace: default}\n",
+    );
+    eventually("a word of it", RETURN, || match second.page("/readyz") {
+        (200, body) if body.contains("statuses are not written") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    cluster.apply(&labelled_secret("a", "good-key"));
+    second.until("t.keys", Some("good-key"), 200, CHANGE);
 }
 
 /// A document of one of Gloo's kinds, in the namespace t.

@@ -16,6 +16,7 @@ mod settings;
 mod source;
 mod wire;
 mod world;
+mod writing;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -68,6 +69,15 @@ async fn follow(
     let sources = Source::read_by(reader, &secret_namespaces.iter().cloned().collect());
     let readiness = process.readiness().clone();
     let gates = sources.iter().map(|source| Some(readiness.gate(format!("kubernetes: {source}")))).collect();
+    if args.statuses {
+        let settings = writing::Settings { reader, namespace: args.namespace.clone() };
+        let (server, board, readiness) = (server.clone(), board.clone(), readiness.clone());
+        let shutdown = process.shutdown(Stage::Behind);
+        process.spawn(Stage::Behind, "statuses", async move {
+            writing::write(server, settings, &board, readiness, shutdown).await;
+            Ok(())
+        });
+    }
     let (news, mut heard) = mpsc::channel(WAITING);
     let mut pumps = JoinSet::new();
     for (number, source) in sources.iter().enumerate() {

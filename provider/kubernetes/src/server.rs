@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Buf as _;
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use kube::client::{Body, ClientBuilder};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use serde_json::Value;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
@@ -88,8 +89,33 @@ impl Server {
         Ok(Watch { body, lines: Lines::new(LONGEST_LINE), patience: lifetime + OVERDUE })
     }
 
+    /// Merges `patch` into what is at `path`.
+    ///
+    /// # Errors
+    /// When it is refused, or nobody knows whether it was done.
+    pub async fn patch(&self, path: &str, patch: &Value) -> Result<(), Failure> {
+        self.change(Request::patch(path).header(CONTENT_TYPE, "application/merge-patch+json"), patch).await
+    }
+
+    /// Makes `object` in the list at `path`.
+    ///
+    /// # Errors
+    /// As [`patch`](Self::patch).
+    pub async fn post(&self, path: &str, object: &Value) -> Result<(), Failure> {
+        self.change(Request::post(path).header(CONTENT_TYPE, "application/json"), object).await
+    }
+
+    async fn change(&self, request: http::request::Builder, body: &Value) -> Result<(), Failure> {
+        let request = request.body(Body::from(body.to_string().into_bytes()));
+        self.send(request.map_err(|_| Failure::Unreadable("a path that is none"))?).await.map(drop)
+    }
+
     async fn ask(&self, path: &str) -> Result<Response<Body>, Failure> {
         let request = Request::get(path).body(Body::empty()).map_err(|_| Failure::Unreadable("a path that is none"))?;
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         // Never by the client's own decoding, which logs what it cannot read: there may be Secrets in it.
         let answer = timeout(ANSWER, self.0.send(request)).await.map_err(|_| Failure::TimedOut)?;
         let answer = answer.map_err(|error| match error {

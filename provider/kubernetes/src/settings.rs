@@ -20,6 +20,25 @@ pub struct KubernetesArgs {
         conflicts_with = "paths"
     )]
     pub kubeconfig: Option<PathBuf>,
+    /// Write statuses of objects
+    #[arg(
+        long,
+        env = "WAYKEEPER_STATUSES",
+        value_name = "BOOL",
+        default_value_t = true,
+        action = clap::ArgAction::Set,
+        hide = true
+    )]
+    pub statuses: bool,
+    /// Of replicas in this namespace one writes statuses
+    #[arg(
+        long = "own-namespace",
+        env = "POD_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "waykeeper",
+        hide = true
+    )]
+    pub namespace: String,
 }
 
 /// Settings of reading Secrets from Kubernetes.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use api::secret::API_KEY_SECRET;
 use api::unserved::Unserved;
-use api::{Governs, Kind, Reader};
+use api::{Governs, Kind, Name, ObjectRef, Reader};
 
 /// What the objects of a source are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +135,15 @@ impl Source {
     }
 }
 
+/// Where an object is, under `version`.
+pub fn object_path(object: &ObjectRef, version: &str) -> String {
+    let (root, plural, Name { namespace, name }) = (Source::discovery(version), object.kind.plural(), &object.name);
+    match namespace.as_str() {
+        "" => format!("{root}/{plural}/{name}"),
+        namespace => format!("{root}/namespaces/{namespace}/{plural}/{name}"),
+    }
+}
+
 fn group(version: &str) -> &str {
     version.split_once('/').map_or("", |(group, _)| group)
 }
@@ -187,19 +196,20 @@ mod tests {
         assert_eq!(paths, ["/api/v1/namespaces/a/secrets", "/api/v1/namespaces/b/secrets", "/api/v1/services"]);
     }
 
-    /// The rights that a file of `deploy/rbac` grants: resources that may be listed and watched, `PLURAL.GROUP`.
+    /// The rights that a file of `deploy/rbac` grants: `VERB PLURAL.GROUP`.
     fn granted(file: &str) -> BTreeSet<String> {
         let mut granted = BTreeSet::new();
         for role in serde_norway::Deserializer::from_str(file) {
             let role = Value::deserialize(role).unwrap();
             assert_eq!(role["kind"], "ClusterRole");
             for rule in role["rules"].as_array().unwrap() {
-                assert_eq!(rule["verbs"], serde_json::json!(["list", "watch"]), "{rule}");
                 let texts = |field: &str| rule[field].as_array().unwrap().iter().map(|text| text.as_str().unwrap());
-                for group in texts("apiGroups") {
-                    for plural in texts("resources") {
-                        let new = granted.insert(format!("{plural}.{group}").trim_end_matches('.').to_owned());
-                        assert!(new, "{plural}.{group} is granted twice");
+                for (group, plural) in
+                    texts("apiGroups").flat_map(|group| texts("resources").map(move |one| (group, one)))
+                {
+                    for verb in texts("verbs") {
+                        let new = granted.insert(format!("{verb} {plural}.{group}").trim_end_matches('.').to_owned());
+                        assert!(new, "{verb} {plural}.{group} is granted twice");
                     }
                 }
             }
@@ -208,15 +218,22 @@ mod tests {
     }
 
     #[test]
-    fn the_roles_that_we_publish_grant_what_is_read_and_nothing_else() {
+    fn the_roles_that_we_publish_grant_what_is_done_and_nothing_else() {
         for (reader, file) in [
             (Reader::Authorization, include_str!("../../../deploy/rbac/extauth.yaml")),
             (Reader::RateLimits, include_str!("../../../deploy/rbac/ratelimit.yaml")),
             (Reader::ControlPlane, include_str!("../../../deploy/rbac/waypoint.yaml")),
         ] {
-            let read: BTreeSet<String> =
-                Source::read_by(reader, &BTreeSet::new()).iter().map(ToString::to_string).collect();
-            assert_eq!(granted(file), read, "{reader:?}");
+            let mut done = BTreeSet::new();
+            for source in Source::read_by(reader, &BTreeSet::new()) {
+                done.extend(["list", "watch"].map(|verb| format!("{verb} {source}")));
+                let Subject::Kind(kind) = source.subject else { continue };
+                if kind.told_by() == Some(reader) {
+                    let (plural, group) = (kind.plural(), group(&source.versions[0]));
+                    done.extend([format!("get {plural}.{group}"), format!("patch {plural}/status.{group}")]);
+                }
+            }
+            assert_eq!(granted(file), done, "{reader:?}");
         }
     }
 }

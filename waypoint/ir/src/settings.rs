@@ -44,7 +44,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             class_names: BTreeSet::from(["gloo-waypoint".to_owned()]),
-            controller_name: "waykeeper.dev/gateway-controller".to_owned(),
+            controller_name: contract::CONTROLLER_NAME.to_owned(),
             bind: Bind::Loopback,
             extauth: None,
             ratelimit: None,

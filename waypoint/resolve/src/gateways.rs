@@ -8,7 +8,7 @@ use api::gateway::gateways::{GatewayListeners, GatewayListenersAllowedRoutesName
 use api::loopback::{Range, candidate};
 use api::{Kind, Name, Object, Problem};
 use ir::{Bind, Settings};
-use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS};
+use status::{ACCEPTED, Condition, OTHER_CONTROLLER, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS};
 
 use crate::decided::{Gateways, Waypoint};
 use crate::view::View;
@@ -196,7 +196,7 @@ pub fn not_ours(view: &View<'_>, called: &str, gateway: &Gateway) -> Condition {
     };
     let field = if called == "it" { "spec.gatewayClassName" } else { "" };
     let warning = Problem::warning(field, format!("{message}; {cure}"));
-    Condition::pending(ACCEPTED, "OtherController", message).with(vec![warning])
+    Condition::pending(ACCEPTED, OTHER_CONTROLLER, message).with(vec![warning])
 }
 
 /// What became of the Gateway `name`; nothing if there is none, or none that was ever valid.

@@ -1,0 +1,368 @@
+//! Writes what is said of objects into their statuses, on the API server: one of several replicas does, see
+//! [`election`]; in which form, see [`form`].
+//!
+//! Each write names the version of the object that it was made from, so that nothing that others wrote meanwhile is
+//! lost: then it is made anew. What cannot be written is tried again, later each time; nothing waits for it.
+
+mod election;
+mod form;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Kind, ObjectRef, Reader, contract};
+use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
+use provider::StatusBoard;
+use runtime::{Readiness, Shutdown};
+use serde_json::{Value, json};
+use status::{Diff, ObjectStatus, Outbox, Writer};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout};
+use tracing::{debug, info, warn};
+
+use self::election::{Act, EVERY, Election, LASTS, Lease};
+use self::form::Speaker;
+use crate::machine::Failure;
+use crate::server::Server;
+
+/// So many objects are written at a time.
+const AT_A_TIME: usize = 16;
+/// Changes within so long are written as one.
+const QUIET: Duration = Duration::from_millis(100);
+/// A Gateway, of which every route says something, is written no more often.
+const GATEWAY_EVERY: Duration = Duration::from_secs(1);
+/// How long to wait after something could not be written, at first and at most.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// How long what is under way may take when the process is to stop, with the Lease given up after it.
+pub const LEAVE: Duration = Duration::from_secs(5);
+/// By this name `/readyz` is told that statuses are not written.
+const REMARKS: &str = "kubernetes statuses";
+
+/// What is to be written, filled by the board.
+#[derive(Debug, Clone, Default)]
+struct Due(Arc<(Mutex<Outbox>, Notify)>);
+
+impl Writer for Due {
+    fn write(&mut self, diff: Diff) {
+        self.0.0.lock().write(diff);
+        self.0.1.notify_one();
+    }
+}
+
+/// Who writes what where.
+#[derive(Debug)]
+pub struct Settings {
+    /// What is written: what this server judges.
+    pub reader: Reader,
+    /// Where the Lease is, and under which name states stand in Gloo's form.
+    pub namespace: String,
+}
+
+/// The Lease's name for each server.
+fn lease_name(reader: Reader) -> &'static str {
+    match reader {
+        Reader::Authorization => "waykeeper-extauth",
+        Reader::RateLimits => "waykeeper-ratelimit",
+        Reader::ControlPlane => "waykeeper-waypoint",
+    }
+}
+
+/// Writes what stands on `board` until `shutdown` begins, and then what is under way.
+pub async fn write(server: Server, settings: Settings, board: &StatusBoard, readiness: Readiness, shutdown: Shutdown) {
+    let due = Due::default();
+    board.write_by(Box::new(due.clone()));
+    let me = format!("{}-{:08x}", host(), rand::random::<u32>());
+    let lease =
+        Leases { server: server.clone(), namespace: settings.namespace.clone(), name: lease_name(settings.reader), me };
+    let mut desk = Desk {
+        election: Election::new(lease.me.clone()),
+        lease,
+        server,
+        settings,
+        due,
+        readiness,
+        begun: Instant::now(),
+        under_way: JoinSet::new(),
+        gateways: BTreeMap::new(),
+        pause: PAUSES.0,
+        not_before: Instant::now(),
+        was_leading: false,
+    };
+    desk.run(shutdown).await;
+}
+
+/// The name of this machine or pod.
+fn host() -> String {
+    std::env::var("HOSTNAME").ok().filter(|name| !name.is_empty()).unwrap_or_else(|| "waykeeper".to_owned())
+}
+
+/// What became of an object that was to be written.
+enum Outcome {
+    /// It stands, or is not there any more, or has no status; or it is not ours to write.
+    Done(&'static str),
+    /// Somebody else wrote it meanwhile.
+    Again,
+    Failed(Failure),
+}
+
+struct Desk {
+    server: Server,
+    settings: Settings,
+    lease: Leases,
+    election: Election,
+    due: Due,
+    readiness: Readiness,
+    begun: Instant,
+    under_way: JoinSet<(ObjectRef, Outcome)>,
+    /// When each Gateway was written last.
+    gateways: BTreeMap<ObjectRef, Instant>,
+    pause: Duration,
+    not_before: Instant,
+    was_leading: bool,
+}
+
+impl Desk {
+    async fn run(&mut self, shutdown: Shutdown) {
+        let mut look = Instant::now();
+        let mut write_at: Option<Instant> = None;
+        let due = self.due.clone();
+        loop {
+            tokio::select! {
+                () = shutdown.begun() => break,
+                () = sleep_until(look) => {
+                    self.elect().await;
+                    look = Instant::now() + EVERY;
+                    write_at.get_or_insert_with(Instant::now);
+                }
+                () = due.0.1.notified() => drop(write_at.get_or_insert_with(|| Instant::now() + QUIET)),
+                Some(done) = self.under_way.join_next() => {
+                    self.done(done);
+                    write_at.get_or_insert_with(Instant::now);
+                }
+                () = sleep_until(write_at.unwrap_or(look)), if write_at.is_some() => {
+                    write_at = None;
+                    self.begin();
+                }
+            }
+        }
+        let leave = async {
+            while let Some(done) = self.under_way.join_next().await {
+                self.done(done);
+            }
+            if self.is_leading() {
+                self.lease.give_up().await;
+            }
+        };
+        if timeout(LEAVE, leave).await.is_err() {
+            debug!("the Lease was not given up in time: the next one waits until it has run out");
+        }
+    }
+
+    fn now(&self) -> Duration {
+        self.begun.elapsed()
+    }
+
+    fn is_leading(&self) -> bool {
+        self.election.holds(self.now())
+    }
+
+    /// Looks at the Lease, and holds on to it if it is ours or nobody's.
+    async fn elect(&mut self) {
+        let asked = self.now();
+        // Longer than this an answer is of no use.
+        let held = timeout(LASTS / 3, async {
+            let lease = self.lease.read().await?;
+            match self.election.read(lease.as_ref(), asked) {
+                Act::Leave => Ok(false),
+                act => self.lease.hold(&act).await.map(|()| true),
+            }
+        });
+        let failure = match held.await {
+            Ok(Ok(true)) => {
+                self.election.written(asked);
+                None
+            }
+            // Another replica was faster.
+            Ok(Ok(false) | Err(Failure::Status { code: 409, .. })) => None,
+            Ok(Err(failure)) => Some(failure),
+            Err(_) => Some(Failure::TimedOut),
+        };
+        let remark = failure.map(|failure| format!("statuses are not written by this replica: its Lease: {failure}"));
+        self.readiness.remark(REMARKS, remark.into_iter().collect());
+        let leading = self.is_leading();
+        metrics::gauge!("waykeeper_kubernetes_leading").set(f64::from(u8::from(leading)));
+        if leading && !self.was_leading {
+            info!(lease = self.lease.name, holder = self.lease.me, "this replica writes statuses");
+            // What another one has written since is not known here.
+            self.due.0.0.lock().all_again();
+        } else if self.was_leading && !leading {
+            warn!(lease = self.lease.name, "this replica does not write statuses any more");
+        }
+        self.was_leading = leading;
+    }
+
+    /// Begins to write what is due, as much as may be under way.
+    fn begin(&mut self) {
+        let now = Instant::now();
+        if !self.is_leading() || now < self.not_before {
+            return;
+        }
+        let reader = self.settings.reader;
+        while self.under_way.len() < AT_A_TIME {
+            let gateways = &self.gateways;
+            let may = |object: &ObjectRef| {
+                object.kind != Kind::Gateway || gateways.get(object).is_none_or(|last| now >= *last + GATEWAY_EVERY)
+            };
+            let Some((object, said)) = self.due.0.0.lock().take_if(may) else { break };
+            // The others are written by the servers that judge them.
+            if object.kind.told_by() != Some(reader) {
+                continue;
+            }
+            if object.kind == Kind::Gateway {
+                self.gateways.retain(|_, last| now < *last + GATEWAY_EVERY);
+                self.gateways.insert(object.clone(), now);
+            }
+            let (server, namespace) = (self.server.clone(), self.settings.namespace.clone());
+            self.under_way.spawn(async move {
+                let outcome = write_one(&server, &object, &said, namespace).await;
+                (object, outcome)
+            });
+        }
+        metrics::gauge!("waykeeper_kubernetes_statuses_due").set(self.due.0.0.lock().len() as f64);
+    }
+
+    fn done(&mut self, done: Result<(ObjectRef, Outcome), tokio::task::JoinError>) {
+        let Ok((object, outcome)) = done else { return };
+        let word = match &outcome {
+            Outcome::Done(word) => word,
+            Outcome::Again => "conflict",
+            Outcome::Failed(_) => "failed",
+        };
+        metrics::counter!("waykeeper_kubernetes_statuses_total", "kind" => object.kind.as_str(), "outcome" => word)
+            .increment(1);
+        match outcome {
+            Outcome::Done(_) => self.pause = PAUSES.0,
+            Outcome::Again => self.due.0.0.lock().put_back(object),
+            Outcome::Failed(failure) => {
+                warn!(%object, %failure, "a status could not be written; it is tried again");
+                self.not_before = Instant::now() + self.pause;
+                self.pause = (self.pause * 2).min(PAUSES.1);
+                self.due.0.0.lock().put_back(object);
+            }
+        }
+    }
+}
+
+/// Writes the status of `object`, under each API group that has one of this name.
+async fn write_one(server: &Server, object: &ObjectRef, said: &[ObjectStatus], namespace: String) -> Outcome {
+    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let speaker = Speaker { controller: contract::CONTROLLER_NAME.to_owned(), namespace, now };
+    let mut outcome = "gone";
+    let mut found: Vec<&str> = Vec::new();
+    for version in object.kind.api_versions() {
+        // Two versions of one group are one object.
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        if found.contains(&group) {
+            continue;
+        }
+        let path = crate::source::object_path(object, version);
+        let there = match server.get(&path).await {
+            Ok(body) => serde_json::from_slice::<Value>(&body).unwrap_or_default(),
+            Err(Failure::NotFound) => continue,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        found.push(group);
+        let Some(status) = form::wanted(object.kind, &there, said, &speaker) else {
+            outcome = "stands";
+            continue;
+        };
+        let version = &there["metadata"]["resourceVersion"];
+        let patch = json!({"metadata": {"resourceVersion": version}, "status": status});
+        match server.patch(&format!("{path}/status"), &patch).await {
+            Ok(()) => outcome = "written",
+            Err(Failure::Status { code: 409, .. }) => return Outcome::Again,
+            // It went meanwhile, or its definition has no status of its own: that is on `/status` alone then.
+            Err(Failure::NotFound) => outcome = "no status",
+            Err(failure) => return Outcome::Failed(failure),
+        }
+    }
+    Outcome::Done(outcome)
+}
+
+/// The Lease on the API server.
+#[derive(Debug)]
+struct Leases {
+    server: Server,
+    namespace: String,
+    name: &'static str,
+    me: String,
+}
+
+impl Leases {
+    fn path(&self) -> String {
+        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.namespace)
+    }
+
+    async fn read(&self) -> Result<Option<Lease>, Failure> {
+        let body = match self.server.get(&format!("{}/{}", self.path(), self.name)).await {
+            Ok(body) => body,
+            Err(Failure::NotFound) => return Ok(None),
+            Err(failure) => return Err(failure),
+        };
+        let lease: Value = serde_json::from_slice(&body).map_err(|_| Failure::Unreadable("a Lease that is none"))?;
+        let version = lease["metadata"]["resourceVersion"].as_str();
+        let version = version.ok_or(Failure::Unreadable("a Lease without a version"))?.to_owned();
+        let spec = &lease["spec"];
+        let holder = spec["holderIdentity"].as_str().unwrap_or_default().to_owned();
+        Ok(Some(Lease { version, holder, transitions: spec["leaseTransitions"].as_i64().unwrap_or_default() }))
+    }
+
+    async fn hold(&self, act: &Act) -> Result<(), Failure> {
+        let now = micro_time();
+        let mut spec = json!({
+            "holderIdentity": self.me, "leaseDurationSeconds": LASTS.as_secs(), "renewTime": now,
+        });
+        let mut lease = json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+        });
+        match act {
+            Act::Leave => Ok(()),
+            Act::Create => {
+                spec["acquireTime"] = now.as_str().into();
+                spec["leaseTransitions"] = 0.into();
+                lease["spec"] = spec;
+                self.server.post(&self.path(), &lease).await
+            }
+            Act::Hold { over, transitions, taken } => {
+                if *taken {
+                    spec["acquireTime"] = now.as_str().into();
+                }
+                spec["leaseTransitions"] = (*transitions).into();
+                let patch = json!({"metadata": {"resourceVersion": over}, "spec": spec});
+                self.server.patch(&format!("{}/{}", self.path(), self.name), &patch).await
+            }
+        }
+    }
+
+    /// Lets others have it at once.
+    async fn give_up(&self) {
+        let Ok(Some(lease)) = self.read().await else { return };
+        if lease.holder != self.me {
+            return;
+        }
+        let spec = json!({"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": micro_time()});
+        let patch = json!({"metadata": {"resourceVersion": lease.version}, "spec": spec});
+        if let Err(failure) = self.server.patch(&format!("{}/{}", self.path(), self.name), &patch).await {
+            debug!(%failure, "the Lease could not be given up: the next one waits until it has run out");
+        }
+    }
+}
+
+/// Now, as Leases have it.
+fn micro_time() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}

@@ -1,0 +1,179 @@
+//! What is written over what was there.
+
+#![allow(clippy::unwrap_used)]
+
+use api::{ObjectRef, Problem};
+use status::RESOLVED_REFS;
+
+use super::*;
+
+const NOW: &str = "2026-02-01T00:00:00Z";
+const BEFORE: &str = "2026-01-01T00:00:00Z";
+
+fn speaker() -> Speaker {
+    Speaker { controller: "us.example/x".to_owned(), namespace: "ours".to_owned(), now: NOW.to_owned() }
+}
+
+fn parent(name: &str) -> Parent {
+    Parent::whole(ObjectRef::new(Kind::Service, "t", name), "us.example/x")
+}
+
+fn at(parent: Parent, accepted: Condition) -> ObjectStatus {
+    ObjectStatus::at(Place::Parent(parent), vec![accepted]).observing(Some(4))
+}
+
+fn good() -> Condition {
+    Condition::holds(ACCEPTED, "Accepted", "")
+}
+
+fn entry(name: &str, controller: &str, status: &str, generation: i64, since: &str) -> Value {
+    json!({"parentRef": {"group": "", "kind": "Service", "namespace": "t", "name": name}, "controllerName": controller,
+        "conditions": [{"type": "Accepted", "status": status, "reason": "Accepted", "message": "",
+            "lastTransitionTime": since, "observedGeneration": generation}]})
+}
+
+fn route(parents: Value) -> Value {
+    json!({"metadata": {"name": "r"}, "status": {"parents": parents}})
+}
+
+#[test]
+fn a_routes_entries_of_others_stay_as_they_are_and_where_they_are() {
+    let (ours, theirs) = ("us.example/x", "them.example/y");
+    let there = route(json!([
+        entry("a", theirs, "False", 9, BEFORE),
+        entry("a", ours, "True", 3, BEFORE),
+        entry("gone", ours, "True", 3, BEFORE),
+        entry("gone", theirs, "True", 9, BEFORE),
+    ]));
+    let said = [at(parent("a"), good()), at(parent("b"), good())];
+    let written = wanted(Kind::HttpRoute, &there, &said, &speaker()).unwrap();
+    let expected = json!([
+        entry("a", theirs, "False", 9, BEFORE),
+        entry("a", ours, "True", 4, BEFORE),
+        entry("gone", theirs, "True", 9, BEFORE),
+        entry("b", ours, "True", 4, NOW),
+    ]);
+    assert_eq!(written, json!({"parents": expected}));
+    // What stands is not written again, whenever that is.
+    let later = Speaker { now: "2026-03-01T00:00:00Z".to_owned(), ..speaker() };
+    assert_eq!(wanted(Kind::HttpRoute, &route(expected), &said, &later), None);
+    // Silence takes our entries away, and no other.
+    let silence = wanted(Kind::HttpRoute, &there, &[], &speaker()).unwrap();
+    assert_eq!(
+        silence,
+        json!({"parents": [entry("a", theirs, "False", 9, BEFORE), entry("gone", theirs, "True", 9, BEFORE)]})
+    );
+    assert_eq!(wanted(Kind::HttpRoute, &json!({}), &[], &speaker()), None);
+}
+
+#[test]
+fn a_time_moves_with_what_it_is_the_time_of() {
+    let there = route(json!([entry("a", "us.example/x", "True", 4, BEFORE)]));
+    let bad = Condition::fails(ACCEPTED, "NoMatchingParent", "there is no such port");
+    let written = wanted(Kind::HttpRoute, &there, &[at(parent("a"), bad)], &speaker()).unwrap();
+    let condition = &written["parents"][0]["conditions"][0];
+    assert_eq!((&condition["status"], &condition["lastTransitionTime"]), (&json!("False"), &json!(NOW)));
+    let words = Condition::holds(ACCEPTED, "Accepted", "in other words");
+    let written = wanted(Kind::HttpRoute, &there, &[at(parent("a"), words)], &speaker()).unwrap();
+    let condition = &written["parents"][0]["conditions"][0];
+    assert_eq!((&condition["message"], &condition["lastTransitionTime"]), (&json!("in other words"), &json!(BEFORE)));
+}
+
+#[test]
+fn nothing_is_written_over_what_was_said_of_a_later_version() {
+    let there = route(json!([entry("a", "us.example/x", "False", 5, BEFORE)]));
+    assert_eq!(wanted(Kind::HttpRoute, &there, &[at(parent("a"), good())], &speaker()), None);
+    let gateway =
+        json!({"status": {"conditions": [{"type": "Accepted", "status": "Unknown", "observedGeneration": 5}]}});
+    let programmed = ObjectStatus::new(vec![good(), Condition::holds(PROGRAMMED, "Programmed", "")]);
+    assert_eq!(wanted(Kind::Gateway, &gateway, &[programmed.clone().observing(Some(4))], &speaker()), None);
+    assert!(wanted(Kind::Gateway, &gateway, &[programmed.observing(Some(5))], &speaker()).is_some());
+    let config = json!({"status": {"state": "ACCEPTED", "observedGeneration": 5}});
+    let said = ObjectStatus::new(vec![Condition::accepted(vec![Problem::error("spec", "empty")])]);
+    assert_eq!(wanted(Kind::RateLimitConfig, &config, &[said.clone().observing(Some(4))], &speaker()), None);
+    assert!(wanted(Kind::RateLimitConfig, &config, &[said.observing(Some(5))], &speaker()).is_some());
+}
+
+#[test]
+fn what_another_controller_may_serve_is_left_to_it() {
+    let foreign = Condition::pending(ACCEPTED, OTHER_CONTROLLER, "for another controller");
+    assert_eq!(wanted(Kind::HttpRoute, &json!({}), &[at(parent("a"), foreign.clone())], &speaker()), None);
+    let elsewhere = Parent { controller: "them.example/y".to_owned(), ..parent("a") };
+    assert_eq!(wanted(Kind::HttpRoute, &json!({}), &[at(elsewhere, good())], &speaker()), None);
+    // One of a foreign class that is not valid either.
+    for said in [foreign, Condition::accepted(vec![Problem::error("spec", "empty")])] {
+        assert_eq!(wanted(Kind::Gateway, &json!({}), &[ObjectStatus::new(vec![said])], &speaker()), None);
+    }
+    assert_eq!(wanted(Kind::Service, &json!({}), &[ObjectStatus::new(vec![good()])], &speaker()), None);
+}
+
+#[test]
+fn a_route_whose_newest_version_is_not_served_is_accepted_nowhere() {
+    let refused = ObjectStatus::new(vec![Condition::accepted(vec![Problem::error("spec.rules", "too many")])]);
+    let said = [refused, at(parent("a"), good())];
+    let written = wanted(Kind::HttpRoute, &json!({}), &said, &speaker()).unwrap();
+    let condition = &written["parents"][0]["conditions"][0];
+    assert_eq!((&condition["status"], &condition["reason"]), (&json!("False"), &json!("Invalid")));
+}
+
+#[test]
+fn a_gateway_keeps_conditions_of_others_and_its_addresses() {
+    let foreign = json!({"type": "example.com/Other", "status": "True", "lastTransitionTime": BEFORE});
+    let address = json!([{"type": "IPAddress", "value": "10.0.0.1"}]);
+    let there = json!({"status": {"conditions": [
+        {"type": "Programmed", "status": "Unknown", "reason": "Pending", "lastTransitionTime": BEFORE}, foreign,
+    ], "addresses": address}});
+    let whole = ObjectStatus::new(vec![good(), Condition::holds(PROGRAMMED, "Programmed", "")]).observing(Some(2));
+    let listener = ObjectStatus {
+        attached_routes: Some(3),
+        supported_kinds: Some(vec![Kind::HttpRoute]),
+        ..ObjectStatus::at(
+            Place::Listener("proxy".to_owned()),
+            vec![Condition::holds(RESOLVED_REFS, "ResolvedRefs", "")],
+        )
+    };
+    let written = wanted(Kind::Gateway, &there, &[whole.clone(), listener], &speaker()).unwrap();
+    let types: Vec<&Value> = written["conditions"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
+    assert_eq!(types, ["Accepted", "Programmed", "example.com/Other"]);
+    assert_eq!(written["conditions"][2], foreign);
+    assert_eq!(written["conditions"][1]["lastTransitionTime"], NOW, "it was not known before");
+    let listener = &written["listeners"][0];
+    assert_eq!((&listener["name"], &listener["attachedRoutes"]), (&json!("proxy"), &json!(3)));
+    assert_eq!(listener["supportedKinds"], json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"}]));
+    assert_eq!(listener["conditions"][0]["observedGeneration"], 2);
+    assert_eq!(written.get("addresses"), None, "what is there stays");
+    let reachable = ObjectStatus { addresses: vec!["10.0.0.2".parse().unwrap()], ..whole };
+    let written = wanted(Kind::Gateway, &there, &[reachable], &speaker()).unwrap();
+    assert_eq!(written["addresses"], json!([{"type": "IPAddress", "value": "10.0.0.2"}]));
+}
+
+#[test]
+fn gloos_states_tell_refused_from_partly_in_force_from_not_known_yet() {
+    let ancestor = |condition| ObjectStatus::at(Place::Ancestor(parent("a")), vec![condition]);
+    let whole = |condition| ObjectStatus::new(vec![condition]);
+    let warning = Condition::accepted(vec![Problem::warning("spec.options", "does nothing")]);
+    let refused = Condition::accepted(vec![Problem::error("spec.options", "cannot be read")]);
+    let partly = Condition::fails(ACCEPTED, "NotEnforced", "port 81 is not HTTP");
+    let pending = Condition::pending(PROGRAMMED, "Pending", "waits for Envoy");
+    let cases = [
+        (vec![whole(good())], "Accepted", "ACCEPTED", None),
+        (vec![whole(warning)], "Warning", "ACCEPTED", Some("spec.options: does nothing")),
+        (vec![whole(refused)], "Rejected", "REJECTED", Some("spec.options: cannot be read")),
+        (vec![whole(good()), ancestor(partly)], "Warning", "ACCEPTED", Some("Service t/a: port 81 is not HTTP")),
+        (vec![whole(good()), ancestor(pending)], "Pending", "PENDING", Some("Service t/a: waits for Envoy")),
+    ];
+    for (said, state, flat, reason) in cases {
+        let written = wanted(Kind::RouteOption, &json!({}), &said, &speaker()).unwrap();
+        let expected = json!({"state": state, "reason": reason, "reportedBy": "waykeeper"});
+        assert_eq!(written, json!({"statuses": {"ours": expected}}));
+        let written = wanted(Kind::RateLimitConfig, &json!({}), &said, &speaker()).unwrap();
+        assert_eq!((&written["state"], &written["message"]), (&json!(flat), &json!(reason)));
+    }
+    // Others' states stay: what is not written is not touched; ours goes with the last word.
+    let there = json!({"status": {"statuses": {"theirs": {"state": "Accepted"}, "ours": {"state": "Accepted"}}}});
+    assert_eq!(wanted(Kind::AuthConfig, &there, &[], &speaker()), Some(json!({"statuses": {"ours": null}})));
+    assert_eq!(wanted(Kind::AuthConfig, &json!({"status": {"statuses": {"theirs": {}}}}), &[], &speaker()), None);
+    let long = whole(Condition::accepted(vec![Problem::error("spec", "ä".repeat(2_000))]));
+    let written = wanted(Kind::RouteOption, &json!({}), &[long], &speaker()).unwrap();
+    assert!(written["statuses"]["ours"]["reason"].as_str().unwrap().len() <= LONGEST_REASON);
+}
