@@ -10,13 +10,11 @@ use proto::envoy::config::core::v3::HeaderValueOption;
 use proto::envoy::service::auth::v3 as pb;
 use proto::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
 use proto::envoy::service::auth::v3::check_response::HttpResponse;
-use serde::Deserialize as _;
+use waykeeper_tests::manifests::documents;
 
 /// A snapshot as a provider would make it of `yaml`.
 pub fn snapshot(revision: u64, yaml: &str) -> Snapshot {
-    let documents = serde_norway::Deserializer::from_str(yaml);
-    let documents = documents.map(|one| serde_json::Value::deserialize(one).unwrap()).filter(|one| !one.is_null());
-    Snapshot { revision, ..Snapshot::of(&documents.collect::<Vec<_>>()) }
+    Snapshot { revision, ..Snapshot::of(&documents(yaml)) }
 }
 
 /// An authority that serves `yaml`.

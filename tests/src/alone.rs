@@ -53,8 +53,7 @@ pub fn envoy_with(bootstrap: &Value, listener: &str, dir: &Path) -> Process {
     let port = listener.rsplit_once(':').unwrap().1;
     let (config, log) = (dir.join(format!("envoy-{port}.json")), dir.join(format!("envoy-{port}")));
     fs::write(&config, bootstrap.to_string()).unwrap();
-    let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
-    let process = start(&envoy(), &run, &log);
+    let process = run_envoy(&config, &log);
     eventually(listener, Duration::from_secs(10), || {
         let connected = std::net::TcpStream::connect(listener).map(drop);
         connected.map_err(|e| format!("{e}\n{}", fs::read_to_string(&log).unwrap()))
@@ -76,14 +75,23 @@ pub fn waypoint_with(path: &str, extauth: &str, ratelimit: &str, more: &[&str], 
     let servers = ["--extauth", extauth, "--ratelimit", ratelimit];
     let control = start(&binary("waypoint"), &[&own[..], &servers, more].concat(), &log);
     ready(&admin, &log);
+    [control, envoy_of("httpbin/gloo-waypoint", &xds, tls, &free(), dir)]
+}
+
+/// The Envoy of the Gateway `<namespace>/<name>`, with the bootstrap that `waypoint` makes for it: told what to do by
+/// the waypoint at `xds`, which keeps its certificates in `tls`. Its admin port is at `admin`, its files are in `dir`.
+pub fn envoy_of(gateway: &str, xds: &str, tls: &str, admin: &str, dir: &Path) -> Process {
     let bootstrap = Command::new(binary("waypoint"))
-        .args(["bootstrap", "--gateway", "httpbin/gloo-waypoint", "--grpc", &xds, "--tls-dir", tls])
-        .args(["--envoy-admin", &free()])
+        .args(["bootstrap", "--gateway", gateway, "--grpc", xds, "--tls-dir", tls, "--envoy-admin", admin])
         .output()
         .unwrap();
     assert!(bootstrap.status.success(), "{}", String::from_utf8_lossy(&bootstrap.stderr));
     let config = dir.join("envoy.json");
     fs::write(&config, &bootstrap.stdout).unwrap();
+    run_envoy(&config, &dir.join("envoy"))
+}
+
+fn run_envoy(config: &Path, log: &Path) -> Process {
     let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
-    [control, start(&envoy(), &run, &dir.join("envoy"))]
+    start(&envoy(), &run, log)
 }

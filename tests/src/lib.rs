@@ -10,6 +10,7 @@ pub mod curl;
 pub mod docker;
 pub mod echo;
 pub mod kubernetes;
+pub mod manifests;
 pub mod mutate;
 pub mod parts;
 pub mod ports;

@@ -5,11 +5,10 @@
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use waykeeper_tests::alone::{envoy, free, ratelimit, ready, start};
+use waykeeper_tests::alone::{envoy_of, free, ratelimit, ready, start};
 use waykeeper_tests::echo::Echo;
 use waykeeper_tests::parts::{Process, binary};
 use waykeeper_tests::raw::{proxy_header, send_raw};
@@ -129,15 +128,7 @@ impl All {
         let control = Control { xds: free(), admin: free(), tls, auth, limits, folder: path };
         let running = control.start(dir);
         let envoy_admin = free();
-        let bootstrap = Command::new(binary("waypoint"))
-            .args(["bootstrap", "--gateway", "t/wp", "--grpc", &control.xds, "--tls-dir", &control.tls])
-            .args(["--envoy-admin", &envoy_admin])
-            .output()
-            .unwrap();
-        let config = dir.join("envoy.json");
-        std::fs::write(&config, &bootstrap.stdout).unwrap();
-        let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
-        let _envoy = start(&envoy(), &run, &dir.join("envoy"));
+        let _envoy = envoy_of("t/wp", &control.xds, &control.tls, &envoy_admin, dir);
         eventually("the waypoint", Duration::from_secs(20), || {
             std::net::TcpStream::connect(LISTENER).map(drop).map_err(|e| e.to_string())
         });

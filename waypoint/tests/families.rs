@@ -12,7 +12,6 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::{Duration, Instant};
 
 use api::Name;
-use serde::Deserialize as _;
 use waykeeper_tests::raw::{proxy_header, send_raw};
 use waypoint_translate::translate;
 
@@ -112,9 +111,7 @@ async fn a_service_is_reached_by_its_ipv6_address_under_its_policies() {
     let fed = Fed::begin(Name::new("t", "gateway")).await;
 
     let manifests = SERVICE.replace("PORT", &application().to_string());
-    let documents: Vec<_> = serde_norway::Deserializer::from_str(&manifests)
-        .map(|document| serde_json::Value::deserialize(document).unwrap())
-        .collect();
+    let documents = waykeeper_tests::manifests::documents(&manifests);
     let translation = translate(&support::snapshot(&documents).0, &support::settings());
     let resources = elsewhere(&translation.gateways[&fed.gateway].resources);
     let state = fed.tell(resources, 1).await.expect("an answer");

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use api::{Kind, ObjectRef};
-use serde::Deserialize as _;
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -31,9 +30,7 @@ fn manifests(folder: &Path) -> Vec<PathBuf> {
 
 fn documents(file: &Path) -> Vec<serde_json::Value> {
     let text = std::fs::read_to_string(file).unwrap();
-    serde_norway::Deserializer::from_str(&text)
-        .map(|document| serde_json::Value::deserialize(document).unwrap())
-        .collect()
+    waykeeper_tests::manifests::documents(&text)
 }
 
 #[test]

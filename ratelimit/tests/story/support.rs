@@ -31,9 +31,7 @@ pub fn scope() -> Scope {
 
 /// The RateLimitConfigs in `yaml`, as a provider would hand them over.
 pub fn snapshot(yaml: &str) -> Snapshot {
-    use serde::Deserialize as _;
-    let documents = serde_norway::Deserializer::from_str(yaml);
-    Snapshot::of(&documents.map(|one| serde_json::Value::deserialize(one).unwrap()).collect::<Vec<_>>())
+    Snapshot::of(&waykeeper_tests::manifests::documents(yaml))
 }
 
 /// A snapshot of one config `ns.limits` with this `raw`.

@@ -12,9 +12,9 @@ use ir::{
     Traffic,
 };
 use resolve::{Resolved, resolve};
-use serde::Deserialize as _;
 use serde_json::Value;
 use support::settings;
+use waykeeper_tests::manifests::documents;
 
 /// Namespace `t` uses the waypoint `t/wp`; it has the Services `a` and `b`, each with an endpoint.
 const SCAFFOLD: &str = "
@@ -33,8 +33,7 @@ const SCAFFOLD: &str = "
 ";
 
 fn declared(yaml: &str) -> Snapshot {
-    let documents = serde_norway::Deserializer::from_str(yaml).map(|document| Value::deserialize(document).unwrap());
-    support::snapshot(&documents.filter(|document| !document.is_null()).collect::<Vec<_>>()).0
+    support::snapshot(&documents(yaml)).0
 }
 
 fn resolved(more: &str) -> Resolved {

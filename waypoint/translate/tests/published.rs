@@ -5,8 +5,7 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize as _;
-use serde_json::Value;
+use waykeeper_tests::manifests::documents;
 
 #[test]
 fn published_spellings_are_read_and_published_mistakes_refused() {
@@ -16,8 +15,7 @@ fn published_spellings_are_read_and_published_mistakes_refused() {
     files.sort();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
-        for document in serde_norway::Deserializer::from_str(&text) {
-            let document = Value::deserialize(document).unwrap();
+        for document in documents(&text) {
             let expected = document["metadata"]["annotations"]["refused-at"].as_str();
             let admission = api::admit(&document);
             let errors: Vec<_> = admission.problems.iter().filter(|problem| problem.is_error()).collect();

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use api::Snapshot;
 use proto::yaml;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use waypoint_translate::{Enrolment, GrpcTarget, Settings, Translation};
 
@@ -39,8 +38,7 @@ pub fn settings() -> Settings {
 
 pub fn documents(case: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(case.join("input.yaml")).unwrap();
-    let documents = serde_norway::Deserializer::from_str(&text);
-    documents.map(|d| Value::deserialize(d).unwrap()).filter(|value| !value.is_null()).collect()
+    waykeeper_tests::manifests::documents(&text)
 }
 
 /// Admits `documents` the way a provider does; the problems come second.

@@ -8,9 +8,9 @@ use api::{Kind, ObjectRef, Snapshot, Withheld};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use resolve::{Resolved, Resolver, resolve};
-use serde::Deserialize as _;
 use serde_json::{Value, json};
 use support::settings;
+use waykeeper_tests::manifests::documents;
 
 /// One object in all its versions; the first is what the world begins with, and none means that it is not there.
 struct Story {
@@ -347,8 +347,7 @@ fn in_turn(folders: &[&str]) -> Resolver {
     let mut snapshot = Snapshot::default();
     let mut known: Vec<Value> = Vec::new();
     for (step, yaml) in folders.iter().enumerate() {
-        let documents = serde_norway::Deserializer::from_str(yaml).map(|one| Value::deserialize(one).unwrap());
-        let documents: Vec<Value> = documents.filter(|document| !document.is_null()).collect();
+        let documents = documents(yaml);
         // Only what differs is declared anew: the rest stays what it is.
         for gone in known.iter().filter(|document| !documents.contains(document)) {
             snapshot.remove(&api::admit(gone).reference.unwrap());
