@@ -18,7 +18,7 @@ up: tools-envoy ## Build, get Envoy, run examples/httpbin and its sample applica
 	cargo build --release -p waykeeper
 	./target/release/waykeeper up --sample examples/httpbin
 
-test: tools-test lint unit ## Install what tests need, run all of them
+test: tools-test lint unit test-cluster ## Install what tests need, run all of them
 
 lint: ## rustfmt, clippy, licences and duplicate versions
 	cargo fmt --all --check
@@ -27,7 +27,7 @@ lint: ## rustfmt, clippy, licences and duplicate versions
 
 # Journeys that need a Docker Engine; the others run where a `make up` is not in their way.
 CONTAINERS := compose compose_readme images
-# Journeys on a real API server, which takes minutes to build once.
+# Journeys on a real API server, which takes minutes to build once: after all others.
 CLUSTER := cluster
 JOURNEYS := $(filter-out $(CONTAINERS) $(CLUSTER),$(basename $(notdir $(wildcard tests/tests/*.rs))))
 
