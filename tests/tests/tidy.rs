@@ -206,26 +206,50 @@ fn names(code: &str, of: &str, kind: &str) -> bool {
     code.match_indices(&path).any(|(at, _)| !code[at + path.len()..].starts_with(|c: char| c.is_alphanumeric()))
 }
 
-/// Which modules at the top of a crate name which others, by `crate::…`.
+/// What `code` names of the top of its crate: by `crate::…`, or by as many `super::` as lead there from its file.
+fn named_at_the_top(code: &str, ups: usize) -> BTreeSet<String> {
+    let code = code.replace('\n', "");
+    let supers = "super::".repeat(ups);
+    let paths = ["crate::", &supers].into_iter().flat_map(|top| code.split(top).skip(1));
+    let mut named = BTreeSet::new();
+    for after in paths {
+        let path = after.split(';').next().unwrap_or_default();
+        let listed = path.strip_prefix('{').map(|list| list.split(',').map(str::trim).collect());
+        for path in listed.unwrap_or_else(|| vec![path]) {
+            let end = path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
+            named.insert(path[..end].to_owned());
+        }
+    }
+    named
+}
+
+#[test]
+fn every_way_to_name_a_module_is_seen() {
+    for (ups, one) in [
+        (1, "use crate::found::Thing;"),
+        (3, "use crate::found;"),
+        (1, "use crate::{\n    found::{self, Thing},\n    other,\n};"),
+        (1, "let thing = crate::found::thing();"),
+        (1, "use super::found::Thing;"),
+        (1, "use super::{other, found};"),
+        (2, "use super::super::found::Thing;"),
+        (1, "let thing = super::found::thing();"),
+    ] {
+        assert!(named_at_the_top(one, ups).contains("found"), "{one}");
+    }
+    let beside = named_at_the_top("use super::found::Thing;", 2);
+    assert!(beside.is_empty(), "a module of the same folder is not at the top: {beside:?}");
+}
+
+/// Which modules at the top of a crate name which others.
 fn modules(dir: &str) -> BTreeMap<String, BTreeSet<String>> {
     let src = root().join(dir).join("src");
-    let module = |path: &Path| {
-        let first =
-            path.strip_prefix(&src).unwrap().components().next().unwrap().as_os_str().to_string_lossy().into_owned();
-        first.trim_end_matches(".rs").to_owned()
-    };
     let mut named: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     visit(&src, &mut |file| {
-        let code = code(file).replace('\n', "");
-        let own = named.entry(module(file)).or_default();
-        for after in code.split("crate::").skip(1) {
-            let path = after.split(';').next().unwrap_or_default();
-            let listed = path.strip_prefix('{').map(|list| list.split(',').map(str::trim).collect());
-            for path in listed.unwrap_or_else(|| vec![path]) {
-                let end = path.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(path.len());
-                own.insert(path[..end].to_owned());
-            }
-        }
+        let path = file.strip_prefix(&src).unwrap();
+        let first = path.components().next().unwrap().as_os_str().to_string_lossy();
+        let own = named.entry(first.trim_end_matches(".rs").to_owned()).or_default();
+        own.extend(named_at_the_top(&code(file), path.components().count()));
     });
     named.remove("lib");
     named.remove("main");

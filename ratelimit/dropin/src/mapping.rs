@@ -2,15 +2,16 @@
 //!
 //! The file is statsd-exporter's, as that server reads it: of the globs the first that
 //! matches, before any regular expression; what nothing matches keeps its own name.
-//! [`file`] reads it, [`observed`] keeps response times, [`page`] writes the page.
+//! [`file`] reads it, [`page`] writes the page.
 
 pub mod file;
-pub(crate) mod observed;
 pub mod page;
 
 use std::collections::BTreeMap;
 
 use regex::Regex;
+
+use crate::observed::Shape;
 
 /// What a statistic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,15 +22,6 @@ pub enum Kind {
     Gauge,
     /// Lengths of time.
     Observer,
-}
-
-/// How lengths of time are shown.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Shape {
-    /// How many are at most so long, for each of these seconds.
-    Histogram(Vec<f64>),
-    /// How long these shares of them are at most.
-    Summary(Vec<f64>),
 }
 
 /// A mapping file.

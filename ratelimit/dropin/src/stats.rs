@@ -13,7 +13,7 @@ use std::time::Duration;
 use metrics::{Counter, counter};
 use parking_lot::{Mutex, RwLock};
 
-use super::mapping::observed::Observed;
+use super::observed::Observed;
 
 /// Names made of what requests say, for rules and for unknown domains each.
 pub(crate) const MOST_FROM_REQUESTS: usize = 2_000;

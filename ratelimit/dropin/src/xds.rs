@@ -25,7 +25,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::domains::Content;
 use super::env::XdsSettings;
-use super::process::Loading;
+use super::loading::Loading;
 use super::yaml::{Descriptor, Document, RateLimit, Replaces};
 
 /// The type of what is asked for.

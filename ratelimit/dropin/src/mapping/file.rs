@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde::Deserialize;
 
-use super::{HELP, Kind, Mapping, Rule, Shape, Target};
+use super::{HELP, Kind, Mapping, Rule, Target};
+use crate::observed::Shape;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]

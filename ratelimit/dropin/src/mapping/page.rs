@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::observed::Observed;
-use super::{Kind, Mapping, Series, Shape};
+use super::{Kind, Mapping, Series};
 use crate::exhausted::Exhausted;
+use crate::observed::{Observed, Shape};
 use crate::stats::Stats;
 
 /// The one statistic that is lengths of time.

@@ -5,7 +5,14 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::Shape;
+/// How lengths of time are shown.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Shape {
+    /// How many are at most so long, for each of these seconds.
+    Histogram(Vec<f64>),
+    /// How long these shares of them are at most.
+    Summary(Vec<f64>),
+}
 
 /// The latest calls, whose quantiles a summary shows.
 const LATEST: usize = 4_096;
