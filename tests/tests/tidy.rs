@@ -432,7 +432,7 @@ const OWNED_OTHERWISE: &[(&str, usize, &str)] = &[
     ("runtime/src/shutdown.rs", 1, "the handle ends it, and the process holds that"),
     ("runtime/src/tasks.rs", 1, "this is the owner"),
     ("runtime/src/telemetry.rs", 1, "goes on as long as the process; all that it does is to keep metrics small"),
-    ("runtime/src/tls/client.rs", 1, "waited for at once"),
+    ("runtime/src/tls/client.rs", 1, "waited for by whoever connects; of those that hang there is one at most"),
     ("runtime/src/workers.rs", 2, "threads end with the `Workers`; what runs on them ends with whoever waits for it"),
     ("tunnel/src/binding.rs", 1, "connections are held by the tunnel, which waits for them when it stops"),
     ("tunnel/src/tunnel.rs", 1, "listeners are held by the tunnel, which notices the end of each"),

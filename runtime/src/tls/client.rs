@@ -324,10 +324,13 @@ mod tests {
         let port = listener.local_addr().expect("an address").port();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
-                let shown = stream.get_ref().1.peer_certificates().map(|all| all[0].to_vec()).unwrap_or_default();
-                let _ = stream.write_all(&shown).await;
-                let _ = stream.shutdown().await;
+                let accepted = acceptor.accept(stream);
+                tokio::spawn(async move {
+                    let Ok(mut stream) = accepted.await else { return };
+                    let shown = stream.get_ref().1.peer_certificates().map(|all| all[0].to_vec()).unwrap_or_default();
+                    let _ = stream.write_all(&shown).await;
+                    let _ = stream.shutdown().await;
+                });
             }
         });
         port
@@ -387,6 +390,31 @@ mod tests {
         listing(dir.path(), &authority("others").pem());
         let why = asked(&client, port).await.expect_err("an authority that is taken off the list");
         assert_eq!(why, NoConnection::Stranger.to_string());
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_read_to_its_end_holds_up_one_connection() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let ours = authority("ours");
+        let port = server(&leaf(&ours, "server.test"), &[], None).await;
+        let client = Client::new(listing(dir.path(), &ours.pem())).expect("good files");
+        // Whoever opens a pipe waits for somebody to write to it.
+        let pipe = dir.path().join("ca.pem");
+        std::fs::remove_file(&pipe).expect("removed");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        let held_up = tokio::spawn({
+            let client = client.clone();
+            async move { asked(&client, port).await }
+        });
+        while !client.0.is_looked_at() {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..3 {
+            assert_eq!(asked(&client, port).await, Ok(Vec::new()));
+        }
+        assert!(!held_up.is_finished());
+        std::fs::write(&pipe, "").expect("written");
+        assert_eq!(held_up.await.expect("no panic"), Ok(Vec::new()), "with the last good ones");
     }
 
     #[tokio::test]

@@ -53,10 +53,16 @@ impl<S: Source> Followed<S> {
         self.made.load_full()
     }
 
+    #[cfg(test)]
+    pub(super) fn is_looked_at(&self) -> bool {
+        self.seen.is_locked()
+    }
+
     /// Reads the files again. Those that cannot be used are told of once, and change nothing.
     pub(super) fn look(&self) {
-        // Held until the end, so that what was read first is not put in place last.
-        let mut seen = self.seen.lock();
+        // Held until the end, so that what was read first is not put in place last. Who comes meanwhile does not wait:
+        // on a disk that hangs, one looks, and all others go on with what there is.
+        let Some(mut seen) = self.seen.try_lock() else { return };
         let contents = self.source.read();
         let now = self.hasher.hash_one(&contents);
         if std::mem::replace(&mut *seen, now) == now {
