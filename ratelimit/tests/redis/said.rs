@@ -87,6 +87,18 @@ impl Ours {
     }
 }
 
+/// A connection over which is answered by the rules, whatever Redis says: they come from elsewhere, and have nothing to
+/// do with it.
+async fn answering(ours: &Ours) -> Channel {
+    let channel = ours.channel().await;
+    until("the rules are read", async || {
+        let unread = |status: tonic::Status| status.message().contains("no rate limit configuration loaded");
+        !ask(&channel, "first").await.err().is_some_and(unread)
+    })
+    .await;
+    channel
+}
+
 async fn ask(channel: &Channel, value: &str) -> Result<(), tonic::Status> {
     let entries = vec![Entry { key: "k".to_owned(), value: value.to_owned() }];
     let descriptors = vec![RateLimitDescriptor { entries, ..Default::default() }];
@@ -99,7 +111,7 @@ async fn a_node_of_a_cluster_that_is_taken_for_a_single_server_is_called_what_it
     let dir = tempfile::tempdir().unwrap();
     let nodes = cluster_of(dir.path(), &[], |dir, args| Server::start(dir, free_port(), args)).await;
     let ours = Ours::start(dir.path(), &[("REDIS_URL", &format!("127.0.0.1:{}", nodes[0].port))]);
-    let channel = ours.channel().await;
+    let channel = answering(&ours).await;
     let mut said = Vec::new();
     for number in 0..40 {
         said.extend(ask(&channel, &number.to_string()).await.err());
@@ -130,7 +142,7 @@ async fn tls_where_none_is_spoken_and_none_where_it_is_are_told_apart() {
     ours.says("it may want TLS: rediss://, or REDIS_TLS=true").await;
     let right = [("REDIS_URL", secure.0.as_str()), ("REDIS_TLS", "true"), ("REDIS_TLS_CACERT", ca)];
     let ours = Ours::start(dir.path(), &right);
-    assert!(ask(&ours.channel().await, "a").await.is_ok(), "{}", ours.log());
+    assert!(ask(&answering(&ours).await, "a").await.is_ok(), "{}", ours.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -143,13 +155,7 @@ async fn with_sentinels_the_ports_open_once_one_has_said_who_the_master_is() {
     for _ in 0..3 {
         let logins = [("REDIS_AUTH", "servers"), ("REDIS_SENTINEL_AUTH", "sentinels")];
         let ours = Ours::start(dir.path(), &[&logins[..], &[("REDIS_TYPE", "SENTINEL"), ("REDIS_URL", &url)]].concat());
-        let channel = ours.channel().await;
-        // The rules come from elsewhere, and have nothing to do with Redis.
-        until("the rules are read", async || {
-            let unread = |status: tonic::Status| status.message().contains("no rate limit configuration loaded");
-            !ask(&channel, "first").await.err().is_some_and(unread)
-        })
-        .await;
+        let channel = answering(&ours).await;
         for number in 0..50 {
             let answer = ask(&channel, &number.to_string()).await;
             assert!(answer.is_ok(), "request {number}: {answer:?}\n{}", ours.log());
