@@ -23,6 +23,7 @@ test: tools-test lint unit test-cluster ## Install what tests need, run all of t
 lint: ## rustfmt, clippy, licences and duplicate versions
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 
 # Journeys that need a Docker Engine; the others run where a `make up` is not in their way.
