@@ -96,6 +96,13 @@ impl Outbox {
         said.into_iter().for_each(|object| self.put_back(object));
     }
 
+    /// Notes that something stands about `object` and nobody here has written it: if nothing is said of it, that is due.
+    pub fn stands(&mut self, object: ObjectRef) {
+        if !self.wanted.contains_key(&object) {
+            self.put_back(object);
+        }
+    }
+
     /// Notes that `object`, which was taken, could not be written, or may not have been: it is due, whatever is
     /// said of it from now on, until it is taken again.
     pub fn put_back(&mut self, object: ObjectRef) {

@@ -570,6 +570,12 @@ fn the_walkthrough_is_served_from_an_api_server() {
         server.stop(Duration::from_secs(20));
     }
     drop(application);
+
+    // What was said of a route is taken away when it has changed while nobody looked, and nothing is to be said now.
+    cluster.apply(&format!("{route}spec: {{parentRefs: [{{group: example.com, kind: Mesh, name: other}}]}}\n"));
+    let again = Server::start("waypoint", &account(&cluster, "waypoint", None), dir.path(), &["--tls-dir", &tls]);
+    again.ready();
+    told(&cluster, &route, "no parents", |status| status["parents"] == serde_json::json!([]));
 }
 
 /// The status of an object, once it is as wanted.

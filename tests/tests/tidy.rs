@@ -413,7 +413,11 @@ const OWNED_OTHERWISE: &[(&str, usize, &str)] = &[
         "the task `kubernetes` notices the end of each pump; the other is waited for",
     ),
     ("provider/kubernetes/src/pump.rs", 2, "both are waited for at once"),
-    ("provider/kubernetes/src/writing.rs", 1, "the task `statuses` holds what is under way, and waits for it"),
+    (
+        "provider/kubernetes/src/writing.rs",
+        2,
+        "the task `statuses` holds what is under way, and waits for it; whoever looks for what is left over ends with it",
+    ),
     ("provider/src/folder.rs", 2, "both are waited for at once"),
     ("provider/src/page.rs", 1, "waited for by whoever asks for the page"),
     ("ratelimit/dropin/src/files.rs", 2, "both are waited for at once"),

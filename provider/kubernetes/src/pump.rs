@@ -195,7 +195,7 @@ impl Asked {
 }
 
 /// `text` as a value of a query.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes()).collect()
 }
 

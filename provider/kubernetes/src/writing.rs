@@ -21,6 +21,7 @@ use status::{Diff, ObjectStatus, Outbox, Writer};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, info, warn};
 
 use self::election::{Act, EVERY, Election, LASTS, Lease};
@@ -90,6 +91,7 @@ pub async fn write(server: Server, settings: Settings, board: &StatusBoard, read
         pause: PAUSES.0,
         not_before: Instant::now(),
         was_leading: false,
+        looking: None,
     };
     desk.run(shutdown).await;
 }
@@ -122,6 +124,8 @@ struct Desk {
     pause: Duration,
     not_before: Instant,
     was_leading: bool,
+    /// Whoever looks for what was said of objects of which nothing is said now.
+    looking: Option<AbortOnDropHandle<Result<Vec<ObjectRef>, Failure>>>,
 }
 
 impl Desk {
@@ -138,6 +142,14 @@ impl Desk {
                     write_at.get_or_insert_with(Instant::now);
                 }
                 () = due.0.1.notified() => drop(write_at.get_or_insert_with(|| Instant::now() + QUIET)),
+                found = looked(&mut self.looking) => {
+                    self.looking = None;
+                    match found {
+                        Ok(found) => found.into_iter().for_each(|object| self.due.0.0.lock().stands(object)),
+                        Err(failure) => warn!(%failure, "statuses that are to go may stay until this replica begins anew"),
+                    }
+                    write_at.get_or_insert_with(Instant::now);
+                }
                 Some(done) = self.under_way.join_next() => {
                     self.done(done);
                     write_at.get_or_insert_with(Instant::now);
@@ -163,6 +175,10 @@ impl Desk {
 
     fn now(&self) -> Duration {
         self.begun.elapsed()
+    }
+
+    fn speaker(&self) -> Speaker {
+        speaker(self.settings.namespace.clone())
     }
 
     fn is_leading(&self) -> bool {
@@ -198,6 +214,11 @@ impl Desk {
             info!(lease = self.lease.name, holder = self.lease.me, "this replica writes statuses");
             // What another one has written since is not known here.
             self.due.0.0.lock().all_again();
+            self.looking = Some(AbortOnDropHandle::new(tokio::spawn(left_over(
+                self.server.clone(),
+                self.settings.reader,
+                self.speaker(),
+            ))));
         } else if self.was_leading && !leading {
             warn!(lease = self.lease.name, "this replica does not write statuses any more");
         }
@@ -225,9 +246,9 @@ impl Desk {
                 self.gateways.retain(|_, last| now < *last + GATEWAY_EVERY);
                 self.gateways.insert(object.clone(), now);
             }
-            let (server, namespace) = (self.server.clone(), self.settings.namespace.clone());
+            let (server, speaker) = (self.server.clone(), self.speaker());
             self.under_way.spawn(async move {
-                let outcome = write_one(&server, &object, &said, namespace).await;
+                let outcome = write_one(&server, &object, &said, &speaker).await;
                 (object, outcome)
             });
         }
@@ -256,10 +277,57 @@ impl Desk {
     }
 }
 
-/// Writes the status of `object`, under each API group that has one of this name.
-async fn write_one(server: &Server, object: &ObjectRef, said: &[ObjectStatus], namespace: String) -> Outcome {
+/// Us, now.
+fn speaker(namespace: String) -> Speaker {
     let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    let speaker = Speaker { controller: contract::CONTROLLER_NAME.to_owned(), namespace, now };
+    Speaker { controller: contract::CONTROLLER_NAME.to_owned(), namespace, now }
+}
+
+/// What `looking` has found, once it has; it never ends where nobody looks.
+async fn looked(
+    looking: &mut Option<AbortOnDropHandle<Result<Vec<ObjectRef>, Failure>>>,
+) -> Result<Vec<ObjectRef>, Failure> {
+    match looking {
+        Some(looking) => looking.await.unwrap_or(Err(Failure::Unreadable("a list that cannot be taken apart"))),
+        None => std::future::pending().await,
+    }
+}
+
+/// The objects on which something of ours stands: of some of them nothing may be said any more, since they changed
+/// while nobody was here to hear of it.
+async fn left_over(server: Server, reader: Reader, speaker: Speaker) -> Result<Vec<ObjectRef>, Failure> {
+    let mut found = Vec::new();
+    for kind in Kind::ALL.iter().copied().filter(|kind| kind.told_by() == Some(reader)) {
+        for version in kind.api_versions() {
+            let mut more = String::new();
+            loop {
+                let root = crate::source::Source::discovery(version);
+                let body = match server.get(&format!("{root}/{}?limit=500{more}", kind.plural())).await {
+                    Ok(body) => body,
+                    // Another version, or none, is served.
+                    Err(Failure::NotFound) => break,
+                    Err(failure) => return Err(failure),
+                };
+                let page: Value =
+                    serde_json::from_slice(&body).map_err(|_| Failure::Unreadable("a list that is none"))?;
+                for object in page["items"].as_array().into_iter().flatten() {
+                    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default();
+                    if form::is_ours(kind, object, &speaker) {
+                        found.push(ObjectRef::new(kind, text("namespace"), text("name")));
+                    }
+                }
+                match page["metadata"]["continue"].as_str().filter(|more| !more.is_empty()) {
+                    Some(next) => more = format!("&continue={}", crate::pump::escaped(next)),
+                    None => break,
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Writes the status of `object`, under each API group that has one of this name.
+async fn write_one(server: &Server, object: &ObjectRef, said: &[ObjectStatus], speaker: &Speaker) -> Outcome {
     let mut outcome = "gone";
     let mut found: Vec<&str> = Vec::new();
     for version in object.kind.api_versions() {
@@ -275,7 +343,7 @@ async fn write_one(server: &Server, object: &ObjectRef, said: &[ObjectStatus], n
             Err(failure) => return Outcome::Failed(failure),
         };
         found.push(group);
-        let Some(status) = form::wanted(object.kind, &there, said, &speaker) else {
+        let Some(status) = form::wanted(object.kind, &there, said, speaker) else {
             outcome = "stands";
             continue;
         };

@@ -51,6 +51,19 @@ pub fn wanted(kind: Kind, object: &Value, said: &[ObjectStatus], speaker: &Speak
     (!stands(&wanted, &there)).then_some(wanted)
 }
 
+/// Whether anything that stands on `object` is ours, and to be taken away once we have nothing to say of it.
+pub fn is_ours(kind: Kind, object: &Value, speaker: &Speaker) -> bool {
+    let status = &object["status"];
+    match kind.told() {
+        Told::Route => {
+            list(status, "parents").iter().any(|entry| entry["controllerName"] == speaker.controller.as_str())
+        }
+        Told::PerNamespace => status["statuses"].get(&speaker.namespace).is_some_and(|state| !state.is_null()),
+        // What is said of these is said as long as they are there, or by their next controller.
+        Told::Nowhere | Told::Gateway | Told::State => false,
+    }
+}
+
 /// Whether a merge of `wanted` into `there` changes nothing.
 fn stands(wanted: &Value, there: &Value) -> bool {
     match wanted {

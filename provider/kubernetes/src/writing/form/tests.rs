@@ -67,6 +67,21 @@ fn a_routes_entries_of_others_stay_as_they_are_and_where_they_are() {
 }
 
 #[test]
+fn what_we_said_is_told_from_what_others_said() {
+    let ours = |kind, object: Value| is_ours(kind, &object, &speaker());
+    assert!(ours(
+        Kind::HttpRoute,
+        route(json!([entry("a", "them.example/y", "True", 1, NOW), entry("a", "us.example/x", "True", 1, NOW)]))
+    ));
+    assert!(!ours(Kind::HttpRoute, route(json!([entry("a", "them.example/y", "True", 1, NOW)]))));
+    assert!(!ours(Kind::HttpRoute, json!({})));
+    assert!(ours(Kind::RouteOption, json!({"status": {"statuses": {"ours": {"state": "Accepted"}}}})));
+    for status in [json!({"statuses": {"theirs": {}}}), json!({"statuses": {"ours": null}}), json!({}), Value::Null] {
+        assert!(!ours(Kind::RouteOption, json!({"status": status})));
+    }
+}
+
+#[test]
 fn a_time_moves_with_what_it_is_the_time_of() {
     let there = route(json!([entry("a", "us.example/x", "True", 4, BEFORE)]));
     let bad = Condition::fails(ACCEPTED, "NoMatchingParent", "there is no such port");
