@@ -130,8 +130,14 @@ pub struct Translate {
     /// The mesh's trust domain
     #[arg(long, env = "WAYPOINT_TRUST_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub trust_domain: String,
-    /// The namespace whose mesh policies are for the whole mesh
-    #[arg(long, env = "WAYPOINT_ROOT_NAMESPACE", value_name = "NAMESPACE", default_value = "istio-system")]
+    /// The namespace whose mesh policies are for the whole mesh; help is one page, and few need it
+    #[arg(
+        long,
+        env = "WAYPOINT_ROOT_NAMESPACE",
+        value_name = "NAMESPACE",
+        default_value = "istio-system",
+        hide = true
+    )]
     pub root_namespace: String,
     #[command(flatten)]
     pub envoys: EnvoyArgs,

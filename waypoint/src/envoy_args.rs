@@ -32,8 +32,7 @@ pub struct EnvoyArgs {
     /// Tell Envoys of the clusters of Services once a request needs one, instead of all at the start: for thousands of Services
     #[arg(long, env = "CLUSTERS_ON_DEMAND")]
     pub clusters_on_demand: bool,
-    /// Have Envoys write a line for each request and each connection that is not read to their standard output, with
-    /// the path and query as the client sent them [default: none]
+    /// Have Envoys write a line for each request, path and query included, to standard output
     #[arg(long, env = "ACCESS_LOG", value_enum, value_name = "FORM")]
     pub access_log: Option<AccessLog>,
 }
