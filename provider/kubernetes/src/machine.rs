@@ -308,7 +308,8 @@ impl<T> Machine<T> {
                     self.phase = Phase::Waiting(Next::Watch(version));
                     Action::Wait(SHORTEST_WATCH)
                 } else if !short {
-                    self.barren = 0;
+                    // It has lasted: what was refused before is over.
+                    (self.barren, self.failures) = (0, 0);
                     self.watch(version, moment)
                 } else {
                     self.watch_failed(Failure::Short, version, fruitful, moment)

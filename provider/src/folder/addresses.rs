@@ -52,9 +52,8 @@ impl ServiceAddresses {
             answers.iter().filter_map(|(name, answer)| Some((name.clone(), answer.clone().err()?))).collect();
         let again: Vec<(Name, Requested)> =
             refused.keys().filter_map(|name| Some((name.clone(), before(name)?))).collect();
-        if again.is_empty() {
-            answers.retain(|name, _| !refused.contains_key(name));
-        } else {
+        // The answers to those that were refused say why; only what is served of them needs another one.
+        if !again.is_empty() {
             let mut requests = self.requests.clone();
             requests.retain(|name, _| !refused.contains_key(name));
             requests.extend(again);

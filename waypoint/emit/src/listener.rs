@@ -205,10 +205,7 @@ fn passed_inside() -> Value {
 }
 
 fn tcp_proxy(name: &str, cluster: &str, access_log: Vec<Value>) -> Value {
-    let mut fields = json!({"stat_prefix": name, "cluster": cluster});
-    if !access_log.is_empty() {
-        fields["access_log"] = json!(access_log);
-    }
+    let fields = json!({"stat_prefix": name, "cluster": cluster, "access_log": access_log});
     json!({
         "name": "envoy.filters.network.tcp_proxy",
         "typed_config": packed(
@@ -273,10 +270,7 @@ fn connection_manager(settings: &Settings) -> Value {
         }],
         "http_filters": filters::chain(settings),
     });
-    let access_log = access_log::sinks(settings);
-    if !access_log.is_empty() {
-        fields["access_log"] = json!(access_log);
-    }
+    fields["access_log"] = access_log::sinks(settings).into();
     if !settings.trusted_proxies.is_empty() {
         fields["original_ip_detection_extensions"] = json!([forwarded_for::believed_from(&settings.trusted_proxies)]);
     }

@@ -423,6 +423,26 @@ fn a_list_that_fails_is_asked_for_again_without_asking_again_what_is_served() {
 }
 
 #[test]
+fn after_a_watch_that_has_lasted_what_was_refused_before_is_over() {
+    let (mut machine, _) = Machine::<u64>::new(2);
+    let at = |seconds| Moment { now: Duration::from_secs(seconds), dice: 0.0 };
+    let page = || Event::Page { entries: vec![], version: "1".into(), more: None };
+    machine.step(Event::Served, at(0));
+    for _ in 0..3 {
+        machine.step(page(), at(0));
+        machine.step(Event::Failed(Failure::Expired), at(0));
+        machine.step(Event::Elapsed, at(0));
+    }
+    assert_eq!(machine.failing(), Some(&Failure::Expired), "again and again");
+    machine.step(page(), at(0));
+    machine.step(Event::Opened, at(0));
+    assert!(matches!(machine.step(Event::Closed, at(300)).action, Action::Watch(_)));
+    machine.step(Event::Opened, at(300));
+    let again = machine.step(Event::Failed(Failure::Expired), at(301)).action;
+    assert_eq!((again, machine.failing()), (Action::Wait(FIRST_WAIT), None));
+}
+
+#[test]
 fn what_is_too_old_is_listed_anew() {
     let mut run = Run::new();
     run.perform(&Deed::Put(0));
