@@ -147,7 +147,8 @@ fn shadows(id: &PortRef, all: &[Tried<'_, '_>], statuses: &mut Statuses) {
     }
     for (tried, found) in all.iter().zip(&found) {
         let by = match found.doubt {
-            Some(Doubt::By(by)) => Some(&all[by]).filter(|by| !tried.is_of_rule(by)).map(Some),
+            // Never one of its own rule, which asks for the same.
+            Some(Doubt::By(by)) => Some(Some(&all[by])),
             Some(Doubt::Many) => Some(None),
             None => None,
         };

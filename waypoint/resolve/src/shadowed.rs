@@ -313,6 +313,9 @@ mod tests {
         for (one, other) in [
             ("/users/[0-9]+", prefix("/users")),
             ("/healthz?", prefix("/")),
+            ("/a", prefix("/a")),
+            // Of classes without any usual character.
+            ("/[à-é]b", regex("/[ά-ώ]b")),
             ("/a/.*", prefix("/a")),
             ("/v[0-9]+/health", regex("/v[0-9]+/.*")),
             ("/v[0-9]+/health", regex("/w[0-9]+/.*")),

@@ -1017,3 +1017,19 @@ fn of_many_the_first_are_named_and_the_rest_is_counted() {
     assert_eq!(governs(5), five);
     assert_eq!(governs(7), format!("{five}, and 2 more"));
 }
+
+#[test]
+fn what_has_no_effect_on_any_rule_of_a_route_is_said_of_the_route() {
+    let rules = format!("[{{name: one, matches: [{{path: {{value: /one}}}}], {TO_A}}}, {{name: two, {TO_A}}}]");
+    let others = KEYS.replace("name: keys", "name: others");
+    let said = |targets: &str| {
+        let options = option("x", targets, KEYS) + &option("y", &format!("[{R}]"), &others);
+        let resolved = resolved(&format!("{}{options}", on_a(&rules)));
+        let said = resolved.report.get(&ObjectRef::new(Kind::RouteOption, "t", "y")).unwrap();
+        said[0].condition("Accepted").unwrap().message.clone()
+    };
+    let whole = said(&format!("[{R}]"));
+    assert!(whole.contains("has no effect on HTTPRoute t/r: RouteOption t/x comes first"), "{whole}");
+    let one = said(&format!("[{}]", section("one")));
+    assert!(one.contains("has no effect on spec.rules[0] of HTTPRoute t/r: RouteOption t/x comes first"), "{one}");
+}
