@@ -43,13 +43,19 @@ pub const LEAVE: Duration = Duration::from_secs(5);
 const REMARKS: &str = "kubernetes statuses";
 
 /// What is to be written, filled by the board.
-#[derive(Debug, Clone, Default)]
-struct Due(Arc<(Mutex<Outbox>, Notify)>);
+#[derive(Debug, Default)]
+struct Due {
+    outbox: Mutex<Outbox>,
+    changed: Notify,
+}
 
-impl Writer for Due {
+/// The board's end of it.
+struct Fill(Arc<Due>);
+
+impl Writer for Fill {
     fn write(&mut self, diff: Diff) {
-        self.0.0.lock().write(diff);
-        self.0.1.notify_one();
+        self.0.outbox.lock().write(diff);
+        self.0.changed.notify_one();
     }
 }
 
@@ -73,12 +79,12 @@ fn lease_name(reader: Reader) -> &'static str {
 
 /// Writes what stands on `board` until `shutdown` begins, and then what is under way.
 pub async fn write(server: Server, settings: Settings, board: &StatusBoard, readiness: Readiness, shutdown: Shutdown) {
-    let due = Due::default();
-    board.write_by(Box::new(due.clone()));
+    let due = Arc::new(Due::default());
+    board.write_by(Box::new(Fill(due.clone())));
     let me = format!("{}-{:08x}", host(), rand::random::<u32>());
     let lease =
         Leases { server: server.clone(), namespace: settings.namespace.clone(), name: lease_name(settings.reader), me };
-    let mut desk = Desk {
+    let mut replica = Replica {
         election: Election::new(lease.me.clone()),
         lease,
         server,
@@ -93,7 +99,7 @@ pub async fn write(server: Server, settings: Settings, board: &StatusBoard, read
         was_leading: false,
         looking: None,
     };
-    desk.run(shutdown).await;
+    replica.run(shutdown).await;
 }
 
 /// The name of this machine or pod.
@@ -110,12 +116,13 @@ enum Outcome {
     Failed(Failure),
 }
 
-struct Desk {
+/// One replica of a server, which writes while it holds the Lease.
+struct Replica {
     server: Server,
     settings: Settings,
     lease: Leases,
     election: Election,
-    due: Due,
+    due: Arc<Due>,
     readiness: Readiness,
     begun: Instant,
     under_way: JoinSet<(ObjectRef, Outcome)>,
@@ -128,7 +135,7 @@ struct Desk {
     looking: Option<AbortOnDropHandle<Result<Vec<ObjectRef>, Failure>>>,
 }
 
-impl Desk {
+impl Replica {
     async fn run(&mut self, shutdown: Shutdown) {
         let mut look = Instant::now();
         let mut write_at: Option<Instant> = None;
@@ -141,11 +148,11 @@ impl Desk {
                     look = Instant::now() + EVERY;
                     write_at.get_or_insert_with(Instant::now);
                 }
-                () = due.0.1.notified() => drop(write_at.get_or_insert_with(|| Instant::now() + QUIET)),
+                () = due.changed.notified() => drop(write_at.get_or_insert_with(|| Instant::now() + QUIET)),
                 found = looked(&mut self.looking) => {
                     self.looking = None;
                     match found {
-                        Ok(found) => found.into_iter().for_each(|object| self.due.0.0.lock().stands(object)),
+                        Ok(found) => found.into_iter().for_each(|object| self.due.outbox.lock().stands(object)),
                         Err(failure) => warn!(%failure, "statuses that are to go may stay until this replica begins anew"),
                     }
                     write_at.get_or_insert_with(Instant::now);
@@ -213,7 +220,7 @@ impl Desk {
         if leading && !self.was_leading {
             info!(lease = self.lease.name, holder = self.lease.me, "this replica writes statuses");
             // What another one has written since is not known here.
-            self.due.0.0.lock().all_again();
+            self.due.outbox.lock().all_again();
             self.looking = Some(AbortOnDropHandle::new(tokio::spawn(left_over(
                 self.server.clone(),
                 self.settings.reader,
@@ -237,7 +244,7 @@ impl Desk {
             let may = |object: &ObjectRef| {
                 object.kind != Kind::Gateway || gateways.get(object).is_none_or(|last| now >= *last + GATEWAY_EVERY)
             };
-            let Some((object, said)) = self.due.0.0.lock().take_if(may) else { break };
+            let Some((object, said)) = self.due.outbox.lock().take_if(may) else { break };
             // The others are written by the servers that judge them.
             if object.kind.told_by() != Some(reader) {
                 continue;
@@ -252,7 +259,7 @@ impl Desk {
                 (object, outcome)
             });
         }
-        metrics::gauge!("waykeeper_kubernetes_statuses_due").set(self.due.0.0.lock().len() as f64);
+        metrics::gauge!("waykeeper_kubernetes_statuses_due").set(self.due.outbox.lock().len() as f64);
     }
 
     fn done(&mut self, done: Result<(ObjectRef, Outcome), tokio::task::JoinError>) {
@@ -266,12 +273,12 @@ impl Desk {
             .increment(1);
         match outcome {
             Outcome::Done(_) => self.pause = PAUSES.0,
-            Outcome::Again => self.due.0.0.lock().put_back(object),
+            Outcome::Again => self.due.outbox.lock().put_back(object),
             Outcome::Failed(failure) => {
                 warn!(%object, %failure, "a status could not be written; it is tried again");
                 self.not_before = Instant::now() + self.pause;
                 self.pause = (self.pause * 2).min(PAUSES.1);
-                self.due.0.0.lock().put_back(object);
+                self.due.outbox.lock().put_back(object);
             }
         }
     }
