@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::election::{Act, EVERY, Election, LASTS, Lease};
 use self::form::Speaker;
@@ -263,7 +263,11 @@ impl Replica {
     }
 
     fn done(&mut self, done: Result<(ObjectRef, Outcome), tokio::task::JoinError>) {
-        let Ok((object, outcome)) = done else { return };
+        let Ok((object, outcome)) = done else {
+            // It is written when something else is said of the object, or by the next holder of the Lease.
+            error!("a status is not written, by a fault of ours");
+            return;
+        };
         let word = match &outcome {
             Outcome::Done(word) => word,
             Outcome::Again => "conflict",

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use api::{ObjectRef, Problem};
+use proptest::prelude::*;
 use status::RESOLVED_REFS;
 
 use super::*;
@@ -191,4 +192,73 @@ fn gloos_states_tell_refused_from_partly_in_force_from_not_known_yet() {
     let long = whole(Condition::accepted(vec![Problem::error("spec", "ä".repeat(2_000))]));
     let written = wanted(Kind::RouteOption, &json!({}), &[long], &speaker()).unwrap();
     assert!(written["statuses"]["ours"]["reason"].as_str().unwrap().len() <= LONGEST_REASON);
+}
+
+/// Whatever may stand where a status belongs.
+fn anything() -> impl Strategy<Value = Value> {
+    let keys = [
+        "parents",
+        "conditions",
+        "listeners",
+        "statuses",
+        "ours",
+        "controllerName",
+        "parentRef",
+        "type",
+        "status",
+        "observedGeneration",
+        "state",
+        "addresses",
+        "name",
+    ];
+    let leaf = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        any::<i64>().prop_map(Value::from),
+        proptest::sample::select(vec!["us.example/x", "Accepted", "True", "proxy", ""]).prop_map(Value::from),
+    ];
+    leaf.prop_recursive(5, 48, 6, move |inner| {
+        let field = (proptest::sample::select(keys.to_vec()), inner.clone());
+        prop_oneof![
+            proptest::collection::vec(inner, 0..4).prop_map(Value::from),
+            proptest::collection::vec(field, 0..6).prop_map(|fields| fields
+                .into_iter()
+                .map(|(key, value)| (key.to_owned(), value))
+                .collect::<Map<_, _>>()
+                .into()),
+        ]
+    })
+}
+
+proptest! {
+    /// What somebody else has written there, however odd, keeps nobody from writing, and what was written stands.
+    #[test]
+    fn whatever_stands_there_is_written_over_once(status in anything(), generation in any::<Option<i64>>()) {
+        let programmed = vec![good(), Condition::holds(PROGRAMMED, "Programmed", "")];
+        let said = [
+            ObjectStatus::new(programmed).observing(generation),
+            at(parent("a"), good()),
+            ObjectStatus::at(Place::Listener("proxy".to_owned()), vec![good()]),
+        ];
+        for kind in [Kind::HttpRoute, Kind::Gateway, Kind::RouteOption, Kind::RateLimitConfig] {
+            let Some(written) = wanted(kind, &json!({"status": status}), &said, &speaker()) else { continue };
+            let mut merged = status.clone();
+            merge(&mut merged, &written);
+            prop_assert_eq!(wanted(kind, &json!({"status": merged}), &said, &speaker()), None, "{:?} {}", kind, written);
+        }
+    }
+}
+
+/// A merge patch, as an API server applies it.
+fn merge(there: &mut Value, patch: &Value) {
+    let Value::Object(fields) = patch else { return *there = patch.clone() };
+    if !there.is_object() {
+        *there = json!({});
+    }
+    for (key, value) in fields {
+        match value {
+            Value::Null => drop(there.as_object_mut().unwrap().remove(key)),
+            value => merge(&mut there[key], value),
+        }
+    }
 }
