@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use proto::envoy::service::auth::v3 as pb;
-use serde::Deserialize as _;
 use tempfile::TempDir;
-use waykeeper_tests::alone::{envoy, free, start};
+use waykeeper_tests::alone::{envoy_of, free, start};
 use waykeeper_tests::kubernetes::{Cluster, Wire, address, files};
+use waykeeper_tests::manifests::documents;
 use waykeeper_tests::parts::{Process, binary};
 use waykeeper_tests::raw::{proxy_header, send_raw};
 use waykeeper_tests::{Curl, eventually, turn};
@@ -450,16 +450,7 @@ fn the_walkthrough_is_served_from_an_api_server() {
     let service = cluster.get("apiVersion: v1\nkind: Service\nmetadata: {name: httpbin2, namespace: httpbin}\n").json();
     let vip: std::net::Ipv4Addr = service["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
 
-    let bootstrap = std::process::Command::new(binary("waypoint"))
-        .args(["bootstrap", "--gateway", "httpbin/gloo-waypoint", "--grpc", &waypoint.grpc, "--tls-dir", &tls])
-        .args(["--envoy-admin", &free()])
-        .output()
-        .unwrap();
-    assert!(bootstrap.status.success(), "{}", String::from_utf8_lossy(&bootstrap.stderr));
-    let config = dir.path().join("envoy.json");
-    fs::write(&config, &bootstrap.stdout).unwrap();
-    let run = ["--config-path", config.to_str().unwrap(), "--concurrency", "1", "--use-dynamic-base-id"];
-    let _envoy = start(&envoy(), &run, &dir.path().join("envoy"));
+    let _envoy = envoy_of("httpbin/gloo-waypoint", &waypoint.grpc, &tls, &free(), dir.path());
     let ask = |header: &str| {
         let request = format!("GET /get HTTP/1.1\r\nHost: httpbin2\r\n{header}Connection: close\r\n\r\n");
         let bytes = [proxy_header(vip.octets(), 8000, &[]), request.into_bytes()].concat();
@@ -661,8 +652,7 @@ fn published() -> Vec<String> {
     for folder in ["apikeys", "ratelimit-httpbin2", "ratelimit-httpbin3"] {
         texts.extend(files(&format!("examples/walkthrough-000/{folder}")));
     }
-    let documents = texts.iter().flat_map(|text| serde_norway::Deserializer::from_str(text));
-    let documents = documents.map(|one| serde_json::Value::deserialize(one).unwrap());
+    let documents = texts.iter().flat_map(|text| documents(text));
     let ours = ["RouteOption", "AuthConfig", "RateLimitConfig"];
     let documents = documents.filter(|one| ours.iter().any(|kind| one["kind"] == *kind));
     let text = |(number, one): (usize, serde_json::Value)| {
