@@ -29,7 +29,7 @@ lint: ## rustfmt, clippy, licences and duplicate versions
 # Journeys that need a Docker Engine; the others run where a `make up` is not in their way.
 CONTAINERS := compose compose_readme images
 # Journeys on a real API server, which takes minutes to build once: after all others.
-CLUSTER := cluster
+CLUSTER := cluster cluster_commands
 JOURNEYS := $(filter-out $(CONTAINERS) $(CLUSTER),$(basename $(notdir $(wildcard tests/tests/*.rs))))
 
 unit: tools-test ## All tests of all crates, the journeys through the real Envoy and Redis included

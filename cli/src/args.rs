@@ -46,6 +46,9 @@ pub enum Command {
     /// Ask why requests are limited, and what rules would do
     #[command(subcommand)]
     Ratelimit(crate::ratelimit::Command),
+    /// Declare, list and delete waypoints of a cluster, as istioctl does
+    #[command(subcommand)]
+    Waypoint(crate::waypoints::Command),
     /// List services, their addresses and the way their traffic goes
     Ps(Client),
     /// Show what became of every object, and everything that is wrong: exit 1 when something is

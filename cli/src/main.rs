@@ -6,6 +6,7 @@ mod ask;
 mod banner;
 mod become_program;
 mod certificate;
+mod cluster;
 mod inspect;
 mod places;
 mod plan;
@@ -18,6 +19,7 @@ mod terminal;
 mod tunnel;
 mod up;
 mod validate;
+mod waypoints;
 
 use std::process::ExitCode;
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Health { at: Admin { admin }, wait } => Ok(runtime::health::ask(&admin, wait)),
         Command::Validate(args) => Ok(validate::run(&args)),
         Command::Ratelimit(command) => runtime.block_on(crate::ratelimit::run(command)),
+        Command::Waypoint(command) => runtime.block_on(waypoints::run(command)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),
         Command::Status(args) => runtime.block_on(inspect::status(&args)),
         Command::Get(args) => runtime.block_on(inspect::get(&args)),

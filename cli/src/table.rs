@@ -2,6 +2,11 @@
 
 /// Rows under a header, each column as wide as its widest cell.
 pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
+    columns(header, rows, 3)
+}
+
+/// The same with so many spaces between columns.
+pub fn columns(header: &[&str], rows: &[Vec<String>], gutter: usize) -> String {
     let mut widths: Vec<usize> = header.iter().map(|h| h.len()).collect();
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
@@ -11,7 +16,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let mut out = String::new();
         for (cell, width) in cells.zip(&widths) {
-            out.push_str(&format!("{cell:<width$}   "));
+            out.push_str(&format!("{cell:<width$}{:gutter$}", ""));
         }
         out.trim_end().to_owned() + "\n"
     };

@@ -352,6 +352,48 @@ pub fn files(folder: &str) -> Vec<String> {
     files.iter().map(|file| fs::read_to_string(file).unwrap()).collect()
 }
 
+/// A definition that keeps whatever is written.
+pub fn lax_crd(kind: &str, group: &str, version: &str, scope: &str) -> String {
+    let singular = kind.to_lowercase();
+    let plural = match singular.strip_suffix('y') {
+        Some(stem) if !stem.ends_with('a') => format!("{stem}ies"),
+        _ if singular.ends_with('s') => format!("{singular}es"),
+        _ => format!("{singular}s"),
+    };
+    format!(
+        "apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: {plural}.{group}
+  annotations: {{api-approved.kubernetes.io: \"unapproved, of a test\"}}
+spec:
+  group: {group}
+  scope: {scope}
+  names: {{kind: {kind}, listKind: {kind}List, plural: {plural}, singular: {singular}}}
+  versions:
+  - name: {version}
+    served: true
+    storage: true
+    subresources: {{status: {{}}}}
+    schema:
+      openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}
+"
+    )
+}
+
+/// As little of Gateway API's own definitions as the servers need.
+pub fn gateway_crds(cluster: &Cluster) {
+    let kinds = [
+        ("GatewayClass", "Cluster", "v1"),
+        ("Gateway", "Namespaced", "v1"),
+        ("HTTPRoute", "Namespaced", "v1"),
+        ("ReferenceGrant", "Namespaced", "v1beta1"),
+    ];
+    for (kind, scope, version) in kinds {
+        cluster.define(&lax_crd(kind, "gateway.networking.k8s.io", version, scope));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

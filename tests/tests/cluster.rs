@@ -8,7 +8,7 @@ use std::time::Duration;
 use proto::envoy::service::auth::v3 as pb;
 use tempfile::TempDir;
 use waykeeper_tests::alone::{envoy_of, free, start};
-use waykeeper_tests::kubernetes::{Cluster, Wire, address, files};
+use waykeeper_tests::kubernetes::{Cluster, Wire, address, files, gateway_crds, lax_crd};
 use waykeeper_tests::manifests::documents;
 use waykeeper_tests::parts::{Process, binary};
 use waykeeper_tests::raw::{proxy_header, send_raw};
@@ -368,48 +368,6 @@ fn deployed_rights(cluster: &Cluster) {
              roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
              subjects: [{{kind: ServiceAccount, name: extauth, namespace: t}}]\n"
         ));
-    }
-}
-
-/// A definition that keeps whatever is written.
-fn lax_crd(kind: &str, group: &str, version: &str, scope: &str) -> String {
-    let singular = kind.to_lowercase();
-    let plural = match singular.strip_suffix('y') {
-        Some(stem) if !stem.ends_with('a') => format!("{stem}ies"),
-        _ if singular.ends_with('s') => format!("{singular}es"),
-        _ => format!("{singular}s"),
-    };
-    format!(
-        "apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: {plural}.{group}
-  annotations: {{api-approved.kubernetes.io: \"unapproved, of a test\"}}
-spec:
-  group: {group}
-  scope: {scope}
-  names: {{kind: {kind}, listKind: {kind}List, plural: {plural}, singular: {singular}}}
-  versions:
-  - name: {version}
-    served: true
-    storage: true
-    subresources: {{status: {{}}}}
-    schema:
-      openAPIV3Schema: {{type: object, x-kubernetes-preserve-unknown-fields: true}}
-"
-    )
-}
-
-/// As little of Gateway API's own definitions as the servers need.
-fn gateway_crds(cluster: &Cluster) {
-    let kinds = [
-        ("GatewayClass", "Cluster", "v1"),
-        ("Gateway", "Namespaced", "v1"),
-        ("HTTPRoute", "Namespaced", "v1"),
-        ("ReferenceGrant", "Namespaced", "v1beta1"),
-    ];
-    for (kind, scope, version) in kinds {
-        cluster.define(&lax_crd(kind, "gateway.networking.k8s.io", version, scope));
     }
 }
 

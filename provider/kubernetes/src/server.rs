@@ -50,7 +50,7 @@ impl Server {
     /// # Errors
     /// When there is no such file, or it cannot be used.
     pub async fn new(kubeconfig: Option<&Path>) -> anyhow::Result<Self> {
-        let mut config = match kubeconfig {
+        let config = match kubeconfig {
             Some(path) => {
                 let file = Kubeconfig::read_from(path).with_context(|| format!("reading {}", path.display()))?;
                 let options = KubeConfigOptions::default();
@@ -61,6 +61,14 @@ impl Server {
                 "this is no pod of a cluster, or it has no ServiceAccount's token; from elsewhere name a kubeconfig",
             )?,
         };
+        Self::with(config)
+    }
+
+    /// The one of these settings.
+    ///
+    /// # Errors
+    /// When they cannot be used.
+    pub fn with(mut config: kube::Config) -> anyhow::Result<Self> {
         config.connect_timeout = Some(CONNECT);
         // The machine waits by itself, and longer each time.
         config.default_retry = false;
@@ -115,13 +123,31 @@ impl Server {
         self.send(request).await
     }
 
-    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+    /// Sends `request`: the status of the answer, whatever it is, and all of it that is not larger than is read.
+    ///
+    /// # Errors
+    /// When no answer comes, or it is too large.
+    pub async fn exchange(&self, request: Request<Body>) -> Result<(u16, Zeroizing<Vec<u8>>), Failure> {
+        let asked = async {
+            let answer = self.begin(request).await?;
+            let code = answer.status().as_u16();
+            whole(answer.into_body(), LARGEST_PAGE).await.map(|body| (code, body))
+        };
+        timeout(WHOLE, asked).await.map_err(|_| Failure::TimedOut)?
+    }
+
+    /// Sends `request`; the answer begins, whatever its status is.
+    async fn begin(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
         // Never by the client's own decoding, which logs what it cannot read: there may be Secrets in it.
         let answer = timeout(ANSWER, self.0.send(request)).await.map_err(|_| Failure::TimedOut)?;
-        let answer = answer.map_err(|error| match error {
+        answer.map_err(|error| match error {
             kube::Error::Auth(_) => Failure::Unreachable("its credentials cannot be had".to_owned()),
             error => Failure::Unreachable(words(&error)),
-        })?;
+        })
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Failure> {
+        let answer = self.begin(request).await?;
         let code = answer.status().as_u16();
         if answer.status().is_success() {
             return Ok(answer);

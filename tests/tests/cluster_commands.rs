@@ -1,0 +1,227 @@
+//! What commands do on a real API server.
+#![allow(clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use waykeeper_tests::alone::{envoy_of, free, ready, start};
+use waykeeper_tests::kubernetes::{Cluster, gateway_crds};
+use waykeeper_tests::parts::binary;
+use waykeeper_tests::{eventually, turn};
+
+/// How long a Gateway may take to serve, on a busy machine.
+const SERVES: Duration = Duration::from_secs(60);
+
+const GATEWAYS: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/t/gateways";
+
+/// `waykeeper` as somebody whose kubeconfig this is.
+struct Person<'a> {
+    cluster: &'a Cluster,
+    kubeconfig: PathBuf,
+}
+
+impl Person<'_> {
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(binary("waykeeper"));
+        command.args(args).args(["--kubeconfig", self.kubeconfig.to_str().unwrap()]).stdin(Stdio::null());
+        command
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        self.command(args).output().unwrap()
+    }
+
+    /// What it prints, when it succeeds.
+    fn done(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What it prints and complains of, when it fails.
+    fn fails(&self, args: &[&str]) -> String {
+        let output = self.run(args);
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {output:?}");
+        text(&output)
+    }
+
+    fn begin(&self, args: &[&str]) -> Child {
+        self.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// The labels of the namespace `t`.
+    fn labels(&self) -> Value {
+        self.cluster.call("GET", "/api/v1/namespaces/t", None).json()["metadata"]["labels"].take()
+    }
+
+    fn gateway(&self, name: &str) -> Value {
+        self.cluster.call("GET", &format!("{GATEWAYS}/{name}"), None).json()
+    }
+
+    /// Says of a Gateway that its `generation` serves, as a control plane would.
+    fn say_that_it_serves(&self, name: &str, generation: i64) {
+        let condition = json!({"type": "Programmed", "status": "True", "reason": "Programmed", "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z", "observedGeneration": generation});
+        let patch = json!({"status": {"conditions": [condition]}}).to_string();
+        let path = format!("{GATEWAYS}/{name}/status");
+        let answer = self.cluster.call("PATCH", &path, Some(("application/merge-patch+json", &patch)));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+}
+
+fn text(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn usage(args: &[&str]) {
+    let output = Command::new(binary("waykeeper")).args(args).output().unwrap();
+    assert_eq!(output.status.code(), Some(64), "{args:?}: {output:?}");
+}
+
+#[test]
+fn waypoints_are_declared_as_with_istioctl_and_a_namespace_uses_one_that_serves() {
+    let _turn = turn();
+    let generated = Command::new(binary("waykeeper"))
+        .args(["waypoint", "generate", "--namespace", "shop", "--for", "service"])
+        .output()
+        .unwrap();
+    let expected = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata:\n  labels:\n    \
+                    istio.io/waypoint-for: service\n  name: waypoint\n  namespace: shop\nspec:\n  \
+                    gatewayClassName: gloo-waypoint\n  listeners:\n  - name: proxy\n    port: 15088\n    \
+                    protocol: istio.io/PROXY\n";
+    assert_eq!(String::from_utf8(generated.stdout).unwrap(), expected);
+    for wrong in [
+        &["generate", "--name", "none"][..],
+        &["generate", "--for", "pods"],
+        &["apply", "--overwrite"],
+        &["apply", "--waypoint-timeout", "soon"],
+        &["delete"],
+        &["delete", "one", "--all"],
+        &["delete", "../../../v1/namespaces/t"],
+        &["list", "-n", "A/B"],
+    ] {
+        usage(&[&["waypoint"], wrong].concat());
+    }
+
+    let cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    let admin = Person { cluster: &cluster, kubeconfig: cluster.admin(None) };
+    cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: t}\n");
+    let said = admin.fails(&["waypoint", "apply", "-n", "t"]);
+    assert!(said.contains("missing Kubernetes Gateway CRDs"), "{said}");
+    let said = admin.fails(&["waypoint", "apply", "-n", "nowhere", "--enroll-namespace"]);
+    assert!(said.contains("namespace: nowhere not found"), "{said}");
+    gateway_crds(&cluster);
+    let said = admin.fails(&["waypoint", "apply", "-n", "nowhere"]);
+    assert!(said.contains("namespace: nowhere not found"), "{said}");
+    assert_eq!(admin.done(&["waypoint", "list", "-n", "t"]), "No waypoints found.\n");
+
+    // Declared, and twice the same.
+    for _ in 0..2 {
+        assert_eq!(admin.done(&["waypoint", "apply", "-n", "t"]), "✅ waypoint t/waypoint applied\n");
+    }
+    assert_eq!(admin.gateway("waypoint")["metadata"]["generation"], 1);
+    let row = "waypoint     default      none             False\n";
+    let header = "NAME         REVISION     TRAFFIC TYPE     PROGRAMMED\n";
+    assert_eq!(admin.done(&["waypoint", "list", "-n", "t"]), format!("{header}{row}"));
+    let all = admin.done(&["waypoint", "list", "-A"]);
+    assert_eq!(all, format!("NAMESPACE     {header}t             {row}"));
+    let status = admin.done(&["waypoint", "status", "-n", "t"]);
+    let mut rows = status.lines().map(|line| line.split_whitespace().take(5).collect::<Vec<_>>());
+    assert_eq!(rows.next().unwrap(), ["NAME", "STATUS", "TYPE", "REASON", "MESSAGE"]);
+    assert_eq!(rows.next().unwrap()[..4], ["waypoint", "Unknown", "Programmed", "Pending"]);
+
+    // Nobody serves it: nobody is to use it.
+    let said = admin.fails(&["waypoint", "apply", "-n", "t", "--enroll-namespace", "--waypoint-timeout", "300ms"]);
+    assert!(said.contains("`kubectl label namespace t istio.io/dataplane-mode=ambient`"), "{said}");
+    assert!(said.contains("timed out while waiting for waypoint\tt/waypoint; the namespace was not labeled"), "{said}");
+    assert!(admin.labels()["istio.io/use-waypoint"].is_null());
+    admin.fails(&["waypoint", "status", "-n", "t", "--wait", "--waypoint-timeout", "300ms"]);
+
+    // With a control plane and an Envoy it serves, and only then it is used.
+    cluster
+        .apply("apiVersion: v1\nkind: Namespace\nmetadata:\n  name: t\n  labels: {istio.io/dataplane-mode: ambient}\n");
+    let (xds, tls, log) = (free(), dir.path().join("tls"), dir.path().join("waypoint"));
+    let (kubeconfig, tls) = (admin.kubeconfig.to_str().unwrap(), tls.to_str().unwrap());
+    let address = free();
+    let serve = ["--kubernetes", "--kubeconfig", kubeconfig, "--own-namespace", "default", "--grpc", &xds];
+    let serve = [&serve[..], &["--admin", &address, "--tls-dir", tls]].concat();
+    let _waypoint = start(&binary("waypoint"), &serve, &log);
+    ready(&address, &log);
+    let applied = admin.begin(&["waypoint", "apply", "-n", "t", "--enroll-namespace", "--wait"]);
+    eventually("a word of the control plane", SERVES, || {
+        let status = admin.done(&["waypoint", "status", "-n", "t"]);
+        if status.contains("waiting for Envoy") { Ok(()) } else { Err(status) }
+    });
+    assert!(admin.labels()["istio.io/use-waypoint"].is_null(), "no Envoy serves it yet");
+    let _envoy = envoy_of("t/waypoint", &xds, tls, &free(), dir.path());
+    let applied = applied.wait_with_output().unwrap();
+    assert_eq!(
+        text(&applied),
+        "✅ waypoint t/waypoint applied\n✅ waypoint t/waypoint is ready!\n\
+         ✅ namespace t labeled with \"istio.io/use-waypoint: waypoint\"\n"
+    );
+    assert_eq!(admin.labels()["istio.io/use-waypoint"], "waypoint");
+    let status = admin.done(&["waypoint", "status", "-n", "t", "--wait"]);
+    assert!(status.lines().nth(1).unwrap().starts_with("waypoint     True       Programmed"), "{status}");
+    // What is so already is no conflict.
+    let again = admin.done(&["waypoint", "apply", "-n", "t", "--enroll-namespace"]);
+    assert!(again.contains("labeled with"), "{again}");
+
+    // Another waypoint takes over only where that is asked for, and only once its present generation serves.
+    let other = ["waypoint", "apply", "-n", "t", "--name", "other", "--class", "example", "--enroll-namespace"];
+    let said = admin.fails(&other);
+    assert!(
+        said.contains("namespace (t) already has an enrolled Waypoint") && said.contains("`--overwrite`"),
+        "{said}"
+    );
+    assert_eq!(cluster.call("GET", &format!("{GATEWAYS}/other"), None).status, 404);
+    let patch = r#"{"metadata": {"labels": {"istio.io/use-waypoint-namespace": "infra"}}}"#;
+    cluster.call("PATCH", "/api/v1/namespaces/t", Some(("application/merge-patch+json", patch)));
+    let taking = admin.begin(&[&other[..], &["--overwrite"]].concat());
+    eventually("the Gateway", SERVES, || {
+        let answer = cluster.call("GET", &format!("{GATEWAYS}/other"), None);
+        if answer.status == 200 { Ok(()) } else { Err(answer.body) }
+    });
+    admin.say_that_it_serves("other", 0);
+    admin.fails(&["waypoint", "status", "-n", "t", "--class", "example", "--wait", "--waypoint-timeout", "300ms"]);
+    assert_eq!(admin.labels()["istio.io/use-waypoint"], "waypoint");
+    admin.say_that_it_serves("other", 1);
+    let taken = taking.wait_with_output().unwrap();
+    assert!(taken.status.success(), "{}", text(&taken));
+    let labels = admin.labels();
+    assert_eq!(labels["istio.io/use-waypoint"], "other");
+    assert!(labels["istio.io/use-waypoint-namespace"].is_null(), "{labels}");
+
+    // A Gateway of another class is somebody else's, and what others have written of ours is a conflict.
+    let said = admin.fails(&["waypoint", "apply", "-n", "t", "--name", "other"]);
+    assert!(said.contains("t/other is a Gateway of the class \"example\" already"), "{said}");
+    assert_eq!(admin.gateway("other")["spec"]["gatewayClassName"], "example");
+
+    let listener = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: waypoint, namespace: t}\n\
+                    spec: {listeners: [{name: proxy, port: 15089, protocol: istio.io/PROXY}]}\n";
+    cluster.apply(listener);
+    let said = admin.fails(&["waypoint", "apply", "-n", "t"]);
+    assert!(said.contains("conflict"), "{said}");
+
+    // Deleting: by name, all of a class, and with a word where it is still used.
+    let said = admin.fails(&["waypoint", "delete", "other", "nobody", "-n", "t"]);
+    assert!(said.contains("waypoint t/other not found\n") && said.contains("waypoint t/nobody not found\n"), "{said}");
+    let output = admin.run(&["waypoint", "delete", "other", "-n", "t", "--class", "example"]);
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"waypoint t/other deleted\n"[..]));
+    assert!(text(&output).contains("`kubectl label namespace t istio.io/use-waypoint-`"), "{output:?}");
+    admin.done(&["waypoint", "apply", "-n", "t", "--name", "stays", "--class", "example"]);
+    assert_eq!(admin.done(&["waypoint", "delete", "--all", "-n", "t"]), "waypoint t/waypoint deleted\n");
+    assert_eq!(admin.done(&["waypoint", "delete", "--revision", "canary", "-n", "t"]), "");
+    assert_eq!(admin.gateway("stays")["metadata"]["name"], "stays");
+
+    // Who may not is told so, by the API server.
+    let nobody = Person { cluster: &cluster, kubeconfig: cluster.service_account("t", "nobody", None) };
+    let said = nobody.fails(&["waypoint", "list", "-n", "t"]);
+    assert!(said.contains("system:serviceaccount:t:nobody") && said.contains("cannot list"), "{said}");
+    let said = Person { cluster: &cluster, kubeconfig: Path::new("/nowhere").into() }.fails(&["waypoint", "list"]);
+    assert!(said.contains("/nowhere"), "{said}");
+}
