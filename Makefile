@@ -29,7 +29,7 @@ lint: ## rustfmt, clippy, licences and duplicate versions
 # Journeys that need a Docker Engine; the others run where a `make up` is not in their way.
 CONTAINERS := compose compose_readme images
 # Journeys on a real API server, which takes minutes to build once: after all others.
-CLUSTER := cluster cluster_commands
+CLUSTER := cluster cluster_commands chart
 JOURNEYS := $(filter-out $(CONTAINERS) $(CLUSTER),$(basename $(notdir $(wildcard tests/tests/*.rs))))
 
 unit: tools-test ## All tests of all crates, the journeys through the real Envoy and Redis included
@@ -44,7 +44,7 @@ journeys: tools-test ## Only the end-to-end journeys
 	cargo test -p waykeeper-tests $(addprefix --test ,$(CONTAINERS))
 
 test-cluster: tools-test ## The servers on a real kube-apiserver and etcd (builds kube-apiserver once)
-	@scripts/tools.sh etcd apiserver
+	@scripts/tools.sh etcd apiserver helm
 	cargo build --workspace --bins
 	cargo test -p waykeeper-tests --no-run $(addprefix --test ,$(CLUSTER))
 	scripts/alone.sh cargo test -p waykeeper-tests $(addprefix --test ,$(CLUSTER))

@@ -105,6 +105,19 @@ for tool in "$@"; do
       )
       mv "$tools/bin/kube-apiserver.part" "$tools/bin/kube-apiserver"
       ;;
+    helm)
+      version=v4.2.4
+      [ -x "$tools/bin/helm" ] && "$tools/bin/helm" version --short | grep -qF "$version" && continue
+      need go "install Go 1.26 or newer"
+      echo "tools: building Helm $version"
+      (
+        # With the Kubernetes libraries of kube-apiserver, which are compiled once for both.
+        cd scripts/helm
+        CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X helm.sh/helm/v4/internal/version.version=$version" \
+          -o "$tools/bin/helm.part" helm.sh/helm/v4/cmd/helm
+      )
+      mv "$tools/bin/helm.part" "$tools/bin/helm"
+      ;;
     load)
       command -v curl >/dev/null || debian curl
       command -v wrk >/dev/null || debian wrk

@@ -1,0 +1,53 @@
+{{- /* How each server is told what to do. Each: (dict "root" $ "values" .Values.extauth). */}}
+{{- define "waykeeper.extauth.args" -}}
+{{- with .values.secretNamespaces }}
+- --secret-namespaces={{ join "," . }}
+{{- end }}
+{{- if .values.tlsSecret }}
+- --grpc-tls=/etc/waykeeper/tls
+{{- end }}
+{{- end }}
+
+{{- define "waykeeper.ratelimit.args" -}}
+{{- if .values.tlsSecret }}
+- --grpc-tls=/etc/waykeeper/tls
+{{- end }}
+{{- $most := ternary .values.autoscaling.maxReplicas .values.replicas .values.autoscaling.enabled }}
+{{- if gt (int $most) 1 }}
+- --quota-replicas={{ $most }}
+- --redis-replicas={{ $most }}
+{{- end }}
+{{- end }}
+
+{{- define "waykeeper.ratelimit.env" -}}
+{{- $redis := .values.redis }}
+{{- if $redis.embedded.enabled }}
+- name: REDIS_URL
+  valueFrom: {secretKeyRef: {name: {{ include "waykeeper.fullname" .root }}-redis, key: url}}
+{{- else if $redis.existingSecret.name }}
+- name: REDIS_URL
+  valueFrom: {secretKeyRef: {name: {{ $redis.existingSecret.name }}, key: {{ $redis.existingSecret.key }}}}
+{{- end }}
+{{- end }}
+
+{{- define "waykeeper.waypoint.args" -}}
+- --class={{ join "," .values.classes }}
+- --trust-domain={{ .values.trustDomain }}
+{{- $extauth := .values.extauth }}
+{{- if and (not $extauth) .root.Values.extauth.enabled }}
+{{- $extauth = printf "%s:8083" (include "waykeeper.host" (dict "root" .root "part" "extauth")) }}
+{{- end }}
+{{- with $extauth }}
+- --extauth={{ . }}
+{{- end }}
+{{- $ratelimit := .values.ratelimit }}
+{{- if and (not $ratelimit) .root.Values.ratelimit.enabled }}
+{{- $ratelimit = printf "%s:18081" (include "waykeeper.host" (dict "root" .root "part" "ratelimit")) }}
+{{- end }}
+{{- with $ratelimit }}
+- --ratelimit={{ . }}
+{{- end }}
+- --tls-cert=/etc/waykeeper/tls/tls.crt
+- --tls-key=/etc/waykeeper/tls/tls.key
+- --client-ca=/etc/waykeeper/tls/ca.crt
+{{- end }}

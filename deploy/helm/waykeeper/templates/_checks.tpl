@@ -1,0 +1,22 @@
+{{- /* What a schema cannot say. */}}
+{{- define "waykeeper.checks" -}}
+{{- $limits := .Values.ratelimit }}
+{{- $counts := or $limits.redis.embedded.enabled $limits.redis.existingSecret.name }}
+{{- if and $limits.enabled (not $counts) (or $limits.autoscaling.enabled (gt (int $limits.replicas) 1)) }}
+{{- fail "ratelimit: several replicas need a Redis, or each counts for itself and limits admit so many times as much: set ratelimit.redis.existingSecret.name or ratelimit.redis.embedded.enabled, or ratelimit.replicas to 1" }}
+{{- end }}
+{{- if and $limits.redis.embedded.enabled $limits.redis.existingSecret.name }}
+{{- fail "ratelimit.redis: existingSecret and embedded name two Redis; choose one" }}
+{{- end }}
+{{- if and .Values.metrics.serviceMonitor.enabled (not .Values.metrics.enabled) }}
+{{- fail "metrics.serviceMonitor has nothing to read: set metrics.enabled" }}
+{{- end }}
+{{- if and .Values.metrics.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metricsFrom) }}
+{{- fail "metrics.enabled: networkPolicy.metricsFrom says who may read them, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" }}
+{{- end }}
+{{- range $name := list "extauth" "ratelimit" }}
+{{- if and $.Values.waypoint.enabled (get $.Values $name).enabled (get $.Values $name).tlsSecret (not (get $.Values.waypoint $name)) }}
+{{- fail (printf "%s.tlsSecret: Envoys have to be told whom to trust: set waypoint.%s to tls://HOST:PORT?ca=FILE" $name $name) }}
+{{- end }}
+{{- end }}
+{{- end }}

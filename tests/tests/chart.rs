@@ -1,0 +1,493 @@
+//! The Helm charts: what they render is what the servers take, and what a real API server takes.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use waykeeper_tests::alone::{free, start};
+use waykeeper_tests::kubernetes::{Cluster, files, gateway_crds, lax_crd};
+use waykeeper_tests::parts::{binary, on_path};
+use waykeeper_tests::waykeeper::root;
+use waykeeper_tests::{Curl, eventually, free_port, turn};
+
+/// The servers of the chart.
+const SERVERS: [&str; 3] = ["extauth", "ratelimit", "waypoint"];
+/// How long a server may take to have read everything, on a busy machine.
+const READY: Duration = Duration::from_secs(30);
+
+/// Value sets that people have: all that can be chosen is chosen in one of them.
+const VALUES: [&str; 6] = [
+    "{}",
+    "{ratelimit: {enabled: false}, waypoint: {enabled: false}, networkPolicy: {enabled: false}}",
+    "{extauth: {enabled: false}, ratelimit: {redis: {existingSecret: {name: redis, key: url}}, replicas: 3}}",
+    // All of it.
+    r#"
+fullnameOverride: gate
+image: {registry: mirror.example/images/, tag: v9, pullPolicy: Always, pullSecrets: [mirror]}
+bindAddress: "[::]"
+ipFamilyPolicy: PreferDualStack
+clusterDomain: k8s.example
+drainSeconds: 5
+networkPolicy:
+  alsoFrom: [{namespaceSelector: {matchLabels: {team: edge}}}]
+  metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]
+metrics: {enabled: true, serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}}
+extauth: &server
+  logLevel: debug
+  env: [{name: LOG_FORMAT, value: json}]
+  service: {annotations: {a: b}}
+  serviceAccount: {annotations: {a: b}}
+  podAnnotations: {a: b}
+  podLabels: {c: d}
+  autoscaling: {enabled: true, minReplicas: 3, maxReplicas: 9, cpu: 60}
+  podDisruptionBudget: {maxUnavailable: 25%}
+  nodeSelector: {kubernetes.io/os: linux}
+  tolerations: [{key: a, operator: Exists}]
+  affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}
+  priorityClassName: system-cluster-critical
+  image: {digest: "sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}
+  args: [--threads=2]
+  tlsSecret: extauth-tls
+  secretNamespaces: [keys, more-keys]
+ratelimit:
+  args: [--counters=1000]
+  autoscaling: {enabled: true}
+  tlsSecret: ratelimit-tls
+  redis: {embedded: {enabled: true, persistence: {enabled: true, storageClass: fast}}}
+waypoint:
+  classes: [gloo-waypoint, other]
+  args: [--clusters-on-demand]
+  tlsSecret: waypoint-tls
+  extauth: tls://gate-extauth:8083?ca=/ca.pem
+  ratelimit: tls://gate-ratelimit:18081?ca=/ca.pem
+"#,
+    "{extauth: {podDisruptionBudget: {enabled: false}, spread: false, resources: {}}, waypoint: {makeClass: false}}",
+    "{ratelimit: {redis: {embedded: {enabled: true}}, replicas: 2}}",
+];
+
+struct Helm {
+    dir: TempDir,
+    kubeconfig: PathBuf,
+}
+
+impl Helm {
+    fn of(kubeconfig: PathBuf) -> Helm {
+        Helm { dir: TempDir::new().unwrap(), kubeconfig }
+    }
+
+    fn run(&self, args: &[&str], values: &str) -> Output {
+        let program =
+            on_path("helm").expect("helm is missing: scripts/tools.sh helm builds it, and so does `make test-cluster`");
+        let mut command = Command::new(program);
+        let file = self.dir.path().join("values.yaml");
+        fs::write(&file, values).unwrap();
+        for (name, folder) in [("HELM_CACHE_HOME", "cache"), ("HELM_CONFIG_HOME", "config"), ("HELM_DATA_HOME", "data")]
+        {
+            command.env(name, self.dir.path().join(folder));
+        }
+        command.args(args).env("KUBECONFIG", &self.kubeconfig).current_dir(root().join("deploy/helm"));
+        if !values.is_empty() {
+            command.args(["--values", file.to_str().unwrap()]);
+        }
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn done(&self, args: &[&str], values: &str) -> String {
+        let output = self.run(args, values);
+        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    fn fails(&self, args: &[&str], values: &str) -> String {
+        let output = self.run(args, values);
+        assert!(!output.status.success(), "{args:?} with {values}: {output:?}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// What the release `waykeeper` in the namespace `waykeeper` renders.
+    fn render(&self, values: &str) -> Vec<Value> {
+        let with = ["--api-versions", "gateway.networking.k8s.io/v1/GatewayClass", "--kube-version", "v1.36.3"];
+        let text = self.done(&[&["template", "waykeeper", "waykeeper", "-n", "waykeeper"], &with[..]].concat(), values);
+        objects(&text)
+    }
+}
+
+fn objects(text: &str) -> Vec<Value> {
+    let documents = serde_norway::Deserializer::from_str(text).map(|one| Value::deserialize(one).unwrap());
+    documents.filter(|one| !one.is_null()).collect()
+}
+
+fn of<'a>(objects: &'a [Value], kind: &str, name: &str) -> &'a Value {
+    let found: Vec<&Value> =
+        objects.iter().filter(|one| one["kind"] == kind && one["metadata"]["name"] == name).collect();
+    assert_eq!(found.len(), 1, "{kind} {name}");
+    found[0]
+}
+
+fn strings(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().map(|one| one.as_str().unwrap().to_owned()).collect()
+}
+
+/// The container of a server, if it is rendered.
+fn container<'a>(objects: &'a [Value], server: &str) -> Option<&'a Value> {
+    let deployments = objects.iter().filter(|one| one["kind"] == "Deployment");
+    let mut containers = deployments.map(|one| &one["spec"]["template"]["spec"]["containers"][0]);
+    containers.find(|one| one["name"] == server)
+}
+
+/// Runs what a container runs, on this machine, where it ends at once: it is in no cluster.
+fn told(server: &str, args: &[String], env: &Value) -> Output {
+    let mut command = Command::new(binary(server));
+    command.args(args).env_clear().stdin(Stdio::null());
+    for one in env.as_array().into_iter().flatten() {
+        let value =
+            one["value"].as_str().or(one["valueFrom"]["secretKeyRef"]["key"].as_str().map(|_| "redis://redis:6379"));
+        command.env(one["name"].as_str().unwrap(), value.unwrap_or("waykeeper"));
+    }
+    command.output().unwrap()
+}
+
+#[test]
+fn what_is_rendered_is_what_the_servers_take() {
+    let helm = Helm::of("/nowhere".into());
+    helm.done(&["lint", "--strict", "waykeeper-crds"], "");
+    for values in VALUES {
+        helm.done(&["lint", "--strict", "waykeeper"], values);
+        let objects = helm.render(values);
+        let mut seen = 0;
+        for server in SERVERS {
+            let Some(container) = container(&objects, server) else { continue };
+            seen += 1;
+            // Usage is 64: flags, their values and the environment are all known, and then there is no cluster.
+            let output = told(server, &strings(&container["args"]), &container["env"]);
+            assert_eq!(output.status.code(), Some(1), "{server} of {values}: {output:?}");
+            for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+                let command = strings(&container[probe]["exec"]["command"]);
+                assert_eq!(command[0], format!("/{server}"), "as the image has it");
+                let output = told(server, &command[1..], &Value::Null);
+                assert_eq!(output.status.code(), Some(1), "{command:?}: {output:?}");
+                let admin = command.last().unwrap().rsplit_once(':').unwrap().1;
+                let bound = strings(&container["args"]).into_iter().find(|one| one.starts_with("--admin=")).unwrap();
+                assert!(bound.ends_with(&format!(":{admin}")), "{command:?} asks {bound}");
+            }
+        }
+        assert!(seen > 0, "{values}");
+        // Envoys are told of the ports that there are.
+        if let Some(waypoint) = container(&objects, "waypoint") {
+            for asked in strings(&waypoint["args"]).iter().filter(|one| one.contains(".svc.")) {
+                let (host, port) = asked.split_once('=').unwrap().1.rsplit_once(':').unwrap();
+                let service = of(&objects, "Service", host.split('.').next().unwrap());
+                assert_eq!(service["spec"]["ports"][0]["port"].to_string(), port);
+            }
+        }
+    }
+    let secret = of(&helm.render(VALUES[3]), "Secret", "gate-redis").clone();
+    assert!(secret["data"]["url"].is_string());
+    let images = helm.render(VALUES[3]);
+    let image = |server| container(&images, server).unwrap()["image"].as_str().unwrap().to_owned();
+    let digest = "a".repeat(64);
+    assert_eq!(image("extauth"), format!("mirror.example/images/waykeeper/extauth@sha256:{digest}"));
+    assert_eq!(image("waypoint"), "mirror.example/images/waykeeper/waypoint:v9");
+}
+
+#[test]
+fn a_value_that_would_do_something_else_than_it_says_is_refused() {
+    let helm = Helm::of("/nowhere".into());
+    let template = ["template", "waykeeper", "waykeeper"];
+    for (values, said) in [
+        ("{extuath: {}}", "extuath"),
+        ("{extauth: {replica: 3}}", "replica"),
+        ("{extauth: {image: {tags: x}}}", "tags"),
+        ("{extauth: {secretNamespaces: keys}}", "secretNamespaces"),
+        ("{extauth: {secretNamespaces: [Keys]}}", "secretNamespaces"),
+        ("{waypoint: {redis: {}}}", "redis"),
+        ("{networkPolicy: {enabled: 'no'}}", "networkPolicy"),
+        ("{image: {pullPolicy: Sometimes}}", "pullPolicy"),
+        ("{ratelimit: {image: {digest: abc}}}", "digest"),
+        ("{bindAddress: 127.0.0.1}", "bindAddress"),
+        // What no schema can say.
+        ("{ratelimit: {replicas: 2}}", "several replicas need a Redis"),
+        ("{ratelimit: {autoscaling: {enabled: true}}}", "several replicas need a Redis"),
+        ("{ratelimit: {redis: {existingSecret: {name: a}, embedded: {enabled: true}}}}", "two Redis"),
+        ("{metrics: {serviceMonitor: {enabled: true}}}", "metrics.enabled"),
+        ("{metrics: {enabled: true}}", "metricsFrom"),
+        ("{extauth: {tlsSecret: a}}", "waypoint.extauth"),
+    ] {
+        let stderr = helm.fails(&template, values);
+        assert!(stderr.contains(said), "{values}: {stderr}");
+    }
+    let stderr = helm.fails(&["template", "crds", "waykeeper-crds"], "{groups: {gloo.solo.io: true}}");
+    assert!(stderr.contains("gloo.solo.io"), "{stderr}");
+}
+
+/// The rules of all ClusterRoles and Roles, by the server whose they are.
+fn rules(objects: &[Value]) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for role in objects.iter().filter(|one| one["kind"] == "ClusterRole" || one["kind"] == "Role") {
+        let server = role["metadata"]["labels"]["app.kubernetes.io/component"].as_str().unwrap();
+        let own = found.entry(server.to_owned()).or_default();
+        own.extend(role["rules"].as_array().unwrap().iter().map(Value::to_string));
+        own.sort();
+    }
+    found
+}
+
+/// `deploy/rbac` is held to what the servers ask for by a test beside the code; here the chart is held to `deploy/rbac`.
+#[test]
+fn the_rights_are_those_that_the_servers_ask_for_and_no_others() {
+    let helm = Helm::of("/nowhere".into());
+    let rendered = rules(&helm.render("{}"));
+    let published = |name: &str| {
+        let text = fs::read_to_string(root().join("deploy/rbac").join(format!("{name}.yaml"))).unwrap();
+        objects(&text).iter().flat_map(|role| role["rules"].as_array().unwrap().clone()).collect::<Vec<_>>()
+    };
+    for server in SERVERS {
+        let mut wanted: Vec<String> =
+            [published(server), published("leases")].concat().iter().map(Value::to_string).collect();
+        wanted.sort();
+        assert_eq!(rendered[server], wanted, "{server}");
+    }
+    // Secrets of all namespaces, or of those that are named.
+    let bindings = |objects: &[Value]| -> Vec<(String, String)> {
+        let of_secrets = |one: &&Value| one["roleRef"]["name"].as_str().is_some_and(|name| name.ends_with("-secrets"));
+        let text = |one: &Value, field: &str| one["metadata"][field].as_str().unwrap_or_default().to_owned();
+        objects
+            .iter()
+            .filter(of_secrets)
+            .map(|one| (one["kind"].as_str().unwrap().into(), text(one, "namespace")))
+            .collect()
+    };
+    assert_eq!(bindings(&helm.render("{}")), [("ClusterRoleBinding".to_owned(), String::new())]);
+    let narrow = helm.render("{extauth: {secretNamespaces: [keys, more]}}");
+    let wanted = ["keys", "more"].map(|namespace| ("RoleBinding".to_owned(), namespace.to_owned()));
+    assert_eq!(bindings(&narrow), wanted);
+    assert!(
+        strings(&container(&narrow, "extauth").unwrap()["args"]).contains(&"--secret-namespaces=keys,more".to_owned())
+    );
+}
+
+fn namespace(cluster: &Cluster, name: &str) {
+    cluster.apply(&format!(
+        "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels:\n    \
+         pod-security.kubernetes.io/enforce: restricted\n    pod-security.kubernetes.io/enforce-version: latest\n"
+    ));
+}
+
+/// The pods of all Deployments and StatefulSets are let into a namespace for restricted ones.
+fn pods_are_let_in(cluster: &Cluster, objects: &[Value], namespace: &str) {
+    let mut seen = 0;
+    for one in objects.iter().filter(|one| one["kind"] == "Deployment" || one["kind"] == "StatefulSet") {
+        let mut pod = one["spec"]["template"].clone();
+        (pod["apiVersion"], pod["kind"]) = (json!("v1"), json!("Pod"));
+        pod["metadata"]["name"] = one["metadata"]["name"].clone();
+        if one["kind"] == "StatefulSet" && one["spec"]["volumeClaimTemplates"].is_array() {
+            let claim = json!({"name": "data", "persistentVolumeClaim": {"claimName": "data"}});
+            pod["spec"]["volumes"].as_array_mut().unwrap().push(claim);
+        }
+        // Its class is somebody else's.
+        pod["spec"].as_object_mut().unwrap().remove("priorityClassName");
+        let path = format!("/api/v1/namespaces/{namespace}/pods?dryRun=All&fieldValidation=Strict");
+        let answer = cluster.call("POST", &path, Some(("application/json", &pod.to_string())));
+        assert_eq!(answer.status, 201, "{}: {answer:?}", one["metadata"]["name"]);
+        seen += 1;
+    }
+    assert!(seen > 0);
+}
+
+#[test]
+fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses() {
+    let _turn = turn();
+    let cluster = Cluster::start();
+    let helm = Helm::of(cluster.admin(None));
+    let dir = TempDir::new().unwrap();
+
+    // Definitions of another owner stay as they are, and nothing beside them is installed.
+    let crds = files("deploy/crds");
+    let of_group = |group: &str| crds.iter().find(|text| text.contains(&format!("\n  group: {group}\n"))).unwrap();
+    let theirs = of_group("gateway.solo.io");
+    cluster.define(theirs);
+    let version = || cluster.get(theirs).json()["metadata"]["resourceVersion"].to_string();
+    let before = version();
+    let install = ["install", "crds", "waykeeper-crds", "-n", "default"];
+    let said = helm.fails(&install, "");
+    assert!(said.contains("routeoptions.gateway.solo.io") && said.contains("invalid ownership metadata"), "{said}");
+    assert_eq!((version(), cluster.get(of_group("ratelimit.solo.io")).status), (before.clone(), 404));
+    helm.done(
+        &["install", "crds", "waykeeper-crds", "-n", "default"],
+        "{groups: {gateway.solo.io: false}, admission: true}",
+    );
+    assert_eq!(version(), before);
+    // Ours are as published, and stay when the release goes; another one takes them up again.
+    let stored = |crd: &str| cluster.get(crd).json();
+    for crd in crds.iter().filter(|text| *text != theirs) {
+        let wanted: Value = serde_norway::from_str(crd).unwrap();
+        let schema = |one: &Value| one["spec"]["versions"][0]["schema"].clone();
+        assert_eq!(schema(&stored(crd)), schema(&wanted), "{}", wanted["metadata"]["name"]);
+    }
+    let policies = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies";
+    assert_eq!(cluster.call("GET", policies, None).json()["items"].as_array().unwrap().len(), 3);
+    helm.done(&["uninstall", "crds", "-n", "default"], "");
+    assert_eq!(cluster.call("GET", policies, None).json()["items"].as_array().unwrap().len(), 0);
+    for crd in &crds {
+        assert_eq!(cluster.get(crd).status, 200);
+    }
+    helm.done(&["install", "crds", "waykeeper-crds", "-n", "default"], "{groups: {gateway.solo.io: false}}");
+
+    // Every value set, as a release of its own, beside the others.
+    gateway_crds(&cluster);
+    cluster.define(&lax_crd("ServiceMonitor", "monitoring.coreos.com", "v1", "Namespaced"));
+    for name in ["keys", "more-keys"] {
+        namespace(&cluster, name);
+    }
+    for (number, values) in VALUES.iter().enumerate() {
+        let own = format!("install-{number}");
+        namespace(&cluster, &own);
+        // One GatewayClass is enough for all of them.
+        let class = if number == 0 { "true" } else { "false" };
+        let choose = format!("waypoint.makeClass={class}");
+        let said = helm.run(&["install", "waykeeper", "waykeeper", "-n", &own, "--set", &choose], values);
+        let stderr = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert!(said.status.success() && !stderr.contains("would violate PodSecurity"), "{values}: {stderr}");
+        let manifest = helm.done(&["get", "manifest", "waykeeper", "-n", &own], "");
+        pods_are_let_in(&cluster, &objects(&manifest), &own);
+    }
+    let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: gloo-waypoint}\n";
+    assert_eq!(cluster.get(class).json()["spec"]["controllerName"], "waykeeper.dev/gateway-controller");
+
+    // Upgrades keep the password and the certificate that were made.
+    let secrets = || {
+        let all = cluster.call("GET", "/api/v1/namespaces/install-5/secrets", None).json();
+        let made = all["items"].as_array().unwrap().iter().filter(|one| one["type"] != "helm.sh/release.v1");
+        made.map(|one| (one["metadata"]["name"].to_string(), one["data"].clone())).collect::<BTreeMap<_, _>>()
+    };
+    let made = secrets();
+    assert_eq!(made.len(), 2, "{:?}", made.keys());
+    helm.done(
+        &["upgrade", "waykeeper", "waykeeper", "-n", "install-5", "--set", "waypoint.makeClass=false"],
+        VALUES[5],
+    );
+    assert_eq!(secrets(), made);
+
+    // Each server runs with what the release gives it: its arguments, and the rights of its ServiceAccount.
+    let manifest = objects(&helm.done(&["get", "manifest", "waykeeper", "-n", "install-0"], ""));
+    let tls = certificate(&cluster, dir.path());
+    for server in SERVERS {
+        let kubeconfig = cluster.service_account("install-0", &format!("waykeeper-{server}"), None);
+        let (grpc, admin, log) = (free(), free(), dir.path().join(server));
+        let given = strings(&container(&manifest, server).unwrap()["args"]);
+        let given = given.into_iter().filter(|one| !one.starts_with("--grpc=") && !one.starts_with("--admin="));
+        let mut args: Vec<String> = given.map(|one| one.replace("/etc/waykeeper/tls", &tls)).collect();
+        args.extend(["--own-namespace", "install-0", "--grpc", &grpc, "--admin", &admin].map(str::to_owned));
+        args.extend(["--kubeconfig".to_owned(), kubeconfig.display().to_string()]);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let _server = start(&binary(server), &args, &log);
+        let page = |path: &str| Curl::to(&format!("http://{admin}{path}")).send();
+        let logged = || fs::read_to_string(&log).unwrap();
+        eventually(server, READY, || match page("/readyz") {
+            reply if reply.status == 200 && !reply.body.contains("not ") => Ok(()),
+            reply => Err(format!("{reply:?}\n{}", logged())),
+        });
+        eventually("the Lease", READY, || {
+            let metrics = page("/metrics").body;
+            let leads = metrics.lines().any(|line| line == "waykeeper_kubernetes_leading 1");
+            if leads { Ok(()) } else { Err(format!("{}\n{}", page("/readyz").body, logged())) }
+        });
+    }
+    // What is said of Secrets of other namespaces is not theirs to know.
+    let narrow = cluster.service_account("install-3", "gate-extauth", None);
+    let log = dir.path().join("narrow");
+    let (grpc, admin) = (free(), free());
+    let args = ["--kubernetes", "--kubeconfig", narrow.to_str().unwrap(), "--grpc", &grpc, "--admin", &admin];
+    let _narrow = start(&binary("extauth"), &args, &log);
+    eventually("a refusal", READY, || {
+        let reply = Curl::to(&format!("http://{admin}/readyz")).send();
+        if reply.status == 503 && reply.body.contains("secrets") && reply.body.contains("403") {
+            Ok(())
+        } else {
+            Err(format!("{reply:?}"))
+        }
+    });
+
+    // What was installed goes, and nothing stays.
+    for number in 0..VALUES.len() {
+        helm.done(&["uninstall", "waykeeper", "-n", &format!("install-{number}")], "");
+    }
+    for list in [
+        "/apis/apps/v1/deployments",
+        "/apis/apps/v1/statefulsets",
+        "/api/v1/services",
+        "/api/v1/secrets",
+        "/api/v1/serviceaccounts",
+        "/apis/rbac.authorization.k8s.io/v1/roles",
+        "/apis/rbac.authorization.k8s.io/v1/rolebindings",
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+        "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+        "/apis/networking.k8s.io/v1/networkpolicies",
+        "/apis/policy/v1/poddisruptionbudgets",
+        "/apis/autoscaling/v2/horizontalpodautoscalers",
+        "/apis/monitoring.coreos.com/v1/servicemonitors",
+        "/apis/gateway.networking.k8s.io/v1/gatewayclasses",
+    ] {
+        let left =
+            cluster.call("GET", &format!("{list}?labelSelector=app.kubernetes.io/managed-by%3DHelm"), None).json();
+        assert_eq!(left["items"], json!([]), "{list}");
+    }
+}
+
+/// The embedded Redis takes what it is given, and answers to whoever has the password of the URL alone.
+#[test]
+fn the_embedded_redis_asks_for_the_password_that_ratelimit_has() {
+    let helm = Helm::of("/nowhere".into());
+    let dir = TempDir::new().unwrap();
+    for values in [VALUES[3], VALUES[5]] {
+        let rendered = helm.render(values);
+        let secret = rendered.iter().find(|one| one["kind"] == "Secret" && one["data"]["url"].is_string()).unwrap();
+        let text = |key: &str| String::from_utf8(decoded(secret["data"][key].as_str().unwrap())).unwrap();
+        let (config, port) = (dir.path().join("redis.conf"), free_port().to_string());
+        fs::write(&config, text("redis.conf").replace("/data", dir.path().to_str().unwrap())).unwrap();
+        let own = [config.to_str().unwrap(), "--port", &port, "--bind", "127.0.0.1"];
+        let program = on_path("redis-server").expect("redis-server is missing: apt-get install redis-server");
+        let _redis = start(&program, &own, &dir.path().join("redis"));
+        let ask = |password: &str| {
+            let mut command = Command::new("redis-cli");
+            let output = command.args(["-p", &port, "ping"]).env("REDISCLI_AUTH", password).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+        };
+        let password = text("password");
+        eventually("Redis", READY, || match ask(&password) {
+            answer if answer.trim() == "PONG" => Ok(()),
+            answer => Err(answer),
+        });
+        assert!(ask("").contains("NOAUTH"));
+        let service = rendered.iter().find(|one| {
+            one["kind"] == "Service" && one["metadata"]["labels"]["app.kubernetes.io/component"] == "redis"
+        });
+        let name = service.unwrap()["metadata"]["name"].as_str().unwrap();
+        assert!(text("url").starts_with(&format!("redis://:{password}@{name}.waykeeper.svc.")), "{}", text("url"));
+        assert!(text("url").ends_with(":6379"));
+    }
+}
+
+/// The files of the certificate that the first release has made, in a folder.
+fn certificate(cluster: &Cluster, dir: &Path) -> String {
+    let secret = cluster.call("GET", "/api/v1/namespaces/install-0/secrets/waykeeper-waypoint-tls", None).json();
+    let folder = dir.join("tls");
+    fs::create_dir(&folder).unwrap();
+    for name in ["tls.crt", "tls.key", "ca.crt"] {
+        fs::write(folder.join(name), decoded(secret["data"][name].as_str().unwrap())).unwrap();
+    }
+    folder.display().to_string()
+}
+
+fn decoded(base64: &str) -> Vec<u8> {
+    let mut child =
+        Command::new("base64").arg("-d").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("coreutils");
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), base64.as_bytes()).unwrap();
+    child.wait_with_output().unwrap().stdout
+}
