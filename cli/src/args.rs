@@ -46,6 +46,8 @@ pub enum Command {
     /// Ask why requests are limited, and what rules would do
     #[command(subcommand)]
     Ratelimit(crate::ratelimit::Command),
+    /// Say whether a cluster has what is needed, and how what is installed there is: exit 1 when something is wrong
+    Check(Box<crate::check::CheckArgs>),
     /// Declare, list and delete waypoints of a cluster, as istioctl does
     #[command(subcommand)]
     Waypoint(crate::waypoints::Command),

@@ -6,6 +6,7 @@ mod ask;
 mod banner;
 mod become_program;
 mod certificate;
+mod check;
 mod cluster;
 mod inspect;
 mod places;
@@ -55,6 +56,7 @@ fn main() -> ExitCode {
         Command::Health { at: Admin { admin }, wait } => Ok(runtime::health::ask(&admin, wait)),
         Command::Validate(args) => Ok(validate::run(&args)),
         Command::Ratelimit(command) => runtime.block_on(crate::ratelimit::run(command)),
+        Command::Check(args) => runtime.block_on(check::run(&args)),
         Command::Waypoint(command) => runtime.block_on(waypoints::run(command)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),
         Command::Status(args) => runtime.block_on(inspect::status(&args)),

@@ -272,6 +272,67 @@ fn the_rights_are_those_that_the_servers_ask_for_and_no_others() {
     );
 }
 
+/// What `waykeeper check` prints.
+fn check(kubeconfig: &Path, args: &[&str], code: i32) -> String {
+    let mut command = Command::new(binary("waykeeper"));
+    command.arg("check").args(args).args(["--kubeconfig", kubeconfig.to_str().unwrap()]);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// `waykeeper check` of the first release, of which each server has held its Lease.
+fn checked_installation(cluster: &Cluster, helm: &Helm) {
+    let own = ["-n", "install-0"];
+    let said = check(&helm.kubeconfig, &own, 1);
+    let cure = "\n    kubectl -n install-0 describe pods -l app.kubernetes.io/component=extauth\n";
+    assert!(said.contains(&format!("✘ Deployment install-0/waykeeper-extauth: 0 of 2 pods are ready{cure}")), "{said}");
+    // Nobody starts pods here: it is said that they are ready.
+    for (server, replicas) in [("extauth", 2), ("ratelimit", 1), ("waypoint", 2)] {
+        let status = json!({"observedGeneration": 1, "replicas": replicas, "updatedReplicas": replicas,
+                            "readyReplicas": replicas, "availableReplicas": replicas});
+        let path = format!("/apis/apps/v1/namespaces/install-0/deployments/waykeeper-{server}/status");
+        let patch = json!({"status": status}).to_string();
+        let answer = cluster.call("PATCH", &path, Some(("application/merge-patch+json", &patch)));
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    let said = check(&helm.kubeconfig, &own, 0);
+    for wanted in [
+        "✔ Deployment install-0/waykeeper-extauth: 2 of 2 pods are ready",
+        "✔ extauth (system:serviceaccount:install-0:waykeeper-extauth) may do all that is needed",
+        "✔ ratelimit (system:serviceaccount:install-0:waykeeper-ratelimit) may do all that is needed",
+        "✔ waypoint (system:serviceaccount:install-0:waykeeper-waypoint) may do all that is needed",
+        "✔ authconfigs.enterprise.gloo.solo.io is Waykeeper's, of this version",
+        "✔ GatewayClass gloo-waypoint is Waykeeper's",
+        " writes statuses\n",
+    ] {
+        assert!(said.contains(wanted), "{wanted} is not in\n{said}");
+    }
+    assert!(!said.contains('✘') && said.matches('‼').count() == 1, "{said}");
+    check(&helm.kubeconfig, &[&own[..], &["--strict"]].concat(), 1);
+    let read: Value = serde_json::from_str(&check(&helm.kubeconfig, &[&own[..], &["-o", "json"]].concat(), 0)).unwrap();
+    assert_eq!((&read["success"], &read["categories"][0]["checks"][0]["result"]), (&json!(true), &json!("success")));
+    let everywhere = check(&helm.kubeconfig, &[], 1);
+    assert!(
+        everywhere.contains("install-0/waykeeper-extauth") && everywhere.contains("install-3/gate-extauth"),
+        "{everywhere}"
+    );
+    // A right of one namespace is asked about in it, and one that is missing is named.
+    let said = check(&helm.kubeconfig, &["-n", "install-3"], 1);
+    assert!(said.contains("✔ extauth (system:serviceaccount:install-3:gate-extauth) may do"), "{said}");
+    let binding = "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\n\
+                   metadata: {name: waykeeper.install-0-extauth-secrets}\n";
+    cluster.delete(binding);
+    eventually("a word of it", READY, || {
+        let output = Command::new(binary("waykeeper"))
+            .args(["check", "-n", "install-0", "--kubeconfig", helm.kubeconfig.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if said.contains("waykeeper-extauth) may not list secrets, watch secrets\n") { Ok(()) } else { Err(said) }
+    });
+}
+
 fn namespace(cluster: &Cluster, name: &str) {
     cluster.apply(&format!(
         "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: {name}\n  labels:\n    \
@@ -307,11 +368,30 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
     let helm = Helm::of(cluster.admin(None));
     let dir = TempDir::new().unwrap();
 
+    // Before anything is there it is told what is missing, and whether one may install.
+    let said = check(&helm.kubeconfig, &["--pre"], 1);
+    assert!(said.contains("✔ whoever installs into namespace default may do all that is needed"), "{said}");
+    assert!(said.contains("✘ httproutes.gateway.networking.k8s.io is not there\n    install Gateway API's"), "{said}");
+    gateway_crds(&cluster);
+    let said = check(&helm.kubeconfig, &["--pre", "--strict"], 0);
+    assert!(said.contains("routeoptions.gateway.solo.io is not there, and nobody else's"), "{said}");
+    assert!(said.ends_with("Status check results are ✔\n"), "{said}");
+    let nobody = cluster.service_account("default", "nobody", None);
+    let said = check(&nobody, &["--pre"], 1);
+    assert!(said.contains("may not create customresourcedefinitions.apiextensions.k8s.io, "), "{said}");
+    assert!(said.contains("‼ routeoptions.gateway.solo.io cannot be looked at: "), "{said}");
+    let said = check(&cluster.admin(Some(free_port())), &["--pre"], 1);
+    assert!(said.contains("does not answer") && !said.contains("Gateway API"), "{said}");
+
     // Definitions of another owner stay as they are, and nothing beside them is installed.
     let crds = files("deploy/crds");
     let of_group = |group: &str| crds.iter().find(|text| text.contains(&format!("\n  group: {group}\n"))).unwrap();
-    let theirs = of_group("gateway.solo.io");
+    let mut gloo: Value = serde_norway::from_str(of_group("gateway.solo.io")).unwrap();
+    gloo["spec"]["versions"][0].as_object_mut().unwrap().remove("subresources");
+    let theirs = &gloo.to_string();
     cluster.define(theirs);
+    let said = check(&helm.kubeconfig, &["--pre"], 0);
+    assert!(said.contains("‼ routeoptions.gateway.solo.io is another owner's, such as Gloo's: no status"), "{said}");
     let version = || cluster.get(theirs).json()["metadata"]["resourceVersion"].to_string();
     let before = version();
     let install = ["install", "crds", "waykeeper-crds", "-n", "default"];
@@ -325,7 +405,7 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
     assert_eq!(version(), before);
     // Ours are as published, and stay when the release goes; another one takes them up again.
     let stored = |crd: &str| cluster.get(crd).json();
-    for crd in crds.iter().filter(|text| *text != theirs) {
+    for crd in crds.iter().filter(|text| *text != of_group("gateway.solo.io")) {
         let wanted: Value = serde_norway::from_str(crd).unwrap();
         let schema = |one: &Value| one["spec"]["versions"][0]["schema"].clone();
         assert_eq!(schema(&stored(crd)), schema(&wanted), "{}", wanted["metadata"]["name"]);
@@ -340,7 +420,6 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
     helm.done(&["install", "crds", "waykeeper-crds", "-n", "default"], "{groups: {gateway.solo.io: false}}");
 
     // Every value set, as a release of its own, beside the others.
-    gateway_crds(&cluster);
     cluster.define(&lax_crd("ServiceMonitor", "monitoring.coreos.com", "v1", "Namespaced"));
     for name in ["keys", "more-keys"] {
         namespace(&cluster, name);
@@ -399,6 +478,8 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
             if leads { Ok(()) } else { Err(format!("{}\n{}", page("/readyz").body, logged())) }
         });
     }
+    checked_installation(&cluster, &helm);
+
     // What is said of Secrets of other namespaces is not theirs to know.
     let narrow = cluster.service_account("install-3", "gate-extauth", None);
     let log = dir.path().join("narrow");

@@ -12,6 +12,7 @@
 pub mod client;
 mod machine;
 mod pump;
+pub mod rights;
 mod server;
 mod settings;
 mod source;

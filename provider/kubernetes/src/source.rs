@@ -144,7 +144,8 @@ pub fn object_path(object: &ObjectRef, version: &str) -> String {
     }
 }
 
-fn group(version: &str) -> &str {
+/// The API group of a version.
+pub fn group(version: &str) -> &str {
     version.split_once('/').map_or("", |(group, _)| group)
 }
 
@@ -164,9 +165,6 @@ impl fmt::Display for Source {
 
 #[cfg(test)]
 mod tests {
-    use serde::Deserialize as _;
-    use serde_json::Value;
-
     use super::*;
 
     #[test]
@@ -194,46 +192,5 @@ mod tests {
         let some = Source::of(&[Kind::Secret, Kind::Service], &["a", "b", "a"].map(str::to_owned).into());
         let paths: Vec<String> = some.iter().map(|source| source.path("v1")).collect();
         assert_eq!(paths, ["/api/v1/namespaces/a/secrets", "/api/v1/namespaces/b/secrets", "/api/v1/services"]);
-    }
-
-    /// The rights that a file of `deploy/rbac` grants: `VERB PLURAL.GROUP`.
-    fn granted(file: &str) -> BTreeSet<String> {
-        let mut granted = BTreeSet::new();
-        for role in serde_norway::Deserializer::from_str(file) {
-            let role = Value::deserialize(role).unwrap();
-            assert_eq!(role["kind"], "ClusterRole");
-            for rule in role["rules"].as_array().unwrap() {
-                let texts = |field: &str| rule[field].as_array().unwrap().iter().map(|text| text.as_str().unwrap());
-                for (group, plural) in
-                    texts("apiGroups").flat_map(|group| texts("resources").map(move |one| (group, one)))
-                {
-                    for verb in texts("verbs") {
-                        let new = granted.insert(format!("{verb} {plural}.{group}").trim_end_matches('.').to_owned());
-                        assert!(new, "{verb} {plural}.{group} is granted twice");
-                    }
-                }
-            }
-        }
-        granted
-    }
-
-    #[test]
-    fn the_roles_that_we_publish_grant_what_is_done_and_nothing_else() {
-        for (reader, file) in [
-            (Reader::Authorization, include_str!("../../../deploy/rbac/extauth.yaml")),
-            (Reader::RateLimits, include_str!("../../../deploy/rbac/ratelimit.yaml")),
-            (Reader::ControlPlane, include_str!("../../../deploy/rbac/waypoint.yaml")),
-        ] {
-            let mut done = BTreeSet::new();
-            for source in Source::read_by(reader, &BTreeSet::new()) {
-                done.extend(["list", "watch"].map(|verb| format!("{verb} {source}")));
-                let Subject::Kind(kind) = source.subject else { continue };
-                if kind.told_by() == Some(reader) {
-                    let (plural, group) = (kind.plural(), group(&source.versions[0]));
-                    done.extend([format!("get {plural}.{group}"), format!("patch {plural}/status.{group}")]);
-                }
-            }
-            assert_eq!(granted(file), done, "{reader:?}");
-        }
     }
 }

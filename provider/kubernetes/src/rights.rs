@@ -1,0 +1,129 @@
+//! What each server must be allowed to do, from what it reads and of what it writes statuses: `deploy/rbac` grants just
+//! that, and `waykeeper check` asks for it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use api::Reader;
+use serde_json::{Value, json};
+
+use crate::source::{Source, Subject, group};
+
+/// Something that an account must be allowed to do.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Right {
+    verb: &'static str,
+    group: String,
+    /// In plural.
+    resource: String,
+    /// `status`, or nothing.
+    part: &'static str,
+    /// Where; everywhere if nowhere is named.
+    namespace: Option<String>,
+}
+
+impl Right {
+    /// To do `verb` to what is called `resource` in `group`, in one namespace or everywhere.
+    pub fn new(verb: &'static str, group: &str, resource: &str, namespace: Option<&str>) -> Self {
+        let (group, resource, namespace) = (group.to_owned(), resource.to_owned(), namespace.map(str::to_owned));
+        Self { verb, group, resource, part: "", namespace }
+    }
+
+    /// As the API server is asked about it.
+    pub fn attributes(&self) -> Value {
+        json!({"verb": self.verb, "group": self.group, "resource": self.resource, "subresource": self.part,
+               "namespace": self.namespace.as_deref().unwrap_or_default()})
+    }
+}
+
+/// `VERB PLURAL.GROUP`.
+impl fmt::Display for Right {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb, self.resource)?;
+        if !self.part.is_empty() {
+            write!(f, "/{}", self.part)?;
+        }
+        if !self.group.is_empty() {
+            write!(f, ".{}", self.group)?;
+        }
+        match &self.namespace {
+            Some(namespace) => write!(f, " in namespace {namespace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the server that is `reader` does with objects: it reads Secrets of `secret_namespaces` alone if there are any.
+pub fn of_objects(reader: Reader, secret_namespaces: &BTreeSet<String>) -> BTreeSet<Right> {
+    let mut needed = BTreeSet::new();
+    for source in Source::read_by(reader, secret_namespaces) {
+        let (group, plural) = (group(&source.versions[0]), source.subject.plural());
+        let right = |verb| Right::new(verb, group, plural, source.namespace.as_deref());
+        needed.extend([right("list"), right("watch")]);
+        if let Subject::Kind(kind) = source.subject
+            && kind.told_by() == Some(reader)
+        {
+            needed.extend([right("get"), Right { part: "status", ..right("patch") }]);
+        }
+    }
+    needed
+}
+
+/// What any server does in its own namespace, so that one of its replicas writes statuses.
+pub fn of_leases(namespace: &str) -> BTreeSet<Right> {
+    ["get", "create", "patch"].map(|verb| Right::new(verb, "coordination.k8s.io", "leases", Some(namespace))).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize as _;
+
+    use super::*;
+
+    /// The rights that a file of `deploy/rbac` grants.
+    fn granted(file: &str) -> BTreeSet<String> {
+        let mut granted = BTreeSet::new();
+        for role in serde_norway::Deserializer::from_str(file) {
+            let role = Value::deserialize(role).unwrap();
+            assert_eq!(role["kind"], "ClusterRole");
+            for rule in role["rules"].as_array().unwrap() {
+                let texts = |field: &str| rule[field].as_array().unwrap().iter().map(|text| text.as_str().unwrap());
+                for (group, plural) in
+                    texts("apiGroups").flat_map(|group| texts("resources").map(move |one| (group, one)))
+                {
+                    for verb in texts("verbs") {
+                        let new = granted.insert(format!("{verb} {plural}.{group}").trim_end_matches('.').to_owned());
+                        assert!(new, "{verb} {plural}.{group} is granted twice");
+                    }
+                }
+            }
+        }
+        granted
+    }
+
+    fn texts(rights: &BTreeSet<Right>) -> BTreeSet<String> {
+        rights.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn the_roles_that_we_publish_grant_what_is_done_and_nothing_else() {
+        for (reader, file) in [
+            (Reader::Authorization, include_str!("../../../deploy/rbac/extauth.yaml")),
+            (Reader::RateLimits, include_str!("../../../deploy/rbac/ratelimit.yaml")),
+            (Reader::ControlPlane, include_str!("../../../deploy/rbac/waypoint.yaml")),
+        ] {
+            assert_eq!(granted(file), texts(&of_objects(reader, &BTreeSet::new())), "{reader:?}");
+        }
+        let leases = texts(&of_leases("n")).iter().map(|text| text.replace(" in namespace n", "")).collect();
+        assert_eq!(granted(include_str!("../../../deploy/rbac/leases.yaml")), leases);
+    }
+
+    #[test]
+    fn secrets_are_asked_about_where_they_are_read() {
+        let narrow = of_objects(Reader::Authorization, &["keys".to_owned()].into());
+        let secrets: Vec<String> = texts(&narrow).into_iter().filter(|text| text.contains("secrets")).collect();
+        assert_eq!(secrets, ["list secrets in namespace keys", "watch secrets in namespace keys"]);
+        let status = narrow.iter().find(|right| right.verb == "patch").unwrap().attributes();
+        assert_eq!((&status["resource"], &status["subresource"]), (&json!("authconfigs"), &json!("status")));
+    }
+}
