@@ -199,7 +199,7 @@ fn what_is_rendered_is_what_the_servers_take() {
 #[test]
 fn a_value_that_would_do_something_else_than_it_says_is_refused() {
     let helm = Helm::of("/nowhere".into());
-    let template = ["template", "waykeeper", "waykeeper"];
+    let template = ["template", "waykeeper", "waykeeper", "--kube-version", "v1.36.3"];
     for (values, said) in [
         ("{extuath: {}}", "extuath"),
         ("{extauth: {replica: 3}}", "replica"),
@@ -222,7 +222,8 @@ fn a_value_that_would_do_something_else_than_it_says_is_refused() {
         let stderr = helm.fails(&template, values);
         assert!(stderr.contains(said), "{values}: {stderr}");
     }
-    let stderr = helm.fails(&["template", "crds", "waykeeper-crds"], "{groups: {gloo.solo.io: true}}");
+    let stderr = helm
+        .fails(&["template", "crds", "waykeeper-crds", "--kube-version", "v1.36.3"], "{groups: {gloo.solo.io: true}}");
     assert!(stderr.contains("gloo.solo.io"), "{stderr}");
 }
 
@@ -317,6 +318,21 @@ fn checked_installation(cluster: &Cluster, helm: &Helm) {
         everywhere.contains("install-0/waykeeper-extauth") && everywhere.contains("install-3/gate-extauth"),
         "{everywhere}"
     );
+    // `helm test` does the same, with rights of its own that go as far as that.
+    let hooks = objects(&helm.done(&["get", "hooks", "waykeeper", "-n", "install-0"], ""));
+    let of_hook = |kind: &'static str| hooks.iter().filter(move |one| one["kind"] == kind);
+    let rights = ["ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"];
+    rights.into_iter().flat_map(of_hook).for_each(|one| cluster.apply(&one.to_string()));
+    let pod = of_hook("Pod").next().unwrap();
+    let path = "/api/v1/namespaces/install-0/pods?dryRun=All&fieldValidation=Strict";
+    assert_eq!(cluster.call("POST", path, Some(("application/json", &pod.to_string()))).status, 201);
+    let args = strings(&pod["spec"]["containers"][0]["args"]);
+    let args: Vec<&str> = args[1..].iter().map(String::as_str).collect();
+    let account = cluster.service_account("install-0", "waykeeper-check", None);
+    let tested = check(&account, &args, 0);
+    assert_eq!(tested.lines().skip(2).collect::<Vec<_>>(), said.lines().skip(2).collect::<Vec<_>>());
+    rights.into_iter().flat_map(of_hook).for_each(|one| cluster.delete(&one.to_string()));
+
     // A right of one namespace is asked about in it, and one that is missing is named.
     let said = check(&helm.kubeconfig, &["-n", "install-3"], 1);
     assert!(said.contains("✔ extauth (system:serviceaccount:install-3:gate-extauth) may do"), "{said}");
@@ -514,6 +530,7 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
         "/apis/autoscaling/v2/horizontalpodautoscalers",
         "/apis/monitoring.coreos.com/v1/servicemonitors",
         "/apis/gateway.networking.k8s.io/v1/gatewayclasses",
+        "/api/v1/pods",
     ] {
         let left =
             cluster.call("GET", &format!("{list}?labelSelector=app.kubernetes.io/managed-by%3DHelm"), None).json();
