@@ -220,13 +220,22 @@ impl Cluster {
         self.kubeconfig(name, &self.token(namespace, name), port)
     }
 
-    /// A token bound to a ServiceAccount, which is made.
+    /// A token bound to a ServiceAccount, which is made, for the API server.
     pub fn token(&self, namespace: &str, name: &str) -> String {
+        self.token_of(namespace, name, json!([]))
+    }
+
+    /// The same, for `audience`.
+    pub fn token_for(&self, namespace: &str, name: &str, audience: &str) -> String {
+        self.token_of(namespace, name, json!([audience]))
+    }
+
+    fn token_of(&self, namespace: &str, name: &str, audiences: Value) -> String {
         self.apply(&format!(
             "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
         ));
         let request =
-            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": []}});
+            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": audiences}});
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
         let answer = self.call("POST", &path, Some(("application/json", &request.to_string()))).done("a token").json();
         answer["status"]["token"].as_str().unwrap().to_owned()

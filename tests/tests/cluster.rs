@@ -1,6 +1,9 @@
 //! The servers on a real API server: what they read, what they may, and what they do when it goes away.
 #![allow(clippy::unwrap_used)]
 
+#[path = "cluster/envoys.rs"]
+mod envoys;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

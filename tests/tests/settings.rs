@@ -7,11 +7,12 @@ use std::process::{Command, Output};
 use waykeeper_tests::parts::binary;
 
 /// What each program serves with, and what else of it takes settings.
-const PROGRAMS: [&[&str]; 7] = [
+const PROGRAMS: [&[&str]; 8] = [
     &["extauth"],
     &["ratelimit"],
     &["waypoint"],
     &["waypoint", "bootstrap"],
+    &["waypoint", "proxy"],
     &["waykeeper", "up"],
     &["waykeeper", "tunnel"],
     &["waykeeper", "status"],

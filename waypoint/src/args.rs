@@ -1,15 +1,20 @@
 //! The command line of `waypoint`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kubernetes::KubernetesArgs;
+use kubernetes::identity::Accounts;
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
+use runtime::tls::ServerTls;
 use waypoint::Listen;
 use waypoint::classes::ClassArgs;
 use waypoint::envoy_args::EnvoyArgs;
-use waypoint::listen::TlsFiles;
+use waypoint::listen::{AUDIENCE, TlsFiles};
+use waypoint::proxy::ProxySettings;
 use waypoint::target::{host_and_port, target};
 use waypoint::tls::TlsDir;
 use waypoint_translate::GrpcTarget;
@@ -36,6 +41,8 @@ pub enum Command {
     },
     /// Print the bootstrap with which to start a Gateway's Envoy
     Bootstrap(Box<BootstrapArgs>),
+    /// Run a Gateway's Envoy, in a pod that --deploy made
+    Proxy(Box<ProxyArgs>),
     /// Ask a running server whether it is ready: exit 0 when it is
     Health {
         /// Its admin address
@@ -67,6 +74,61 @@ pub struct BootstrapArgs {
     pub out: Option<PathBuf>,
     #[command(flatten)]
     pub listen: ListenArgs,
+}
+
+/// Settings of a Gateway's Envoy in a pod.
+#[derive(Debug, Args)]
+pub struct ProxyArgs {
+    /// The Gateway, as NAMESPACE/NAME
+    #[arg(long, env = "WAYPOINT_GATEWAY", value_parser = gateway, value_name = "NAMESPACE/NAME")]
+    pub gateway: api::Name,
+    /// Where the control plane is
+    #[arg(long, env = "WAYPOINT_XDS", value_name = "HOST:PORT", value_parser = host_and_port)]
+    pub xds: (String, u16),
+    /// The name that the control plane's certificate is for [default: the host of --xds]
+    #[arg(long, env = "WAYPOINT_XDS_NAME", value_name = "NAME")]
+    pub xds_name: Option<String>,
+    /// Who signs that certificate
+    #[arg(long, env = "WAYPOINT_CA", value_name = "FILE")]
+    pub ca: PathBuf,
+    /// The token of the pod's ServiceAccount for the audience xds.waykeeper.dev
+    #[arg(long, env = "WAYPOINT_TOKEN", value_name = "FILE")]
+    pub token: PathBuf,
+    /// The Envoy to run
+    #[arg(long, env = "ENVOY", value_name = "PATH", default_value = "/usr/local/bin/envoy")]
+    pub envoy: PathBuf,
+    /// The one folder that is written to
+    #[arg(long, env = "WAYPOINT_RUN_DIR", value_name = "DIR", default_value = "/run/waypoint")]
+    pub run_dir: PathBuf,
+    /// Envoy's worker threads
+    #[arg(long, env = "ENVOY_CONCURRENCY", value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub concurrency: u32,
+    /// How long connections may take to finish when the pod is to go, in seconds
+    #[arg(long, env = "DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub drain: u64,
+    /// Where to serve health and metrics; Envoy's own are at /stats/prometheus
+    #[arg(long, env = "WAYPOINT_ADMIN", default_value = "0.0.0.0:15021", value_name = "ADDR")]
+    pub admin: SocketAddr,
+    #[command(flatten)]
+    pub telemetry: TelemetryArgs,
+}
+
+impl ProxyArgs {
+    /// These flags as settings of the proxy.
+    pub fn settings(&self) -> ProxySettings {
+        ProxySettings {
+            gateway: self.gateway.clone(),
+            xds: self.xds.clone(),
+            server_name: self.xds_name.clone().unwrap_or_else(|| self.xds.0.clone()),
+            ca: self.ca.clone(),
+            token: self.token.clone(),
+            envoy: self.envoy.clone(),
+            run_dir: self.run_dir.clone(),
+            concurrency: self.concurrency,
+            drain: Duration::from_secs(self.drain),
+            admin: self.admin,
+        }
+    }
 }
 
 /// Settings of the server.
@@ -101,12 +163,12 @@ pub struct ListenArgs {
     #[arg(long, env = "WAYPOINT_TLS_HOST", value_name = "HOST", value_delimiter = ',')]
     pub tls_host: Vec<String>,
     /// The server's certificate
-    #[arg(long, env = "WAYPOINT_TLS_CERT", value_name = "FILE", requires_all = ["tls_key", "client_ca"])]
+    #[arg(long, env = "WAYPOINT_TLS_CERT", value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// The server's key
     #[arg(long, env = "WAYPOINT_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Whose client certificates to accept; each names its node
+    /// Whose client certificates to accept; each names its node. With --kubernetes and without it, Envoys show tokens
     #[arg(long, env = "WAYPOINT_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
     pub client_ca: Option<PathBuf>,
 }
@@ -163,8 +225,14 @@ impl ListenArgs {
         self.tls_dir.as_deref().map(|dir| TlsDir::open(dir, &hosts)).transpose()
     }
 
-    /// What to listen on.
-    pub fn listen(&self, dir: Option<&TlsDir>) -> anyhow::Result<Listen> {
+    /// What to listen on, for Envoys of the cluster that is followed if there is one.
+    pub async fn listen(&self, dir: Option<&TlsDir>, cluster: &KubernetesArgs) -> anyhow::Result<Listen> {
+        if let (Addr::Tcp(addr), Some(cert), Some(key), None, true) =
+            (&self.grpc, &self.tls_cert, &self.tls_key, &self.client_ca, cluster.kubernetes)
+        {
+            let files = ServerTls { cert: cert.clone(), key: key.clone(), client_ca: None, client_san: None };
+            return Ok(Listen::Tokens(*addr, files, Accounts::new(cluster, AUDIENCE).await?));
+        }
         let given = match (&self.tls_cert, &self.tls_key, &self.client_ca) {
             (Some(cert), Some(key), Some(ca)) => {
                 Some(TlsFiles { cert: cert.clone(), key: key.clone(), client_ca: ca.clone() })

@@ -113,16 +113,29 @@ impl Fleet {
         translation: watch::Receiver<Arc<Translation>>,
         tasks: &mut Tasks,
     ) -> anyhow::Result<Fleet> {
-        use std::os::unix::fs::DirBuilderExt as _;
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&settings.run_dir)
-            .with_context(|| format!("creating {}", settings.run_dir.display()))?;
-        let states = Watch::default();
-        let fleet = Fleet { states: states.subscribe() };
+        let (fleet, states) = Fleet::new(&settings)?;
         tasks.spawn("envoys", follow(settings, translation, states, tasks.shutdown().clone()));
         Ok(fleet)
+    }
+
+    /// Starts the task that keeps the Envoy of `gateway` and no other. It drains when the tasks' shutdown begins.
+    ///
+    /// # Errors
+    /// When the run folder cannot be created.
+    pub(crate) fn of_one(settings: FleetSettings, gateway: Name, tasks: &mut Tasks) -> anyhow::Result<Fleet> {
+        let (fleet, states) = Fleet::new(&settings)?;
+        let stop = tasks.shutdown().clone();
+        tasks.spawn("envoy", async move {
+            process::supervise(gateway, settings, states, stop.clone(), stop).await;
+            Ok(())
+        });
+        Ok(fleet)
+    }
+
+    fn new(settings: &FleetSettings) -> anyhow::Result<(Fleet, Watch)> {
+        crate::tls::private_dir(&settings.run_dir)?;
+        let states = Watch::default();
+        Ok((Fleet { states: states.subscribe() }, states))
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! [`build`] adds to a process what translates every snapshot, gives each Envoy the
 //! resources of its Gateway, and completes the report with what the Envoys
-//! acknowledged. [`Fleet`] runs the Envoys themselves where nothing else does.
+//! acknowledged. [`Fleet`] runs the Envoys themselves where nothing else does, and [`proxy`] is one of them as the
+//! process of a pod.
 
 pub mod classes;
 pub mod control;
@@ -13,6 +14,8 @@ pub mod listen;
 pub mod offer;
 pub mod page;
 pub mod programmed;
+pub mod proxy;
+mod proxy_name;
 pub mod target;
 pub mod tls;
 

@@ -1,15 +1,19 @@
-//! Where Envoys connect for their resources: a private Unix socket, or TCP with mutual TLS.
+//! Where Envoys connect for their resources: a private Unix socket, or TCP with TLS, and a certificate or a token of theirs.
 
 use std::future::Future;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use api::Name;
+use kubernetes::identity::Accounts;
 use runtime::grpc::{self, GrpcOptions};
 use runtime::tls::{self, ServerTls};
 use runtime::{Addr, Listener, Readiness, Tasks};
 use tonic::service::Routes;
 use xds::{Authorizer, Hub, Options, Service};
+
+use crate::proxy_name::speaks_for;
 
 /// The files with which the server proves itself and checks its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,13 +26,19 @@ pub struct TlsFiles {
     pub client_ca: PathBuf,
 }
 
+/// For whom the tokens are that Envoys of a cluster show: nobody else takes one, and we take no others.
+pub const AUDIENCE: &str = "xds.waykeeper.dev";
+
 /// An xDS address and how clients prove who they are on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Listen {
     /// A Unix socket: whoever can open it is trusted.
     Unix(PathBuf),
     /// TCP with mutual TLS: a client gets the resources of the node its certificate names.
     Tcp(std::net::SocketAddr, TlsFiles),
+    /// TCP with TLS: a client shows the token of a ServiceAccount, and gets the resources of the Gateway whose
+    /// proxies have that one.
+    Tokens(std::net::SocketAddr, ServerTls, Accounts),
 }
 
 impl Listen {
@@ -42,7 +52,8 @@ impl Listen {
             (Addr::Tcp(addr), Some(tls)) => Ok(Listen::Tcp(*addr, tls)),
             (Addr::Tcp(addr), None) => Err(format!(
                 "xDS on {addr} would hand every Gateway's configuration to whoever connects: give --tls-dir DIR, \
-                 or --tls-cert, --tls-key and --client-ca, or listen on a socket with --grpc unix:PATH"
+                 or --tls-cert, --tls-key and --client-ca (with --kubernetes Envoys may show tokens, and --client-ca \
+                 is left out), or listen on a socket with --grpc unix:PATH"
             )),
         }
     }
@@ -66,6 +77,9 @@ impl Listen {
             Listen::Tcp(addr, files) => {
                 (Addr::Tcp(*addr), Authorizer::by_certificate(), Some(tls::acceptor(of(files), tasks)?))
             }
+            Listen::Tokens(addr, files, accounts) => {
+                (Addr::Tcp(*addr), by_account(accounts.clone()), Some(tls::acceptor(files.clone(), tasks)?))
+            }
         };
         let listener = Listener::bind(&addr).await?;
         let bound = listener.local_addr().context("the xDS address")?;
@@ -76,6 +90,17 @@ impl Listen {
         let options = GrpcOptions { health_services, acceptor, ..GrpcOptions::default() };
         Ok((bound, grpc::serve(listener, routes, options, readiness, shutdown)))
     }
+}
+
+/// A token's ServiceAccount must be that of the node's Gateway.
+fn by_account(accounts: Accounts) -> Authorizer {
+    Authorizer::by_token(move |token, node| {
+        let accounts = accounts.clone();
+        Box::pin(async move {
+            let account = accounts.of(token.expose()).await;
+            account.is_some_and(|account| speaks_for(&Name::new(account.namespace, account.name), &node))
+        })
+    })
 }
 
 fn of(files: &TlsFiles) -> ServerTls {

@@ -14,7 +14,7 @@ use runtime::process::exit_code;
 use runtime::{Addr, Process, Shutdown, Stage};
 use waypoint_translate::{AdsServer, BootstrapSettings, UpstreamTls};
 
-use crate::args::{BootstrapArgs, Cli, Command, Serve, Translate};
+use crate::args::{BootstrapArgs, Cli, Command, ProxyArgs, Serve, Translate};
 
 /// Thousands of objects are kept in very many small allocations. mimalloc takes less memory for each than the system's
 /// allocator.
@@ -33,24 +33,33 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Some(Command::Validate { check, translate }) => Ok(validate(&check, &translate)),
         Some(Command::Bootstrap(settings)) => bootstrap(&settings),
+        Some(Command::Proxy(args)) => run(proxy(&args)),
         Some(Command::Health { admin, wait }) => Ok(runtime::health::ask(&admin, wait)),
         None if cli.serve.paths.is_empty() && !cli.serve.kubernetes.kubernetes => {
             eprintln!("waypoint: name at least one file or folder of manifests, or --kubernetes; see waypoint --help");
             return ExitCode::from(runtime::EXIT_USAGE);
         }
-        None => {
-            let runtime = tokio::runtime::Runtime::new().context("starting");
-            runtime.and_then(|runtime| runtime.block_on(serve(cli.serve))).map(|()| ExitCode::SUCCESS)
-        }
+        None => run(serve(cli.serve)),
     };
     result.unwrap_or_else(|error| exit_code("waypoint", Err(error)))
+}
+
+fn run(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Runtime::new().context("starting")?;
+    runtime.block_on(work).map(|()| ExitCode::SUCCESS)
+}
+
+async fn proxy(args: &ProxyArgs) -> anyhow::Result<()> {
+    let mut process = Process::start("waypoint", &args.telemetry)?;
+    waypoint::proxy::build(args.settings(), &mut process).await?;
+    process.run().await
 }
 
 async fn serve(args: Serve) -> anyhow::Result<()> {
     let mut process = Process::start("waypoint", &args.telemetry)?;
     process.set_drain(Stage::Server, STOPPING);
     let tls = args.listen.open_tls_dir()?;
-    let listen = args.listen.listen(tls.as_ref())?;
+    let listen = args.listen.listen(tls.as_ref(), &args.kubernetes).await?;
     let admin = process.bind_admin(&args.admin).await?;
     let board = StatusBoard::new();
     let readiness = process.readiness().clone();

@@ -12,6 +12,6 @@ pub mod service;
 pub mod session;
 
 pub use hub::{AckState, Acks, Hub};
-pub use peer::{Authorizer, Peer};
+pub use peer::{Authorizer, Bearer, Decision, Peer};
 pub use service::{Options, Service};
 pub use session::{Limits, Nack, OnDemand, Session, SessionError, SessionState};

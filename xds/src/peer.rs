@@ -1,26 +1,62 @@
 //! Who is at the other end of a stream, and which node it may speak for.
 
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
 
 /// What the transport knows of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Peer {
-    /// It came without a client certificate: over a Unix socket, which the file system guards.
+    /// It came with nothing that proves anything: over a Unix socket, which the file system guards.
     Local,
     /// It proved these names: the DNS and URI subject alternative names of its certificate.
     Certified(Vec<String>),
+    /// It came without a certificate, and says who it is by a token of which nobody has seen yet whether it is good.
+    Bearing(Bearer),
+}
+
+/// The token of `authorization: Bearer TOKEN`. It is not shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Bearer(Zeroizing<String>);
+
+impl Bearer {
+    /// The token itself, for whoever has to show it to somebody who knows it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Bearer {
+    fn from(token: &str) -> Self {
+        Self(Zeroizing::new(token.to_owned()))
+    }
+}
+
+impl fmt::Debug for Bearer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bearer(…)")
+    }
 }
 
 impl Peer {
     /// The peer that sent `request`.
     pub fn of<T>(request: &tonic::Request<T>) -> Peer {
-        match request.peer_certs() {
-            Some(certificates) => Peer::Certified(certificates.first().map(|c| names(c)).unwrap_or_default()),
-            None => Peer::Local,
+        if let Some(certificates) = request.peer_certs() {
+            return Peer::Certified(certificates.first().map(|c| names(c)).unwrap_or_default());
+        }
+        let mut said = request.metadata().get_all("authorization").iter();
+        match (said.next(), said.next()) {
+            (None, _) => Peer::Local,
+            (Some(one), None) => match one.to_str().ok().and_then(|text| text.strip_prefix("Bearer ")) {
+                Some(token) if !token.is_empty() => Peer::Bearing(Bearer::from(token)),
+                _ => Peer::Certified(Vec::new()),
+            },
+            // Who says two things has proved nothing, and is nobody that a Unix socket would let in.
+            (Some(_), Some(_)) => Peer::Certified(Vec::new()),
         }
     }
 }
@@ -39,7 +75,10 @@ fn names(der: &[u8]) -> Vec<String> {
 #[derive(Clone)]
 pub struct Authorizer(Arc<Decide>);
 
-type Decide = dyn Fn(&Peer, &str) -> bool + Send + Sync;
+/// What is decided, once it is.
+pub type Decision = Pin<Box<dyn Future<Output = bool> + Send>>;
+
+type Decide = dyn Fn(&Peer, &str) -> Decision + Send + Sync;
 
 impl fmt::Debug for Authorizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,9 +87,8 @@ impl fmt::Debug for Authorizer {
 }
 
 impl Authorizer {
-    /// An authorizer that asks `decide`, which is given the peer and the node id it claims.
-    pub fn new(decide: impl Fn(&Peer, &str) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(decide))
+    fn new(decide: impl Fn(&Peer, &str) -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |peer, node| Box::pin(std::future::ready(decide(peer, node)))))
     }
 
     /// For a socket only trusted processes can open: the node is who it says it is.
@@ -63,9 +101,18 @@ impl Authorizer {
         Self::new(|peer, node| matches!(peer, Peer::Certified(names) if names.iter().any(|name| name == node)))
     }
 
+    /// For TLS with tokens: `decide` is given the token and the node id that whoever bears it claims, and finds out
+    /// whether it may. Who bears none may not.
+    pub fn by_token(decide: impl Fn(Bearer, String) -> Decision + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |peer, node| match peer {
+            Peer::Bearing(token) => decide(token.clone(), node.to_owned()),
+            Peer::Local | Peer::Certified(_) => Box::pin(std::future::ready(false)),
+        }))
+    }
+
     /// Whether `peer` may have what `node` is to have.
-    pub fn allows(&self, peer: &Peer, node: &str) -> bool {
-        !node.is_empty() && (self.0)(peer, node)
+    pub async fn allows(&self, peer: &Peer, node: &str) -> bool {
+        !node.is_empty() && (self.0)(peer, node).await
     }
 }
 
@@ -73,21 +120,59 @@ impl Authorizer {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_certificate_speaks_for_its_own_node_only() {
+    fn bearing(token: &str) -> Peer {
+        Peer::Bearing(Bearer::from(token))
+    }
+
+    #[tokio::test]
+    async fn a_certificate_speaks_for_its_own_node_only() {
         let authorizer = Authorizer::by_certificate();
         let peer = Peer::Certified(vec!["shop~gateway".to_owned()]);
-        assert!(authorizer.allows(&peer, "shop~gateway"));
-        assert!(!authorizer.allows(&peer, "bank~gateway"));
-        assert!(!authorizer.allows(&Peer::Local, "shop~gateway"));
-        assert!(!authorizer.allows(&Peer::Certified(vec![String::new()]), ""));
+        assert!(authorizer.allows(&peer, "shop~gateway").await);
+        assert!(!authorizer.allows(&peer, "bank~gateway").await);
+        assert!(!authorizer.allows(&Peer::Local, "shop~gateway").await);
+        assert!(!authorizer.allows(&bearing("shop~gateway"), "shop~gateway").await);
+        assert!(!authorizer.allows(&Peer::Certified(vec![String::new()]), "").await);
+    }
+
+    #[tokio::test]
+    async fn the_local_rule_does_not_stretch_to_certificates_or_tokens() {
+        let authorizer = Authorizer::local();
+        assert!(authorizer.allows(&Peer::Local, "shop~gateway").await);
+        assert!(!authorizer.allows(&Peer::Certified(vec!["shop~gateway".to_owned()]), "shop~gateway").await);
+        assert!(!authorizer.allows(&bearing("good"), "shop~gateway").await);
+        assert!(!authorizer.allows(&Peer::Local, "").await);
+    }
+
+    #[tokio::test]
+    async fn a_token_is_asked_about_and_nothing_else_gets_in() {
+        let authorizer = Authorizer::by_token(|token, node| {
+            Box::pin(async move { token.expose() == "good" && node == "shop~gateway" })
+        });
+        assert!(authorizer.allows(&bearing("good"), "shop~gateway").await);
+        assert!(!authorizer.allows(&bearing("good"), "bank~gateway").await);
+        assert!(!authorizer.allows(&bearing("bad"), "shop~gateway").await);
+        let anyone = Authorizer::by_token(|_, _| Box::pin(std::future::ready(true)));
+        for peer in [Peer::Local, Peer::Certified(vec!["shop~gateway".to_owned()])] {
+            assert!(!anyone.allows(&peer, "shop~gateway").await, "{peer:?}");
+        }
+        assert!(!anyone.allows(&bearing("good"), "").await);
     }
 
     #[test]
-    fn the_local_rule_does_not_stretch_to_certificates() {
-        let authorizer = Authorizer::local();
-        assert!(authorizer.allows(&Peer::Local, "shop~gateway"));
-        assert!(!authorizer.allows(&Peer::Certified(vec!["shop~gateway".to_owned()]), "shop~gateway"));
-        assert!(!authorizer.allows(&Peer::Local, ""));
+    fn a_token_comes_in_one_header_of_one_form_and_is_not_shown() {
+        let with = |values: &[&'static str]| {
+            let mut request = tonic::Request::new(());
+            for value in values {
+                request.metadata_mut().append("authorization", value.parse().expect("a value"));
+            }
+            Peer::of(&request)
+        };
+        assert_eq!(with(&[]), Peer::Local);
+        assert_eq!(with(&["Bearer canary"]), bearing("canary"));
+        for nobody in [&["Bearer "][..], &["canary"], &["Basic canary"], &["Bearer a", "Bearer b"]] {
+            assert_eq!(with(nobody), Peer::Certified(vec![]), "{nobody:?}");
+        }
+        assert!(!format!("{:?}", with(&["Bearer canary"])).contains("canary"));
     }
 }

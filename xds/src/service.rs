@@ -118,7 +118,9 @@ impl Service {
             Ok(Some(Ok(first))) => first,
         };
         let node = first.node.as_ref().map(|node| node.id.clone()).unwrap_or_default();
-        if !self.authorizer.allows(&peer, &node) {
+        // Who cannot be found out about in time is nobody.
+        let allowed = timeout(self.options.introduction, self.authorizer.allows(&peer, &node)).await;
+        if allowed != Ok(true) {
             counter!("waykeeper_xds_refused_streams_total").increment(1);
             return Err(Status::permission_denied(format!("this client may not have the resources of node {node:?}")));
         }

@@ -10,6 +10,7 @@
 //! a folder. When the API server is away, what was read last goes on being served.
 
 pub mod client;
+pub mod identity;
 mod machine;
 mod pump;
 pub mod rights;

@@ -116,6 +116,8 @@ mod tests {
         }
         let leases = texts(&of_leases("n")).iter().map(|text| text.replace(" in namespace n", "")).collect();
         assert_eq!(granted(include_str!("../../../deploy/rbac/leases.yaml")), leases);
+        let reviews = ["create tokenreviews.authentication.k8s.io".to_owned()];
+        assert_eq!(granted(include_str!("../../../deploy/rbac/xds.yaml")), reviews.into());
     }
 
     #[test]

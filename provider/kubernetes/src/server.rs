@@ -113,9 +113,25 @@ impl Server {
         self.change(Request::post(path).header(CONTENT_TYPE, "application/json"), object).await
     }
 
+    /// Shows `question` to what is at `path`, which keeps nothing, and gives its answer.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub async fn ask_about(&self, path: &str, question: &Value) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        let asked = async {
+            let request = Request::post(path).header(CONTENT_TYPE, "application/json");
+            whole(self.tell(request, question).await?.into_body(), LARGEST_PAGE).await
+        };
+        timeout(WHOLE, asked).await.map_err(|_| Failure::TimedOut)?
+    }
+
     async fn change(&self, request: http::request::Builder, body: &Value) -> Result<(), Failure> {
+        self.tell(request, body).await.map(drop)
+    }
+
+    async fn tell(&self, request: http::request::Builder, body: &Value) -> Result<Response<Body>, Failure> {
         let request = request.body(Body::from(body.to_string().into_bytes()));
-        self.send(request.map_err(|_| Failure::Unreadable("a path that is none"))?).await.map(drop)
+        self.send(request.map_err(|_| Failure::Unreadable("a path that is none"))?).await
     }
 
     async fn ask(&self, path: &str) -> Result<Response<Body>, Failure> {

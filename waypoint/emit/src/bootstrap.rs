@@ -1,9 +1,11 @@
 //! What an Envoy is started with: who it is, and where its configuration comes from.
 
+use std::path::Path;
+
 use ir::{Name, UpstreamTls};
 use serde_json::{Value, json};
 
-use crate::{names, packed, tls};
+use crate::{ads, names, packed, tls};
 
 /// The most connections from callers.
 const MOST_CONNECTIONS: u32 = 100_000;
@@ -43,6 +45,52 @@ pub enum AdsServer {
         /// Whom to trust there, and who Envoy is.
         tls: UpstreamTls,
     },
+    /// Over TCP, by TLS, with a token that says who Envoy is.
+    Token {
+        /// Host name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// The name or address that the certificate there must be for.
+        server_name: String,
+        /// Whom to trust there: where [`SecretFile::authorities`] is written.
+        ca: String,
+        /// The token: where [`SecretFile::token`] is written.
+        token: String,
+    },
+}
+
+/// What Envoy reads to know of a file that may be replaced, by a rename in its folder or as a kubelet replaces files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretFile(Value);
+
+impl SecretFile {
+    /// Of authorities, PEM, at `path`.
+    pub fn authorities(path: &Path) -> Self {
+        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+        let context = json!({"trusted_ca": {"filename": shown(path)}, "watched_directory": {"path": shown(folder)}});
+        Self::of(tls::AUTHORITIES, "validation_context", context)
+    }
+
+    /// Of a token at `path`.
+    pub fn token(path: &Path) -> Self {
+        Self::of(TOKEN, "generic_secret", json!({"secret": {"filename": shown(path)}}))
+    }
+
+    fn of(name: &str, kind: &str, contents: Value) -> Self {
+        let secret = json!({"name": name, kind: contents});
+        Self(json!({"resources": [packed("envoy.extensions.transport_sockets.tls.v3.Secret", secret)]}))
+    }
+}
+
+fn shown(path: &Path) -> String {
+    path.display().to_string()
+}
+
+impl std::fmt::Display for SecretFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// The name by which an Envoy of `gateway` asks for its configuration.
@@ -58,7 +106,11 @@ pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
             json!({"socket_address": {"address": address.ip().to_string(), "port_value": address.port()}})
         }
     };
-    let ads = json!({"ads": {}, "resource_api_version": "V3"});
+    let xds = json!({"envoy_grpc": {
+        "cluster_name": "xds",
+        // Envoy would wait longer and longer for a control plane that is away.
+        "retry_policy": {"retry_back_off": {"base_interval": "0.500s", "max_interval": "5s"}},
+    }});
     json!({
         "node": {"id": node_id(gateway), "cluster": node_id(gateway)},
         "admin": {"address": admin},
@@ -66,10 +118,10 @@ pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
             "ads_config": {
                 "api_type": "DELTA_GRPC",
                 "transport_api_version": "V3",
-                "grpc_services": [{"envoy_grpc": {"cluster_name": "xds"}}],
+                "grpc_services": [xds],
             },
-            "lds_config": ads,
-            "cds_config": ads,
+            "lds_config": ads(),
+            "cds_config": ads(),
         },
         "static_resources": {"clusters": [xds_cluster(&settings.ads)]},
         "layered_runtime": {"layers": [{
@@ -163,8 +215,15 @@ fn xds_cluster(ads: &AdsServer) -> Value {
         AdsServer::Tls { host, port, .. } => {
             ("STRICT_DNS", json!({"socket_address": {"address": host, "port_value": port}}))
         }
+        AdsServer::Token { host, port, .. } => {
+            ("LOGICAL_DNS", json!({"socket_address": {"address": host, "port_value": port}}))
+        }
     };
     let keepalive = json!({"interval": "30s", "timeout": "5s"});
+    let mut http = json!({"explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}}});
+    if let AdsServer::Token { token, .. } = ads {
+        http["http_filters"] = json!([bearing(token), codec()]);
+    }
     let mut cluster = json!({
         "name": "xds",
         "type": kind,
@@ -173,13 +232,44 @@ fn xds_cluster(ads: &AdsServer) -> Value {
             "cluster_name": "xds",
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
         },
-        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-            "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-            "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
-        }},
+        "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
+            packed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", http)},
     });
-    if let AdsServer::Tls { tls, .. } = ads {
-        cluster["transport_socket"] = tls::upstream(tls);
+    match ads {
+        AdsServer::Unix(_) => {}
+        AdsServer::Tls { tls, .. } => cluster["transport_socket"] = tls::upstream(tls),
+        AdsServer::Token { server_name, ca, .. } => {
+            // Of the addresses of a name, whichever answers.
+            cluster["dns_lookup_family"] = json!("ALL");
+            cluster["transport_socket"] = tls::upstream_by_secret(server_name, ca);
+        }
     }
     cluster
+}
+
+/// The name of the token among Envoy's secrets.
+const TOKEN: &str = "token";
+
+/// Shows the token that the secret file at `token` leads to, with every request; none is sent without.
+fn bearing(token: &str) -> Value {
+    let generic = packed(
+        "envoy.extensions.http.injected_credentials.generic.v3.Generic",
+        json!({
+            "credential": {"name": TOKEN, "sds_config": {"path_config_source": {"path": token}, "resource_api_version": "V3"}},
+            "header_value_prefix": "Bearer ",
+        }),
+    );
+    let injector = packed(
+        "envoy.extensions.filters.http.credential_injector.v3.CredentialInjector",
+        json!({
+            "overwrite": true,
+            "credential": {"name": "envoy.http.injected_credentials.generic", "typed_config": generic},
+        }),
+    );
+    json!({"name": "envoy.filters.http.credential_injector", "typed_config": injector})
+}
+
+fn codec() -> Value {
+    let codec = packed("envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec", json!({}));
+    json!({"name": "envoy.filters.http.upstream_codec", "typed_config": codec})
 }

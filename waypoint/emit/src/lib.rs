@@ -25,7 +25,7 @@ use ir::{ObjectRef, Origins, PortRef, Proxy, Settings, Table};
 use proto::{Resource, ResourceSet};
 use serde_json::{Value, json};
 
-pub use bootstrap::{Admin, AdsServer, BootstrapSettings, bootstrap};
+pub use bootstrap::{Admin, AdsServer, BootstrapSettings, SecretFile, bootstrap};
 pub use emitter::Emitter;
 pub use names::{SNIFFED, on_demand};
 
@@ -82,9 +82,10 @@ pub fn emit(proxy: &Proxy, settings: &Settings) -> (GatewayOutput, Vec<String>) 
     Emitter::new(settings.clone()).emit(proxy)
 }
 
-/// A configuration that comes over the one ADS stream.
+/// A configuration that comes over the one ADS stream. It is waited for as long as it takes: an Envoy that went on
+/// without would count as ready, and serve nothing.
 pub fn ads() -> Value {
-    json!({"ads": {}, "resource_api_version": "V3"})
+    json!({"ads": {}, "initial_fetch_timeout": "0s", "resource_api_version": "V3"})
 }
 
 /// A packed message, by its full name and fields.

@@ -7,28 +7,50 @@ use serde_json::{Value, json};
 
 use crate::packed;
 
+/// The name of authorities among Envoy's secrets.
+pub const AUTHORITIES: &str = "authorities";
+
 /// A transport socket for gRPC that trusts nobody but whom `tls` says.
 pub fn upstream(tls: &UpstreamTls) -> Value {
-    let is_address = tls.server_name.parse::<IpAddr>().is_ok();
-    let kind = if is_address { "IP_ADDRESS" } else { "DNS" };
-    let mut common = json!({
-        "alpn_protocols": ["h2"],
-        "validation_context": {
-            "trusted_ca": {"filename": tls.ca},
-            "match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": tls.server_name}}],
-        },
-    });
+    let mut validation = named(&tls.server_name);
+    validation["trusted_ca"] = json!({"filename": tls.ca});
+    let mut common = json!({"validation_context": validation});
     if let Some((certificate, key)) = &tls.client {
         common["tls_certificates"] =
             json!([{"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}]);
     }
+    socket(&tls.server_name, common)
+}
+
+/// The same, towards `server_name`, of which the secret file at `ca` says whom to trust.
+pub fn upstream_by_secret(server_name: &str, ca: &str) -> Value {
+    let source = json!({"path_config_source": {"path": ca}, "resource_api_version": "V3"});
+    let common = json!({"combined_validation_context": {
+        "default_validation_context": named(server_name),
+        "validation_context_sds_secret_config": {"name": AUTHORITIES, "sds_config": source},
+    }});
+    socket(server_name, common)
+}
+
+/// A certificate must be for `server_name`.
+fn named(server_name: &str) -> Value {
+    let kind = if is_address(server_name) { "IP_ADDRESS" } else { "DNS" };
+    json!({"match_typed_subject_alt_names": [{"san_type": kind, "matcher": {"exact": server_name}}]})
+}
+
+fn socket(server_name: &str, mut common: Value) -> Value {
+    common["alpn_protocols"] = json!(["h2"]);
     let mut context = json!({"common_tls_context": common});
-    if !is_address {
+    if !is_address(server_name) {
         // The extension is for names only.
-        context["sni"] = json!(tls.server_name);
+        context["sni"] = json!(server_name);
     }
     let context = packed("envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext", context);
     json!({"name": "envoy.transport_sockets.tls", "typed_config": context})
+}
+
+fn is_address(name: &str) -> bool {
+    name.parse::<IpAddr>().is_ok()
 }
 
 #[cfg(test)]

@@ -1,0 +1,142 @@
+//! One Gateway's Envoy as the process of a pod: started with a bootstrap of ours, watched, drained when the pod is to go.
+//!
+//! It writes to one folder only, and all that it is told comes by flags and files. Whether the pod is ready is what its
+//! Envoy says; an Envoy that has not been told what to do yet is not.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use api::Name;
+use axum::Router;
+use axum::http::{Method, StatusCode};
+use axum::routing::get;
+use runtime::{Listener, Process, Readiness, Shutdown, Stage};
+use tokio::sync::watch;
+use waypoint_translate::{Admin, AdsServer, BootstrapSettings, SecretFile, bootstrap};
+
+use crate::envoy::{Bootstrap, Fleet, FleetSettings, States, admin_request};
+use crate::tls::{private_dir, write_private};
+
+/// For so long new connections still come once the pod is to go: whoever sends them has to hear of it first.
+const LATE_CALLERS: Duration = Duration::from_secs(3);
+/// How much longer than its drain an Envoy may take to end.
+const EXIT: Duration = Duration::from_secs(6);
+
+/// What a proxy is told.
+#[derive(Debug, Clone)]
+pub struct ProxySettings {
+    /// Its Gateway.
+    pub gateway: Name,
+    /// Where the control plane is.
+    pub xds: (String, u16),
+    /// The name or address that the control plane's certificate is for.
+    pub server_name: String,
+    /// Who signs that certificate.
+    pub ca: PathBuf,
+    /// The token of its ServiceAccount, for the control plane alone.
+    pub token: PathBuf,
+    /// The Envoy binary.
+    pub envoy: PathBuf,
+    /// The one folder that is written to.
+    pub run_dir: PathBuf,
+    /// Worker threads.
+    pub concurrency: u32,
+    /// How long connections may take to finish.
+    pub drain: Duration,
+    /// Where health and metrics are served.
+    pub admin: SocketAddr,
+}
+
+/// Adds to `process` the Envoy that `settings` say, and what tells how it is.
+///
+/// # Errors
+/// When a file cannot be written, the address is taken or the binary is no Envoy.
+pub async fn build(settings: ProxySettings, process: &mut Process) -> anyhow::Result<()> {
+    let ProxySettings { gateway, run_dir, drain, .. } = settings.clone();
+    crate::envoy::must_run(&settings.envoy).await?;
+    private_dir(&run_dir)?;
+    let callers_gone = Shutdown::new();
+    let fleet = FleetSettings {
+        envoy: settings.envoy.clone(),
+        guard: Vec::new(),
+        run_dir: run_dir.clone(),
+        bootstrap: bootstrap_by_files(&settings)?,
+        concurrency: settings.concurrency,
+        drain,
+        callers_gone: callers_gone.clone(),
+    };
+    let listener = Listener::bind(&runtime::Addr::Tcp(settings.admin)).await.context("the admin address")?;
+    process.serve_admin_without_log_level(listener)?;
+    process.set_drain(Stage::Front, drain + EXIT);
+    let fleet = Fleet::of_one(fleet, gateway.clone(), process.tasks(Stage::Front))?;
+    process.add_pages(pages(fleet.states.clone(), gateway.clone()));
+    let shutdown = process.shutdown(Stage::Front);
+    process.spawn(Stage::Front, "late callers", async move {
+        shutdown.begun().await;
+        tokio::time::sleep(LATE_CALLERS).await;
+        callers_gone.begin();
+        Ok(())
+    });
+    let (readiness, shutdown) = (process.readiness().clone(), process.shutdown(Stage::Behind));
+    process.spawn(Stage::Behind, "readiness", follow(fleet.states, gateway, readiness, shutdown));
+    Ok(())
+}
+
+/// The bootstrap, beside the files that lead Envoy to those that may be replaced.
+fn bootstrap_by_files(settings: &ProxySettings) -> anyhow::Result<Bootstrap> {
+    let write = |name: &str, contents: SecretFile| {
+        let path = settings.run_dir.join(name);
+        write_private(&path, &contents.to_string()).map(|()| path.display().to_string())
+    };
+    let ca = write("authorities.json", SecretFile::authorities(&settings.ca))?;
+    let token = write("token.json", SecretFile::token(&settings.token))?;
+    let (host, port) = settings.xds.clone();
+    let ads = AdsServer::Token { host, port, server_name: settings.server_name.clone(), ca, token };
+    Ok(Bootstrap::new(move |gateway, admin: &Path| {
+        let admin = Admin::Unix(admin.display().to_string());
+        bootstrap(gateway, &BootstrapSettings { admin, ads: ads.clone() })
+    }))
+}
+
+/// What Envoy counts, in Prometheus' words.
+fn pages(states: watch::Receiver<States>, gateway: Name) -> Router {
+    let stats = move || {
+        let socket = states.borrow().get(&gateway).map(|state| state.admin.clone());
+        async move {
+            let asked = admin_request(&socket.unwrap_or_default(), Method::GET, "/stats/prometheus").await;
+            asked.map_err(|error| (StatusCode::BAD_GATEWAY, format!("{error:#}\n")))
+        }
+    };
+    Router::new().route("/stats/prometheus", get(stats))
+}
+
+/// Ready as long as Envoy is.
+async fn follow(
+    mut states: watch::Receiver<States>,
+    gateway: Name,
+    readiness: Readiness,
+    shutdown: Shutdown,
+) -> anyhow::Result<()> {
+    let mut closed = None;
+    loop {
+        let ready = states.borrow_and_update().get(&gateway).is_some_and(|state| state.ready);
+        closed = match closed {
+            Some(gate) if ready => {
+                runtime::Gate::open(gate);
+                None
+            }
+            None if !ready => Some(readiness.gate("envoy")),
+            as_before => as_before,
+        };
+        tokio::select! {
+            () = shutdown.begun() => return Ok(()),
+            changed = states.changed() => if changed.is_err() {
+                // It has drained; what is behind it stops next.
+                shutdown.begun().await;
+                return Ok(());
+            },
+        }
+    }
+}
