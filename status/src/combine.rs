@@ -27,7 +27,7 @@ fn add(known: &mut ObjectStatus, more: &ObjectStatus) {
     if known.supported_kinds.is_none() {
         known.supported_kinds.clone_from(&more.supported_kinds);
     }
-    known.addresses.extend(more.addresses.iter().copied());
+    known.addresses.extend(more.addresses.iter().cloned());
     known.addresses.sort_unstable();
     known.addresses.dedup();
     for condition in &more.conditions {

@@ -21,5 +21,5 @@ pub use board::Board;
 pub use condition::{ACCEPTED, Condition, OTHER_CONTROLLER, PROGRAMMED, RESOLVED_REFS};
 pub use diff::{Diff, diff};
 pub use place::{Parent, Place};
-pub use report::{ObjectStatus, Report};
+pub use report::{Address, ObjectStatus, Report};
 pub use writer::{Outbox, Writer};

@@ -1,6 +1,7 @@
 //! What one author has to say.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use api::{Kind, ObjectRef};
@@ -27,9 +28,28 @@ pub struct ObjectStatus {
     pub supported_kinds: Option<Vec<Kind>>,
     /// Where it can be reached by now; on a Gateway.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<IpAddr>,
+    pub addresses: Vec<Address>,
     /// The statements.
     pub conditions: Vec<Condition>,
+}
+
+/// Where a Gateway can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(untagged)]
+pub enum Address {
+    /// By an address.
+    Ip(IpAddr),
+    /// By a name.
+    Hostname(String),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Ip(ip) => ip.fmt(f),
+            Address::Hostname(name) => f.write_str(name),
+        }
+    }
 }
 
 impl ObjectStatus {

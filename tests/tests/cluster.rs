@@ -32,7 +32,11 @@ struct Server {
 
 impl Server {
     fn start(program: &str, kubeconfig: &Path, dir: &Path, args: &[&str]) -> Server {
-        let (grpc, admin) = (free(), free());
+        Server::at(free(), program, kubeconfig, dir, args)
+    }
+
+    fn at(grpc: String, program: &str, kubeconfig: &Path, dir: &Path, args: &[&str]) -> Server {
+        let admin = free();
         let log = dir.join(format!("{program}-{}", admin.replace(':', "-")));
         let own = ["--kubernetes", "--kubeconfig", kubeconfig.to_str().unwrap(), "--grpc", &grpc, "--admin", &admin];
         let own = [&own[..], &["--own-namespace", "default"]].concat();

@@ -440,6 +440,7 @@ const OWNED_OTHERWISE: &[(&str, usize, &str)] = &[
     ("runtime/src/workers.rs", 2, "threads end with the `Workers`; what runs on them ends with whoever waits for it"),
     ("tunnel/src/binding.rs", 1, "connections are held by the tunnel, which waits for them when it stops"),
     ("tunnel/src/tunnel.rs", 1, "listeners are held by the tunnel, which notices the end of each"),
+    ("waypoint/src/deploy.rs", 1, "the task `deployer` holds them, and notices the end of each"),
     ("waypoint/src/envoy.rs", 1, "the task `envoys` holds them, and waits for them when it stops"),
     ("waypoint/src/envoy/process.rs", 2, "an Envoy, which is held; whoever passes on its output ends with it"),
     ("xds/src/service.rs", 1, "ends with its stream"),

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::deploy_args::DeployArgs;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use kubernetes::KubernetesArgs;
 use kubernetes::identity::Accounts;
@@ -147,6 +148,8 @@ pub struct Serve {
     #[command(flatten)]
     pub translate: Translate,
     #[command(flatten)]
+    pub deploy: DeployArgs,
+    #[command(flatten)]
     pub telemetry: TelemetryArgs,
 }
 
@@ -168,7 +171,7 @@ pub struct ListenArgs {
     /// The server's key
     #[arg(long, env = "WAYPOINT_TLS_KEY", value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Whose client certificates to accept; each names its node. With --kubernetes and without it, Envoys show tokens
+    /// Who signs Envoys' certificates; without it and with --kubernetes they show tokens
     #[arg(long, env = "WAYPOINT_CLIENT_CA", value_name = "FILE", requires = "tls_cert")]
     pub client_ca: Option<PathBuf>,
 }

@@ -36,6 +36,8 @@ pub struct Settings {
     /// Whether this process is ready only once every Gateway's Envoy has
     /// acknowledged its first resources.
     pub wait_for_envoy: bool,
+    /// Whether a Gateway is reached where its Envoy listens. In a cluster it is not: there somebody else says where.
+    pub reached_where_it_listens: bool,
 }
 
 /// Adds to `process` what translates `snapshots`, serves xDS at the address that `settings` name, and shows
@@ -75,6 +77,7 @@ pub async fn build(
         translated: Some(readiness.gate("first translation")),
         acknowledged: settings.wait_for_envoy.then(|| readiness.gate("envoy to acknowledge")),
         remarks: readiness,
+        reached_where_it_listens: settings.reached_where_it_listens,
     };
     let controlling = Controlling {
         translator: Mutex::new(Translator::new(settings.translate.clone())),
@@ -164,6 +167,7 @@ struct Control {
     waiting: BTreeMap<String, Gate>,
     /// Where it is said what is not in force.
     remarks: Readiness,
+    reached_where_it_listens: bool,
 }
 
 impl Control {
@@ -221,8 +225,12 @@ impl Control {
     /// Says what became of the objects of which a new translation says something else than the one before,
     /// or which the Envoys see otherwise.
     fn report(&mut self, old: &Translation, old_snapshot: &Snapshot) {
+        let standing = |offer: &Offer| {
+            let standing = Standing::new(offer.output()).with(offer);
+            if self.reached_where_it_listens { standing } else { standing.without_address() }
+        };
         let mut standings: BTreeMap<Name, Standing> =
-            self.offers.iter().map(|(name, offer)| (name.clone(), Standing::new(offer.output()).with(offer))).collect();
+            self.offers.iter().map(|(name, offer)| (name.clone(), standing(offer))).collect();
         std::mem::swap(&mut self.standings, &mut standings);
         let new = self.translation.borrow().clone();
         let mut dirty: BTreeSet<ObjectRef> = new.report.changed(&old.report).cloned().collect();
@@ -342,6 +350,7 @@ mod tests {
             translate: waypoint_translate::Settings::default(),
             listen: Listen::Unix(dir.path().join("xds.sock")),
             wait_for_envoy: false,
+            reached_where_it_listens: true,
         };
         let (publish, snapshots) = watch::channel(Arc::new(Snapshot { revision: 1, ..Snapshot::default() }));
         let handle = build(settings, snapshots, StatusBoard::new(), &mut process).await.expect("a control plane");

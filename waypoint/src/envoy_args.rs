@@ -29,7 +29,7 @@ pub struct EnvoyArgs {
     /// Header that tells upstream who the user is
     #[arg(long, env = "USER_ID_HEADER", default_value = contract::USER_HEADER, value_name = "HEADER", value_parser = user_header)]
     pub user_id_header: String,
-    /// Tell Envoys of the clusters of Services once a request needs one, instead of all at the start: for thousands of Services
+    /// Tell Envoys of a Service's cluster once a request needs it: for thousands of Services
     #[arg(long, env = "CLUSTERS_ON_DEMAND")]
     pub clusters_on_demand: bool,
     /// Have Envoys write a line for each request, path and query included, to standard output

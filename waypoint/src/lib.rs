@@ -7,6 +7,7 @@
 
 pub mod classes;
 pub mod control;
+mod deploy;
 pub mod envoy;
 pub mod envoy_args;
 pub mod handle;
@@ -20,6 +21,7 @@ pub mod target;
 pub mod tls;
 
 pub use control::{Settings, build};
+pub use deploy::{DeploySettings, Follows, Pods, amount, deploy};
 pub use envoy::{EnvoyState, Fleet, FleetSettings};
 pub use handle::Handle;
 pub use listen::Listen;

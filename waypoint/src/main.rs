@@ -2,16 +2,19 @@
 #![allow(clippy::print_stdout, reason = "bootstrap prints")]
 
 mod args;
+mod deploy_args;
 
 use api::Reader;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use kubernetes::managing::Manager;
 use provider::validate::{Author, ValidateArgs};
 use provider::{FolderSettings, StatusBoard};
 use runtime::process::exit_code;
 use runtime::{Addr, Process, Shutdown, Stage};
+use waypoint::Follows;
 use waypoint_translate::{AdsServer, BootstrapSettings, UpstreamTls};
 
 use crate::args::{BootstrapArgs, Cli, Command, ProxyArgs, Serve, Translate};
@@ -65,16 +68,26 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let readiness = process.readiness().clone();
     process.add_pages(provider::page::status(board.clone(), args.paths.clone(), readiness, |_| {}));
     let cluster = (&args.kubernetes, &[][..], Reader::ControlPlane);
-    let snapshots =
-        kubernetes::follow_either(cluster, (args.paths, FolderSettings::default()), board.clone(), &mut process)
+    let deploy = args.deploy.settings(args.translate.classes.names())?;
+    let (snapshots, leading) =
+        kubernetes::follow_and_lead(cluster, (args.paths, FolderSettings::default()), board.clone(), &mut process)
             .await?;
     let mut translate = args.translate.settings();
     translate.reserved.extend([&args.admin, &args.listen.grpc].into_iter().filter_map(|address| match address {
         Addr::Tcp(address) => Some(*address),
         Addr::Unix(_) => None,
     }));
-    let settings = waypoint::Settings { translate, listen, wait_for_envoy: false };
-    let handle = waypoint::build(settings, snapshots, board, &mut process).await?;
+    let reached_where_it_listens = !args.kubernetes.kubernetes;
+    let settings = waypoint::Settings { translate, listen, wait_for_envoy: false, reached_where_it_listens };
+    let handle = waypoint::build(settings, snapshots.clone(), board.clone(), &mut process).await?;
+    if let Some(deploy) = deploy {
+        let leading = leading.context("--deploy needs --kubernetes, and one replica that writes --statuses")?;
+        let manager = Manager::new(&args.kubernetes).await?;
+        let follows = Follows { snapshots, translation: handle.translation.clone(), leading };
+        let (readiness, shutdown) = (process.readiness().clone(), process.shutdown(Stage::Behind));
+        let deploying = waypoint::deploy(deploy, manager, follows, board, readiness, shutdown);
+        process.spawn(Stage::Behind, "deployer", deploying);
+    }
     if let Some(tls) = tls {
         let shutdown = process.shutdown(Stage::Behind);
         process.spawn(Stage::Behind, "client certificates", issue(tls, handle.clone(), shutdown));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use api::{Kind, Name, ObjectRef, Table};
 use proto::ResourceType;
-use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place};
+use status::{ACCEPTED, Address, Condition, ObjectStatus, PROGRAMMED, Place};
 use waypoint_translate::quarantine::{Key, SetAside, Verdict};
 use waypoint_translate::{Enrolment, GatewayOutput};
 use xds::Nack;
@@ -42,6 +42,11 @@ impl Standing {
     pub fn new(output: &GatewayOutput) -> Self {
         let address = output.address.map(|address| address.ip()).filter(|ip| !ip.is_unspecified());
         Self { objects: output.objects.clone(), address, ..Self::default() }
+    }
+
+    /// The same, of Envoys that are reached elsewhere than where they listen.
+    pub fn without_address(self) -> Self {
+        Self { address: None, ..self }
     }
 
     /// These objects after what the Envoys of `offer` have answered.
@@ -170,7 +175,7 @@ pub fn complete(
         }
         if object.kind == Kind::Gateway && status.place.is_object() {
             let standing = standings.get(&object.name).filter(|standing| standing.has_served);
-            status.addresses = standing.and_then(|standing| standing.address).into_iter().collect();
+            status.addresses = standing.and_then(|standing| standing.address).map(Address::Ip).into_iter().collect();
         }
     }
     said.retain(|status| !status.conditions.is_empty());

@@ -4,7 +4,7 @@ use api::Name;
 
 /// What every such name begins with.
 const PREFIX: &str = "gloo-proxy-";
-/// The longest name of a Service.
+/// The longest name of a Service, and the longest value of a label.
 const LONGEST: usize = 63;
 /// So many digits tell apart what is cut short.
 const DIGITS: usize = 16;
@@ -14,6 +14,11 @@ pub fn proxy_name(gateway: &str) -> String {
     let plain = format!("{PREFIX}{gateway}");
     let looks_cut = gateway.rsplit_once('-').is_some_and(|(_, end)| is_digest(end));
     if plain.len() <= LONGEST && !gateway.contains('.') && !looks_cut { plain } else { cut(&plain) }
+}
+
+/// `name` as the value of a label: itself, or cut short.
+pub fn label(name: &str) -> String {
+    if name.len() <= LONGEST { name.to_owned() } else { cut(name) }
 }
 
 /// Whether the ServiceAccount `account` is that of the proxies of which `node` is one.
@@ -51,6 +56,7 @@ mod tests {
         let other = proxy_name("a.b");
         let impostor = other.strip_prefix(PREFIX).expect("the prefix");
         assert_ne!(proxy_name(impostor), other);
+        assert_eq!((label("a.b"), label(&long).len()), ("a.b".to_owned(), LONGEST));
     }
 
     #[test]

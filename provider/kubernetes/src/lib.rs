@@ -12,6 +12,7 @@
 pub mod client;
 pub mod identity;
 mod machine;
+pub mod managing;
 mod pump;
 pub mod rights;
 mod server;
@@ -39,6 +40,7 @@ use server::Server;
 pub use settings::{KubernetesArgs, SecretArgs};
 use source::Source;
 use world::World;
+pub use writing::Leading;
 
 /// How long it must be quiet before what has changed goes out.
 const QUIET: Duration = Duration::from_millis(5);
@@ -64,7 +66,7 @@ async fn follow(
     reader: Reader,
     board: StatusBoard,
     process: &mut Process,
-) -> anyhow::Result<Snapshots> {
+) -> anyhow::Result<(Snapshots, Leading)> {
     for namespace in secret_namespaces {
         ensure!(is_namespace(namespace), "{namespace:?} is not the name of a namespace");
     }
@@ -72,12 +74,13 @@ async fn follow(
     let sources = Source::read_by(reader, &secret_namespaces.iter().cloned().collect());
     let readiness = process.readiness().clone();
     let gates = sources.iter().map(|source| Some(readiness.gate(format!("kubernetes: {source}")))).collect();
+    let (until, leading) = Leading::channel();
     if args.statuses {
         let settings = writing::Settings { reader, namespace: args.namespace.clone() };
         let (server, board, readiness) = (server.clone(), board.clone(), readiness.clone());
         let shutdown = process.shutdown(Stage::Behind);
         process.spawn(Stage::Behind, "statuses", async move {
-            writing::write(server, settings, &board, readiness, shutdown).await;
+            writing::write(server, settings, &board, (readiness, until), shutdown).await;
             Ok(())
         });
     }
@@ -97,7 +100,7 @@ async fn follow(
         pumps.abort_all();
         Ok(())
     });
-    Ok(snapshots)
+    Ok((snapshots, leading))
 }
 
 /// Follows what `args` say: all that `reader` reads from an API server, or the files and folders in `paths`.
@@ -105,15 +108,29 @@ async fn follow(
 /// # Errors
 /// As those two.
 pub async fn follow_either(
+    cluster: (&KubernetesArgs, &[String], Reader),
+    folder: (Vec<PathBuf>, FolderSettings),
+    board: StatusBoard,
+    process: &mut Process,
+) -> anyhow::Result<Snapshots> {
+    Ok(follow_and_lead(cluster, folder, board, process).await?.0)
+}
+
+/// The same, and whether this is the replica that acts, if there may be several.
+///
+/// # Errors
+/// As [`follow_either`].
+pub async fn follow_and_lead(
     (args, secret_namespaces, reader): (&KubernetesArgs, &[String], Reader),
     (paths, folder): (Vec<PathBuf>, FolderSettings),
     board: StatusBoard,
     process: &mut Process,
-) -> anyhow::Result<Snapshots> {
+) -> anyhow::Result<(Snapshots, Option<Leading>)> {
     if args.kubernetes {
-        return follow(args, secret_namespaces, reader, board, process).await;
+        let (snapshots, leading) = follow(args, secret_namespaces, reader, board, process).await?;
+        return Ok((snapshots, args.statuses.then_some(leading)));
     }
-    Ok(provider::follow_folder(paths, folder, board, process).await?)
+    Ok((provider::follow_folder(paths, folder, board, process).await?, None))
 }
 
 /// Puts together what the pumps say.

@@ -79,6 +79,7 @@ mod tests {
     use serde::Deserialize as _;
 
     use super::*;
+    use crate::managing::Managed;
 
     /// The rights that a file of `deploy/rbac` grants.
     fn granted(file: &str) -> BTreeSet<String> {
@@ -116,6 +117,9 @@ mod tests {
         }
         let leases = texts(&of_leases("n")).iter().map(|text| text.replace(" in namespace n", "")).collect();
         assert_eq!(granted(include_str!("../../../deploy/rbac/leases.yaml")), leases);
+        let managed = Managed::OF_A_GATEWAY.into_iter().chain([Managed::GatewayClass]);
+        let made = managed.flat_map(Managed::rights).collect();
+        assert_eq!(granted(include_str!("../../../deploy/rbac/deployer.yaml")), made);
         let reviews = ["create tokenreviews.authentication.k8s.io".to_owned()];
         assert_eq!(granted(include_str!("../../../deploy/rbac/xds.yaml")), reviews.into());
     }

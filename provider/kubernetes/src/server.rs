@@ -113,6 +113,14 @@ impl Server {
         self.change(Request::post(path).header(CONTENT_TYPE, "application/json"), object).await
     }
 
+    /// Takes away what is at `path`, as `options` say.
+    ///
+    /// # Errors
+    /// As [`patch`](Self::patch).
+    pub async fn delete(&self, path: &str, options: &Value) -> Result<(), Failure> {
+        self.change(Request::delete(path).header(CONTENT_TYPE, "application/json"), options).await
+    }
+
     /// Shows `question` to what is at `path`, which keeps nothing, and gives its answer.
     ///
     /// # Errors

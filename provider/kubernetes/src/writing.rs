@@ -18,7 +18,7 @@ use provider::StatusBoard;
 use runtime::{Readiness, Shutdown};
 use serde_json::{Value, json};
 use status::{Diff, ObjectStatus, Outbox, Writer};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -68,6 +68,23 @@ pub struct Settings {
     pub namespace: String,
 }
 
+/// Whether this replica is the one that acts.
+#[derive(Debug, Clone)]
+pub struct Leading(watch::Receiver<Option<Instant>>);
+
+impl Leading {
+    /// What is said by the sender, until when this replica may act, and what others see of that.
+    pub(crate) fn channel() -> (watch::Sender<Option<Instant>>, Leading) {
+        let (until, leading) = watch::channel(None);
+        (until, Leading(leading))
+    }
+
+    /// Whether it may act now.
+    pub fn holds(&self) -> bool {
+        self.0.borrow().is_some_and(|until| Instant::now() < until)
+    }
+}
+
 /// The Lease's name for each server.
 fn lease_name(reader: Reader) -> &'static str {
     match reader {
@@ -78,7 +95,14 @@ fn lease_name(reader: Reader) -> &'static str {
 }
 
 /// Writes what stands on `board` until `shutdown` begins, and then what is under way.
-pub async fn write(server: Server, settings: Settings, board: &StatusBoard, readiness: Readiness, shutdown: Shutdown) {
+/// Until when this replica may, it says by `until`.
+pub async fn write(
+    server: Server,
+    settings: Settings,
+    board: &StatusBoard,
+    (readiness, until): (Readiness, watch::Sender<Option<Instant>>),
+    shutdown: Shutdown,
+) {
     let due = Arc::new(Due::default());
     board.write_by(Box::new(Fill(due.clone())));
     let me = format!("{}-{:08x}", host(), rand::random::<u32>());
@@ -98,6 +122,7 @@ pub async fn write(server: Server, settings: Settings, board: &StatusBoard, read
         not_before: Instant::now(),
         was_leading: false,
         looking: None,
+        until,
     };
     replica.run(shutdown).await;
 }
@@ -133,6 +158,8 @@ struct Replica {
     was_leading: bool,
     /// Whoever looks for what was said of objects of which nothing is said now.
     looking: Option<AbortOnDropHandle<Result<Vec<ObjectRef>, Failure>>>,
+    /// Where others are told until when we hold the Lease.
+    until: watch::Sender<Option<Instant>>,
 }
 
 impl Replica {
@@ -167,6 +194,7 @@ impl Replica {
                 }
             }
         }
+        self.until.send_replace(None);
         let leave = async {
             while let Some(done) = self.under_way.join_next().await {
                 self.done(done);
@@ -216,6 +244,7 @@ impl Replica {
         let remark = failure.map(|failure| format!("statuses are not written by this replica: its Lease: {failure}"));
         self.readiness.remark(REMARKS, remark.into_iter().collect());
         let leading = self.is_leading();
+        self.until.send_replace(self.election.until().map(|until| self.begun + until));
         metrics::gauge!("waykeeper_kubernetes_leading").set(f64::from(u8::from(leading)));
         if leading && !self.was_leading {
             info!(lease = self.lease.name, holder = self.lease.me, "this replica writes statuses");

@@ -1,5 +1,6 @@
 //! Envoys of Gateways in a cluster: by which token they get what, and how one runs in a pod.
 
+use serde_json::json;
 use waykeeper_tests::alone::envoy;
 
 use super::*;
@@ -177,4 +178,207 @@ fn an_envoy_gets_what_the_token_of_its_service_account_is_good_for() {
 /// What has the form of a token.
 fn token_of_nobody() -> String {
     "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJub2JvZHkifQ.c2lnbmF0dXJl".to_owned()
+}
+
+/// What a Gateway's proxy consists of.
+fn object(kind: &str, name: &str) -> String {
+    let version = if kind == "Deployment" { "apps/v1" } else { "v1" };
+    format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: t}}\n")
+}
+
+const CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: gloo-waypoint}\n";
+const KINDS: [&str; 4] = ["ServiceAccount", "ConfigMap", "Service", "Deployment"];
+
+/// The object, once it is so.
+fn becomes(
+    cluster: &Cluster,
+    object: &str,
+    what: &str,
+    is_so: impl Fn(&serde_json::Value) -> bool,
+) -> serde_json::Value {
+    eventually(&format!("{what}: {object}"), CHANGE, || match cluster.get(object) {
+        answer if answer.status == 200 && is_so(&answer.json()) => Ok(answer.json()),
+        answer => Err(format!("{answer:?}")),
+    })
+}
+
+fn merge(cluster: &Cluster, path: &str, patch: &serde_json::Value) {
+    let answer = cluster.call("PATCH", path, Some(("application/merge-patch+json", &patch.to_string())));
+    assert_eq!(answer.status, 200, "{patch}: {answer:?}");
+}
+
+fn condition<'c>(status: &'c serde_json::Value, kind: &str) -> &'c serde_json::Value {
+    let all = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
+    all.iter().find(|one| one["type"] == kind).unwrap_or(&serde_json::Value::Null)
+}
+
+#[test]
+fn a_gateway_becomes_pods_that_serve_it_and_what_others_made_is_left_alone() {
+    let _turn = turn();
+    let endpoint = address("10.244.0.3");
+    let cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    let certificates = Certificates::new(dir.path());
+    cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: t, labels: {istio.io/use-waypoint: a}}\n");
+    gateway_crds(&cluster);
+    let kubeconfig = account(&cluster, "waypoint", None);
+    for role in ["waykeeper-waypoint-xds", "waykeeper-waypoint-deployer"] {
+        bind(&cluster, role);
+    }
+    let (grpc, cert, key) = (free(), certificates.at("tls.crt"), certificates.at("tls.key"));
+    let (xds, ca) = (grpc.replace("127.0.0.1", "localhost"), certificates.at("ca.crt"));
+    let tls = ["--tls-cert", &cert, "--tls-key", &key, "--deploy", "--proxy-ca", &ca, "--proxy-xds", &xds];
+    let args = [&tls[..], &["--proxy-image", "example.com/proxy:1", "--proxy-cpu", "1000m"]].concat();
+    let mut waypoint = Server::at(grpc.clone(), "waypoint", &kubeconfig, dir.path(), &args);
+    waypoint.ready();
+
+    // A class that nobody made, or that is deleted while nobody uses it, is there again.
+    let is_bound = |class: &serde_json::Value| {
+        class["metadata"]["annotations"]["ambient.istio.io/waypoint-inbound-binding"] == "PROXY/15088"
+            && condition(&class["status"], "Accepted")["status"] == "True"
+    };
+    let class = becomes(&cluster, CLASS, "a class", is_bound);
+    cluster.delete(CLASS);
+    let uid = class["metadata"]["uid"].clone();
+    becomes(&cluster, CLASS, "another class", |class| is_bound(class) && class["metadata"]["uid"] != uid);
+
+    // Where a stranger's object has a name that a Gateway's needs, nothing is made beside it.
+    let stranger = format!("{}data: {{whose: mine}}\n", object("ConfigMap", "gloo-proxy-taken"));
+    cluster.apply(&stranger);
+    let before = cluster.get(&stranger).json();
+    let taken = gateway("taken", 15099);
+    cluster.apply(&taken);
+    let status = told(&cluster, &taken, "a word of it", |status| condition(status, "Programmed")["status"] == "False");
+    let message = condition(&status, "Programmed")["message"].as_str().unwrap();
+    assert!(message.contains("ConfigMap gloo-proxy-taken"), "{message}");
+    assert_eq!(cluster.get(&stranger).json(), before);
+    for kind in KINDS.iter().filter(|kind| **kind != "ConfigMap") {
+        assert_eq!(cluster.get(&object(kind, "gloo-proxy-taken")).status, 404, "{kind}");
+    }
+    cluster.delete(&stranger);
+    KINDS.iter().for_each(|kind| drop(becomes(&cluster, &object(kind, "gloo-proxy-taken"), "made", |_| true)));
+    told(&cluster, &taken, "silence", |status| condition(status, "Programmed")["status"] == "Unknown");
+
+    // A Gateway becomes objects that belong to it; while there is one, its class stays.
+    let a = format!("{}  infrastructure: {{labels: {{team: x}}}}\n", gateway("a", 15088));
+    cluster.apply(&a);
+    let uid = cluster.get(&a).json()["metadata"]["uid"].clone();
+    for kind in KINDS {
+        let made = becomes(&cluster, &object(kind, "gloo-proxy-a"), "made", |_| true);
+        let labels = &made["metadata"]["labels"];
+        assert_eq!((&labels["gateway.networking.k8s.io/gateway-name"], &labels["team"]), (&"a".into(), &"x".into()));
+        assert_eq!(made["metadata"]["ownerReferences"][0]["uid"], uid, "{made}");
+    }
+    let kept = becomes(&cluster, CLASS, "kept", |class| !class["metadata"]["finalizers"].is_null());
+    cluster.delete(CLASS);
+    assert_eq!(cluster.get(CLASS).json()["metadata"]["uid"], kept["metadata"]["uid"], "it is used");
+
+    // What nobody edited is not written again, although the API server writes amounts in its own way.
+    let deployment = object("Deployment", "gloo-proxy-a");
+    let version = || cluster.get(&deployment).json()["metadata"]["resourceVersion"].clone();
+    let before = version();
+    let config = object("ConfigMap", "gloo-proxy-a");
+    merge(&cluster, "/api/v1/namespaces/t/configmaps/gloo-proxy-a", &json!({"data": {"ca.crt": "another's"}}));
+    becomes(&cluster, &config, "undone", |config| config["data"]["ca.crt"] != "another's");
+    assert_eq!(version(), before);
+    // Edits are undone, what is deleted is made again, and how many pods there are is not ours to say.
+    let path = "/apis/apps/v1/namespaces/t/deployments/gloo-proxy-a";
+    merge(&cluster, path, &json!({"spec": {"replicas": 3, "template": {"spec": {"hostNetwork": true}}}}));
+    let mended = becomes(&cluster, &deployment, "undone", |deployment| {
+        deployment["spec"]["template"]["spec"]["hostNetwork"] != true
+            && deployment["metadata"]["resourceVersion"] != before
+    });
+    assert_eq!(mended["spec"]["replicas"], 3);
+    cluster.delete(&object("Service", "gloo-proxy-a"));
+    let service = becomes(&cluster, &object("Service", "gloo-proxy-a"), "made again", |_| true);
+
+    // Its pod, with the arguments and at the paths that the Deployment says, on this machine.
+    let pod = &mended["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["resources"]["requests"]["cpu"], "1");
+    let args: Vec<&str> =
+        pod["containers"][0]["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
+    let sources =
+        &pod["volumes"].as_array().unwrap().iter().find(|one| one["name"] == "token").unwrap()["projected"]["sources"];
+    let audience = sources[0]["serviceAccountToken"]["audience"].as_str().unwrap();
+    let token = cluster.token_for("t", pod["serviceAccountName"].as_str().unwrap(), audience);
+    let proxy = in_its_pod(dir.path(), &args, &cluster.get(&config).json()["data"]["ca.crt"], &token);
+    proxy.ready();
+    let status = told(&cluster, &a, "programmed", programmed);
+    assert_eq!(status.get("addresses"), None, "no pod is ready: {status}");
+
+    // Addresses come with the first ready pod, and stay.
+    let ready = |count: u32| {
+        let status = json!({"status": {"replicas": 3, "updatedReplicas": 3, "readyReplicas": count, "availableReplicas": count}});
+        merge(&cluster, &format!("{path}/status"), &status);
+    };
+    ready(1);
+    let status = told(&cluster, &a, "addresses", |status| !status["addresses"].is_null());
+    let host = json!({"type": "Hostname", "value": "gloo-proxy-a.t.svc.cluster.local"});
+    let ip = json!({"type": "IPAddress", "value": service["spec"]["clusterIP"]});
+    assert_eq!(status["addresses"], json!([ip, host]));
+    ready(0);
+
+    // A request through the real Envoy.
+    cluster.apply(
+        "apiVersion: v1\nkind: Service\nmetadata: {name: app, namespace: t}\nspec:\n  ports:\n  \
+         - {name: http, port: 8000, targetPort: 8080}\n",
+    );
+    cluster.apply(&format!(
+        "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: app-1\n  namespace: t\n  \
+         labels: {{kubernetes.io/service-name: app}}\naddressType: IPv4\nports: [{{name: http, port: 8080}}]\n\
+         endpoints:\n- addresses: [{endpoint}]\n  conditions: {{ready: true}}\n"
+    ));
+    let _application =
+        start(&binary("sample-app"), &["--listen", &format!("{endpoint}:8080")], &dir.path().join("app"));
+    let service = cluster.get(&object("Service", "app")).json();
+    let vip: std::net::Ipv4Addr = service["spec"]["clusterIP"].as_str().unwrap().parse().unwrap();
+    eventually("an answer", CHANGE, || {
+        let request = b"GET /get HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n".to_vec();
+        let bytes = [proxy_header(vip.octets(), 8000, &[]), request].concat();
+        let answer = std::net::TcpStream::connect("127.0.0.1:15088").map(|_| send_raw("127.0.0.1:15088", &bytes));
+        match answer.unwrap_or_default() {
+            answer if answer.starts_with("HTTP/1.1 200") => Ok(()),
+            answer => Err(format!("{answer}\n{}\n{}", waypoint.log(), proxy.log())),
+        }
+    });
+    let status = told(&cluster, &a, "addresses", |status| !status["addresses"].is_null());
+    assert_eq!(status["addresses"], json!([ip, host]), "they stay while no pod is ready");
+
+    // Parameters that nobody reads are said, and what runs is left as it is.
+    let before = version();
+    let parameters = a.replace("{labels:", "{parametersRef: {group: \"\", kind: ConfigMap, name: p}, labels:");
+    cluster.apply(&parameters);
+    let status =
+        told(&cluster, &a, "a word of it", |status| condition(status, "Accepted")["reason"] == "InvalidParameters");
+    assert_eq!((condition(&status, "Accepted")["status"].as_str(), version()), (Some("False"), before), "{status}");
+
+    // With its last Gateway the class goes, and comes again.
+    proxy.stop();
+    cluster.delete(&a);
+    cluster.delete(&taken);
+    becomes(&cluster, CLASS, "another class", |class| {
+        is_bound(class)
+            && class["metadata"]["uid"] != kept["metadata"]["uid"]
+            && class["metadata"]["finalizers"].is_null()
+    });
+    waypoint.stop(Duration::from_secs(20));
+}
+
+/// `waypoint` with these arguments of a container, and what a kubelet puts into one.
+fn in_its_pod(dir: &Path, args: &[&str], ca: &serde_json::Value, token: &str) -> Pod {
+    let (admin, log) = (free(), dir.join("pod-of-a"));
+    fs::write(dir.join("pod.ca"), ca.as_str().unwrap()).unwrap();
+    fs::write(dir.join("pod.token"), token).unwrap();
+    let (program, envoy, dir) =
+        (binary("waypoint").display().to_string(), envoy().display().to_string(), dir.display());
+    let script = format!(
+        "mount -t tmpfs tmpfs /run && mkdir -p /run/waypoint /run/waypoint-ca /run/secrets/waypoint || exit 1
+        cp {dir}/pod.ca /run/waypoint-ca/ca.crt && cp {dir}/pod.token /run/secrets/waypoint/token || exit 1
+        export ENVOY={envoy} WAYPOINT_ADMIN={admin} ENVOY_CONCURRENCY=1
+        exec {program} {}",
+        args.join(" ")
+    );
+    let process =
+        start(Path::new("unshare"), &["--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script], &log);
+    Pod { process, admin, log }
 }

@@ -191,7 +191,8 @@ fn a_policy_is_programmed_behind_each_ancestor_for_itself_and_in_all_once_it_is_
 #[test]
 fn a_gateway_has_its_address_once_its_envoys_serve() {
     let mut world = World::new();
-    for (bound, shown) in [("127.0.30.1:15088", vec![std::net::IpAddr::from([127, 0, 30, 1])]), ("[::]:15088", vec![])]
+    for (bound, shown) in
+        [("127.0.30.1:15088", vec![Address::Ip(IpAddr::from([127, 0, 30, 1]))]), ("[::]:15088", vec![])]
     {
         let mut translated = output(&[("a", &["x"])]);
         translated.address = Some(bound.parse().unwrap());
@@ -205,6 +206,8 @@ fn a_gateway_has_its_address_once_its_envoys_serve() {
         assert!(addresses(&world).is_empty(), "nobody listens yet");
         world.all();
         assert_eq!(addresses(&world), shown, "{bound}");
+        world.standing = world.standing.clone().without_address();
+        assert!(addresses(&world).is_empty(), "it is reached elsewhere");
     }
 }
 
@@ -223,7 +226,7 @@ fn a_gateway_keeps_its_address_while_its_envoy_starts_again_and_while_another_jo
         let said = vec![ObjectStatus::new(accepted())];
         complete(&gateway_object(), said, true, &standings, &Table::default())[0].addresses.clone()
     };
-    let here = |last: u8| vec![IpAddr::from([127, 0, 30, last])];
+    let here = |last: u8| vec![Address::Ip(IpAddr::from([127, 0, 30, last]))];
     for (sessions, what) in [(0, "its Envoy starts again"), (2, "another joins that has taken nothing")] {
         world.answer(&AckState { sessions, generation: 0, nacks: vec![] });
         assert_eq!(world.reason(&gateway_object(), Place::Object, accepted()), "Pending", "{what}");

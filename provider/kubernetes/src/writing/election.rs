@@ -84,6 +84,11 @@ impl Election {
         self.until = Some(asked + WRITES);
     }
 
+    /// Until when we may write.
+    pub fn until(&self) -> Option<Duration> {
+        self.until
+    }
+
     /// Whether we may write.
     pub fn holds(&self, now: Duration) -> bool {
         self.until.is_some_and(|until| now < until)

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use api::{Kind, Told};
 use serde_json::{Map, Value, json};
-use status::{ACCEPTED, Condition, OTHER_CONTROLLER, ObjectStatus, PROGRAMMED, Parent, Place};
+use status::{ACCEPTED, Address, Condition, OTHER_CONTROLLER, ObjectStatus, PROGRAMMED, Parent, Place};
 
 /// The longest reason of a Gloo status, in bytes: longer ones are cut.
 const LONGEST_REASON: usize = 1024;
@@ -159,7 +159,12 @@ fn gateway(there: &Value, said: &[ObjectStatus], speaker: &Speaker) -> Option<Va
     // Once it has been reachable, nobody takes that away for a moment in which it is not.
     if !whole.addresses.is_empty() {
         let addresses = whole.addresses.iter().take(MOST_ADDRESSES);
-        status["addresses"] = addresses.map(|ip| json!({"type": "IPAddress", "value": ip.to_string()})).collect();
+        let kind = |address: &Address| match address {
+            Address::Ip(_) => "IPAddress",
+            Address::Hostname(_) => "Hostname",
+        };
+        status["addresses"] =
+            addresses.map(|address| json!({"type": kind(address), "value": address.to_string()})).collect();
     }
     Some(status)
 }

@@ -158,9 +158,14 @@ fn a_gateway_keeps_conditions_of_others_and_its_addresses() {
     assert_eq!(listener["supportedKinds"], json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute"}]));
     assert_eq!(listener["conditions"][0]["observedGeneration"], 2);
     assert_eq!(written.get("addresses"), None, "what is there stays");
-    let reachable = ObjectStatus { addresses: vec!["10.0.0.2".parse().unwrap()], ..whole };
+    let addresses = vec![Address::Ip("10.0.0.2".parse().unwrap()), Address::Hostname("a.t.svc".to_owned())];
+    let reachable = ObjectStatus { addresses, ..whole };
     let written = wanted(Kind::Gateway, &there, &[reachable], &speaker()).unwrap();
-    assert_eq!(written["addresses"], json!([{"type": "IPAddress", "value": "10.0.0.2"}]));
+    assert_eq!(
+        written["addresses"],
+        json!([
+        {"type": "IPAddress", "value": "10.0.0.2"}, {"type": "Hostname", "value": "a.t.svc"}])
+    );
 }
 
 #[test]

@@ -1,0 +1,271 @@
+//! What is done about a Gateway and what there is of its proxy.
+
+use std::net::Ipv4Addr;
+
+use serde_json::json;
+
+use super::*;
+
+fn gateway() -> Value {
+    json!({
+        "metadata": {"namespace": "shop", "name": "a", "uid": "u1"},
+        "spec": {
+            "gatewayClassName": "gloo-waypoint",
+            "listeners": [
+                {"name": "hbone", "port": 15008, "protocol": "istio.io/HBONE"},
+                {"name": "proxy", "port": 15088, "protocol": "istio.io/PROXY"},
+            ],
+            "infrastructure": {
+                "labels": {"team": "x", "app.kubernetes.io/managed-by": "somebody", "gateway.networking.k8s.io/gateway-name": "b"},
+                "annotations": {"note": "y"},
+            },
+        },
+    })
+}
+
+fn pods() -> Pods {
+    Pods {
+        image: "example.com/proxy:1".to_owned(),
+        pull_secrets: vec!["pull".to_owned()],
+        xds: ("waypoint.gloo-system.svc".to_owned(), 9977),
+        xds_name: None,
+        cpu: "1000m".to_owned(),
+        memory: "1Gi".to_owned(),
+    }
+}
+
+fn of(gateway: &Value, there: &There) -> Plan {
+    plan(&Owner::read(gateway).expect("a Gateway"), gateway, &pods(), "CA", there)
+}
+
+/// What there is once a plan was followed, with what an API server adds.
+fn done(gateway: &Value) -> There {
+    let plan = of(gateway, &There::new());
+    assert_eq!(plan.problems, Vec::<String>::new());
+    let made = plan.acts.into_iter().map(|act| {
+        let Act::Create(kind, mut object) = act else { panic!("{act:?}") };
+        object["metadata"]["uid"] = json!(format!("uid of {}", kind.as_str()));
+        object["metadata"]["resourceVersion"] = json!("7");
+        (kind, object)
+    });
+    let mut there: There = made.collect();
+    let deployment = there.get_mut(&Managed::Deployment).expect("a Deployment");
+    deployment["spec"]["replicas"] = json!(3);
+    deployment["metadata"]["annotations"]["deployment.kubernetes.io/revision"] = json!("1");
+    let pod = &mut deployment["spec"]["template"]["spec"];
+    pod["dnsPolicy"] = json!("ClusterFirst");
+    for absent in ["hostNetwork", "hostPID", "hostIPC", "initContainers"] {
+        pod.as_object_mut().expect("a pod").remove(absent);
+    }
+    pod["containers"][0]["resources"]["requests"] = json!({"cpu": "1", "memory": "1024Mi"});
+    pod["containers"][0]["imagePullPolicy"] = json!("IfNotPresent");
+    let service = there.get_mut(&Managed::Service).expect("a Service");
+    service["spec"]["clusterIP"] = json!("10.96.0.7");
+    service["spec"]["clusterIPs"] = json!(["10.96.0.7"]);
+    there
+}
+
+fn labels(object: &Value) -> &Value {
+    &object["metadata"]["labels"]
+}
+
+#[test]
+fn a_gateway_becomes_four_objects_that_belong_to_it() {
+    let there = done(&gateway());
+    assert_eq!(there.keys().copied().collect::<Vec<_>>(), Managed::OF_A_GATEWAY);
+    for (kind, object) in &there {
+        assert_eq!((&object["kind"], &object["metadata"]["name"]), (&json!(kind.as_str()), &json!("gloo-proxy-a")));
+        assert_eq!(object["metadata"]["namespace"], "shop");
+        assert!(is_owned(object, "u1") && !is_owned(object, "u2"), "{object}");
+        assert_eq!(
+            labels(object)["gateway.networking.k8s.io/gateway-name"],
+            "a",
+            "nobody's infrastructure says otherwise"
+        );
+        assert_eq!(labels(object)["gateway.networking.k8s.io/gateway-class-name"], "gloo-waypoint");
+        assert_eq!(labels(object)["app.kubernetes.io/managed-by"], "waykeeper");
+        assert_eq!((&labels(object)["team"], &object["metadata"]["annotations"]["note"]), (&json!("x"), &json!("y")));
+    }
+    let service = &there[&Managed::Service];
+    assert_eq!(labels(service)["istio.io/use-waypoint"], "none");
+    assert_eq!(service["spec"]["selector"], json!({"gateway.networking.k8s.io/gateway-name": "a"}));
+    let ports: Vec<_> = service["spec"]["ports"].as_array().expect("ports").iter().map(|port| &port["port"]).collect();
+    assert_eq!(ports, [15021, 15088]);
+    let template = &there[&Managed::Deployment]["spec"]["template"];
+    assert_eq!(
+        (&labels(template)["istio.io/dataplane-mode"], &labels(template)["team"]),
+        (&json!("ambient"), &json!("x"))
+    );
+    assert_eq!(template["spec"]["serviceAccountName"], "gloo-proxy-a");
+    assert_eq!(template["spec"]["containers"][0]["securityContext"]["readOnlyRootFilesystem"], true);
+}
+
+#[test]
+fn what_is_as_it_is_to_be_is_not_written() {
+    let plan = of(&gateway(), &done(&gateway()));
+    assert_eq!((plan.acts, plan.problems), (vec![], vec![]));
+}
+
+#[test]
+fn edits_are_undone_and_what_is_gone_is_made_again() {
+    type Edit = fn(&mut There);
+    let edits: [(Managed, Edit); 7] = [
+        (Managed::Deployment, |there| {
+            there.get_mut(&Managed::Deployment).expect("there")["spec"]["template"]["spec"]["containers"][0]["image"] =
+                json!("evil");
+        }),
+        (Managed::Deployment, |there| {
+            there.get_mut(&Managed::Deployment).expect("there")["spec"]["template"]["spec"]["hostNetwork"] =
+                json!(true);
+        }),
+        (Managed::Deployment, |there| {
+            there.get_mut(&Managed::Deployment).expect("there")["spec"]["template"]["spec"]["containers"][0]["env"] =
+                json!([{"name": "LD_PRELOAD", "value": "x"}]);
+        }),
+        (Managed::Deployment, |there| {
+            there.get_mut(&Managed::Deployment).expect("there")["spec"]["template"]["spec"]["containers"][0]["resources"]
+                ["requests"]["cpu"] = json!("2");
+        }),
+        (Managed::Service, |there| {
+            there.get_mut(&Managed::Service).expect("there")["spec"]["selector"]["another"] = json!("label");
+        }),
+        (Managed::ConfigMap, |there| {
+            there.get_mut(&Managed::ConfigMap).expect("there")["data"]["ca.crt"] = json!("another's");
+        }),
+        (Managed::ServiceAccount, |there| drop(there.remove(&Managed::ServiceAccount))),
+    ];
+    for (number, (kind, edit)) in edits.into_iter().enumerate() {
+        let mut there = done(&gateway());
+        edit(&mut there);
+        let plan = of(&gateway(), &there);
+        match (&plan.acts[..], there.get(&kind)) {
+            ([Act::Create(created, _)], None) => assert_eq!(*created, kind),
+            ([Act::Change(changed, patch)], Some(object)) => {
+                assert_eq!(*changed, kind, "{number}");
+                assert_eq!(
+                    (&patch["metadata"]["uid"], &patch["metadata"]["resourceVersion"]),
+                    (&object["metadata"]["uid"], &json!("7"))
+                );
+                assert_eq!(patch["spec"].get("replicas"), None, "that is for whoever scales it");
+                let mut mended = object.clone();
+                merge(&mut mended, patch);
+                there.insert(kind, mended);
+                assert_eq!(of(&gateway(), &there).acts, [], "{number}: once is enough");
+            }
+            (acts, _) => panic!("{number}: {acts:?}"),
+        }
+    }
+}
+
+/// As an API server merges.
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    for (key, value) in patch {
+        if value.is_null() {
+            into.as_object_mut().expect("an object").remove(key);
+        } else {
+            merge(&mut into[key.as_str()], value);
+        }
+    }
+}
+
+#[test]
+fn what_the_infrastructure_says_no_longer_is_taken_away_and_what_others_said_stays() {
+    let mut there = done(&gateway());
+    for object in there.values_mut() {
+        object["metadata"]["labels"]["others"] = json!("stays");
+    }
+    let mut gateway = gateway();
+    gateway["spec"]["infrastructure"] = json!({"labels": {"tier": "z"}});
+    let plan = of(&gateway, &there);
+    assert_eq!(plan.acts.len(), 4);
+    for act in plan.acts {
+        let Act::Change(kind, patch) = act else { panic!("{act:?}") };
+        let object = there.get_mut(&kind).expect("there");
+        merge(object, &patch);
+        assert_eq!((labels(object).get("team"), &labels(object)["tier"]), (None, &json!("z")));
+        assert_eq!(object["metadata"]["annotations"].get("note"), None);
+        assert_eq!(labels(object)["others"], "stays");
+        assert_eq!(labels(object)["app.kubernetes.io/managed-by"], "waykeeper");
+    }
+    let template = &there[&Managed::Deployment]["spec"]["template"];
+    assert_eq!((labels(template).get("team"), template["metadata"]["annotations"].get("note")), (None, None));
+    assert_eq!(of(&gateway, &there).acts, []);
+}
+
+#[test]
+fn what_belongs_to_others_is_left_alone_and_said() {
+    for kind in Managed::OF_A_GATEWAY {
+        for owners in [
+            json!([]),
+            json!([{"kind": "Gateway", "name": "a", "uid": "u0", "controller": true}]),
+            json!([{"uid": "u1"}]),
+        ] {
+            let mut there = done(&gateway());
+            there.get_mut(&kind).expect("there")["metadata"]["ownerReferences"] = owners.clone();
+            // Something else is to be done besides.
+            there.get_mut(&Managed::ConfigMap).expect("there")["data"] = json!({});
+            let plan = of(&gateway(), &there);
+            assert_eq!(plan.acts, [], "{kind:?} {owners}");
+            assert!(plan.problems.len() == 1 && plan.problems[0].contains(kind.as_str()), "{:?}", plan.problems);
+            let left = leave("u1", &there);
+            assert!(!left.iter().any(|act| matches!(act, Act::Delete(deleted, _) if *deleted == kind)), "{left:?}");
+        }
+    }
+    let alone = There::from([(Managed::Service, json!({"metadata": {"name": "gloo-proxy-a", "uid": "x"}}))]);
+    assert_eq!(of(&gateway(), &alone).acts, [], "nothing is made beside a stranger");
+}
+
+#[test]
+fn of_a_gateway_that_is_not_ours_any_more_what_we_made_goes() {
+    let acts = leave("u1", &done(&gateway()));
+    let uids: Vec<String> =
+        Managed::OF_A_GATEWAY.iter().rev().map(|kind| format!("uid of {}", kind.as_str())).collect();
+    let named: Vec<String> = acts
+        .iter()
+        .map(|act| match act {
+            Act::Delete(_, uid) => uid.clone(),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(named, uids, "pods first");
+    assert_eq!(leave("u2", &done(&gateway())), []);
+}
+
+#[test]
+fn parameters_that_nobody_reads_stop_everything_and_touch_nothing() {
+    let mut gateway = gateway();
+    gateway["spec"]["infrastructure"]["parametersRef"] = json!({"group": "", "kind": "ConfigMap", "name": "p"});
+    for there in [There::new(), done(&self::gateway())] {
+        let plan = of(&gateway, &there);
+        assert_eq!(plan.acts, []);
+        assert!(plan.problems[0].contains("ConfigMap p"), "{:?}", plan.problems);
+    }
+}
+
+#[test]
+fn a_gateway_has_addresses_from_its_first_ready_pod_for_as_long_as_it_lives() {
+    let (mut gateway, mut there) = (gateway(), done(&gateway()));
+    assert_eq!(of(&gateway, &there).addresses, []);
+    let status = |there: &mut There, ready: Value| {
+        there.get_mut(&Managed::Deployment).expect("there")["status"] = json!({"readyReplicas": ready});
+    };
+    status(&mut there, json!(0));
+    assert_eq!(of(&gateway, &there).addresses, []);
+    status(&mut there, json!(1));
+    let host = Address::Hostname("gloo-proxy-a.shop.svc.cluster.local".to_owned());
+    let both = [Address::Ip(Ipv4Addr::new(10, 96, 0, 7).into()), host];
+    assert_eq!(of(&gateway, &there).addresses, both);
+    // No pod is ready any more: a mesh would pass requests around it.
+    gateway["status"] = json!({"addresses": [{"type": "IPAddress", "value": "10.96.0.7"}]});
+    status(&mut there, Value::Null);
+    assert_eq!(of(&gateway, &there).addresses, both);
+    there.get_mut(&Managed::Service).expect("there")["metadata"]["ownerReferences"] = json!([]);
+    assert_eq!(of(&gateway, &there).addresses, [], "a stranger's Service is not where it is reached");
+}
