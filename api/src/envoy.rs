@@ -84,6 +84,11 @@ impl Checks {
         self.note(field, header::reserved(name));
     }
 
+    /// The name of a header by which rules tell requests apart.
+    pub(crate) fn header_matched(&mut self, field: &str, name: &str) {
+        self.note(field, header::tells_apart(name));
+    }
+
     /// The value of a header as it is written.
     pub(crate) fn header_value(&mut self, field: &str, value: &str) {
         self.note(field, text::value(value));

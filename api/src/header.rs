@@ -45,6 +45,22 @@ pub fn reserved(name: &str) -> Result<(), String> {
     }
 }
 
+/// Headers that Envoy takes out of requests before it chooses a rule, besides its own.
+const GONE: [&str; 7] =
+    ["connection", "expect", "keep-alive", "proxy-connection", "te", "transfer-encoding", "x-forwarded-client-cert"];
+
+/// Whether rules can tell requests apart by the header `name`.
+pub(crate) fn tells_apart(name: &str) -> Result<(), String> {
+    reserved(name)?;
+    let lower = name.to_ascii_lowercase();
+    if GONE.contains(&lower.as_str()) || lower.starts_with("x-envoy-") {
+        return Err(format!(
+            "{name:?} is taken out of requests before a rule is chosen, so that this one would never apply; match on another header"
+        ));
+    }
+    Ok(())
+}
+
 /// Some applications take `_` for `-`.
 fn plain(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
@@ -142,6 +158,19 @@ mod tests {
         for name in ["x-envoy-foo", "X-Envoy-Upstream-Service-Time"] {
             assert!(check(name, HeaderUse::Write).is_err() && check(name, HeaderUse::Read).is_err(), "{name}");
             assert_eq!(check(name, HeaderUse::Hide), Ok(()), "{name}");
+        }
+    }
+
+    #[test]
+    fn rules_tell_requests_apart_by_what_is_still_there() {
+        for name in ["Connection", "te", "Expect", "x-forwarded-client-cert", "X-Envoy-Foo", "x-waykeeper-vip"] {
+            assert!(
+                tells_apart(name).unwrap_err().contains("match on another header") || reserved(name).is_err(),
+                "{name}"
+            );
+        }
+        for name in ["host", "upgrade", "x-forwarded-for", "content-length", "x-role"] {
+            assert_eq!(tells_apart(name), Ok(()), "{name}");
         }
     }
 

@@ -8,7 +8,7 @@ use ir::{
 };
 use serde_json::{Map, Value, json};
 
-use ir::path::spellings;
+use ir::path::{parameter_spellings, spellings};
 
 use crate::filters::{self, forwarded_for, rate_limit};
 use crate::names::{self, Told};
@@ -119,14 +119,29 @@ fn matcher(matches: &Match) -> Value {
         let host = json!({"safe_regex": {"regex": HOST}});
         headers.push(json!({"name": ":authority", "string_match": host, "invert_match": true}));
     }
-    let keyed =
-        |key: &KeyMatch| json!({"name": forwarded_for::when_matched(&key.name), "string_match": value(&key.value)});
+    if let Some(target) = &matches.target {
+        let path = |regex: &str| json!({"name": ":path", "string_match": {"safe_regex": {"regex": regex}}});
+        headers.push(path(&target.is));
+        headers.extend(target.is_not.as_deref().map(|regex| {
+            let mut other = path(regex);
+            other["invert_match"] = json!(true);
+            other
+        }));
+    }
+    let keyed = |key: &KeyMatch| match &key.value {
+        // However it is spelt, it is that host.
+        ValueMatch::Exact(host) if key.name.eq_ignore_ascii_case("host") => {
+            let regex = hosts(std::slice::from_ref(host));
+            json!({"name": ":authority", "string_match": {"safe_regex": {"regex": regex}}})
+        }
+        other => json!({"name": forwarded_for::when_matched(&key.name), "string_match": value(other)}),
+    };
     headers.extend(matches.headers.iter().map(keyed));
     if !headers.is_empty() {
         fields["headers"] = json!(headers);
     }
     if !matches.query.is_empty() {
-        let keyed = |key: &KeyMatch| json!({"name": key.name, "string_match": value(&key.value)});
+        let keyed = |key: &KeyMatch| json!({"name": key.name, "string_match": parameter(&key.value)});
         fields["query_parameters"] = matches.query.iter().map(keyed).collect();
     }
     fields
@@ -136,6 +151,17 @@ fn value(value: &ValueMatch) -> Value {
     match value {
         ValueMatch::Exact(value) => json!({"exact": value}),
         ValueMatch::Regex(regex) => json!({"safe_regex": {"regex": regex}}),
+    }
+}
+
+/// The value of a parameter, which clients may escape.
+fn parameter(value: &ValueMatch) -> Value {
+    match value {
+        ValueMatch::Exact(text) => match parameter_spellings(text) {
+            Some(regex) => json!({"safe_regex": {"regex": regex}}),
+            None => self::value(value),
+        },
+        ValueMatch::Regex(_) => self::value(value),
     }
 }
 

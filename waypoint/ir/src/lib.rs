@@ -173,6 +173,17 @@ pub struct Match {
     pub hosts: Vec<String>,
     /// Only if what the request says its host is cannot be one.
     pub no_host: bool,
+    /// What path and query must be besides, as they came.
+    pub target: Option<RequestTarget>,
+}
+
+/// Path and query of a request in one, as they came.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestTarget {
+    /// An expression that matches it as a whole.
+    pub is: String,
+    /// One that does not.
+    pub is_not: Option<String>,
 }
 
 impl Match {
@@ -185,6 +196,7 @@ impl Match {
             query: vec![],
             hosts: vec![],
             no_host: false,
+            target: None,
         }
     }
 }

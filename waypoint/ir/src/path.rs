@@ -44,6 +44,25 @@ pub fn spellings(text: &str) -> Option<String> {
     several.then_some(out)
 }
 
+/// An expression for every spelling of `text` as a value in a query; none if there is only one.
+pub fn parameter_spellings(text: &str) -> Option<String> {
+    let (mut out, mut several) = (String::new(), false);
+    for Spelled { byte, .. } in spelled(text) {
+        let plain = char::from(byte);
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out += &regex_literal(plain);
+            continue;
+        }
+        several = true;
+        out += &match plain {
+            ' ' => format!("(?:\\+|{})", escape(byte)),
+            _ if byte.is_ascii() => format!("(?:{}|{})", regex_literal(plain), escape(byte)),
+            _ => escape(byte),
+        };
+    }
+    several.then_some(out)
+}
+
 /// One way to write the path `text`, the same for all texts that mean the same requests to Envoy and applications.
 pub fn canonical(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -111,6 +130,20 @@ mod tests {
             ("/é", "/%[cC]3%[aA]9"),
         ] {
             assert_eq!(spellings(path).as_deref(), Some(regex), "{path}");
+        }
+    }
+
+    #[test]
+    fn values_of_a_query_have_one_for_each_way_to_write_them() {
+        assert_eq!(parameter_spellings("admin-1"), None);
+        for (value, regex) in [
+            ("a b", "a(?:\\+|%20)b"),
+            ("a%20b", "a(?:\\+|%20)b"),
+            ("a/b", "a(?:/|%2[fF])b"),
+            ("a+b", "a(?:\\+|%2[bB])b"),
+            ("é", "%[cC]3%[aA]9"),
+        ] {
+            assert_eq!(parameter_spellings(value).as_deref(), Some(regex), "{value}");
         }
     }
 

@@ -32,8 +32,9 @@ pub struct Policy {
 pub struct Disowned {
     /// Its name, in lower case.
     pub name: String,
-    /// Whether this route's own authorization sets it, or takes it out: then only other spellings are in doubt.
-    pub set_here: bool,
+    /// Whether it stays as it is spelt here, and only other spellings go: this route's own authorization sets it or takes it
+    /// out, or it is looked at by rules or limits, which look at this spelling alone.
+    pub spelling_stays: bool,
 }
 
 /// Authorization by an AuthConfig.

@@ -1,92 +1,75 @@
 //! Requests that two readers take differently are refused where the difference matters.
 //!
-//! Envoy chooses a rule by the path and host it reads; the application reads them
-//! for itself, and may see another path in the same bytes: it may decode `%2F`
-//! before it looks for slashes, or drop what follows a `;`. Where rules with
-//! different policies tell requests apart by path, such a path could reach the
-//! application under another rule's policy. So the table begins with a route that
-//! refuses it. Elsewhere paths are passed on as they come.
+//! Envoy chooses a rule by what it reads in a request; the application reads the
+//! same bytes for itself, and may see something else in them. Where rules with
+//! different policies tell requests apart by it, such a request could reach the
+//! application under another rule's policy. So it is answered 400. Elsewhere
+//! requests are passed on as they come.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod headers;
+mod methods;
+mod paths;
+mod queries;
+mod treatment;
+
+use std::collections::BTreeSet;
 
 use api::core::Service;
-use ir::{Action, Match, Origins, PathMatch, Policy, Refusal, Route};
+use ir::{Action, Match, Origins, Policy, Refusal, Route};
 
 /// The annotation on a Service by which its owner says that its application reads paths as Envoy
 /// does: `keep` passes all of them on.
 pub const PATHS: &str = "waykeeper.dev/doubtful-paths";
 
-/// What a path that one reader takes for `/` looks like to another.
-const SLASHES: &str = "%2[fF]|%5[cC]|\\\\";
+/// The same for the method: `keep` says that the application knows no other than the request's own.
+pub const METHODS: &str = "waykeeper.dev/doubtful-methods";
 
-/// The routes to try before `routes`, which are those of `service`.
-pub fn refusals(service: &Service, routes: &[Route], origins: &Origins) -> Vec<Route> {
-    let refuse = |name: &str, matches: Match, why: &str| Route {
-        name: name.to_owned(),
+/// The same for parameters of the query.
+pub const QUERIES: &str = "waykeeper.dev/doubtful-queries";
+
+/// `routes`, which are those of `service`, with the refusals among them.
+pub fn refused(service: &Service, routes: Vec<Route>, origins: &Origins) -> Vec<Route> {
+    let refuse = |name: String, matches: Match, why: &str| Route {
+        name,
         matches,
         action: Action::Refuse(Refusal { status: 400, why: why.to_owned() }),
         policy: Policy::default(),
         origins: origins.clone(),
     };
-    let mut first = Vec::new();
-    if routes.iter().any(|route| !route.matches.hosts.is_empty()) {
-        let matches = Match { no_host: true, ..Match::everything() };
-        first.push(refuse("not a host", matches, "the Host of this request names no host"));
-    }
-    let kept = service.metadata.annotations.as_ref().and_then(|all| all.get(PATHS)).is_some_and(|v| v == "keep");
-    if !kept && let Some(regex) = doubtful_paths(routes) {
-        let matches = Match { path: PathMatch::Regex(regex), ..Match::everything() };
-        let why = "this path may mean another one to the application (an escaped slash or dot segment, a backslash or a semicolon)";
-        first.push(refuse("doubtful path", matches, why));
-    }
-    first
-}
-
-/// Which paths are in doubt; none where all rules take all paths.
-fn doubtful_paths(routes: &[Route]) -> Option<String> {
-    if routes.iter().all(|route| route.matches.path == Match::everything().path) {
-        return None;
-    }
-    // A dot segment that only shows once slashes are decoded leads out of where it was sent, whatever the rules.
-    let params = "(?:;[^/%]*)?";
-    let mut doubtful = vec![
-        format!("(?:/|{SLASHES})\\.\\.?{params}(?:{SLASHES}).*"),
-        format!("(?:{SLASHES})\\.\\.?{params}(?:(?:/|{SLASHES}).*)?"),
-    ];
-    if differ_in_guard(routes) {
-        doubtful.push(format!("(?:{SLASHES}).*"));
-        let written: BTreeSet<char> = routes.iter().flat_map(|route| characters(&route.matches.path)).collect();
-        // Parameters of a path segment: many servers take them off before they look at the path.
-        if !written.contains(&';') {
-            doubtful.push("(?:;|%3[bB]).*".to_owned());
-        }
-        // An expression takes no other spelling of its characters; exact paths and prefixes take all of them.
-        let regexes = routes.iter().filter(|route| matches!(route.matches.path, PathMatch::Regex(_)));
-        let regexes: BTreeSet<char> = regexes.flat_map(|route| characters(&route.matches.path)).collect();
-        doubtful.extend(regexes.into_iter().map(|c| format!("{}.*", ir::path::escaped(c))));
-    }
-    Some(format!(".*(?:{})", doubtful.join("|")))
-}
-
-/// The reserved characters in a path as it is matched: those that clients may as well escape.
-fn characters(path: &PathMatch) -> Vec<char> {
-    let (PathMatch::Exact(text) | PathMatch::Prefix(text) | PathMatch::Regex(text)) = path;
-    let meta = |at: usize, c: char| {
-        // In an expression these are no characters of the path unless a backslash says so.
-        matches!(path, PathMatch::Regex(_)) && "$()*+".contains(c) && !text[..at].ends_with('\\')
+    let annotations = service.metadata.annotations.as_ref();
+    let kept = |annotation: &str| annotations.and_then(|all| all.get(annotation)).is_some_and(|v| v == "keep");
+    let mut all = Vec::with_capacity(routes.len());
+    let by_host = |matches: &Match| {
+        !matches.hosts.is_empty() || matches.headers.iter().any(|key| key.name.eq_ignore_ascii_case("host"))
     };
-    let reserved = text.char_indices().filter(|(at, c)| ir::path::RESERVED.contains(*c) && !meta(*at, *c));
-    reserved.map(|(_, c)| c).collect()
+    if routes.iter().any(|route| by_host(&route.matches)) {
+        let matches = Match { no_host: true, ..Match::everything() };
+        all.push(refuse("not a host".to_owned(), matches, "the Host of this request names no host"));
+    }
+    if !kept(PATHS)
+        && let Some(matches) = paths::doubtful(&routes)
+    {
+        all.push(refuse("doubtful path".to_owned(), matches, paths::WHY));
+    }
+    if !kept(QUERIES) {
+        let doubtful = queries::doubtful(&routes).into_iter();
+        all.extend(doubtful.map(|matches| refuse("doubtful query".to_owned(), matches, queries::WHY)));
+    }
+    if !kept(METHODS) {
+        let doubtful = methods::doubtful(&routes).into_iter();
+        all.extend(doubtful.map(|matches| refuse("doubtful method".to_owned(), matches, methods::WHY)));
+    }
+    for (route, around) in std::iter::zip(&routes, headers::doubtful(&routes)) {
+        let name = format!("{}, doubtful", route.name);
+        let refuse = |matches| refuse(name.clone(), matches, headers::WHY);
+        all.extend(around.before.into_iter().map(refuse));
+        all.push(route.clone());
+        all.extend(around.behind.map(refuse));
+    }
+    all
 }
 
-/// Whether it matters to a policy by which of these paths a request goes.
-fn differ_in_guard(routes: &[Route]) -> bool {
-    let mut by_path: BTreeMap<&PathMatch, Vec<_>> = BTreeMap::new();
-    for Route { matches, action, policy, .. } in routes {
-        let guard = (matches!(action, Action::Refuse(_)), &policy.auth, &policy.limits);
-        let told = (&matches.method, &matches.headers, &matches.query, &matches.hosts, guard);
-        by_path.entry(&matches.path).or_default().push(told);
-    }
-    let mut guards = by_path.into_values();
-    guards.next().is_some_and(|first| guards.any(|other| other != first))
+/// The headers by which the rules of `routes` tell requests apart, where that matters to a policy.
+pub fn deciding_headers(routes: &[Route]) -> BTreeSet<String> {
+    headers::deciding(routes)
 }

@@ -12,6 +12,7 @@ use api::{Kind, Name, Object, ObjectRef, Problem};
 use ir::{Action, Chain, Descriptor, Destination, Disowned, Entry, Forward, PortRef, Route, Traffic};
 
 use crate::decided::said::Said;
+use crate::doubtful;
 use crate::status::Statuses;
 use crate::view::View;
 
@@ -35,7 +36,8 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
             chains.insert(id.clone(), chain.clone());
             continue;
         };
-        let disowned: Vec<BTreeSet<Disowned>> = routes.iter().map(|route| of_route(view, route)).collect();
+        let deciding = doubtful::deciding_headers(routes);
+        let disowned: Vec<BTreeSet<Disowned>> = routes.iter().map(|route| of_route(view, route, &deciding)).collect();
         if disowned.iter().all(BTreeSet::is_empty) {
             chains.insert(id.clone(), chain.clone());
             continue;
@@ -61,14 +63,23 @@ pub struct Disowning {
     pub said: BTreeMap<ObjectRef, Said>,
 }
 
-fn of_route(view: &View<'_>, route: &Route) -> BTreeSet<Disowned> {
+/// What clients must not say on `route`, of a table in which these headers are `deciding`. Of those, and of headers by
+/// which it limits, only other spellings: the application is not to take for the header what nobody looked at.
+fn of_route(view: &View<'_>, route: &Route, deciding: &BTreeSet<String>) -> BTreeSet<Disowned> {
     let Action::Forward(forward) = &route.action else { return BTreeSet::new() };
     let there: BTreeSet<&String> = services(forward).filter_map(|service| view.owned(service)).flatten().collect();
-    if there.is_empty() {
-        return BTreeSet::new();
-    }
-    let own = route.policy.auth.as_ref().map(|auth| grants(view, &auth.config)).unwrap_or_default();
-    there.into_iter().map(|name| Disowned { name: name.clone(), set_here: own.contains(name) }).collect()
+    let own = match there.is_empty() {
+        true => BTreeSet::new(),
+        false => route.policy.auth.as_ref().map(|auth| grants(view, &auth.config)).unwrap_or_default(),
+    };
+    let counted = route.policy.limits.iter().flat_map(|limit| &limit.entries).flat_map(headers_of);
+    let looked_at = deciding.iter().cloned().chain(counted.map(str::to_ascii_lowercase));
+    let looked_at: BTreeSet<String> = looked_at.filter(|name| !there.contains(name)).collect();
+    let owned = there.into_iter().map(|name| Disowned { name: name.clone(), spelling_stays: own.contains(name) });
+    // Headers of one word have one spelling, and so has what is no header, as `:path`.
+    let joined = |name: &String| !name.starts_with(':') && name.contains(|c: char| !c.is_ascii_alphanumeric());
+    let several = looked_at.into_iter().filter(joined);
+    owned.chain(several.map(|name| Disowned { name, spelling_stays: true })).collect()
 }
 
 /// What `config` sets; of one that was never valid, what can be read of it.
@@ -91,7 +102,7 @@ fn services(forward: &Forward) -> impl Iterator<Item = &Name> {
 
 /// A limit that counts by what every client may choose is none.
 fn warn(route: &Route, statuses: &mut Statuses) {
-    for disowned in route.policy.disowned.iter().filter(|disowned| !disowned.set_here) {
+    for disowned in route.policy.disowned.iter().filter(|disowned| !disowned.spelling_stays) {
         if !route.policy.limits.iter().any(|limit| counts_by(limit, &disowned.name)) {
             continue;
         }
@@ -107,9 +118,14 @@ fn warn(route: &Route, statuses: &mut Statuses) {
 }
 
 fn counts_by(limit: &Descriptor, header: &str) -> bool {
-    limit.entries.iter().any(|entry| match entry {
-        Entry::Header { name, .. } => name.eq_ignore_ascii_case(header),
-        Entry::HeadersMatch { headers, .. } => headers.iter().any(|test| test.name.eq_ignore_ascii_case(header)),
-        _ => false,
-    })
+    limit.entries.iter().flat_map(headers_of).any(|name| name.eq_ignore_ascii_case(header))
+}
+
+/// The headers that an entry looks at.
+fn headers_of(entry: &Entry) -> Vec<&str> {
+    match entry {
+        Entry::Header { name, .. } => vec![name],
+        Entry::HeadersMatch { headers, .. } => headers.iter().map(|test| test.name.as_str()).collect(),
+        _ => Vec::new(),
+    }
 }

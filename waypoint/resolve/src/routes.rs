@@ -52,7 +52,7 @@ pub fn routes(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], served: bool, 
     let routes: Vec<Route> = all.into_iter().map(|tried| tried.route).collect();
     let Some(service) = view.service(&id.service) else { return routes };
     let origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
-    doubtful::refusals(service, &routes, &origins).into_iter().chain(routes).collect()
+    doubtful::refused(service, routes, &origins)
 }
 
 /// The one route of a Service of which everything is refused.

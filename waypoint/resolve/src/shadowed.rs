@@ -12,7 +12,7 @@ mod expression;
 
 use std::collections::HashMap;
 
-use ir::{Action, Auth, Descriptor, KeyMatch, Match, PathMatch, Route};
+use ir::{Action, Auth, Descriptor, KeyMatch, Match, PathMatch, RequestTarget, Route};
 
 use expression::{Expression, Samples, Wide};
 
@@ -141,6 +141,7 @@ struct Key<'a> {
     headers: Vec<KeyMatch>,
     query: Vec<&'a KeyMatch>,
     no_host: bool,
+    target: Option<&'a RequestTarget>,
 }
 
 impl<'a> Key<'a> {
@@ -151,14 +152,15 @@ impl<'a> Key<'a> {
         headers.sort();
         let mut query: Vec<&KeyMatch> = matches.query.iter().collect();
         query.sort();
-        let Match { path, method, no_host, .. } = matches;
-        Self { path, method: method.as_deref(), headers, query, no_host: *no_host }
+        let Match { path, method, no_host, target, .. } = matches;
+        Self { path, method: method.as_deref(), headers, query, no_host: *no_host, target: target.as_ref() }
     }
 
     /// Whether every request that meets the conditions of `other` meets these, the path aside.
     fn asks_no_more(&self, other: &Self) -> bool {
         (self.method.is_none() || self.method == other.method)
             && self.no_host == other.no_host
+            && self.target == other.target
             && self.headers.iter().all(|header| other.headers.binary_search(header).is_ok())
             && self.query.iter().all(|parameter| other.query.binary_search(parameter).is_ok())
     }
@@ -436,6 +438,7 @@ mod tests {
                     hosts.iter().map(|host| (*host).to_owned()).collect()
                 },
                 no_host: false,
+                target: None,
             })
     }
 

@@ -49,7 +49,8 @@ fn route<'r>(resolved: &'r Resolved, service: &str, number: u16, path: &str) -> 
     let chain = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains[&port(service, number)];
     let (Traffic::Http(routes) | Traffic::Sniffed(routes, _)) = &chain.traffic else { panic!("{chain:?}") };
     let takes = |route: &&Route| match &route.matches.path {
-        _ if route.matches.no_host => false,
+        // Refused for what the request says besides its path.
+        _ if matches!(&route.action, Action::Refuse(refusal) if refusal.status == 400) => false,
         PathMatch::Exact(exact) => exact == path,
         PathMatch::Prefix(prefix) => prefix == "/" || path == prefix || path.starts_with(&format!("{prefix}/")),
         PathMatch::Regex(_) => false,

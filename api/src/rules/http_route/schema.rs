@@ -190,7 +190,7 @@ fn matches(field: &str, matches: &Match, checks: &mut Checks) {
     for (index, written) in headers.iter().enumerate().take(MOST) {
         let field = format!("{field}.headers[{index}]");
         condition_name(&field, &written.name, &mut known, checks);
-        checks.header_mentioned(&format!("{field}.name"), &written.name);
+        checks.header_matched(&format!("{field}.name"), &written.name);
         text(&format!("{field}.value"), &written.value, 4096, checks);
         match written.r#type {
             Some(HeaderType::RegularExpression) => checks.regex(&format!("{field}.value"), &written.value),

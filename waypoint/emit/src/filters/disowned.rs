@@ -40,7 +40,7 @@ impl HttpFilter for DisownedHeaders {
 fn spellings(disowned: &Disowned) -> Option<String> {
     let words: Vec<String> = disowned.name.split(|c: char| !c.is_ascii_alphanumeric()).map(regex::escape).collect();
     let joints: Vec<char> = disowned.name.chars().filter(|c| !c.is_ascii_alphanumeric()).collect();
-    if !disowned.set_here {
+    if !disowned.spelling_stays {
         return Some(words.join("[^a-z0-9]"));
     }
     // The first joint that differs is this one: those before it are as written, those after it any.
@@ -68,8 +68,8 @@ mod tests {
 
     use super::*;
 
-    fn takes(name: &str, set_here: bool, header: &str) -> bool {
-        let regex = spellings(&Disowned { name: name.to_owned(), set_here });
+    fn takes(name: &str, spelling_stays: bool, header: &str) -> bool {
+        let regex = spellings(&Disowned { name: name.to_owned(), spelling_stays });
         regex.is_some_and(|regex| regex::Regex::new(&format!("^(?:{regex})$")).unwrap().is_match(header))
     }
 

@@ -153,5 +153,5 @@ fn matched(written: &HttpRouteRulesMatches) -> Match {
         };
         name.to_owned()
     });
-    Match { path, method, headers, query, hosts: Vec::new(), no_host: false }
+    Match { path, method, headers, query, hosts: Vec::new(), no_host: false, target: None }
 }
