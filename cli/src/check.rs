@@ -217,8 +217,18 @@ async fn ask_of_server(client: &Client, deployment: &Value) -> Vec<(Right, Answe
     };
     let user = account(deployment);
     let mut asked = Vec::new();
-    let needed = rights::of_objects(reader, &secret_namespaces(deployment));
-    for right in needed.into_iter().chain(rights::of_leases(namespace(deployment))) {
+    let mut needed = rights::of_objects(reader, &secret_namespaces(deployment));
+    needed.extend(rights::of_leases(namespace(deployment)));
+    if reader == Reader::ControlPlane {
+        let given = |flag: &str| args(deployment).any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")));
+        if !given("--client-ca") && !given("--tls-dir") {
+            needed.extend(rights::of_tokens());
+        }
+        if given("--deploy") {
+            needed.extend(rights::of_pods());
+        }
+    }
+    for right in needed {
         let groups = ["system:authenticated", "system:serviceaccounts"].map(str::to_owned);
         let groups = [&groups[..], &[format!("system:serviceaccounts:{}", namespace(deployment))]].concat();
         let review = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
@@ -234,9 +244,14 @@ async fn ask_of_server(client: &Client, deployment: &Value) -> Vec<(Right, Answe
     asked
 }
 
-fn secret_namespaces(deployment: &Value) -> BTreeSet<String> {
+/// What a Deployment's server is told.
+fn args(deployment: &Value) -> impl Iterator<Item = &str> {
     let args = deployment["spec"]["template"]["spec"]["containers"][0]["args"].as_array();
-    let flags = args.into_iter().flatten().filter_map(|arg| arg.as_str()?.strip_prefix("--secret-namespaces="));
+    args.into_iter().flatten().filter_map(Value::as_str)
+}
+
+fn secret_namespaces(deployment: &Value) -> BTreeSet<String> {
+    let flags = args(deployment).filter_map(|arg| arg.strip_prefix("--secret-namespaces="));
     flags.flat_map(|list| list.split(',')).map(str::to_owned).collect()
 }
 

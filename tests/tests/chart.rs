@@ -60,6 +60,7 @@ ratelimit:
   autoscaling: {enabled: true}
   tlsSecret: ratelimit-tls
   redis: {embedded: {enabled: true, persistence: {enabled: true, storageClass: fast}}}
+gateways: {image: {registry: proxies.example}, pullSecrets: [mirror], cpu: 250m, memory: 256Mi}
 waypoint:
   classes: [gloo-waypoint, other]
   args: [--clusters-on-demand]
@@ -67,7 +68,9 @@ waypoint:
   extauth: tls://gate-extauth:8083?ca=/ca.pem
   ratelimit: tls://gate-ratelimit:18081?ca=/ca.pem
 "#,
-    "{extauth: {podDisruptionBudget: {enabled: false}, spread: false, resources: {}}, waypoint: {makeClass: false}}",
+    // Envoys that somebody else starts.
+    "{gateways: {deploy: false}, waypoint: {identity: certificate, classes: [own]},
+      extauth: {podDisruptionBudget: {enabled: false}, spread: false, resources: {}}}",
     "{ratelimit: {redis: {embedded: {enabled: true}}, replicas: 2}}",
 ];
 
@@ -218,6 +221,9 @@ fn a_value_that_would_do_something_else_than_it_says_is_refused() {
         ("{metrics: {serviceMonitor: {enabled: true}}}", "metrics.enabled"),
         ("{metrics: {enabled: true}}", "metricsFrom"),
         ("{extauth: {tlsSecret: a}}", "waypoint.extauth"),
+        ("{waypoint: {identity: certificate}}", "gateways.deploy"),
+        ("{waypoint: {identity: passport}}", "identity"),
+        ("{gateways: {replicas: 2}}", "replicas"),
     ] {
         let stderr = helm.fails(&template, values);
         assert!(stderr.contains(said), "{values}: {stderr}");
@@ -248,11 +254,18 @@ fn the_rights_are_those_that_the_servers_ask_for_and_no_others() {
         let text = fs::read_to_string(root().join("deploy/rbac").join(format!("{name}.yaml"))).unwrap();
         objects(&text).iter().flat_map(|role| role["rules"].as_array().unwrap().clone()).collect::<Vec<_>>()
     };
-    for server in SERVERS {
-        let mut wanted: Vec<String> =
-            [published(server), published("leases")].concat().iter().map(Value::to_string).collect();
-        wanted.sort();
-        assert_eq!(rendered[server], wanted, "{server}");
+    for (rendered, of_waypoint) in [
+        (rendered, &["xds", "deployer"][..]),
+        (rules(&helm.render("{gateways: {deploy: false}}")), &["xds"]),
+        (rules(&helm.render("{gateways: {deploy: false}, waypoint: {identity: certificate}}")), &[]),
+    ] {
+        for server in SERVERS {
+            let more = if server == "waypoint" { of_waypoint } else { &[] };
+            let files = [&[server, "leases"], more].concat();
+            let mut wanted: Vec<String> = files.into_iter().flat_map(published).map(|rule| rule.to_string()).collect();
+            wanted.sort();
+            assert_eq!(rendered[server], wanted, "{server} {of_waypoint:?}");
+        }
     }
     // Secrets of all namespaces, or of those that are named.
     let bindings = |objects: &[Value]| -> Vec<(String, String)> {
@@ -271,6 +284,50 @@ fn the_rights_are_those_that_the_servers_ask_for_and_no_others() {
     assert!(
         strings(&container(&narrow, "extauth").unwrap()["args"]).contains(&"--secret-namespaces=keys,more".to_owned())
     );
+}
+
+/// The control plane of the first release, which listens at `grpc`, is known by its certificate under the name that
+/// Envoys are told, and makes the pods of a Gateway.
+fn pods_are_made(cluster: &Cluster, grpc: &str, tls: &str) {
+    let (host, port) = ("waykeeper-waypoint.install-0.svc.cluster.local", grpc.rsplit_once(':').unwrap().1);
+    let trusted = |host: &str| {
+        let mut curl = Command::new("curl");
+        curl.args([
+            "-sS",
+            "-o",
+            "/dev/null",
+            "--noproxy",
+            "*",
+            "--max-time",
+            "10",
+            "--cacert",
+            &format!("{tls}/ca.crt"),
+        ]);
+        curl.args(["--resolve", &format!("{host}:{port}:127.0.0.1"), &format!("https://{host}:{port}/")]);
+        curl.output().unwrap()
+    };
+    assert!(trusted(host).status.success(), "{:?}", trusted(host));
+    assert_eq!(trusted("other.example").status.code(), Some(60), "{:?}", trusted("other.example"));
+
+    let gateway = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: w, namespace: keys}\n";
+    cluster.apply(&format!(
+        "{gateway}spec:\n  gatewayClassName: gloo-waypoint\n  \
+         listeners: [{{name: proxy, port: 15088, protocol: istio.io/PROXY}}]\n"
+    ));
+    let made = eventually("the pods of a Gateway", READY, || {
+        let answer = cluster.call("GET", "/apis/apps/v1/namespaces/keys/deployments/gloo-proxy-w", None);
+        if answer.status == 200 { Ok(answer.json()) } else { Err(answer.body) }
+    });
+    let container = &made["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], "waykeeper/proxy:0.1.0");
+    assert!(container["args"].to_string().contains(&format!("{host}:9977")), "{container}");
+    pods_are_let_in(cluster, &[made], "keys");
+    let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: gloo-waypoint}\n";
+    eventually("the class", READY, || match cluster.get(class) {
+        answer if answer.status == 200 => Ok(()),
+        answer => Err(answer.body),
+    });
+    cluster.delete(gateway);
 }
 
 /// What `waykeeper check` prints.
@@ -443,16 +500,13 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
     for (number, values) in VALUES.iter().enumerate() {
         let own = format!("install-{number}");
         namespace(&cluster, &own);
-        // One GatewayClass is enough for all of them.
-        let class = if number == 0 { "true" } else { "false" };
-        let choose = format!("waypoint.makeClass={class}");
-        let said = helm.run(&["install", "waykeeper", "waykeeper", "-n", &own, "--set", &choose], values);
+        let said = helm.run(&["install", "waykeeper", "waykeeper", "-n", &own], values);
         let stderr = String::from_utf8_lossy(&said.stderr).into_owned();
         assert!(said.status.success() && !stderr.contains("would violate PodSecurity"), "{values}: {stderr}");
         let manifest = helm.done(&["get", "manifest", "waykeeper", "-n", &own], "");
         pods_are_let_in(&cluster, &objects(&manifest), &own);
     }
-    let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: gloo-waypoint}\n";
+    let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: own}\n";
     assert_eq!(cluster.get(class).json()["spec"]["controllerName"], "waykeeper.dev/gateway-controller");
 
     // Upgrades keep the password and the certificate that were made.
@@ -493,6 +547,9 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
             let leads = metrics.lines().any(|line| line == "waykeeper_kubernetes_leading 1");
             if leads { Ok(()) } else { Err(format!("{}\n{}", page("/readyz").body, logged())) }
         });
+        if server == "waypoint" {
+            pods_are_made(&cluster, &grpc, &tls);
+        }
     }
     checked_installation(&cluster, &helm);
 

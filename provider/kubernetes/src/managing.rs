@@ -52,7 +52,7 @@ impl Managed {
         }
     }
 
-    fn kind(self) -> Kind {
+    pub(crate) fn kind(self) -> Kind {
         match self {
             Managed::ServiceAccount => Kind::ServiceAccount,
             Managed::ConfigMap => Kind::ConfigMap,
@@ -65,23 +65,6 @@ impl Managed {
     /// `kind`.
     pub fn as_str(self) -> &'static str {
         self.kind().as_str()
-    }
-
-    /// What is done with its objects, as rights have it, besides what is followed anyway.
-    #[cfg(test)]
-    pub(crate) fn rights(self) -> Vec<String> {
-        let (kind, group) = (self.kind().plural(), self.api_version().split_once('/').map_or("", |(group, _)| group));
-        let right = |verb: &str, part: &str| format!("{verb} {kind}{part}.{group}").trim_end_matches('.').to_owned();
-        match self {
-            Managed::GatewayClass => {
-                let mut rights: Vec<String> = ["get", "create", "patch"].map(|verb| right(verb, "")).to_vec();
-                rights.push(right("patch", "/status"));
-                rights
-            }
-            // Services are followed by whoever says what Envoys do with them.
-            Managed::Service => ["get", "create", "patch", "delete"].map(|verb| right(verb, "")).to_vec(),
-            _ => ["get", "list", "watch", "create", "patch", "delete"].map(|verb| right(verb, "")).to_vec(),
-        }
     }
 
     fn path(self, name: &Name) -> String {

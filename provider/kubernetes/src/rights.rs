@@ -7,6 +7,7 @@ use std::fmt;
 use api::Reader;
 use serde_json::{Value, json};
 
+use crate::managing::Managed;
 use crate::source::{Source, Subject, group};
 
 /// Something that an account must be allowed to do.
@@ -74,12 +75,36 @@ pub fn of_leases(namespace: &str) -> BTreeSet<Right> {
     ["get", "create", "patch"].map(|verb| Right::new(verb, "coordination.k8s.io", "leases", Some(namespace))).into()
 }
 
+/// What `waypoint` does besides where Envoys show it tokens.
+pub fn of_tokens() -> BTreeSet<Right> {
+    [Right::new("create", "authentication.k8s.io", "tokenreviews", None)].into()
+}
+
+/// What `waypoint` does besides where it makes the pods of Gateways.
+pub fn of_pods() -> BTreeSet<Right> {
+    let managed = Managed::OF_A_GATEWAY.into_iter().chain([Managed::GatewayClass]);
+    let mut needed = BTreeSet::new();
+    for managed in managed {
+        let right = |verb| Right::new(verb, group(managed.api_version()), managed.kind().plural(), None);
+        let verbs: &[&'static str] = match managed {
+            Managed::GatewayClass => &["get", "create", "patch"],
+            // Services are followed by whoever says what Envoys do with them.
+            Managed::Service => &["get", "create", "patch", "delete"],
+            _ => &["get", "list", "watch", "create", "patch", "delete"],
+        };
+        needed.extend(verbs.iter().map(|verb| right(*verb)));
+        if managed == Managed::GatewayClass {
+            needed.insert(Right { part: "status", ..right("patch") });
+        }
+    }
+    needed
+}
+
 #[cfg(test)]
 mod tests {
     use serde::Deserialize as _;
 
     use super::*;
-    use crate::managing::Managed;
 
     /// The rights that a file of `deploy/rbac` grants.
     fn granted(file: &str) -> BTreeSet<String> {
@@ -117,11 +142,8 @@ mod tests {
         }
         let leases = texts(&of_leases("n")).iter().map(|text| text.replace(" in namespace n", "")).collect();
         assert_eq!(granted(include_str!("../../../deploy/rbac/leases.yaml")), leases);
-        let managed = Managed::OF_A_GATEWAY.into_iter().chain([Managed::GatewayClass]);
-        let made = managed.flat_map(Managed::rights).collect();
-        assert_eq!(granted(include_str!("../../../deploy/rbac/deployer.yaml")), made);
-        let reviews = ["create tokenreviews.authentication.k8s.io".to_owned()];
-        assert_eq!(granted(include_str!("../../../deploy/rbac/xds.yaml")), reviews.into());
+        assert_eq!(granted(include_str!("../../../deploy/rbac/deployer.yaml")), texts(&of_pods()));
+        assert_eq!(granted(include_str!("../../../deploy/rbac/xds.yaml")), texts(&of_tokens()));
     }
 
     #[test]

@@ -49,5 +49,19 @@
 {{- end }}
 - --tls-cert=/etc/waykeeper/tls/tls.crt
 - --tls-key=/etc/waykeeper/tls/tls.key
+{{- if eq .values.identity "certificate" }}
 - --client-ca=/etc/waykeeper/tls/ca.crt
+{{- end }}
+{{- $gateways := .root.Values.gateways }}
+{{- if $gateways.deploy }}
+- --deploy
+- --proxy-image={{ include "waykeeper.image" (dict "root" .root "image" $gateways.image) }}
+- --proxy-xds={{ include "waykeeper.host" (dict "root" .root "part" "waypoint") }}:9977
+- --proxy-ca=/etc/waykeeper/tls/ca.crt
+- --proxy-cpu={{ $gateways.cpu }}
+- --proxy-memory={{ $gateways.memory }}
+{{- with $gateways.pullSecrets }}
+- --proxy-pull-secrets={{ join "," . }}
+{{- end }}
+{{- end }}
 {{- end }}

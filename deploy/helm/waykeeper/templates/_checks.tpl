@@ -14,6 +14,9 @@
 {{- if and .Values.metrics.enabled .Values.networkPolicy.enabled (not .Values.networkPolicy.metricsFrom) }}
 {{- fail "metrics.enabled: networkPolicy.metricsFrom says who may read them, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" }}
 {{- end }}
+{{- if and .Values.waypoint.enabled .Values.gateways.deploy (ne .Values.waypoint.identity "token") }}
+{{- fail "gateways.deploy: the pods that it makes have tokens and no certificates; set waypoint.identity to token" }}
+{{- end }}
 {{- range $name := list "extauth" "ratelimit" }}
 {{- if and $.Values.waypoint.enabled (get $.Values $name).enabled (get $.Values $name).tlsSecret (not (get $.Values.waypoint $name)) }}
 {{- fail (printf "%s.tlsSecret: Envoys have to be told whom to trust: set waypoint.%s to tls://HOST:PORT?ca=FILE" $name $name) }}
