@@ -48,6 +48,8 @@ pub enum Command {
     Ratelimit(crate::ratelimit::Command),
     /// Say whether a cluster has what is needed, and how what is installed there is: exit 1 when something is wrong
     Check(Box<crate::check::CheckArgs>),
+    /// Say what applies to a service or goes through a gateway, and where a route or a policy is in force
+    Describe(Box<crate::describe::DescribeArgs>),
     /// Declare, list and delete waypoints of a cluster, as istioctl does
     #[command(subcommand)]
     Waypoint(crate::waypoints::Command),

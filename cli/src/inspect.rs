@@ -8,6 +8,7 @@ use provider::findings::did_you_mean;
 use serde_json::{Value, json};
 
 use crate::args::{Client, Format, Get, StatusArgs};
+use crate::kinds::find_kind;
 use crate::{ask, report};
 
 /// `waykeeper ps`.
@@ -120,57 +121,7 @@ fn names(list: &Value, kind: impl Fn(&Value) -> Option<Kind>) {
     }
 }
 
-/// Singular or plural, in any case, with or without its group, or kubectl's short name; nothing for `all`.
-fn find_kind(text: &str) -> Result<Option<Kind>, String> {
-    let lower = text.to_ascii_lowercase();
-    let (plain, group) = lower.split_once('.').unwrap_or((&lower, ""));
-    let wanted = match plain {
-        "all" => return Ok(None),
-        "svc" => "services",
-        "ns" => "namespaces",
-        "po" => "pods",
-        "sa" => "serviceaccounts",
-        "deploy" => "deployments",
-        "cm" => "configmaps",
-        "gtw" => "gateways",
-        "gc" => "gatewayclasses",
-        "ac" => "authconfigs",
-        "rlc" => "ratelimitconfigs",
-        "rtopts" | "ro" => "routeoptions",
-        other => other,
-    };
-    let is_it = |kind: &&Kind| {
-        (kind.plural() == wanted || kind.as_str().eq_ignore_ascii_case(wanted))
-            && (group.is_empty() || kind.api_versions().iter().any(|version| version.starts_with(group)))
-    };
-    if let Some(kind) = Kind::ALL.iter().find(is_it) {
-        return Ok(Some(*kind));
-    }
-    let known: Vec<&str> = Kind::ALL.iter().map(|kind| kind.plural()).collect();
-    Err(match did_you_mean(wanted, known.iter().copied()) {
-        Some(near) => format!("{text:?} is not a kind; did you mean {near}?"),
-        None => format!("{text:?} is not a kind; write one of {}", known.join(", ")),
-    })
-}
-
 #[allow(clippy::print_stderr, reason = "that is where mistakes on the command line are said")]
 fn complain(text: &str) {
     eprintln!("{text}");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn kinds_go_by_all_their_names() {
-        for text in ["httproutes", "HTTPRoute", "httproute", "httproutes.gateway.networking.k8s.io"] {
-            assert_eq!(find_kind(text), Ok(Some(Kind::HttpRoute)), "{text}");
-        }
-        assert_eq!(find_kind("rlc"), Ok(Some(Kind::RateLimitConfig)));
-        assert_eq!(find_kind("all"), Ok(None));
-        assert!(find_kind("gateways.networking.istio.io").is_err(), "another group's");
-        assert_eq!(find_kind("httproutse"), Err("\"httproutse\" is not a kind; did you mean httproutes?".to_owned()));
-        assert!(find_kind("nonsense").is_err_and(|why| why.contains("write one of")));
-    }
 }

@@ -8,7 +8,9 @@ mod become_program;
 mod certificate;
 mod check;
 mod cluster;
+mod describe;
 mod inspect;
+mod kinds;
 mod places;
 mod plan;
 mod ratelimit;
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Health { at: Admin { admin }, wait } => Ok(runtime::health::ask(&admin, wait)),
         Command::Validate(args) => Ok(validate::run(&args)),
         Command::Ratelimit(command) => runtime.block_on(crate::ratelimit::run(command)),
+        Command::Describe(args) => runtime.block_on(describe::run(&args)),
         Command::Check(args) => runtime.block_on(check::run(&args)),
         Command::Waypoint(command) => runtime.block_on(waypoints::run(command)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),

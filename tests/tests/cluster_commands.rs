@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use waykeeper_tests::alone::{envoy_of, free, ready, start};
-use waykeeper_tests::kubernetes::{Cluster, gateway_crds};
+use waykeeper_tests::kubernetes::{Cluster, files, gateway_crds};
 use waykeeper_tests::parts::binary;
 use waykeeper_tests::{eventually, turn};
 
@@ -224,4 +224,116 @@ fn waypoints_are_declared_as_with_istioctl_and_a_namespace_uses_one_that_serves(
     assert!(said.contains("system:serviceaccount:t:nobody") && said.contains("cannot list"), "{said}");
     let said = Person { cluster: &cluster, kubeconfig: Path::new("/nowhere").into() }.fails(&["waypoint", "list"]);
     assert!(said.contains("/nowhere"), "{said}");
+}
+
+/// A Service whose one route asks for a key, and another one.
+const SHOP: &str = "\
+apiVersion: v1
+kind: Namespace
+metadata: {name: t, labels: {istio.io/use-waypoint: wp}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: wp, namespace: t}
+spec:
+  gatewayClassName: gloo-waypoint
+  listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: t}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: alone
+  namespace: t
+  labels: {istio.io/use-waypoint: none}
+spec: {ports: [{name: http, port: 80}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: web, namespace: t}
+spec:
+  parentRefs: [{group: \"\", kind: Service, name: web}]
+  rules:
+  - matches: [{path: {type: PathPrefix, value: /}}]
+    backendRefs: [{name: web, port: 80}]
+  - matches: [{path: {type: Exact, value: /admin}, method: POST}]
+    backendRefs: [{name: web, port: 80, weight: 1}, {name: alone, port: 80, weight: 3}]
+---
+apiVersion: gateway.solo.io/v1
+kind: RouteOption
+metadata: {name: keys, namespace: t}
+spec:
+  targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}]
+  options: {extauth: {configRef: {name: keys, namespace: t}}}
+---
+apiVersion: enterprise.gloo.solo.io/v1
+kind: AuthConfig
+metadata: {name: keys, namespace: t}
+spec: {configs: [{apiKeyAuth: {headerName: api-key, labelSelector: {team: x}}}]}
+";
+
+#[test]
+fn it_is_described_what_applies_and_where_it_is_in_force() {
+    let _turn = turn();
+    for wrong in [&["describe", "secret", "a"][..], &["describe", "frobnicator", "a"], &["describe", "service"]] {
+        usage(wrong);
+    }
+    let cluster = Cluster::start();
+    let admin = Person { cluster: &cluster, kubeconfig: cluster.admin(None) };
+    gateway_crds(&cluster);
+    files("deploy/crds").iter().for_each(|crd| cluster.define(crd));
+    cluster.apply(SHOP);
+    let describe = |kind: &str, name: &str| admin.done(&["describe", kind, name, "-n", "t"]);
+
+    // The order in which routes are tried is not that in which they are written.
+    let said = describe("service", "web");
+    assert!(
+        said.contains("\nuses the waypoint t/wp\n\nPort 80 is read as HTTP; the first route that matches"),
+        "{said}"
+    );
+    let second = "HTTPRoute t/web rule 1 match 0\n     POST, /admin exactly\n     \
+                  to Service t/web port 80 (1 of 4), Service t/alone port 80 (3 of 4)\n     \
+                  asks extauth by AuthConfig t/keys\n";
+    let first = "HTTPRoute t/web rule 0 match 0\n     every path\n     to Service t/web port 80\n     asks extauth";
+    let place = |what: &str| said.find(what).unwrap_or_else(|| panic!("{what} is not in\n{said}"));
+    assert!(place(second) < place(first), "{said}");
+    assert!(describe("service", "alone").contains("uses no waypoint: no policy applies to it"));
+    let said = describe("gateway", "wp");
+    assert!(said.contains("Service t/web port 80 is read as HTTP") && !said.contains("t/alone port 80 is"), "{said}");
+    for (kind, name) in [("route", "web"), ("routeoption", "keys"), ("authconfig", "keys")] {
+        let said = describe(kind, name);
+        assert!(said.contains("in force at\nService t/web port 80, at the waypoint t/wp\n"), "{kind}: {said}");
+    }
+
+    // What servers have said is shown; a policy that cannot be used is seen to close what it names.
+    let option = "apiVersion: gateway.solo.io/v1\nkind: RouteOption\nmetadata: {name: keys, namespace: t}\n";
+    let status = json!({"status": {"statuses": {"gloo-system": {"state": "Rejected", "reason": "no such field"}}}});
+    let path = "/apis/gateway.solo.io/v1/namespaces/t/routeoptions/keys/status";
+    let answer = cluster.call("PATCH", path, Some(("application/merge-patch+json", &status.to_string())));
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert!(describe("rtopts", "keys").contains("\n  gloo-system: Rejected: no such field\n"));
+    cluster.apply(&format!(
+        "{option}spec:\n  targetRefs: [{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}}]\n  \
+         options: {{extAuth: 5}}\n"
+    ));
+    let said = describe("service", "web");
+    assert!(said.contains("     is answered 500: ") && !said.contains("asks extauth"), "{said}");
+
+    let said = admin.fails(&["describe", "service", "wep", "-n", "t"]);
+    assert!(said.contains("there is no Service t/wep; did you mean web?"), "{said}");
+    let nobody = Person { cluster: &cluster, kubeconfig: cluster.service_account("t", "nobody", None) };
+    let said = nobody.fails(&["describe", "service", "web", "-n", "t"]);
+    assert!(said.contains("may not be listed and watched by whom the kubeconfig names (403)"), "{said}");
+
+    // The same of files.
+    let dir = TempDir::new().unwrap();
+    std::fs::write(dir.path().join("shop.yaml"), SHOP).unwrap();
+    let of_files = ["describe", "authconfig", "keys", "-n", "t", "--file", dir.path().to_str().unwrap()];
+    let output = Command::new(binary("waykeeper")).args(of_files).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(text(&output).contains("at the waypoint t/wp"), "{output:?}");
 }

@@ -412,6 +412,7 @@ const OWNED_OTHERWISE: &[(&str, usize, &str)] = &[
         2,
         "the task `kubernetes` notices the end of each pump; the other is waited for",
     ),
+    ("provider/kubernetes/src/once.rs", 1, "whoever reads holds them, and ends them when it has read"),
     ("provider/kubernetes/src/pump.rs", 2, "both are waited for at once"),
     (
         "provider/kubernetes/src/writing.rs",

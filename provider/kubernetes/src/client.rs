@@ -75,6 +75,10 @@ impl Client {
         Ok(Self { server: Server::with(config)?, url, namespace })
     }
 
+    pub(crate) fn server(&self) -> &Server {
+        &self.server
+    }
+
     /// Where it is.
     pub fn url(&self) -> &str {
         &self.url

@@ -13,6 +13,7 @@ pub mod client;
 pub mod identity;
 mod machine;
 pub mod managing;
+pub mod once;
 mod pump;
 pub mod rights;
 mod server;
