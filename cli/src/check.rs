@@ -129,6 +129,12 @@ async fn look(client: &Client, namespace: &str, args: &CheckArgs) -> Vec<Section
         checks.push(judge::class(class, &client.get(&path).await));
     }
     sections.push(Section { title: "Classes", checks });
+    // Of all namespaces: the servers of one serve them all.
+    let gateways = client.list("/apis/gateway.networking.k8s.io/v1/gateways", "").await;
+    let checks = judge::gateways(&gateways, &args.classes.classes);
+    if !checks.is_empty() {
+        sections.push(Section { title: "Gateways", checks });
+    }
     sections
 }
 

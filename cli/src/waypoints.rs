@@ -4,7 +4,7 @@
 //! only in a waypoint that serves, since Services of one that does not refuse connections.
 #![allow(clippy::print_stdout, reason = "printing is what these commands are for")]
 
-mod gateway;
+pub mod gateway;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

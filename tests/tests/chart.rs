@@ -327,6 +327,8 @@ fn pods_are_made(cluster: &Cluster, grpc: &str, tls: &str) {
         answer if answer.status == 200 => Ok(()),
         answer => Err(answer.body),
     });
+    let said = check(&cluster.admin(None), &["-n", "install-0"], 1);
+    assert!(said.contains("‼ Gateway keys/w does not serve: "), "{said}");
     cluster.delete(gateway);
 }
 

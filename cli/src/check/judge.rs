@@ -7,6 +7,8 @@ use kubernetes::client::Refusal;
 use kubernetes::rights::Right;
 use serde_json::Value;
 
+use crate::waypoints::gateway;
+
 /// What the API server said when it was asked for something.
 pub type Answer = Result<Value, Refusal>;
 
@@ -219,6 +221,28 @@ pub fn class(name: &str, found: &Answer) -> Check {
     }
 }
 
+/// The Gateways of our classes, each with what is said of it.
+pub fn gateways(found: &Result<Vec<Value>, Refusal>, classes: &[String]) -> Vec<Check> {
+    let found = match found {
+        Ok(found) => found,
+        // That there is no such kind is said where definitions are looked at.
+        Err(refusal) if refusal.is_absence() => return Vec::new(),
+        Err(refusal) => return vec![Check::unknown("Gateways", refusal)],
+    };
+    let ours = found.iter().filter(|one| gateway::is_of(one, classes));
+    let judged = ours.map(|one| {
+        let [namespace, name, _, _, reason, message] = gateway::told(one);
+        match gateway::serves(one) {
+            true => Check::good(format!("Gateway {namespace}/{name} serves")),
+            false => Check::warning(
+                format!("Gateway {namespace}/{name} does not serve: {reason}: {message}"),
+                format!("kubectl -n {namespace} get pods -l gateway.networking.k8s.io/gateway-name={name}"),
+            ),
+        }
+    });
+    judged.collect()
+}
+
 /// The Deployment of a server.
 pub fn deployment(found: &Value) -> Check {
     let text = |field: &str| found["metadata"][field].as_str().unwrap_or_default();
@@ -389,6 +413,21 @@ mod tests {
         assert_eq!(outcome(&class("c", &of("example.com/other", json!("PROXY/15088")))), Outcome::Bad);
         assert_eq!(outcome(&class("c", &absent())), Outcome::Warning);
         assert_eq!(outcome(&class("c", &forbidden())), Outcome::Warning);
+    }
+
+    #[test]
+    fn a_gateway_of_ours_serves_or_it_is_told_why_not() {
+        let of = |class: &str, status: &str| {
+            json!({"metadata": {"name": "g", "namespace": "n", "generation": 1}, "spec": {"gatewayClassName": class},
+                   "status": {"conditions": [{"type": "Programmed", "status": status, "observedGeneration": 1,
+                                              "reason": "Pending", "message": "waiting"}]}})
+        };
+        let judged = |found| gateways(&found, &["ours".to_owned()]);
+        let all = judged(Ok(vec![of("ours", "True"), of("theirs", "False"), of("ours", "False")]));
+        assert_eq!(all.iter().map(outcome).collect::<Vec<_>>(), [Outcome::Good, Outcome::Warning]);
+        assert!(all[1].what.ends_with("n/g does not serve: Pending: waiting"), "{all:?}");
+        assert!(judged(Err(absent().unwrap_err())).is_empty());
+        assert_eq!(judged(Err(forbidden().unwrap_err())).iter().map(outcome).collect::<Vec<_>>(), [Outcome::Warning]);
     }
 
     #[test]
