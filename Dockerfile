@@ -1,8 +1,9 @@
-# Images of the servers and of the command: one static binary each, on nothing.
+# Images of the servers and of the command: one static binary each, on nothing; and of the pods of Gateways.
 #
 #   docker build --target extauth -t waykeeper/extauth .
 #
-# Targets: extauth, ratelimit, waypoint, waykeeper (the last and the default).
+# Targets: extauth, ratelimit, waypoint, proxy (the pods of Gateways: an Envoy, and what starts it), waykeeper (the last
+# and the default).
 # PROFILE=dist is the profile to ship; PROFILE=dev builds in a fraction of the time.
 
 FROM rust:1.95-bookworm AS build
@@ -73,6 +74,22 @@ LABEL org.opencontainers.image.title="waypoint" \
 EXPOSE 9977 9979
 HEALTHCHECK --interval=5s --timeout=3s --start-period=10s CMD ["/waypoint", "health"]
 ENTRYPOINT ["/waypoint"]
+
+# `waypoint proxy` beside Envoy's official image: what `waypoint --deploy` runs for each Gateway.
+FROM envoyproxy/envoy:v1.40.0 AS proxy
+COPY --from=build /out/bin/waypoint /waypoint
+USER 65532:65532
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.vendor="Waykeeper" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.title="proxy" \
+      org.opencontainers.image.description="An Envoy of a Gateway, and the process that starts, watches and drains it"
+EXPOSE 15021 15088
+ENTRYPOINT ["/waypoint"]
+CMD ["proxy"]
 
 FROM base AS waykeeper
 COPY --from=build /out/bin/waykeeper /waykeeper

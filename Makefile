@@ -76,7 +76,7 @@ bench-extauth: ## The ext_authz service over 100,000 Secrets, beside a server th
 	./target/release/bench-extauth
 
 images: ## Build the images, waykeeper/<name>:dev (PROFILE=dev builds quicker ones)
-	for name in extauth ratelimit waypoint waykeeper; do \
+	for name in extauth ratelimit waypoint proxy waykeeper; do \
 	  DOCKER_BUILDKIT=1 docker build --target $$name --tag waykeeper/$$name:dev --build-arg PROFILE=$${PROFILE:-dist} \
 	    --build-arg REVISION=$$(git rev-parse HEAD) . || exit 1; \
 	done

@@ -5,6 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use waykeeper_tests::docker::{Engine, IMAGES, TAG, turn};
+use waykeeper_tests::waykeeper::root;
 use waykeeper_tests::{Folder, eventually};
 
 /// What an engine itself puts into every container.
@@ -98,6 +99,31 @@ fn they_run_as_any_user_on_a_read_only_root_without_capabilities() {
     assert_eq!(code.trim(), "0", "SIGTERM drains");
     assert!(!ready().status.success());
     engine.run(&["rm", container]);
+}
+
+/// The one that is more than a binary: Envoy's own image, with what starts it.
+#[test]
+fn the_image_of_gateways_pods_has_an_envoy_and_the_process_that_starts_it() {
+    let (_turn, engine) = turn();
+    let image = format!("waykeeper/proxy:{TAG}");
+    let mut build = engine.docker();
+    build
+        .env("DOCKER_BUILDKIT", "1")
+        .current_dir(root())
+        .args(["build", "--quiet", "--target", "proxy", "--tag", &image]);
+    let built = build.args(["--build-arg", "PROFILE=dev", "."]).output().unwrap();
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let inspect = |what: &str| engine.run(&["inspect", "--format", what, &image]).trim().to_owned();
+    assert_eq!(inspect("{{.Config.User}}"), "65532:65532");
+    assert_eq!(inspect("{{json .Config.Entrypoint}}"), "[\"/waypoint\"]");
+    // As pods run it: as any user, with one folder to write to.
+    let pod = ["run", "--rm", "--read-only", "--tmpfs=/run/waypoint:mode=1777", "--cap-drop=ALL"];
+    let pod = [&pod[..], &["--security-opt=no-new-privileges", "--user=12345:54321", "--network=none"]].concat();
+    let said = engine.run(&[&pod[..], &[image.as_str(), "proxy", "--help"]].concat());
+    assert!(said.contains("/usr/local/bin/envoy"), "{said}");
+    let envoy = ["--entrypoint", "/usr/local/bin/envoy", &image, "--version"];
+    let said = engine.run(&[&pod[..], &envoy[..]].concat());
+    assert!(said.contains("/1.40.0/"), "{said}");
 }
 
 fn readable(folder: &std::path::Path) {
