@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use waykeeper_tests::parts::binary;
 
 /// What each program serves with, and what else of it takes settings.
-const PROGRAMS: [&[&str]; 8] = [
+const PROGRAMS: [&[&str]; 9] = [
     &["extauth"],
     &["ratelimit"],
     &["waypoint"],
@@ -16,6 +16,7 @@ const PROGRAMS: [&[&str]; 8] = [
     &["waykeeper", "up"],
     &["waykeeper", "tunnel"],
     &["waykeeper", "status"],
+    &["waykeeper", "check"],
 ];
 
 fn run(program: &[&str], arguments: &[&str], environment: &[(&str, &str)]) -> Output {
