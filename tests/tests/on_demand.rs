@@ -156,7 +156,10 @@ fn clusters_come_when_a_request_needs_them_and_nothing_else_is_different() {
     let (folder, dir) = (Folder::with_waypoint(), TempDir::new().unwrap());
     folder.apply("keys.yaml", KEYS);
     for number in 2..42 {
-        folder.apply(&format!("s{number}.yaml"), &service(number, 2, if number == 41 { "tcp" } else { "http" }));
+        folder.apply(
+            &format!("s{number}.yaml"),
+            &if number == 41 { service(41, 3, "tcp") } else { service(number, 2, "http") },
+        );
     }
     folder.apply("guarded.yaml", &route(3, true, "{name: s3, port: 8000}"));
     folder.apply("shared.yaml", &route(4, false, "{name: s5, port: 8000}, {name: nobody, port: 8000}"));

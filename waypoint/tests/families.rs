@@ -31,13 +31,13 @@ metadata: {name: six, namespace: t, labels: {istio.io/use-waypoint: gateway}}
 spec:
   clusterIP: 'fd00:1:0:0::5'
   clusterIPs: ['fd00:1:0:0::5', 10.96.7.7]
-  ports: [{name: http, port: 8000}, {name: tcp, port: 7000}]
+  ports: [{name: http, port: 8000}, {name: tcp, port: 7000}, {name: tcp-same, port: 7001}]
 ---
 apiVersion: discovery.k8s.io/v1
 kind: EndpointSlice
 metadata: {name: six, namespace: t, labels: {kubernetes.io/service-name: six}}
 addressType: IPv6
-ports: [{name: http, port: PORT}, {name: tcp, port: PORT}]
+ports: [{name: http, port: PORT}, {name: tcp, port: UNREAD}, {name: tcp-same, port: PORT}]
 endpoints: [{addresses: ['::1']}]
 ---
 apiVersion: gateway.networking.k8s.io/v1
@@ -110,7 +110,7 @@ fn listener(admin: &std::path::Path) -> SocketAddr {
 async fn a_service_is_reached_by_its_ipv6_address_under_its_policies() {
     let fed = Fed::begin(Name::new("t", "gateway")).await;
 
-    let manifests = SERVICE.replace("PORT", &application().to_string());
+    let manifests = SERVICE.replace("PORT", &application().to_string()).replace("UNREAD", &application().to_string());
     let documents = waykeeper_tests::manifests::documents(&manifests);
     let translation = translate(&support::snapshot(&documents).0, &support::settings());
     let resources = elsewhere(&translation.gateways[&fed.gateway].resources);
@@ -128,6 +128,10 @@ async fn a_service_is_reached_by_its_ipv6_address_under_its_policies() {
     for vip in ["[fd00:1::5]:7000", "10.96.7.7:7000"] {
         let unread = ask(listener, vip, "/unread");
         assert!(unread.contains("GET /unread") && !unread.contains("x-request-id"), "{vip}: {unread}");
+    }
+    // The application of the other port believes what authorization says of callers: nobody gets there unread.
+    for vip in ["[fd00:1::5]:7001", "10.96.7.7:7001"] {
+        assert_eq!(ask(listener, vip, "/unread"), "", "{vip}");
     }
     // What is not the address is no Service, whatever it says.
     for vip in ["[fd00:1::6]:8000", "[fd00:1::5]:8001", "[::5]:8000", "[::1]:8000"] {

@@ -1,14 +1,13 @@
 //! What has changed since the last snapshot: what is declared differently, and then what each step decides
 //! differently. Keeps up what is found by another name than its own: slices by Service, RouteOptions by route.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use std::hash::Hash;
+use std::collections::{BTreeSet, HashSet};
 
 use api::core::SERVICE_NAME;
 use api::{Kind, Meta as _, Name, ObjectRef, Snapshot};
 
 use crate::declared::{Age, age};
-use crate::few::Few;
+use crate::few::remove_from;
 use crate::gloo;
 use crate::readers::Fact;
 use crate::view::Known;
@@ -85,16 +84,5 @@ impl Changes {
         }
         changes.objects = delta.objects;
         changes
-    }
-}
-
-/// Takes `value` out of what is found under `key`.
-pub fn remove_from<K: Eq + Hash, V: Ord>(index: &mut HashMap<K, Few<V>>, key: &K, value: &V) {
-    let left = index.get_mut(key).is_some_and(|values| {
-        values.remove(value);
-        !values.is_empty()
-    });
-    if !left {
-        index.remove(key);
     }
 }

@@ -64,8 +64,8 @@ pub struct Unit {
     pub chains: BTreeMap<PortRef, Arc<Chain>>,
     /// What is to be said about its addresses.
     pub addresses: Vec<Condition>,
-    /// Which AuthConfigs guard the way to which Service.
-    pub claims: BTreeMap<Name, BTreeSet<Name>>,
+    /// Which AuthConfigs guard the way to which port.
+    pub claims: BTreeMap<PortRef, BTreeSet<Name>>,
     /// What was found out about routes and policies, and about the Service.
     pub said: Box<[(ObjectRef, Arc<Said>)]>,
 }

@@ -2,7 +2,8 @@
 //! room for eleven where one stands.
 
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
 
 /// See the module.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -61,6 +62,17 @@ impl<T: Ord> Few<T> {
             Few::Many(many) => (None, Some(many)),
         };
         one.into_iter().chain(many.into_iter().flatten())
+    }
+}
+
+/// Takes `value` out of what is found under `key`.
+pub fn remove_from<K: Eq + Hash, V: Ord>(index: &mut HashMap<K, Few<V>>, key: &K, value: &V) {
+    let left = index.get_mut(key).is_some_and(|values| {
+        values.remove(value);
+        !values.is_empty()
+    });
+    if !left {
+        index.remove(key);
     }
 }
 

@@ -3,6 +3,7 @@
 //! A [`Resolver`] takes snapshot after snapshot. Each decision sees the world through a
 //! [`view::View`] that notes what was asked, and is made anew only when that has changed.
 
+mod applications;
 mod backends;
 mod changes;
 mod counts;

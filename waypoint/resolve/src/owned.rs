@@ -16,11 +16,10 @@ use crate::doubtful;
 use crate::status::Statuses;
 use crate::view::View;
 
-/// The headers that are not a client's to say to `service`: what is set by the AuthConfigs that guard
-/// the way there, also where their routes are refused for now: what an application believes does not
-/// change with it. Nothing if there are none.
-pub fn owned(view: &View<'_>, service: &Name) -> Option<BTreeSet<String>> {
-    let mut claims = view.claims(service).peekable();
+/// What is set by the AuthConfigs that guard the way to a port of a Service, also where their routes are refused for now: what an
+/// application believes does not change with it. Nothing if there are none.
+pub fn granted(view: &View<'_>, id: &PortRef) -> Option<BTreeSet<String>> {
+    let mut claims = view.claims(id).peekable();
     claims.peek()?;
     Some(claims.flat_map(|config| grants(view, config)).collect())
 }
@@ -33,7 +32,8 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
     let mut chains = BTreeMap::new();
     for (id, chain) in &unit.chains {
         let Some(routes) = chain.traffic.routes() else {
-            chains.insert(id.clone(), chain.clone());
+            let closed = closed(view, chain, id, &mut statuses);
+            chains.insert(id.clone(), closed.unwrap_or_else(|| chain.clone()));
             continue;
         };
         let deciding = doubtful::deciding_headers(routes);
@@ -54,6 +54,22 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
     Some(Disowning { chains, said: statuses.said })
 }
 
+/// The chain in place of `chain` if that passes connections on unread to an application that believes what authorization
+/// says: whoever connects could say it.
+fn closed(view: &View<'_>, chain: &Chain, id: &PortRef, statuses: &mut Statuses) -> Option<Arc<Chain>> {
+    let Destination::Service(to) = chain.traffic.unread()?;
+    let headers: Vec<&String> = view.owned_at(to).into_iter().collect();
+    let (first, more) = headers.split_first()?;
+    let and_more = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
+    let why = format!(
+        "port {} is passed on unread to an application that believes {first}{and_more}, which only authorization says: \
+         connections to it are refused; declare appProtocol: http, or let the application listen for it elsewhere",
+        id.port
+    );
+    statuses.refused(&id.service, why.clone());
+    Some(Arc::new(Chain { traffic: Traffic::Refuse(why), ..chain.clone() }))
+}
+
 /// See [`disown`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Disowning {
@@ -67,7 +83,7 @@ pub struct Disowning {
 /// which it limits, only other spellings: the application is not to take for the header what nobody looked at.
 fn of_route(view: &View<'_>, route: &Route, deciding: &BTreeSet<String>) -> BTreeSet<Disowned> {
     let Action::Forward(forward) = &route.action else { return BTreeSet::new() };
-    let there: BTreeSet<&String> = services(forward).filter_map(|service| view.owned(service)).flatten().collect();
+    let there: BTreeSet<&String> = backends(forward).flat_map(|service| view.owned(service)).collect();
     let own = match there.is_empty() {
         true => BTreeSet::new(),
         false => route.policy.auth.as_ref().map(|auth| grants(view, &auth.config)).unwrap_or_default(),
@@ -94,7 +110,7 @@ fn grants(view: &View<'_>, config: &Name) -> BTreeSet<String> {
     object.map(|object| object.spec.grants(user_header)).unwrap_or_else(|| BTreeSet::from([user_header.to_owned()]))
 }
 
-fn services(forward: &Forward) -> impl Iterator<Item = &Name> {
+fn backends(forward: &Forward) -> impl Iterator<Item = &Name> {
     forward.backends.iter().filter_map(|backend| match backend.target.as_ref()? {
         Destination::Service(port) => Some(&port.service),
     })

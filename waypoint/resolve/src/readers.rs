@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::{Kind, Name, ObjectRef};
+use ir::PortRef;
 
 use crate::few::Few;
 
@@ -54,9 +55,9 @@ pub enum Fact {
     Holder(Name, IpAddr),
     /// What is decided for the ports of a Service.
     Unit(Name),
-    /// Which AuthConfigs guard the way to a Service.
-    Claims(Name),
-    /// The headers that are not a client's to say to a Service.
+    /// Which AuthConfigs guard the way to a port of a Service.
+    Claims(PortRef),
+    /// The headers that the applications behind a Service believe.
     Owned(Name),
     /// What was found out about an object.
     Said(ObjectRef),

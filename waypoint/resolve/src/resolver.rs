@@ -9,14 +9,17 @@ use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use api::{Kind, Name, ObjectRef, Snapshot, Table};
-use ir::{Destination, Enrolment, Settings};
+use api::core::SERVICE_NAME;
+use api::{Kind, Meta as _, Name, ObjectRef, Snapshot, Table};
+use ir::{Destination, Enrolment, PortRef, Settings};
 use status::ObjectStatus;
 
-use crate::changes::{Changes, remove_from};
+use crate::applications::applications;
+use crate::changes::Changes;
 use crate::decided::attached::Attached;
 use crate::decided::said::Said;
 use crate::decided::{Enrolled, Unit};
+use crate::few::{Few, remove_from};
 use crate::ours::Ours;
 use crate::proxies::Proxies;
 use crate::readers::{Fact, Readers};
@@ -50,7 +53,7 @@ struct Steps {
     attached: Readers<Name>,
     refusals: Readers<()>,
     units: Readers<Name>,
-    owned: Readers<Name>,
+    granted: Readers<PortRef>,
     disowned: Readers<Name>,
     clusters: Readers<Destination>,
     statuses: Readers<ObjectRef>,
@@ -255,7 +258,7 @@ impl Resolver {
                 continue;
             }
             self.proxies.forward(before.as_deref(), now.as_ref(), &mut moved);
-            let claims = |unit: Option<&Unit>| -> BTreeSet<(Name, Name)> {
+            let claims = |unit: Option<&Unit>| -> BTreeSet<(PortRef, Name)> {
                 let claims = unit.into_iter().flat_map(|unit| &unit.claims);
                 claims.flat_map(|(to, configs)| configs.iter().map(|config| (to.clone(), config.clone()))).collect()
             };
@@ -288,23 +291,42 @@ impl Resolver {
         moved
     }
 
+    /// Which headers the applications behind each Service believe: those whose endpoints have changed, or for which other
+    /// headers are granted.
     fn owned(&mut self, changes: &mut Changes) {
+        let mut running: BTreeSet<Name> = changes.of(Kind::Service).cloned().collect();
+        for name in changes.of(Kind::EndpointSlice) {
+            let slice = self.known.snapshot.endpoint_slices.get(name);
+            let service = slice.and_then(|slice| slice.label(SERVICE_NAME));
+            running.extend(service.map(|service| Name::new(name.namespace.as_str(), service)));
+        }
+        running.extend(changes.facts.iter().filter_map(|fact| match fact {
+            Fact::Slices(service) => Some(service.clone()),
+            _ => None,
+        }));
+        for service in running {
+            let ports = self.known.snapshot.services.get(&service).map(|service| services::ports(service));
+            let ports = ports.unwrap_or_default();
+            let ports: Vec<_> = ports.iter().map(|port| (port.number, port.name.as_deref())).collect();
+            let slices = self.known.slices.get(&service).into_iter().flat_map(Few::iter);
+            let slices = slices.filter_map(|name| self.known.snapshot.endpoint_slices.get(name)).map(AsRef::as_ref);
+            let now = applications(&ports, slices);
+            let touched = self.known.believed.run(&service, now);
+            touched.into_iter().for_each(|name| changes.note(Fact::Owned(name)));
+        }
+
         let claimed = changes.facts.iter().filter_map(|fact| match fact {
             Fact::Claims(service) => Some(service.clone()),
             _ => None,
         });
-        let due = due(&self.readers.owned, changes, claimed.collect::<Vec<_>>());
-        for (service, now) in decide(&self.known, &self.settings, &mut self.readers.owned, due, owned::owned) {
-            if self.known.owned.get(&service) == now.as_ref() {
-                continue;
+        let due = due(&self.readers.granted, changes, claimed.collect::<Vec<_>>());
+        for (service, now) in decide(&self.known, &self.settings, &mut self.readers.granted, due, owned::granted) {
+            if now.is_none() {
+                self.readers.granted.forget(&service);
             }
-            changes.note(Fact::Owned(service.clone()));
-            match now {
-                Some(now) => drop(self.known.owned.insert(service, now)),
-                None => {
-                    self.known.owned.remove(&service);
-                    self.readers.owned.forget(&service);
-                }
+            if self.known.believed.granted(&service) != now.as_ref() {
+                let touched = self.known.believed.grant(&service, now);
+                touched.into_iter().for_each(|name| changes.note(Fact::Owned(name)));
             }
         }
     }

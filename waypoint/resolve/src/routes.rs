@@ -252,7 +252,9 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         self.statuses.policies(self.bound, rule, effective);
         if let Some(config) = self.authorization(&effective.options) {
             for backend in &rule.backends {
-                self.statuses.claim(&backend.name, &config);
+                // A backend without a port is none, and its application is told nothing.
+                let port = backend.port.and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
+                self.statuses.claim(PortRef { service: backend.name.clone(), port }, &config);
             }
         }
 

@@ -28,8 +28,8 @@ const SERVED: &str = "waykeeper.dev/Served";
 /// What one decision has found out about routes, the policies on them, and the Services they belong to.
 #[derive(Debug, Default)]
 pub struct Statuses {
-    /// Which AuthConfigs are to guard the way to which Service.
-    pub claims: BTreeMap<Name, BTreeSet<Name>>,
+    /// Which AuthConfigs are to guard the way to which port.
+    pub claims: BTreeMap<PortRef, BTreeSet<Name>>,
     /// What is to be said about each object.
     pub said: BTreeMap<ObjectRef, Said>,
 }
@@ -39,9 +39,14 @@ impl Statuses {
         self.said.entry(ObjectRef { kind, name: name.clone() }).or_default()
     }
 
-    /// Notes that routes to `service` are to be authorized by `config`.
-    pub fn claim(&mut self, service: &Name, config: &Name) {
-        self.claims.entry(service.clone()).or_default().insert(config.clone());
+    /// Notes that routes to a port are to be authorized by `config`.
+    pub fn claim(&mut self, to: PortRef, config: &Name) {
+        self.claims.entry(to).or_default().insert(config.clone());
+    }
+
+    /// Notes that something of `service` is refused, and why.
+    pub fn refused(&mut self, service: &Name, why: String) {
+        self.of(Kind::Service, service).refused.insert(why);
     }
 
     /// The notes on route `name`.

@@ -11,8 +11,9 @@ use api::gateway::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use api::gloo::{AuthConfig, RateLimitConfig, RouteOption};
 use api::unserved::UnservedRef;
 use api::{Broken, Kind, Name, Object, ObjectRef, Reach, Snapshot, Withheld};
-use ir::{Enrolment, Settings};
+use ir::{Enrolment, PortRef, Settings};
 
+use crate::applications::Believed;
 use crate::decided::attached::Attached;
 use crate::decided::said::Said;
 use crate::decided::{Enrolled, Gateways, Refusals, Unit, Waypoint};
@@ -53,9 +54,9 @@ pub struct Known {
     /// The Services that ask for an address at a Gateway; the first has it.
     pub holders: BTreeMap<(Name, IpAddr), Few<Name>>,
     pub units: BTreeMap<Name, Arc<Unit>>,
-    /// The AuthConfigs that guard the way to each Service, each with in how many units.
-    pub claims: HashMap<Name, BTreeMap<Name, usize>>,
-    pub owned: HashMap<Name, BTreeSet<String>>,
+    /// The AuthConfigs that guard the way to each port, each with in how many units.
+    pub claims: HashMap<PortRef, BTreeMap<Name, usize>>,
+    pub believed: Believed,
     /// How many routes each Gateway has accepted.
     pub attachments: BTreeMap<Name, usize>,
     /// What was found out about each object, by whom.
@@ -293,16 +294,22 @@ impl<'a> View<'a> {
         self.known.units.get(service)
     }
 
-    /// The AuthConfigs that guard the way to a Service.
-    pub fn claims(&self, service: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
-        self.note(Fact::Claims(service.clone()));
-        self.known.claims.get(service).into_iter().flat_map(BTreeMap::keys)
+    /// The AuthConfigs that guard the way to a port of a Service.
+    pub fn claims(&self, id: &PortRef) -> impl Iterator<Item = &'a Name> + use<'a> {
+        self.note(Fact::Claims(id.clone()));
+        self.known.claims.get(id).into_iter().flat_map(BTreeMap::keys)
     }
 
-    /// The headers that are not a client's to say to a Service.
-    pub fn owned(&self, service: &Name) -> Option<&'a BTreeSet<String>> {
+    /// The headers that the applications behind a Service believe: they are not a client's to say.
+    pub fn owned(&self, service: &Name) -> BTreeSet<&'a String> {
         self.note(Fact::Owned(service.clone()));
-        self.known.owned.get(service)
+        self.known.believed.behind(service)
+    }
+
+    /// The headers that the applications behind one port of a Service believe.
+    pub fn owned_at(&self, id: &PortRef) -> BTreeSet<&'a String> {
+        self.note(Fact::Owned(id.service.clone()));
+        self.known.believed.behind_port(id)
     }
 
     /// What was found out about an object.

@@ -556,6 +556,31 @@ fn of_two_services_with_one_address_the_second_is_not_served_and_is_told() {
 }
 
 #[test]
+fn what_authorization_says_to_an_application_is_said_by_no_other_service_that_leads_there() {
+    let slice = |name: &str, service: &str, address: &str, ports: &str| {
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: {name}, namespace: t, labels: {{kubernetes.io/service-name: {service}}}}}, addressType: IPv4, ports: {ports}, endpoints: [{{addresses: ['{address}'], conditions: {{ready: false}}}}]}}\n---\n"
+        )
+    };
+    let second = "{apiVersion: v1, kind: Service, metadata: {name: c, namespace: t}, spec: {clusterIP: 127.0.20.4, ports: [{name: web, port: 80}, {name: tcp, port: 81}, {name: redis, port: 82}]}}\n---\n";
+    let guarded = on_a(&format!("[{{{TO_A}}}]")) + &option("auth", &format!("[{R}]"), KEYS);
+    let of_a = slice("a", "a", "10.0.0.1", "[{name: web, port: 8080}]");
+    let ports = "[{name: web, port: 8080}, {name: tcp, port: 8080}, {name: redis, port: 6379}]";
+    let chains = |guarded: &str, address: &str| {
+        let resolved = resolved(&format!("{second}{guarded}{of_a}{}", slice("c", "c", address, ports)));
+        let said = conditions(&resolved, &ObjectRef::new(Kind::Service, "t", "c"), "waykeeper.dev/Served");
+        let chains = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains;
+        let of = |number| chains[&port("c", number)].traffic.clone();
+        let disowned = of(80).routes().into_iter().flatten().flat_map(|route| route.policy.disowned.clone()).count();
+        (of(80).read_as(), disowned, of(81).read_as(), of(82).read_as(), said.len())
+    };
+    assert_eq!(chains(&guarded, "10.0.0.1"), ("http", 1, "refused", "tcp", 1));
+    // Another application, or one that authorization says nothing to.
+    assert_eq!(chains(&guarded, "10.0.0.2"), ("as it begins", 0, "tcp", "tcp", 0));
+    assert_eq!(chains(&on_a(&format!("[{{{TO_A}}}]")), "10.0.0.1"), ("as it begins", 0, "tcp", "tcp", 0));
+}
+
+#[test]
 fn the_second_parent_that_names_a_port_has_it_read_as_http() {
     let service = "{apiVersion: v1, kind: Service, metadata: {name: c, namespace: t}, spec: {clusterIP: 127.0.20.4, ports: [{name: tcp, port: 90}]}}\n---\n";
     let whole = "{group: '', kind: Service, name: c}";
