@@ -8,4 +8,4 @@ mod files;
 mod server;
 
 pub use client::{Client, ClientTls, NoConnection};
-pub use server::{ServerTls, TlsAcceptor, acceptor};
+pub use server::{ServerTls, Shown, TlsAcceptor, acceptor};

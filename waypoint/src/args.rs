@@ -10,11 +10,11 @@ use kubernetes::KubernetesArgs;
 use kubernetes::identity::Accounts;
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
-use runtime::tls::ServerTls;
+use runtime::tls::{ServerTls, Shown};
 use waypoint::Listen;
 use waypoint::classes::ClassArgs;
 use waypoint::envoy_args::EnvoyArgs;
-use waypoint::listen::{AUDIENCE, TlsFiles};
+use waypoint::listen::{AUDIENCE, Proof, TlsFiles};
 use waypoint::proxy::ProxySettings;
 use waypoint::target::{host_and_port, target};
 use waypoint::tls::TlsDir;
@@ -230,11 +230,14 @@ impl ListenArgs {
 
     /// What to listen on, for Envoys of the cluster that is followed if there is one.
     pub async fn listen(&self, dir: Option<&TlsDir>, cluster: &KubernetesArgs) -> anyhow::Result<Listen> {
-        if let (Addr::Tcp(addr), Some(cert), Some(key), None, true) =
-            (&self.grpc, &self.tls_cert, &self.tls_key, &self.client_ca, cluster.kubernetes)
-        {
-            let files = ServerTls { cert: cert.clone(), key: key.clone(), client_ca: None, client_san: None };
-            return Ok(Listen::Tokens(*addr, files, Accounts::new(cluster, AUDIENCE).await?));
+        if let (Addr::Tcp(addr), true, None, None) = (&self.grpc, cluster.kubernetes, &self.client_ca, dir) {
+            let proof = match (&self.tls_cert, &self.tls_key) {
+                (Some(cert), Some(key)) => {
+                    Proof::Files(ServerTls { cert: cert.clone(), key: key.clone(), client_ca: None, client_san: None })
+                }
+                _ => Proof::Shown(Shown::default()),
+            };
+            return Ok(Listen::Tokens(*addr, proof, Accounts::new(cluster, AUDIENCE).await?));
         }
         let given = match (&self.tls_cert, &self.tls_key, &self.client_ca) {
             (Some(cert), Some(key), Some(ca)) => {

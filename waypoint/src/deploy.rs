@@ -65,10 +65,42 @@ pub struct Pods {
 pub struct DeploySettings {
     /// The classes of Gateways that are ours.
     pub classes: BTreeSet<String>,
-    /// The file with who signs the control plane's certificate.
-    pub ca: PathBuf,
+    /// Who signs the control plane's certificate.
+    pub ca: Ca,
     /// What all pods have in common.
     pub pods: Pods,
+}
+
+/// Who signs the control plane's certificate.
+#[derive(Debug, Clone)]
+pub enum Ca {
+    /// Whom a file names.
+    File(PathBuf),
+    /// Whom this says, once somebody is known.
+    Trusted(watch::Receiver<Option<String>>),
+}
+
+impl Ca {
+    /// As it is now, PEM; none as long as nobody is known.
+    async fn read(&self) -> Result<Option<String>, Failure> {
+        match self {
+            Ca::File(path) => tokio::fs::read_to_string(path).await.map(Some).map_err(|error| {
+                tracing::error!(file = %path.display(), %error, "nobody knows whom Envoys are to trust");
+                Failure::Unreadable("the file with the authority of the control plane's certificate")
+            }),
+            Ca::Trusted(trusted) => Ok(trusted.borrow().clone()),
+        }
+    }
+
+    /// Ends when somebody else is to be trusted; for a file it never does.
+    async fn changed(&mut self) {
+        if let Ca::Trusted(trusted) = self
+            && trusted.changed().await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
 }
 
 /// What the deployer follows.
@@ -149,7 +181,7 @@ impl Deployer {
     ) -> anyhow::Result<()> {
         let (mut look, mut everything) = (Instant::now(), Instant::now());
         let mut again = Instant::now() + AGAIN;
-        let mut led = false;
+        let (mut led, mut ca) = (false, self.settings.ca.clone());
         snapshots.mark_changed();
         loop {
             tokio::select! {
@@ -167,6 +199,7 @@ impl Deployer {
                     Signal::Of(gateway) => drop(self.due.insert(gateway)),
                     Signal::Any => self.all(),
                 },
+                () = ca.changed() => self.all(),
                 () = sleep_until(look) => {
                     look = Instant::now() + LOOK;
                     if leading.holds() && (!led || everything <= Instant::now()) {
@@ -288,11 +321,10 @@ impl Deployer {
             // It cannot be served as it is now: what there is stays as it was when it could.
             return Ok(());
         }
-        let ca = tokio::fs::read_to_string(&self.settings.ca).await;
-        let ca = ca.map_err(|error| {
-            tracing::error!(file = %self.settings.ca.display(), %error, "nobody knows whom Envoys are to trust");
-            Failure::Unreadable("the file with the authority of the control plane's certificate")
-        })?;
+        let Some(ca) = self.settings.ca.read().await? else {
+            self.again.insert(name.clone());
+            return Ok(());
+        };
         let there = self.there(&owner).await?;
         let Plan { acts, problems, addresses } = plan::plan(&owner, &gateway, &self.settings.pods, &ca, &there);
         if !problems.is_empty() {

@@ -1,12 +1,14 @@
 //! Flags that say how the pods of Gateways are made.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::Value;
+use tokio::sync::watch;
 use waypoint::target::host_and_port;
-use waypoint::{DeploySettings, Pods, amount};
+use waypoint::{Ca, DeploySettings, Pods, amount};
 
 /// How the pods of Gateways are made; the flags beside `--deploy` are in docs/kubernetes.md.
 #[derive(Debug, Clone, Args)]
@@ -39,13 +41,19 @@ pub struct DeployArgs {
 
 impl DeployArgs {
     /// These flags as settings of the deployer of `classes`, if there is to be one.
-    pub fn settings(&self, classes: std::collections::BTreeSet<String>) -> anyhow::Result<Option<DeploySettings>> {
+    /// Where no file says who signs this server's certificate, `trusted` does.
+    pub fn settings(
+        &self,
+        classes: BTreeSet<String>,
+        trusted: Option<watch::Receiver<Option<String>>>,
+    ) -> anyhow::Result<Option<DeploySettings>> {
         if !self.deploy {
             return Ok(None);
         }
         let image = self.proxy_image.clone().context("--deploy needs --proxy-image IMAGE")?;
         let xds = self.proxy_xds.clone().context("--deploy needs --proxy-xds HOST:PORT")?;
-        let ca = self.proxy_ca.clone().context("--deploy needs --proxy-ca FILE")?;
+        let ca = self.proxy_ca.clone().map(Ca::File).or(trusted.map(Ca::Trusted));
+        let ca = ca.context("--deploy needs --proxy-ca FILE where the certificate comes from a file")?;
         ensure!(!image.is_empty(), "--proxy-image names no image");
         let pods = Pods {
             image,
@@ -56,6 +64,12 @@ impl DeployArgs {
             memory: self.proxy_memory.clone(),
         };
         Ok(Some(DeploySettings { classes, ca, pods }))
+    }
+
+    /// The names by which pods know this server.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let host = self.proxy_xds.iter().map(|(host, _)| host.clone());
+        host.chain(self.proxy_xds_name.clone())
     }
 }
 

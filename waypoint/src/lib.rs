@@ -5,6 +5,7 @@
 //! acknowledged. [`Fleet`] runs the Envoys themselves where nothing else does, and [`proxy`] is one of them as the
 //! process of a pod.
 
+pub mod authority;
 pub mod classes;
 pub mod control;
 mod deploy;
@@ -21,7 +22,7 @@ pub mod target;
 pub mod tls;
 
 pub use control::{Settings, build};
-pub use deploy::{DeploySettings, Follows, Pods, amount, deploy};
+pub use deploy::{Ca, DeploySettings, Follows, Pods, amount, deploy};
 pub use envoy::{EnvoyState, Fleet, FleetSettings};
 pub use handle::Handle;
 pub use listen::Listen;

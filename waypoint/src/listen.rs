@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use api::Name;
 use kubernetes::identity::Accounts;
 use runtime::grpc::{self, GrpcOptions};
-use runtime::tls::{self, ServerTls};
+use runtime::tls::{self, ServerTls, Shown};
 use runtime::{Addr, Listener, Readiness, Tasks};
 use tonic::service::Routes;
 use xds::{Authorizer, Hub, Options, Service};
@@ -38,7 +38,16 @@ pub enum Listen {
     Tcp(std::net::SocketAddr, TlsFiles),
     /// TCP with TLS: a client shows the token of a ServiceAccount, and gets the resources of the Gateway whose
     /// proxies have that one.
-    Tokens(std::net::SocketAddr, ServerTls, Accounts),
+    Tokens(std::net::SocketAddr, Proof, Accounts),
+}
+
+/// How the server proves who it is.
+#[derive(Debug, Clone)]
+pub enum Proof {
+    /// By files.
+    Files(ServerTls),
+    /// By what it is told to show.
+    Shown(Shown),
 }
 
 impl Listen {
@@ -77,8 +86,12 @@ impl Listen {
             Listen::Tcp(addr, files) => {
                 (Addr::Tcp(*addr), Authorizer::by_certificate(), Some(tls::acceptor(of(files), tasks)?))
             }
-            Listen::Tokens(addr, files, accounts) => {
-                (Addr::Tcp(*addr), by_account(accounts.clone()), Some(tls::acceptor(files.clone(), tasks)?))
+            Listen::Tokens(addr, proof, accounts) => {
+                let acceptor = match proof {
+                    Proof::Files(files) => tls::acceptor(files.clone(), tasks)?,
+                    Proof::Shown(shown) => shown.acceptor()?,
+                };
+                (Addr::Tcp(*addr), by_account(accounts.clone()), Some(acceptor))
             }
         };
         let listener = Listener::bind(&addr).await?;

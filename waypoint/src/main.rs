@@ -9,12 +9,16 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use kubernetes::authority::Store;
 use kubernetes::managing::Manager;
 use provider::validate::{Author, ValidateArgs};
 use provider::{FolderSettings, StatusBoard};
 use runtime::process::exit_code;
 use runtime::{Addr, Process, Shutdown, Stage};
-use waypoint::Follows;
+use tokio::sync::watch;
+use waypoint::authority::Authority;
+use waypoint::listen::Proof;
+use waypoint::{Follows, Listen};
 use waypoint_translate::{AdsServer, BootstrapSettings, UpstreamTls};
 
 use crate::args::{BootstrapArgs, Cli, Command, ProxyArgs, Serve, Translate};
@@ -68,10 +72,26 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     let readiness = process.readiness().clone();
     process.add_pages(provider::page::status(board.clone(), args.paths.clone(), readiness, |_| {}));
     let cluster = (&args.kubernetes, &[][..], Reader::ControlPlane);
-    let deploy = args.deploy.settings(args.translate.classes.names())?;
+    let (trust, trusted) = watch::channel(None);
+    let shown = match &listen {
+        Listen::Tokens(_, Proof::Shown(shown), _) => Some(shown.clone()),
+        _ => None,
+    };
+    let deploy = args.deploy.settings(args.translate.classes.names(), shown.as_ref().map(|_| trusted))?;
     let (snapshots, leading) =
         kubernetes::follow_and_lead(cluster, (args.paths, FolderSettings::default()), board.clone(), &mut process)
             .await?;
+    if let Some(shown) = shown {
+        let leading = leading.clone().context(
+            "without --tls-cert the replica that writes --statuses keeps an authority: give a certificate, or --tls-dir",
+        )?;
+        let names = args.listen.tls_host.iter().cloned().chain(args.deploy.names()).chain(["localhost".to_owned()]);
+        let store = Store::new(&args.kubernetes).await?;
+        let authority = Authority { store, names: names.collect(), leading };
+        let (readiness, shutdown) = (process.readiness().clone(), process.shutdown(Stage::Behind));
+        let keeping = waypoint::authority::keep(authority, shown, trust, readiness, shutdown);
+        process.spawn(Stage::Behind, "authority", keeping);
+    }
     let mut translate = args.translate.settings();
     translate.reserved.extend([&args.admin, &args.listen.grpc].into_iter().filter_map(|address| match address {
         Addr::Tcp(address) => Some(*address),

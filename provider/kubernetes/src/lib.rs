@@ -9,6 +9,7 @@
 //! once all of them have been read. What is good of an object, and what is broken, is decided as in
 //! a folder. When the API server is away, what was read last goes on being served.
 
+pub mod authority;
 pub mod client;
 pub mod identity;
 mod machine;

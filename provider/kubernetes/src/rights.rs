@@ -144,6 +144,8 @@ mod tests {
         assert_eq!(granted(include_str!("../../../deploy/rbac/leases.yaml")), leases);
         assert_eq!(granted(include_str!("../../../deploy/rbac/deployer.yaml")), texts(&of_pods()));
         assert_eq!(granted(include_str!("../../../deploy/rbac/xds.yaml")), texts(&of_tokens()));
+        let kept = ["get", "patch", "create"].map(|verb| format!("{verb} secrets"));
+        assert_eq!(granted(include_str!("../../../deploy/rbac/authority.yaml")), kept.into());
     }
 
     #[test]

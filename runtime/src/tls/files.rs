@@ -137,6 +137,15 @@ impl Contents {
     }
 }
 
+/// A certificate with its key that are in no file, PEM.
+pub(super) fn certified(cert: &[u8], key: &[u8]) -> anyhow::Result<Arc<CertifiedKey>> {
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert).collect();
+    let chain = chain.map_err(|_| anyhow!("the certificate is not PEM"))?;
+    let private = PrivateKeyDer::from_pem_slice(key).map_err(|_| anyhow!("the key is not PEM"))?;
+    let certified = CertifiedKey::from_der(chain, private, &ring::default_provider());
+    Ok(Arc::new(certified.context("the certificate cannot be used with the key")?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

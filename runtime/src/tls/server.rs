@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use arc_swap::ArcSwapOption;
 pub use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::client::danger::HandshakeSignatureValid;
 use tokio_rustls::rustls::client::verify_server_name;
@@ -109,6 +110,36 @@ async fn follow(followed: Arc<Followed<ServerTls>>, shutdown: Shutdown) -> anyho
             () = tokio::time::sleep(LOOK) => followed.look(),
             () = shutdown.begun() => return Ok(()),
         }
+    }
+}
+
+/// A certificate that comes from no file: until one is shown, nobody is let in. No clients' certificates are asked for.
+#[derive(Debug, Clone, Default)]
+pub struct Shown(Arc<ArcSwapOption<CertifiedKey>>);
+
+impl Shown {
+    /// Shows this certificate from now on, PEM, with its key.
+    ///
+    /// # Errors
+    /// When they cannot be used; what was shown before is shown still.
+    pub fn show(&self, cert: &str, key: &str) -> anyhow::Result<()> {
+        self.0.store(Some(super::files::certified(cert.as_bytes(), key.as_bytes())?));
+        Ok(())
+    }
+
+    /// An acceptor that shows it.
+    ///
+    /// # Errors
+    /// Never, as long as TLS is what it is.
+    pub fn acceptor(&self) -> anyhow::Result<TlsAcceptor> {
+        let config = config(Arc::new(self.clone()), WebPkiClientVerifier::no_client_auth())?;
+        Ok(TlsAcceptor::from(Arc::new(config)))
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.load_full()
     }
 }
 

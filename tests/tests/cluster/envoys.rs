@@ -74,11 +74,24 @@ impl Pod {
         });
     }
 
+    /// The process itself.
+    fn child(&self) -> String {
+        let parent = self.process.0.id();
+        fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap().trim().to_owned()
+    }
+
+    /// Replaces a file below its /run, as a kubelet would.
+    fn mount(&self, name: &str, text: &str) {
+        let file = PathBuf::from(format!("/proc/{}/root/run/{name}", self.child()));
+        let beside = file.with_extension("new");
+        fs::write(&beside, text).unwrap();
+        fs::rename(beside, file).unwrap();
+    }
+
     /// SIGTERM to the process itself, which drains and ends well.
     fn stop(mut self) {
-        let parent = self.process.0.id();
-        let child = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
-        assert!(std::process::Command::new("kill").args(["-TERM", child.trim()]).status().unwrap().success());
+        let child = self.child();
+        assert!(std::process::Command::new("kill").args(["-TERM", &child]).status().unwrap().success());
         let status = eventually("the end of the pod", Duration::from_secs(60), || {
             self.process.0.try_wait().map_err(|e| e.to_string())?.ok_or_else(|| "still running".into())
         });
@@ -218,18 +231,23 @@ fn a_gateway_becomes_pods_that_serve_it_and_what_others_made_is_left_alone() {
     let endpoint = address("10.244.0.3");
     let cluster = Cluster::start();
     let dir = TempDir::new().unwrap();
-    let certificates = Certificates::new(dir.path());
     cluster.apply("apiVersion: v1\nkind: Namespace\nmetadata: {name: t, labels: {istio.io/use-waypoint: a}}\n");
     gateway_crds(&cluster);
     let kubeconfig = account(&cluster, "waypoint", None);
     for role in ["waykeeper-waypoint-xds", "waykeeper-waypoint-deployer"] {
         bind(&cluster, role);
     }
-    let (grpc, cert, key) = (free(), certificates.at("tls.crt"), certificates.at("tls.key"));
-    let (xds, ca) = (grpc.replace("127.0.0.1", "localhost"), certificates.at("ca.crt"));
-    let tls = ["--tls-cert", &cert, "--tls-key", &key, "--deploy", "--proxy-ca", &ca, "--proxy-xds", &xds];
-    let args = [&tls[..], &["--proxy-image", "example.com/proxy:1", "--proxy-cpu", "1000m"]].concat();
-    let mut waypoint = Server::at(grpc.clone(), "waypoint", &kubeconfig, dir.path(), &args);
+    cluster.apply(
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: RoleBinding\nmetadata: {name: authority, namespace: default}\n\
+         roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waykeeper-waypoint-authority}\n\
+         subjects: [{kind: ServiceAccount, name: waypoint, namespace: default}]\n",
+    );
+    // Nobody gives it a certificate: it keeps an authority of its own.
+    let grpc = free();
+    let xds = grpc.replace("127.0.0.1", "localhost");
+    let args = ["--deploy", "--proxy-xds", &xds, "--proxy-image", "example.com/proxy:1", "--proxy-cpu", "1000m"];
+    let begin = || Server::at(grpc.clone(), "waypoint", &kubeconfig, dir.path(), &args);
+    let mut waypoint = begin();
     waypoint.ready();
 
     // A class that nobody made, or that is deleted while nobody uses it, is there again.
@@ -344,6 +362,32 @@ fn a_gateway_becomes_pods_that_serve_it_and_what_others_made_is_left_alone() {
     let status = told(&cluster, &a, "addresses", |status| !status["addresses"].is_null());
     assert_eq!(status["addresses"], json!([ip, host]), "they stay while no pod is ready");
 
+    // Authorities follow each other: everyone knows the next one before it signs, and it does.
+    let bundle = |count: usize, what: &str| {
+        let is_so = |config: &serde_json::Value| {
+            config["data"]["ca.crt"].as_str().unwrap_or_default().matches("BEGIN CERTIFICATE").count() == count
+        };
+        let config = becomes(&cluster, &config, what, is_so);
+        config["data"]["ca.crt"].as_str().unwrap().to_owned()
+    };
+    let first = bundle(1, "one authority");
+    age(&cluster, |all| all["current"]["made"] = (all["current"]["made"].as_u64().unwrap() - 300 * 86_400).into());
+    let both = bundle(2, "the next one beside it");
+    assert!(both.starts_with(&first));
+    proxy.mount("waypoint-ca/ca.crt", &both);
+    age(&cluster, |all| all["next"]["made"] = (all["next"]["made"].as_u64().unwrap() - 2 * 86_400).into());
+    eventually("another signer", CHANGE, || match bundle(2, "the old one behind it") {
+        now if now.ends_with(&first) => Ok(()),
+        now => Err(now),
+    });
+    waypoint.stop(Duration::from_secs(20));
+    waypoint = begin();
+    waypoint.ready();
+    eventually("the Envoy to come back", CHANGE, || match waypoint.page("/config").1 {
+        config if config.contains("\"envoys\":1") => Ok(()),
+        config => Err(format!("{config}\n{}", proxy.log())),
+    });
+
     // Parameters that nobody reads are said, and what runs is left as it is.
     let before = version();
     let parameters = a.replace("{labels:", "{parametersRef: {group: \"\", kind: ConfigMap, name: p}, labels:");
@@ -362,6 +406,17 @@ fn a_gateway_becomes_pods_that_serve_it_and_what_others_made_is_left_alone() {
             && class["metadata"]["finalizers"].is_null()
     });
     waypoint.stop(Duration::from_secs(20));
+}
+
+/// Changes what is kept of authorities, as if time had passed.
+fn age(cluster: &Cluster, change: impl Fn(&mut serde_json::Value)) {
+    let path = "/api/v1/namespaces/default/secrets/waykeeper-waypoint-authority";
+    let secret = cluster.call("GET", path, None).json();
+    let coded = secret["data"]["authorities"].as_str().unwrap();
+    let decoded = std::process::Command::new("sh").args(["-c", &format!("echo {coded} | base64 -d")]).output().unwrap();
+    let mut all: serde_json::Value = serde_json::from_slice(&decoded.stdout).unwrap();
+    change(&mut all);
+    merge(cluster, path, &json!({"stringData": {"authorities": all.to_string()}}));
 }
 
 /// `waypoint` with these arguments of a container, and what a kubelet puts into one.
