@@ -145,6 +145,7 @@ async fn start_control_plane(args: &Up, parts: &Parts, process: &mut Process) ->
         listen: Listen::Unix(parts.socket("xds")),
         wait_for_envoy: true,
         reached_where_it_listens: true,
+        turn: None,
     };
     waypoint::build(settings, parts.snapshots.clone(), parts.board.clone(), process).await
 }

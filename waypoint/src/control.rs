@@ -38,6 +38,9 @@ pub struct Settings {
     pub wait_for_envoy: bool,
     /// Whether a Gateway is reached where its Envoy listens. In a cluster it is not: there somebody else says where.
     pub reached_where_it_listens: bool,
+    /// Whether this replica serves Envoys at present, if there may be others: what Envoys answer has to come together in
+    /// one place.
+    pub turn: Option<watch::Receiver<bool>>,
 }
 
 /// Adds to `process` what translates `snapshots`, serves xDS at the address that `settings` name, and shows
@@ -54,8 +57,10 @@ pub async fn build(
     let on_demand: xds::OnDemand = waypoint_translate::on_demand;
     let hub = Hub::with(settings.translate.clusters_on_demand.then_some(on_demand));
     let readiness = process.readiness().clone();
-    let (address, serving) =
-        settings.listen.serve(hub.clone(), readiness.clone(), process.tasks(Stage::Server)).await?;
+    let (address, serving) = settings
+        .listen
+        .serve(hub.clone(), readiness.clone(), settings.turn.clone(), process.tasks(Stage::Server))
+        .await?;
     process.spawn(Stage::Server, "xds", serving);
 
     let translation = watch::Sender::new(Arc::new(Translation::default()));
@@ -351,6 +356,7 @@ mod tests {
             listen: Listen::Unix(dir.path().join("xds.sock")),
             wait_for_envoy: false,
             reached_where_it_listens: true,
+            turn: None,
         };
         let (publish, snapshots) = watch::channel(Arc::new(Snapshot { revision: 1, ..Snapshot::default() }));
         let handle = build(settings, snapshots, StatusBoard::new(), &mut process).await.expect("a control plane");

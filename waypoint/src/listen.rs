@@ -10,6 +10,7 @@ use kubernetes::identity::Accounts;
 use runtime::grpc::{self, GrpcOptions};
 use runtime::tls::{self, ServerTls, Shown};
 use runtime::{Addr, Listener, Readiness, Tasks};
+use tokio::sync::watch;
 use tonic::service::Routes;
 use xds::{Authorizer, Hub, Options, Service};
 
@@ -67,7 +68,8 @@ impl Listen {
         }
     }
 
-    /// Binds, and gives the address as bound with the server to run. Certificates that are replaced
+    /// Binds, and gives the address as bound with the server to run; Envoys are served while `turn` is true, if there is
+    /// one. Certificates that are replaced
     /// while it runs are followed by one of `tasks`.
     ///
     /// # Errors
@@ -76,6 +78,7 @@ impl Listen {
         &self,
         hub: Hub,
         readiness: Readiness,
+        turn: Option<watch::Receiver<bool>>,
         tasks: &mut Tasks,
     ) -> anyhow::Result<(Addr, impl Future<Output = anyhow::Result<()>> + Send + 'static)> {
         let (addr, authorizer, acceptor) = match self {
@@ -98,6 +101,7 @@ impl Listen {
         let bound = listener.local_addr().context("the xDS address")?;
         let shutdown = tasks.shutdown().clone();
         let service = Service::new(hub, authorizer, Options::default(), shutdown.clone());
+        let service = service.while_it_is_our_turn(turn);
         let routes = Routes::new(service.into_server());
         let health_services = vec!["envoy.service.discovery.v3.AggregatedDiscoveryService".to_owned()];
         let options = GrpcOptions { health_services, acceptor, ..GrpcOptions::default() };
@@ -174,7 +178,7 @@ mod tests {
 
         let mut tasks = Tasks::new(runtime::Shutdown::new());
         let at = Listen::Tcp("127.0.0.1:0".parse().expect("an address"), files.clone());
-        let (bound, serving) = at.serve(Hub::new(), Readiness::new(), &mut tasks).await.expect("a server");
+        let (bound, serving) = at.serve(Hub::new(), Readiness::new(), None, &mut tasks).await.expect("a server");
         tasks.spawn("xds", serving);
         let Addr::Tcp(address) = bound else { panic!("{bound:?}") };
         let shown = async || {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use kubernetes::Leading;
 use kubernetes::authority::Store;
 use kubernetes::managing::Manager;
 use provider::validate::{Author, ValidateArgs};
@@ -98,7 +99,8 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         Addr::Unix(_) => None,
     }));
     let reached_where_it_listens = !args.kubernetes.kubernetes;
-    let settings = waypoint::Settings { translate, listen, wait_for_envoy: false, reached_where_it_listens };
+    let turn = leading.as_ref().map(Leading::alone);
+    let settings = waypoint::Settings { translate, listen, wait_for_envoy: false, reached_where_it_listens, turn };
     let handle = waypoint::build(settings, snapshots.clone(), board.clone(), &mut process).await?;
     if let Some(deploy) = deploy {
         let leading = leading.context("--deploy needs --kubernetes, and one replica that writes --statuses")?;

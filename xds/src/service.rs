@@ -9,7 +9,7 @@ use proto::envoy::service::discovery::v3::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
 use runtime::Shutdown;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
@@ -51,12 +51,19 @@ pub struct Service {
     authorizer: Authorizer,
     options: Options,
     shutdown: Shutdown,
+    turn: Option<watch::Receiver<bool>>,
 }
 
 impl Service {
     /// A service that gives each node what `hub` holds for it, until `shutdown` begins.
     pub fn new(hub: Hub, authorizer: Authorizer, options: Options, shutdown: Shutdown) -> Self {
-        Self { hub, authorizer, options, shutdown }
+        Self { hub, authorizer, options, shutdown, turn: None }
+    }
+
+    /// The same, only while `turn` is true: else streams are turned away, and those there are end.
+    #[must_use]
+    pub fn while_it_is_our_turn(self, turn: Option<watch::Receiver<bool>>) -> Self {
+        Self { turn, ..self }
     }
 
     /// The service as a tonic server takes it.
@@ -86,6 +93,11 @@ impl AggregatedDiscoveryService for Service {
         &self,
         request: Request<Streaming<pb::DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let mut turn = self.turn.clone();
+        if turn.as_ref().is_some_and(|turn| !*turn.borrow()) {
+            counter!("waykeeper_xds_turned_away_total").increment(1);
+            return Err(Status::unavailable("another replica serves Envoys; connect anew to reach it"));
+        }
         let peer = Peer::of(&request);
         let requests = request.into_inner();
         let (responses, stream) = mpsc::channel(16);
@@ -95,6 +107,7 @@ impl AggregatedDiscoveryService for Service {
             let ended = tokio::select! {
                 ended = service.pump(peer, requests, &responses) => ended,
                 () = shutdown.begun() => Ok(()),
+                () = over(turn.as_mut()) => Ok(()),
             };
             if let Err(status) = ended {
                 tracing::warn!(reason = status.message(), "an xDS stream was ended");
@@ -165,6 +178,16 @@ impl Service {
             };
         }
     }
+}
+
+/// Ends when it is not our turn any more.
+async fn over(turn: Option<&mut watch::Receiver<bool>>) {
+    if let Some(turn) = turn
+        && turn.wait_for(|ours| !ours).await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 async fn until(deadline: Option<Instant>) {

@@ -76,13 +76,13 @@ async fn follow(
     let sources = Source::read_by(reader, &secret_namespaces.iter().cloned().collect());
     let readiness = process.readiness().clone();
     let gates = sources.iter().map(|source| Some(readiness.gate(format!("kubernetes: {source}")))).collect();
-    let (until, leading) = Leading::channel();
+    let (lead, leading) = Leading::channel();
     if args.statuses {
         let settings = writing::Settings { reader, namespace: args.namespace.clone() };
         let (server, board, readiness) = (server.clone(), board.clone(), readiness.clone());
         let shutdown = process.shutdown(Stage::Behind);
         process.spawn(Stage::Behind, "statuses", async move {
-            writing::write(server, settings, &board, (readiness, until), shutdown).await;
+            writing::write(server, settings, &board, (readiness, lead), shutdown).await;
             Ok(())
         });
     }

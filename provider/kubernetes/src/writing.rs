@@ -70,18 +70,42 @@ pub struct Settings {
 
 /// Whether this replica is the one that acts.
 #[derive(Debug, Clone)]
-pub struct Leading(watch::Receiver<Option<Instant>>);
+pub struct Leading {
+    until: watch::Receiver<Option<Instant>>,
+    alone: watch::Receiver<bool>,
+}
+
+/// Where it is said.
+#[derive(Debug)]
+pub(crate) struct Lead {
+    /// Until when this replica may act.
+    until: watch::Sender<Option<Instant>>,
+    /// Whether no other replica was seen to hold the Lease.
+    alone: watch::Sender<bool>,
+}
 
 impl Leading {
-    /// What is said by the sender, until when this replica may act, and what others see of that.
-    pub(crate) fn channel() -> (watch::Sender<Option<Instant>>, Leading) {
-        let (until, leading) = watch::channel(None);
-        (until, Leading(leading))
+    /// Where it is said, and what others see of that.
+    pub(crate) fn channel() -> (Lead, Leading) {
+        let ((until, seen), (alone, is_alone)) = (watch::channel(None), watch::channel(true));
+        (Lead { until, alone }, Leading { until: seen, alone: is_alone })
     }
 
     /// Whether it may act now.
     pub fn holds(&self) -> bool {
-        self.0.borrow().is_some_and(|until| Instant::now() < until)
+        self.until.borrow().is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether no other replica was seen to hold the Lease when it was looked at last. Where nobody can look at it, it is
+    /// as it was.
+    pub fn alone(&self) -> watch::Receiver<bool> {
+        self.alone.clone()
+    }
+}
+
+impl Lead {
+    fn tell_alone(&self, alone: bool) {
+        self.alone.send_if_modified(|known| std::mem::replace(known, alone) != alone);
     }
 }
 
@@ -95,12 +119,12 @@ fn lease_name(reader: Reader) -> &'static str {
 }
 
 /// Writes what stands on `board` until `shutdown` begins, and then what is under way.
-/// Until when this replica may, it says by `until`.
+/// Whether this replica does, it says by `lead`.
 pub async fn write(
     server: Server,
     settings: Settings,
     board: &StatusBoard,
-    (readiness, until): (Readiness, watch::Sender<Option<Instant>>),
+    (readiness, lead): (Readiness, Lead),
     shutdown: Shutdown,
 ) {
     let due = Arc::new(Due::default());
@@ -122,7 +146,7 @@ pub async fn write(
         not_before: Instant::now(),
         was_leading: false,
         looking: None,
-        until,
+        lead,
     };
     replica.run(shutdown).await;
 }
@@ -158,8 +182,8 @@ struct Replica {
     was_leading: bool,
     /// Whoever looks for what was said of objects of which nothing is said now.
     looking: Option<AbortOnDropHandle<Result<Vec<ObjectRef>, Failure>>>,
-    /// Where others are told until when we hold the Lease.
-    until: watch::Sender<Option<Instant>>,
+    /// Where others are told whether we hold the Lease.
+    lead: Lead,
 }
 
 impl Replica {
@@ -194,7 +218,7 @@ impl Replica {
                 }
             }
         }
-        self.until.send_replace(None);
+        self.lead.until.send_replace(None);
         let leave = async {
             while let Some(done) = self.under_way.join_next().await {
                 self.done(done);
@@ -234,17 +258,21 @@ impl Replica {
         let failure = match held.await {
             Ok(Ok(true)) => {
                 self.election.written(asked);
+                self.lead.tell_alone(true);
                 None
             }
-            // Another replica was faster.
-            Ok(Ok(false) | Err(Failure::Status { code: 409, .. })) => None,
+            // Another replica has it, or was faster.
+            Ok(Ok(false) | Err(Failure::Status { code: 409, .. })) => {
+                self.lead.tell_alone(false);
+                None
+            }
             Ok(Err(failure)) => Some(failure),
             Err(_) => Some(Failure::TimedOut),
         };
         let remark = failure.map(|failure| format!("statuses are not written by this replica: its Lease: {failure}"));
         self.readiness.remark(REMARKS, remark.into_iter().collect());
         let leading = self.is_leading();
-        self.until.send_replace(self.election.until().map(|until| self.begun + until));
+        self.lead.until.send_replace(self.election.until().map(|until| self.begun + until));
         metrics::gauge!("waykeeper_kubernetes_leading").set(f64::from(u8::from(leading)));
         if leading && !self.was_leading {
             info!(lease = self.lease.name, holder = self.lease.me, "this replica writes statuses");

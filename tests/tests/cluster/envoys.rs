@@ -134,7 +134,7 @@ fn an_envoy_gets_what_the_token_of_its_service_account_is_good_for() {
     gateway_crds(&cluster);
     let kubeconfig = account(&cluster, "waypoint", None);
     let (cert, key) = (certificates.at("tls.crt"), certificates.at("tls.key"));
-    let waypoint = Server::start("waypoint", &kubeconfig, dir.path(), &["--tls-cert", &cert, "--tls-key", &key]);
+    let mut waypoint = Server::start("waypoint", &kubeconfig, dir.path(), &["--tls-cert", &cert, "--tls-key", &key]);
     waypoint.ready();
     let ports = [(); 2].map(|()| free().rsplit(':').next().unwrap().parse().unwrap());
     cluster.apply(&gateway("a", ports[0]));
@@ -145,13 +145,7 @@ fn an_envoy_gets_what_the_token_of_its_service_account_is_good_for() {
 
     // Whoever asks about tokens needs the right to: without it, nobody is anybody.
     let first = pod("a", &token("gloo-proxy-a"));
-    let refused = |before: f64, pod: &Pod| {
-        eventually("a refusal", CHANGE, || match counted(&waypoint, "waykeeper_xds_refused_streams_total") {
-            now if now > before => Ok(now),
-            now => Err(format!("{now}\n{}\n{}", waypoint.log(), pod.log())),
-        })
-    };
-    refused(0.0, &first);
+    refused(&waypoint, 0.0, &first);
     assert!(waypoint.log().contains("a token cannot be reviewed"), "{}", waypoint.log());
     assert_eq!(first.page("/readyz").0, 503, "an Envoy that was told nothing serves nothing");
     assert_eq!(first.page("/livez").0, 200, "and is not killed for it");
@@ -167,7 +161,7 @@ fn an_envoy_gets_what_the_token_of_its_service_account_is_good_for() {
     for (what, wrong) in [("account", token("gloo-proxy-a")), ("audience", other), ("signature", forged)] {
         let before = counted(&waypoint, "waykeeper_xds_refused_streams_total");
         let stranger = pod("b", &wrong);
-        refused(before, &stranger);
+        refused(&waypoint, before, &stranger);
         assert_eq!(stranger.page("/readyz").0, 503, "{what}");
         assert!(!waypoint.log().contains(&wrong), "{what}: a token is in the log");
     }
@@ -177,15 +171,39 @@ fn an_envoy_gets_what_the_token_of_its_service_account_is_good_for() {
     second.ready();
     told(&cluster, &gateway("b", ports[1]), "programmed", programmed);
 
+    // Of two replicas one serves Envoys, so that what they answer comes together in one place; when it leaves, the other.
+    let own = ["--tls-cert", &cert, "--tls-key", &key];
+    let standby = Server::start("waypoint", &kubeconfig, dir.path(), &own);
+    standby.ready();
+    let early = Pod::of(dir.path(), "b", &token("gloo-proxy-b"), &standby.grpc, &ca);
+    eventually("it to be turned away", CHANGE, || match counted(&standby, "waykeeper_xds_turned_away_total") {
+        count if count > 0.0 => Ok(()),
+        count => Err(format!("{count}\n{}\n{}", standby.log(), early.log())),
+    });
+    assert_eq!(early.page("/readyz").0, 503);
+    waypoint.stop(Duration::from_secs(20));
+    early.ready();
+    assert!(standby.page("/config").1.contains("\"envoys\":1"), "{}", standby.page("/config").1);
+    early.stop();
+    let waypoint = standby;
+
     // While the API server is away, who was let in stays, and whoever comes anew waits.
     cluster.kill_server();
     let before = counted(&waypoint, "waykeeper_xds_refused_streams_total");
-    let late = pod("b", &token_of_nobody());
-    refused(before, &late);
+    let late = Pod::of(dir.path(), "b", &token_of_nobody(), &waypoint.grpc, &ca);
+    refused(&waypoint, before, &late);
     assert_eq!(late.page("/readyz").0, 503);
     assert_eq!(first.page("/readyz").0, 200);
     first.stop();
     second.stop();
+}
+
+/// The control plane has refused more streams than before.
+fn refused(waypoint: &Server, before: f64, pod: &Pod) {
+    eventually("a refusal", CHANGE, || match counted(waypoint, "waykeeper_xds_refused_streams_total") {
+        now if now > before => Ok(()),
+        now => Err(format!("{now}\n{}\n{}", waypoint.log(), pod.log())),
+    });
 }
 
 /// What has the form of a token.

@@ -220,7 +220,11 @@ fn xds_cluster(ads: &AdsServer) -> Value {
         }
     };
     let keepalive = json!({"interval": "30s", "timeout": "5s"});
-    let mut http = json!({"explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}}});
+    let mut http = json!({
+        "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
+        // A replica that turns a stream away would do so again on the same connection.
+        "common_http_protocol_options": {"max_requests_per_connection": 1},
+    });
     if let AdsServer::Token { token, .. } = ads {
         http["http_filters"] = json!([bearing(token), codec()]);
     }

@@ -218,7 +218,7 @@ mod tests {
         let again = Authorities::read(all.written().as_bytes()).expect("the same");
         assert_eq!((again.bundle(), again.written()), (all.bundle(), all.written()));
         assert!(!format!("{again:?}").contains("PRIVATE"));
-        let broken = all.written().replace("PRIVATE KEY", "KEY");
+        let broken = all.written().replace("BEGIN PRIVATE", "BEGIN BROKEN");
         for text in ["", "{}", &broken] {
             let why = format!("{:#}", Authorities::read(text.as_bytes()).expect_err("broken"));
             assert!(!why.contains("BEGIN"), "{why}");

@@ -39,7 +39,7 @@ impl Fed {
         let (hub, shutdown) = (Hub::new(), Shutdown::new());
         let socket = dir.path().join("run/xds.sock");
         let (_, serving) = Listen::Unix(socket.clone())
-            .serve(hub.clone(), Readiness::new(), &mut Tasks::new(shutdown.clone()))
+            .serve(hub.clone(), Readiness::new(), None, &mut Tasks::new(shutdown.clone()))
             .await
             .unwrap();
         let serving = tokio::spawn(async { serving.await.unwrap() });

@@ -88,6 +88,29 @@ async fn a_client_is_served_its_nodes_resources_waits_for_them_and_is_drained() 
 }
 
 #[tokio::test]
+async fn while_it_is_anothers_turn_streams_are_turned_away_and_those_there_are_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("xds.sock");
+    let (hub, shutdown) = (Hub::new(), Shutdown::new());
+    let (ours, turn) = tokio::sync::watch::channel(true);
+    let service = Service::new(hub.clone(), Authorizer::local(), Options::default(), shutdown.clone());
+    let routes = tonic::service::Routes::new(service.while_it_is_our_turn(Some(turn)).into_server());
+    let listener = Listener::bind(&Addr::Unix(socket.clone())).await.unwrap();
+    tokio::spawn(runtime::grpc::serve(listener, routes, Default::default(), Readiness::new(), shutdown));
+    hub.set("a", set(&[(Cluster, "c", "1")]), 1);
+
+    let mut stream = Stream::open(&socket, "a").await;
+    assert_eq!(show(&stream.next().await.unwrap().unwrap()), "Cluster +c@1");
+    ours.send_replace(false);
+    assert!(matches!(stream.next().await, Ok(None)), "it ends");
+    let requests = tokio_stream::empty::<pb::DeltaDiscoveryRequest>();
+    let refused = connect(&socket).await.delta_aggregated_resources(requests).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    ours.send_replace(true);
+    assert!(Stream::open(&socket, "a").await.next().await.unwrap().is_some());
+}
+
+#[tokio::test]
 async fn a_stranger_and_the_whole_state_protocol_are_refused_with_a_reason() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("xds.sock");
