@@ -32,6 +32,8 @@ pub enum Managed {
     ConfigMap,
     /// By which it is reached.
     Service,
+    /// That no more than one of its pods is taken away at a time.
+    PodDisruptionBudget,
     /// Its pods.
     Deployment,
     /// What says how its mesh is to reach it.
@@ -40,35 +42,50 @@ pub enum Managed {
 
 impl Managed {
     /// What each Gateway has.
-    pub const OF_A_GATEWAY: [Managed; 4] =
-        [Managed::ServiceAccount, Managed::ConfigMap, Managed::Service, Managed::Deployment];
+    pub const OF_A_GATEWAY: [Managed; 5] = [
+        Managed::ServiceAccount,
+        Managed::ConfigMap,
+        Managed::Service,
+        Managed::PodDisruptionBudget,
+        Managed::Deployment,
+    ];
 
     /// `apiVersion`.
     pub fn api_version(self) -> &'static str {
         match self {
             Managed::ServiceAccount | Managed::ConfigMap | Managed::Service => "v1",
+            Managed::PodDisruptionBudget => "policy/v1",
             Managed::Deployment => "apps/v1",
             Managed::GatewayClass => "gateway.networking.k8s.io/v1",
         }
     }
 
-    pub(crate) fn kind(self) -> Kind {
+    /// `kind`.
+    pub fn as_str(self) -> &'static str {
         match self {
-            Managed::ServiceAccount => Kind::ServiceAccount,
-            Managed::ConfigMap => Kind::ConfigMap,
-            Managed::Service => Kind::Service,
-            Managed::Deployment => Kind::Deployment,
-            Managed::GatewayClass => Kind::GatewayClass,
+            Managed::ServiceAccount => "ServiceAccount",
+            Managed::ConfigMap => "ConfigMap",
+            Managed::Service => "Service",
+            Managed::PodDisruptionBudget => "PodDisruptionBudget",
+            Managed::Deployment => "Deployment",
+            Managed::GatewayClass => "GatewayClass",
         }
     }
 
-    /// `kind`.
-    pub fn as_str(self) -> &'static str {
-        self.kind().as_str()
+    /// As it stands in paths of the API server.
+    pub(crate) fn plural(self) -> &'static str {
+        match self {
+            Managed::ServiceAccount => "serviceaccounts",
+            Managed::ConfigMap => "configmaps",
+            Managed::Service => "services",
+            Managed::PodDisruptionBudget => "poddisruptionbudgets",
+            Managed::Deployment => "deployments",
+            Managed::GatewayClass => "gatewayclasses",
+        }
     }
 
     fn path(self, name: &Name) -> String {
-        crate::source::object_path(&ObjectRef { kind: self.kind(), name: name.clone() }, self.api_version())
+        crate::source::path_of(self.plural(), self.api_version(), name)
     }
 
     fn list(self, namespace: &str) -> String {

@@ -85,7 +85,7 @@ pub fn of_pods() -> BTreeSet<Right> {
     let managed = Managed::OF_A_GATEWAY.into_iter().chain([Managed::GatewayClass]);
     let mut needed = BTreeSet::new();
     for managed in managed {
-        let right = |verb| Right::new(verb, group(managed.api_version()), managed.kind().plural(), None);
+        let right = |verb| Right::new(verb, group(managed.api_version()), managed.plural(), None);
         let verbs: &[&'static str] = match managed {
             Managed::GatewayClass => &["get", "create", "patch"],
             // Services are followed by whoever says what Envoys do with them.

@@ -137,7 +137,12 @@ impl Source {
 
 /// Where an object is, under `version`.
 pub fn object_path(object: &ObjectRef, version: &str) -> String {
-    let (root, plural, Name { namespace, name }) = (Source::discovery(version), object.kind.plural(), &object.name);
+    path_of(object.kind.plural(), version, &object.name)
+}
+
+/// Where one of the objects called `plural` is, under `version`.
+pub fn path_of(plural: &str, version: &str, Name { namespace, name }: &Name) -> String {
+    let root = Source::discovery(version);
     match namespace.as_str() {
         "" => format!("{root}/{plural}/{name}"),
         namespace => format!("{root}/namespaces/{namespace}/{plural}/{name}"),

@@ -207,3 +207,56 @@ impl ClientCertVerifier for CurrentClients {
         self.0.current().clients.supported_verify_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_rustls::TlsConnector;
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+    use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn until_a_certificate_is_shown_nobody_is_let_in_and_a_broken_one_changes_nothing() {
+        let shown = Shown::default();
+        let acceptor = shown.acceptor().expect("an acceptor");
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let at = listener.local_addr().expect("an address");
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        let made = || rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let (first, second) = (made(), made());
+        let asked = async |trusted: &str| {
+            let mut roots = RootCertStore::empty();
+            roots.add(CertificateDer::from_pem_slice(trusted.as_bytes()).expect("PEM")).expect("an authority");
+            let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .expect("versions")
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            config.alpn_protocols = vec![b"h2".to_vec()];
+            let stream = TcpStream::connect(at).await.expect("a connection");
+            let name = ServerName::try_from("localhost").expect("a name");
+            TlsConnector::from(Arc::new(config)).connect(name, stream).await.is_ok()
+        };
+        let (one, other) = (first.cert.pem(), second.cert.pem());
+        assert!(!asked(&one).await, "there is none");
+        shown.show(&one, &first.signing_key.serialize_pem()).expect("good");
+        assert!(asked(&one).await && !asked(&other).await);
+        for (cert, key) in [
+            (one.as_str(), second.signing_key.serialize_pem()),
+            ("", first.signing_key.serialize_pem()),
+            (&other, String::new()),
+        ] {
+            let why = format!("{:#}", shown.show(cert, &key).expect_err("broken"));
+            assert!(!why.contains("BEGIN"), "{why}");
+        }
+        assert!(asked(&one).await, "what was shown last");
+        shown.show(&other, &second.signing_key.serialize_pem()).expect("good");
+        assert!(asked(&other).await && !asked(&one).await);
+    }
+}

@@ -213,12 +213,16 @@ fn token_of_nobody() -> String {
 
 /// What a Gateway's proxy consists of.
 fn object(kind: &str, name: &str) -> String {
-    let version = if kind == "Deployment" { "apps/v1" } else { "v1" };
+    let version = match kind {
+        "Deployment" => "apps/v1",
+        "PodDisruptionBudget" => "policy/v1",
+        _ => "v1",
+    };
     format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: t}}\n")
 }
 
 const CLASS: &str = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: gloo-waypoint}\n";
-const KINDS: [&str; 4] = ["ServiceAccount", "ConfigMap", "Service", "Deployment"];
+const KINDS: [&str; 5] = ["ServiceAccount", "ConfigMap", "Service", "PodDisruptionBudget", "Deployment"];
 
 /// The object, once it is so.
 fn becomes(

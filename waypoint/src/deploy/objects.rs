@@ -110,6 +110,7 @@ pub fn whole(kind: Managed) -> &'static [&'static str] {
     match kind {
         Managed::Service => &["/spec/selector"],
         Managed::ConfigMap => &["/data"],
+        Managed::PodDisruptionBudget => &["/spec/selector/matchLabels"],
         _ => &[],
     }
 }
@@ -122,6 +123,7 @@ pub fn objects(owner: &Owner, pods: &Pods, ca: &str) -> Vec<(Managed, Value)> {
         (Managed::ServiceAccount, owner.object(Managed::ServiceAccount, &[])),
         (Managed::ConfigMap, config),
         (Managed::Service, service(owner)),
+        (Managed::PodDisruptionBudget, budget(owner)),
         (Managed::Deployment, deployment(owner, pods)),
     ]
 }
@@ -137,6 +139,13 @@ fn service(owner: &Owner) -> Value {
     ports.extend(others.map(|(name, number)| port(name, *number)));
     service["spec"] = json!({"type": "ClusterIP", "selector": owner.selector(), "ports": ports});
     service
+}
+
+/// However many pods there are: of one alone, that one.
+fn budget(owner: &Owner) -> Value {
+    let mut budget = owner.object(Managed::PodDisruptionBudget, &[]);
+    budget["spec"] = json!({"maxUnavailable": 1, "selector": {"matchLabels": owner.selector()}});
+    budget
 }
 
 fn deployment(owner: &Owner, pods: &Pods) -> Value {
