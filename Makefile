@@ -34,20 +34,23 @@ JOURNEYS := $(filter-out $(CONTAINERS) $(CLUSTER),$(basename $(notdir $(wildcard
 
 unit: tools-test ## All tests of all crates, the journeys through the real Envoy and Redis included
 	cargo build --workspace --bins
-	cargo test --workspace --exclude waykeeper-tests
+	cargo test --workspace --no-run
+	cargo test --no-fail-fast --workspace --exclude waykeeper-tests
 	$(MAKE) --no-print-directory journeys
 
+# The longest first, so that what is run beside them ends with them.
+LONG := semantics mutants scopes
 journeys: tools-test ## Only the end-to-end journeys
 	cargo build --workspace --bins
-	cargo test -p waykeeper-tests --no-run
-	scripts/alone.sh cargo test -p waykeeper-tests --lib $(addprefix --test ,$(JOURNEYS))
-	cargo test -p waykeeper-tests $(addprefix --test ,$(CONTAINERS))
+	cargo test --workspace --no-run
+	scripts/journeys.sh --helpers
+	scripts/journeys.sh $(LONG) $(filter-out $(LONG),$(JOURNEYS))
+	cargo test --no-fail-fast --workspace $(addprefix --test ,$(CONTAINERS))
 
 test-cluster: tools-test ## The servers on a real kube-apiserver and etcd (builds kube-apiserver once)
 	@scripts/tools.sh etcd apiserver helm
 	cargo build --workspace --bins
-	cargo test -p waykeeper-tests --no-run $(addprefix --test ,$(CLUSTER))
-	scripts/alone.sh cargo test -p waykeeper-tests $(addprefix --test ,$(CLUSTER))
+	scripts/journeys.sh $(CLUSTER)
 
 mutants-of-manifests: tools-envoy ## Every accident in every field of a manifest, through the real Envoy (about 20 minutes)
 	cargo build --workspace --bins

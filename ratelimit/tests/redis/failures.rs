@@ -35,8 +35,11 @@ async fn a_redis_that_answers_pings_but_counts_nothing_gets_one_request_at_a_tim
     }
     let (began, mut tried) = (Instant::now(), 0);
     while began.elapsed() < Duration::from_secs(1) {
+        let asked = Instant::now();
         let answers = wave().await;
-        assert!(late(&answers) <= 1, "{answers:?}");
+        // One after the other at most, each as long as its budget: a second one where the machine stood still meanwhile.
+        let one_by_one = asked.elapsed().as_millis() / 100;
+        assert!(late(&answers) as u128 <= one_by_one, "{answers:?}");
         tried += late(&answers);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
