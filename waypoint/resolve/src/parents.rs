@@ -23,8 +23,8 @@ pub fn governing<'a>(view: &View<'a>, gateway: &Name, id: &PortRef, port_name: O
                 && section.as_deref().is_none_or(|section| Some(section) == port_name)
         }
     };
-    let on = [view.routes_on(Kind::Service, &id.service), view.routes_on(Kind::Gateway, gateway)];
-    let candidates: BTreeSet<&Name> = on.into_iter().flatten().flatten().collect();
+    let on_gateway = view.routes_on(Kind::Gateway, gateway);
+    let candidates: BTreeSet<&Name> = view.routes_on(Kind::Service, &id.service).chain(on_gateway).collect();
     let routes = candidates.into_iter().filter_map(|name| view.attached(name));
     let bound =
         routes.map(|attached| Bound { route: &attached.route, by: attached.parents.iter().filter(governs).collect() });

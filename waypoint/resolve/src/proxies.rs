@@ -15,7 +15,7 @@ use crate::decided::{Gateways, Unit};
 pub struct Proxies {
     pieces: BTreeMap<Name, Pieces>,
     /// At which Gateway the chains of each Service are, and for which ports.
-    placed: HashMap<Name, (Name, BTreeSet<PortRef>)>,
+    placed: HashMap<Name, (Name, Box<[PortRef]>)>,
     /// How each destination is reached; those that do not exist, not at all.
     clusters: BTreeMap<Destination, Option<Arc<Cluster>>>,
 }

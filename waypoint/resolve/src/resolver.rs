@@ -37,7 +37,7 @@ pub struct Resolver {
     /// What each of those who found something out has spoken of.
     spoken: HashMap<Arc<Speaker>, Box<[ObjectRef]>>,
     /// The addresses that each Service asks for, and at which Gateway.
-    asked: HashMap<Name, BTreeSet<(Name, IpAddr)>>,
+    asked: HashMap<Name, Box<[(Name, IpAddr)]>>,
     proxies: Proxies,
     services: Table<Enrolment>,
     report: Table<Vec<ObjectStatus>, ObjectRef>,
@@ -154,7 +154,7 @@ impl Resolver {
             _ => None,
         }));
         for name in asking {
-            let before = self.asked.remove(&name).unwrap_or_default();
+            let before: BTreeSet<(Name, IpAddr)> = self.asked.remove(&name).into_iter().flatten().collect();
             let after: BTreeSet<(Name, IpAddr)> =
                 match (self.known.snapshot.services.get(&name), self.known.enrolments.get(&name)) {
                     (Some(service), Some(Enrolled { enrolment: Enrolment::Waypoint(gateway), .. })) => {
@@ -178,7 +178,7 @@ impl Resolver {
                 }
             }
             if !after.is_empty() {
-                self.asked.insert(name, after);
+                self.asked.insert(name, after.into_iter().collect());
             }
         }
     }

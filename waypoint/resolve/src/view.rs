@@ -49,7 +49,7 @@ pub struct Known {
     pub enrolments: BTreeMap<Name, Enrolled>,
     pub attached: BTreeMap<Name, Arc<Attached>>,
     /// The routes that name each Service and each Gateway.
-    pub routes: HashMap<ObjectRef, BTreeSet<Name>>,
+    pub routes: HashMap<ObjectRef, Few<Name>>,
     pub refusals: Refusals,
     /// The Services that ask for an address at a Gateway; the first has it.
     pub holders: BTreeMap<(Name, IpAddr), Few<Name>>,
@@ -245,11 +245,11 @@ impl<'a> View<'a> {
     }
 
     /// The routes that name a Service or a Gateway and apply there.
-    pub fn routes_on(&self, kind: Kind, name: &Name) -> Option<&'a BTreeSet<Name>> {
+    pub fn routes_on(&self, kind: Kind, name: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
         let object = ObjectRef { kind, name: name.clone() };
         let routes = self.known.routes.get(&object);
         self.note(Fact::Routes(object));
-        routes
+        routes.into_iter().flat_map(Few::iter)
     }
 
     /// Why everything is refused.
