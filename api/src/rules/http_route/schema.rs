@@ -206,7 +206,22 @@ fn matches(field: &str, matches: &Match, checks: &mut Checks) {
         text(&format!("{field}.value"), &written.value, 1024, checks);
         if written.r#type == Some(QueryType::RegularExpression) {
             checks.regex(&format!("{field}.value"), &written.value);
+        } else {
+            escaped_value(&format!("{field}.value"), &written.value, checks);
         }
+    }
+}
+
+/// The exact value of a parameter: Envoy is told every way to write it, and takes only so much.
+fn escaped_value(field: &str, value: &str, checks: &mut Checks) {
+    const MOST: usize = 128;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+    if value.len() > MOST && !value.bytes().all(plain) {
+        let message = format!(
+            "{} bytes long, with characters that clients may escape: at most {MOST} are compared; write less, or a RegularExpression",
+            value.len()
+        );
+        checks.error(field, message);
     }
 }
 

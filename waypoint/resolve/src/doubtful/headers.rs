@@ -93,7 +93,9 @@ fn in_a_list(value: &ValueMatch) -> String {
             .join("[ \\t]*,[ \\t]*"),
         ValueMatch::Regex(regex) => format!("(?:{regex})"),
     };
-    format!("(?:.*,)?[ \\t]*{one}[ \\t]*(?:,.*)?")
+    let regex = format!("(?:.*,)?[ \\t]*{one}[ \\t]*(?:,.*)?");
+    // What Envoy would not compile is a list all the same.
+    if api::envoy::regex::check(&regex).is_ok() { regex } else { ".*,.*".to_owned() }
 }
 
 /// The names of the headers on which a policy depends, in lower case.
@@ -149,5 +151,16 @@ mod tests {
         let taken = ["x", "", &long[..59], &long[..60], &long].map(|text| takes(&regex, text));
         assert_eq!(taken, [true, true, true, false, false], "{regex}");
         assert!(takes(&in_a_list(&ValueMatch::Exact("a, b".into())), "x,a,b"));
+        // Whatever is written, Envoy compiles what is made of it.
+        for value in
+            [ValueMatch::Exact(long.clone()), ValueMatch::Regex("a{990}".into()), ValueMatch::Exact("a".into())]
+        {
+            let listed = in_a_list(&value);
+            assert!(api::envoy::regex::check(&listed).is_ok() && takes(&listed, "a,b"), "{value:?}");
+        }
+        let plain = "~!#$%&'*+-.^_`|".repeat(20);
+        for value in [&long, &plain, &"-".repeat(59)] {
+            assert!(api::envoy::regex::check(&other_than(value)).is_ok(), "{value}");
+        }
     }
 }

@@ -12,6 +12,9 @@ pub const WHY: &str = "a parameter of this request's query may mean something el
 /// The escape of a letter, a digit or one of `-._~`, which nobody has to write.
 const NEEDLESS: &str = "%(?:[46][1-9a-fA-F]|[57][0-9aA]|3[0-9]|2[dDeE]|5[fF]|7[eE])";
 
+/// A longer name would make expressions that Envoy does not compile.
+const LONGEST_SPELLED: usize = 40;
+
 /// Which requests are in doubt; none where no policy depends on a parameter.
 pub fn doubtful(routes: &[Route]) -> Vec<Match> {
     let names: BTreeSet<&str> =
@@ -24,13 +27,18 @@ pub fn doubtful(routes: &[Route]) -> Vec<Match> {
         if !depends_on(routes, condition) {
             continue;
         }
+        let only = |is| RequestTarget { is, is_not: None };
+        if name.len() > LONGEST_SPELLED {
+            let alone = format!("[^?]*\\?{}=[^&;]*", regex::escape(name));
+            all.push(RequestTarget { is: "[^?]*\\?.+".to_owned(), is_not: Some(alone) });
+            continue;
+        }
         let any = spelled(name);
         let part = "(?:=[^&;]*)?";
         let twice = format!("[^?]*\\?(?:.*[&;])?{any}{part}[&;](?:.*[&;])?{any}{part}(?:[&;].*)?");
         let as_written = format!("[^?]*\\?(?:.*&)?{}(?:=.*|&.*)?", regex::escape(name));
         let value = format!("[^?]*\\?(?:.*[&;])?{any}=[^&;]*{NEEDLESS}.*");
         let otherwise = RequestTarget { is: has(name), is_not: Some(as_written) };
-        let only = |is| RequestTarget { is, is_not: None };
         all.extend([only(twice), otherwise, only(value)]);
     }
     if !all.is_empty() {
@@ -62,4 +70,78 @@ fn spelled(name: &str) -> String {
     };
     let letters: String = name.bytes().map(letter).collect();
     format!("(?i:(?:\\+|%20)*{letters}(?:(?:\\[|%5B)[^=&;]*)?)")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use api::{Kind, ObjectRef};
+    use ir::{Action, Auth, Forward, KeyMatch, Name, Policy};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A rule for `name=value` that asks for authorization, and one for the rest that does not.
+    fn table(name: &str) -> Vec<Route> {
+        let forward = Forward {
+            backends: vec![],
+            timeout: Default::default(),
+            try_timeout: None,
+            retries: None,
+            host: None,
+            path: None,
+        };
+        let route = |query: Vec<KeyMatch>, auth: Option<Auth>| Route {
+            name: "r".to_owned(),
+            matches: Match { query, ..Match::everything() },
+            action: Action::Forward(forward.clone()),
+            policy: Policy { auth, ..Policy::default() },
+            origins: BTreeSet::from([ObjectRef::new(Kind::HttpRoute, "t", "r")]),
+        };
+        let key = KeyMatch { name: name.to_owned(), value: ValueMatch::Exact("v".to_owned()) };
+        let auth = Auth { config: Name::new("t", "keys"), user_header: "x-user-id".to_owned(), reads: None };
+        vec![route(vec![key], Some(auth)), route(vec![], None)]
+    }
+
+    fn refused(table: &[Route], target: &str) -> bool {
+        let is = |regex: &str| regex::Regex::new(&format!("^(?:{regex})$")).is_ok_and(|regex| regex.is_match(target));
+        let targets = doubtful(table).into_iter().filter_map(|matches| matches.target);
+        targets.into_iter().any(|target| is(&target.is) && !target.is_not.is_some_and(|other| is(&other)))
+    }
+
+    proptest! {
+        /// A query with the parameter once, as it is written, is passed on; with any letter of its name escaped or in
+        /// capitals, or with it a second time, it is not.
+        #[test]
+        fn a_parameter_is_there_once_and_as_it_is_written(name in "[a-z][a-z0-9_.-]{0,11}", at in 0..12_usize, before in "(q=[a-z]{0,3}&)?", value in "[a-z]{0,3}") {
+            let table = table(&name);
+            let plain = format!("/p?{before}{name}={value}");
+            if !before.starts_with(&format!("{name}=")) {
+                prop_assert!(!refused(&table, &plain), "{plain}");
+            }
+            let at = at % name.len();
+            let byte = name.as_bytes()[at];
+            for letter in [format!("%{byte:02x}"), format!("%{byte:02X}"), char::from(byte).to_uppercase().to_string()] {
+                let spelt = format!("{}{letter}{}", &name[..at], &name[at + 1..]);
+                if spelt != name {
+                    for query in [format!("{before}{spelt}={value}"), format!("{before}{name}={value}&{spelt}=v"), format!("a;{spelt}")] {
+                        prop_assert!(refused(&table, &format!("/p?{query}")), "{query}");
+                    }
+                }
+            }
+            let twice = format!("{plain}&x&{name}=v");
+            prop_assert!(refused(&table, &twice), "{twice}");
+        }
+
+        #[test]
+        fn envoy_compiles_what_is_made_of_any_name(name in "[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}") {
+            for matches in doubtful(&table(&name)) {
+                let target = matches.target.expect("a target");
+                for regex in [Some(target.is), target.is_not].into_iter().flatten() {
+                    prop_assert!(api::envoy::regex::check(&regex).is_ok(), "{regex}");
+                }
+            }
+        }
+    }
 }
