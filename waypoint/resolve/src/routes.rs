@@ -13,7 +13,7 @@ use ir::{
 };
 
 use crate::decided::attached::Bound;
-use crate::decided::said::{InDoubt, Shadow};
+use crate::decided::said::{InDoubt, Shadow, Unlimited};
 use crate::declared::filters::Filters;
 use crate::declared::{BackendRef, Declared, Rule};
 use crate::guards::Guard;
@@ -198,7 +198,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
                 self.fit_rewrite(matches, &mut action, rule);
                 if matches!(action, Action::Redirect(_)) && !policy.limits.is_empty() {
                     self.warn(&rule.field, "redirects are not limited: Envoy asks for limits only where it forwards");
-                    self.statuses.unlimited(bound, rule, &effective);
+                    self.statuses.redirects(bound, rule, &effective);
                 }
                 for hosts in &hosts {
                     let order = order.clone().of_hosts(hosts);
@@ -270,6 +270,13 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         }
 
         let policy = self.policy(written, effective, &mut origins);
+        let basic = effective.options.ratelimit_basic.as_ref().zip(effective.basic.as_ref());
+        if let Some((limits, option)) = basic
+            && limits.anonymous_limits.is_none()
+            && policy.auth.is_none()
+        {
+            self.statuses.unlimited(self.bound, rule, option, Unlimited::KnowsNobody);
+        }
         if policy.auth.is_some() && self.view.settings().extauth.is_none() {
             let why = "this route needs authorization, and no authorization service is configured".to_owned();
             return (refuse(403, why), Policy::default(), origins);

@@ -15,7 +15,7 @@ use ir::PortRef;
 use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Parent, Place};
 
 use crate::decided::attached::Bound;
-use crate::decided::said::{Effect, InDoubt, Loss, PortFate, RouteNotes, Said, Shadow, Winner};
+use crate::decided::said::{Effect, InDoubt, Loss, PortFate, RouteNotes, Said, Shadow, Unlimited, Winner};
 use crate::declared::Rule;
 use crate::gateways;
 use crate::guards::Guard;
@@ -104,13 +104,18 @@ impl Statuses {
     }
 
     /// Notes that `rule` of `bound` redirects, so that the limits of these RouteOptions are not asked for.
-    pub fn unlimited(&mut self, bound: &Bound<'_>, rule: &Rule, effective: &Effective) {
-        let route = &bound.route.reference;
+    pub fn redirects(&mut self, bound: &Bound<'_>, rule: &Rule, effective: &Effective) {
         for name in effective.sources.keys().filter(|name| effective.limited_by(name)) {
-            self.effects(name, bound, |effect| {
-                effect.unlimited.entry(route.clone()).or_default().insert(rule.field.clone());
-            });
+            self.unlimited(bound, rule, name, Unlimited::Redirects);
         }
+    }
+
+    /// Notes that `rule` of `bound` is not limited by the RouteOption `name`, and why.
+    pub fn unlimited(&mut self, bound: &Bound<'_>, rule: &Rule, name: &Name, why: Unlimited) {
+        let of = (bound.route.reference.clone(), why);
+        self.effects(name, bound, |effect| {
+            effect.unlimited.entry(of.clone()).or_default().insert(rule.field.clone());
+        });
     }
 
     /// Notes that a rule of `bound`, which these RouteOptions govern, never applies to requests to `id`.

@@ -455,6 +455,22 @@ fn header_changes_and_limits_of_callers_are_all_taken_over() {
     assert_eq!(count(&format!("{known}, {unknown}"), &asked), 2);
     // Nobody is known where nobody is asked who they are.
     assert_eq!((count(&known, ""), count(&unknown, ""), count(&format!("{known}, {unknown}"), "")), (0, 1, 1));
+    let accepted = |limits: &str, auth: &str| {
+        let rules = on_a(&format!("[{{{TO_A}}}]"));
+        let options = format!("{{ratelimitBasic: {{{limits}}}{auth}}}");
+        let resolved = resolved(&format!("{rules}{}", option("x", &format!("[{R}]"), &options)));
+        let said = conditions(&resolved, &ObjectRef::new(Kind::RouteOption, "t", "x"), "Accepted");
+        said.iter().map(|(status, reason, _)| (*status == Some(true), reason.clone())).collect::<Vec<_>>()
+    };
+    let all = |answers: Vec<(bool, String)>, reason: &str| {
+        assert!(answers.iter().all(|(yes, said)| *yes == (reason == "Accepted") && said == reason), "{answers:?}");
+    };
+    all(accepted(&known, ""), "NotEnforced");
+    all(accepted(&known, ", extauth: {disable: true}"), "NotEnforced");
+    let keys = ", extauth: {configRef: {name: keys, namespace: t}}";
+    for (limits, auth) in [(&known, keys), (&unknown, ""), (&format!("{known}, {unknown}"), "")] {
+        all(accepted(limits, auth), "Accepted");
+    }
 }
 
 #[test]

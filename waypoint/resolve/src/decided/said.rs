@@ -134,10 +134,19 @@ pub struct Effect {
     pub shadows: BTreeMap<Shadow, (bool, BTreeSet<PortRef>)>,
     /// Those of its rules of which it is not known whether requests get around what it guards, and on which ports.
     pub doubts: BTreeMap<InDoubt, BTreeSet<PortRef>>,
-    /// Those of its rules that it is to limit, and that redirect, by route.
-    pub unlimited: BTreeMap<ObjectRef, BTreeSet<String>>,
+    /// Those of its rules that it is to limit and does not, by route.
+    pub unlimited: BTreeMap<(ObjectRef, Unlimited), BTreeSet<String>>,
     /// Whether all that it asks for to guard requests is asked for in some rule.
     pub guards: bool,
+}
+
+/// Why a rule is not limited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unlimited {
+    /// It redirects.
+    Redirects,
+    /// Its limits are for those who are known, and it asks nobody who they are.
+    KnowsNobody,
 }
 
 impl Effect {
@@ -158,8 +167,8 @@ impl Effect {
         for (doubt, ports) in &other.doubts {
             self.doubts.entry(doubt.clone()).or_default().extend(ports.iter().cloned());
         }
-        for (route, rules) in &other.unlimited {
-            self.unlimited.entry(route.clone()).or_default().extend(rules.iter().cloned());
+        for (of, rules) in &other.unlimited {
+            self.unlimited.entry(of.clone()).or_default().extend(rules.iter().cloned());
         }
         self.guards |= other.guards;
     }

@@ -15,7 +15,7 @@ use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS
 use super::ports::{self, Fates, listed};
 use super::{of_place, route};
 use crate::decided::attached::Parent;
-use crate::decided::said::{Effect, InDoubt, Loss, Shadow};
+use crate::decided::said::{Effect, InDoubt, Loss, Shadow, Unlimited};
 use crate::guards::{Guard, guards};
 use crate::shadowed::MOST_EXPRESSIONS;
 use crate::view::View;
@@ -204,12 +204,18 @@ impl<'v, 'a> Policy<'v, 'a> {
         if let Some(message) = ports::unread(ports).filter(|_| !self.guards.is_empty()) {
             lost.push(("PartiallyEnforced", Problem::error("", message)));
         }
-        for (route, rules) in &effect.unlimited {
-            let message = format!(
-                "does not limit {} of {route}: Envoy asks for limits only where it forwards, and this redirects; limit \
-                 the place that clients are sent to, and name only the other rules here (sectionName)",
-                listed(rules.iter().cloned(), ", ")
-            );
+        for ((route, why), rules) in &effect.unlimited {
+            let why = match why {
+                Unlimited::Redirects => {
+                    "Envoy asks for limits only where it forwards, and this redirects; limit \
+                     the place that clients are sent to, and name only the other rules here (sectionName)"
+                }
+                Unlimited::KnowsNobody => {
+                    "its authorizedLimits are for those whom authorization knows, and nobody is asked who they are there; \
+                     add extauth, or anonymousLimits"
+                }
+            };
+            let message = format!("does not limit {} of {route}: {why}", listed(rules.iter().cloned(), ", "));
             lost.push(("NotEnforced", Problem::error("", message)));
         }
         if self.view.settings().ratelimit.is_none() && self.guards.iter().any(|guard| !matches!(guard, Guard::Auth(_)))
