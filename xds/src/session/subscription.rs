@@ -73,6 +73,9 @@ pub(super) enum Told {
     Nothing,
     Absent,
     Version(String),
+    /// A version that it refused together with others, and of which it may have taken this one: it is told anew of
+    /// whatever it is to have, and of its end.
+    Doubtful,
 }
 
 /// A response that was not answered yet.
@@ -268,20 +271,28 @@ impl Subscription {
         }
     }
 
-    fn still_wanted(&self, part: Vec<(String, String)>, target: Option<&Named>) -> Vec<Arc<Resource>> {
-        let current = |(name, version): (String, String)| {
-            let told = &self.entries.get(&name)?.told;
-            let resource = target?.get(&name)?;
-            (resource.version == version && *told == Told::Version(version)).then(|| resource.clone())
-        };
-        part.into_iter().filter_map(current).collect()
+    /// What of a refused part the client is still to have. The rest is not tried again as it was.
+    fn still_wanted(&mut self, part: Vec<(String, String)>, target: Option<&Named>) -> Vec<Arc<Resource>> {
+        let mut wanted = Vec::with_capacity(part.len());
+        for (name, version) in part {
+            let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.told == Told::Version(version.clone()))
+            else {
+                continue;
+            };
+            match target.and_then(|target| target.get(&name)).filter(|resource| resource.version == version) {
+                Some(resource) => wanted.push(resource.clone()),
+                None => entry.told = Told::Doubtful,
+            }
+        }
+        wanted
     }
 
     /// The names to say are gone, which the client was told of.
     pub fn next_removals(&mut self, target: Option<&Named>) -> Vec<String> {
         let removals = std::mem::take(&mut self.removals);
         let gone = |name: &&String| {
-            let told = self.entries.get(*name).is_some_and(|entry| matches!(entry.told, Told::Version(_)));
+            let told = |entry: &Entry| matches!(entry.told, Told::Version(_) | Told::Doubtful);
+            let told = self.entries.get(*name).is_some_and(told);
             told && !target.is_some_and(|target| target.contains_key(*name))
         };
         let gone: Vec<String> = match &removals {
