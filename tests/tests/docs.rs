@@ -29,6 +29,19 @@ fn blocks<'a>(page: &'a str, language: &str) -> Vec<(&'a str, &'a str)> {
 }
 
 #[test]
+fn every_decision_has_a_number_of_its_own() {
+    let mut known = std::collections::BTreeMap::new();
+    for entry in fs::read_dir(root().join("docs/adr")).unwrap() {
+        let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        let number: u32 = name.split('-').next().unwrap().parse().unwrap_or_else(|_| panic!("{name} has no number"));
+        let title = page(&format!("adr/{name}")).lines().next().unwrap().to_owned();
+        assert!(title.starts_with(&format!("# {number}. ")), "{name}: {title}");
+        let before = known.insert(number, name.clone());
+        assert_eq!(before, None, "the number of {name} as well");
+    }
+}
+
+#[test]
 fn every_page_is_in_the_index_and_every_link_leads_somewhere() {
     let index = page("README.md");
     for entry in fs::read_dir(root().join("docs")).unwrap() {
