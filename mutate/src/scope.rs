@@ -14,7 +14,7 @@ pub struct Area {
 }
 
 /// All of them.
-pub const AREAS: [Area; 10] = [
+pub const AREAS: [Area; 11] = [
     Area {
         name: "extauth",
         paths: &[
@@ -114,6 +114,7 @@ pub const AREAS: [Area; 10] = [
             "provider/src/folder/declarations.rs",
             "provider/src/folder/engine.rs",
             "provider/src/folder/namespaces.rs",
+            "provider/kubernetes/src/identity.rs",
             "provider/kubernetes/src/machine.rs",
             "provider/kubernetes/src/world.rs",
             "provider/kubernetes/src/wire.rs",
@@ -125,6 +126,20 @@ pub const AREAS: [Area; 10] = [
         name: "tunnel",
         paths: &["tunnel/src/header.rs", "tunnel/src/plan.rs", "tunnel/src/shares.rs", "tunnel/src/connection.rs"],
         why: "who is passed on, and as whom",
+    },
+    Area {
+        name: "Envoys of a cluster",
+        paths: &[
+            "waypoint/src/authority/state.rs",
+            "waypoint/src/deploy/class.rs",
+            "waypoint/src/deploy/plan.rs",
+            "waypoint/src/deploy/same.rs",
+            "waypoint/src/proxy_name.rs",
+            "xds/src/peer.rs",
+            "xds/src/session",
+            "xds/src/session.rs",
+        ],
+        why: "who is told what, and what is made and taken away for it",
     },
     Area {
         name: "resolve and emit",
