@@ -47,3 +47,24 @@ pub fn grpc(address: &str, method: &str, message: &[u8]) -> Vec<u8> {
     curl.stdin.take().unwrap().write_all(&framed).unwrap();
     curl.wait_with_output().unwrap().stdout
 }
+
+/// The status of the answer to a request over HTTP/2 with any word for a method.
+pub fn status_over_http2(address: &str, method: &str, path: &str) -> u16 {
+    let output = Command::new("curl")
+        .args([
+            "-sS",
+            "--http2-prior-knowledge",
+            "--max-time",
+            "5",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "-X",
+            method,
+        ])
+        .arg(format!("http://{address}{path}"))
+        .output()
+        .expect("curl is missing: apt-get install curl");
+    String::from_utf8_lossy(&output.stdout).parse().unwrap_or(0)
+}

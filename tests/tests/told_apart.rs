@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use waykeeper_tests::echo::{Answer, Echo, get, send};
+use waykeeper_tests::raw::status_over_http2;
 use waykeeper_tests::{Folder, Waykeeper, eventually, turn};
 
 /// Service `a` on an application, a key `good`, and the RouteOption `auth` that asks for it.
@@ -301,6 +302,8 @@ fn no_method_but_the_requests_own_gets_by_a_guard() {
     {
         assert_eq!(with("POST", &format!("/{query}"), ""), 400, "{query}");
     }
+    let over_http2 = ["DELETE", "delete", "Delete", "dELETE"].map(|method| status_over_http2(A, method, "/"));
+    assert_eq!(over_http2, [401, 400, 400, 400]);
     folder.apply("town.yaml", &annotated("waykeeper.dev/doubtful-methods"));
     eventually("kept", Duration::from_secs(5), || {
         let all = [with("DELETE", "/", ""), with("POST", "/", "X-HTTP-Method-Override: DELETE\r\n")];
@@ -313,6 +316,59 @@ fn no_method_but_the_requests_own_gets_by_a_guard() {
             200 => Ok(()),
             other => Err(other.to_string()),
         }
+    });
+    drop(waykeeper);
+}
+
+#[test]
+fn no_header_says_another_host_or_path_than_the_guard_saw() {
+    let _turn = turn();
+    let (folder, _echo) = town();
+    let said =
+        ["X-Forwarded-Host", "x_forwarded_host", "X-Host", "Forwarded", "X-Original-Host", "X-HTTP-Host_Override"];
+    let reaches = |names: &[&str], answer: &Answer| -> usize {
+        names.iter().map(|name| saw(answer, &name.to_ascii_lowercase().replace('_', "-")).len()).sum()
+    };
+    let lines: Vec<String> = said.iter().map(|name| format!("{name}: admin.example")).collect();
+    let hosts: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let paths = ["X-Original-URL: /admin", "x-rewrite-url: /admin", "X_Original_URL: /admin", "X.Rewrite.Url: /admin"];
+    let path_names = ["x-original-url", "x-rewrite-url"];
+    let by_host = |by: Option<&str>| {
+        routes("a", &[rule("{headers: [{name: Host, value: admin.example}]}", by), rule("{path: {value: /}}", None)])
+    };
+    folder.apply("a.yaml", &by_host(Some("auth")));
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    let answer = ask("/", &hosts);
+    assert_eq!((answer.status(), reaches(&said, &answer)), (200, 0), "{answer:?}");
+    // What says another path is nobody's business here.
+    assert_eq!(reaches(&path_names, &ask("/", &paths)), 4);
+
+    let by_path =
+        |by: Option<&str>| routes("a", &[rule("{path: {value: /admin}}", by), rule("{path: {value: /}}", None)]);
+    folder.apply("a.yaml", &by_path(Some("auth")));
+    eventually("by path", Duration::from_secs(5), || {
+        let answer = ask("/", &paths);
+        let all = (ask("/admin", &[]).status(), answer.status(), reaches(&path_names, &answer));
+        if all == (401, 200, 0) { Ok(()) } else { Err(format!("{all:?}")) }
+    });
+    assert!(reaches(&said, &ask("/", &hosts)) >= said.len());
+    folder.apply("town.yaml", &annotated("waykeeper.dev/doubtful-paths"));
+    eventually("kept", Duration::from_secs(5), || match reaches(&path_names, &ask("/", &paths)) {
+        4 => Ok(()),
+        other => Err(other.to_string()),
+    });
+    folder.apply("a.yaml", &by_host(Some("auth")));
+    folder.apply("town.yaml", &annotated("waykeeper.dev/doubtful-hosts"));
+    eventually("hosts kept", Duration::from_secs(5), || match reaches(&said, &ask("/", &hosts)) {
+        0 => Err("taken out".to_owned()),
+        _ => Ok(()),
+    });
+    folder.apply("town.yaml", TOWN);
+    // Where nobody decides by it, or a limit counts by it, it is passed on.
+    folder.apply("a.yaml", &by_host(None));
+    eventually("alike", Duration::from_secs(5), || match reaches(&said, &ask("/", &hosts)) {
+        0 => Err("taken out".to_owned()),
+        _ => Ok(()),
     });
     drop(waykeeper);
 }

@@ -15,7 +15,8 @@ pub struct Policy {
     pub request: HeaderChanges,
     /// Changes to the response's headers.
     pub response: HeaderChanges,
-    /// Headers that the applications behind this route believe: clients' values do not reach them.
+    /// Headers that the applications behind this route believe, or may take for another part of the request than the
+    /// rules looked at: clients' values do not reach them.
     pub disowned: BTreeSet<Disowned>,
     /// What must pass it.
     pub auth: Option<Auth>,
@@ -27,7 +28,7 @@ pub struct Policy {
     pub faults: Option<Faults>,
 }
 
-/// A header that only authorization may set for an application.
+/// A header that does not reach an application as clients say it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Disowned {
     /// Its name, in lower case.

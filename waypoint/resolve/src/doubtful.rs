@@ -7,19 +7,23 @@
 //! requests are passed on as they come.
 
 mod headers;
+mod hosts;
 mod methods;
 mod paths;
 mod queries;
 mod treatment;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use api::core::Service;
-use ir::{Action, Match, Origins, Policy, Refusal, Route};
+use ir::{Action, Disowned, Match, Origins, Policy, Refusal, Route};
 
 /// The annotation on a Service by which its owner says that its application reads paths as Envoy
 /// does: `keep` passes all of them on.
 pub const PATHS: &str = "waykeeper.dev/doubtful-paths";
+
+/// The same for the host: `keep` says that the application knows no other than the request's own.
+pub const HOSTS: &str = "waykeeper.dev/doubtful-hosts";
 
 /// The same for the method: `keep` says that the application knows no other than the request's own.
 pub const METHODS: &str = "waykeeper.dev/doubtful-methods";
@@ -27,7 +31,8 @@ pub const METHODS: &str = "waykeeper.dev/doubtful-methods";
 /// The same for parameters of the query.
 pub const QUERIES: &str = "waykeeper.dev/doubtful-queries";
 
-/// `routes`, which are those of `service`, with the refusals among them.
+/// `routes`, which are those of `service`, with the refusals among them, and with what no client may say to their
+/// applications in another spelling.
 pub fn refused(service: &Service, routes: Vec<Route>, origins: &Origins) -> Vec<Route> {
     let refuse = |name: String, matches: Match, why: &str| Route {
         name,
@@ -39,16 +44,22 @@ pub fn refused(service: &Service, routes: Vec<Route>, origins: &Origins) -> Vec<
     let annotations = service.metadata.annotations.as_ref();
     let kept = |annotation: &str| annotations.and_then(|all| all.get(annotation)).is_some_and(|v| v == "keep");
     let mut all = Vec::with_capacity(routes.len());
-    let by_host = |matches: &Match| {
-        !matches.hosts.is_empty() || matches.headers.iter().any(|key| key.name.eq_ignore_ascii_case("host"))
-    };
-    if routes.iter().any(|route| by_host(&route.matches)) {
+    let deciding = headers::deciding(&routes);
+    // Headers that do not reach the application, and whether they do as they are spelt here.
+    let mut disowned: BTreeMap<String, bool> = BTreeMap::new();
+    if !kept(HOSTS) && hosts::decide(&routes) {
+        disowned.extend(hosts::OVERRIDES.map(|name| (name.to_owned(), false)));
+    }
+    if routes.iter().any(|route| hosts::looks(&route.matches)) {
         let matches = Match { no_host: true, ..Match::everything() };
         all.push(refuse("not a host".to_owned(), matches, "the Host of this request names no host"));
     }
     if !kept(PATHS)
         && let Some(matches) = paths::doubtful(&routes)
     {
+        if paths::decide(&routes) {
+            disowned.extend(paths::OVERRIDES.map(|name| (name.to_owned(), false)));
+        }
         all.push(refuse("doubtful path".to_owned(), matches, paths::WHY));
     }
     if !kept(QUERIES) {
@@ -56,20 +67,27 @@ pub fn refused(service: &Service, routes: Vec<Route>, origins: &Origins) -> Vec<
         all.extend(doubtful.map(|matches| refuse("doubtful query".to_owned(), matches, queries::WHY)));
     }
     if !kept(METHODS) {
-        let doubtful = methods::doubtful(&routes).into_iter();
+        let doubtful = methods::doubtful(&routes);
+        if !doubtful.is_empty() {
+            disowned.extend(methods::OVERRIDES.map(|name| (name.to_owned(), true)));
+        }
+        let doubtful = doubtful.into_iter();
         all.extend(doubtful.map(|matches| refuse("doubtful method".to_owned(), matches, methods::WHY)));
     }
-    for (route, around) in std::iter::zip(&routes, headers::doubtful(&routes)) {
+    // What a rule looks at is there for the application as well, and so is what nobody decides by.
+    disowned.extend(deciding.iter().map(|name| (name.clone(), true)));
+    let disowned: BTreeSet<Disowned> =
+        disowned.into_iter().map(|(name, spelling_stays)| Disowned { name, spelling_stays }).collect();
+    let around = headers::doubtful(&routes, &deciding);
+    for (mut route, around) in std::iter::zip(routes, around) {
         let name = format!("{}, doubtful", route.name);
         let refuse = |matches| refuse(name.clone(), matches, headers::WHY);
         all.extend(around.before.into_iter().map(refuse));
-        all.push(route.clone());
+        if let Action::Forward(_) = route.action {
+            route.policy.disowned.clone_from(&disowned);
+        }
+        all.push(route);
         all.extend(around.behind.map(refuse));
     }
     all
-}
-
-/// The headers by which the rules of `routes` tell requests apart, where that matters to a policy.
-pub fn deciding_headers(routes: &[Route]) -> BTreeSet<String> {
-    headers::deciding(routes)
 }

@@ -12,7 +12,6 @@ use api::{Kind, Name, Object, ObjectRef, Problem};
 use ir::{Action, Chain, Descriptor, Destination, Disowned, Entry, Forward, PortRef, Route, Traffic};
 
 use crate::decided::said::Said;
-use crate::doubtful;
 use crate::status::Statuses;
 use crate::view::View;
 
@@ -36,8 +35,7 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
             chains.insert(id.clone(), closed.unwrap_or_else(|| chain.clone()));
             continue;
         };
-        let deciding = doubtful::deciding_headers(routes);
-        let disowned: Vec<BTreeSet<Disowned>> = routes.iter().map(|route| of_route(view, route, &deciding)).collect();
+        let disowned: Vec<BTreeSet<Disowned>> = routes.iter().map(|route| of_route(view, route)).collect();
         if disowned.iter().all(BTreeSet::is_empty) {
             chains.insert(id.clone(), chain.clone());
             continue;
@@ -79,23 +77,25 @@ pub struct Disowning {
     pub said: BTreeMap<ObjectRef, Said>,
 }
 
-/// What clients must not say on `route`, of a table in which these headers are `deciding`. Of those, and of headers by
-/// which it limits, only other spellings: the application is not to take for the header what nobody looked at.
-fn of_route(view: &View<'_>, route: &Route, deciding: &BTreeSet<String>) -> BTreeSet<Disowned> {
+/// What clients must not say on `route`: what its applications believe, and of headers on which a policy depends or by
+/// which it limits, other spellings: the application is not to take for the header what nobody looked at.
+fn of_route(view: &View<'_>, route: &Route) -> BTreeSet<Disowned> {
     let Action::Forward(forward) = &route.action else { return BTreeSet::new() };
     let there: BTreeSet<&String> = backends(forward).flat_map(|service| view.owned(service)).collect();
     let own = match there.is_empty() {
         true => BTreeSet::new(),
         false => route.policy.auth.as_ref().map(|auth| grants(view, &auth.config)).unwrap_or_default(),
     };
+    // Whether they reach the application as they are spelt here.
+    let mut looked_at: BTreeMap<String, bool> =
+        route.policy.disowned.iter().map(|disowned| (disowned.name.clone(), disowned.spelling_stays)).collect();
     let counted = route.policy.limits.iter().flat_map(|limit| &limit.entries).flat_map(headers_of);
-    let looked_at = deciding.iter().cloned().chain(counted.map(str::to_ascii_lowercase));
-    let looked_at: BTreeSet<String> = looked_at.filter(|name| !there.contains(name)).collect();
-    let owned = there.into_iter().map(|name| Disowned { name: name.clone(), spelling_stays: own.contains(name) });
+    looked_at.extend(counted.map(|name| (name.to_ascii_lowercase(), true)));
+    looked_at.extend(there.into_iter().map(|name| (name.clone(), own.contains(name))));
     // Headers of one word have one spelling, and so has what is no header, as `:path`.
-    let joined = |name: &String| !name.starts_with(':') && name.contains(|c: char| !c.is_ascii_alphanumeric());
-    let several = looked_at.into_iter().filter(joined);
-    owned.chain(several.map(|name| Disowned { name, spelling_stays: true })).collect()
+    let joined = |name: &str| !name.starts_with(':') && name.contains(|c: char| !c.is_ascii_alphanumeric());
+    let several = looked_at.into_iter().filter(|(name, stays)| !stays || own.contains(name) || joined(name));
+    several.map(|(name, spelling_stays)| Disowned { name, spelling_stays }).collect()
 }
 
 /// What `config` sets; of one that was never valid, what can be read of it.

@@ -1,4 +1,5 @@
-//! Takes out of requests what only authorization may say to the application.
+//! Takes out of requests what only authorization may say to the application, and what the application may take for
+//! another part of the request than the rules looked at.
 //!
 //! Many applications cannot tell `X_User_Id` from `X-User-Id`: CGI and its heirs
 //! write both `HTTP_X_USER_ID`. So a header is taken out however its words are

@@ -28,11 +28,10 @@ pub struct Around {
     pub behind: Option<Match>,
 }
 
-/// What is refused around each of `routes`.
-pub fn doubtful(routes: &[Route]) -> Vec<Around> {
-    let deciding = deciding(routes);
+/// What is refused around each of `routes`, in which policies depend on the headers `deciding`.
+pub fn doubtful(routes: &[Route], deciding: &BTreeSet<String>) -> Vec<Around> {
     let around = |(index, route): (usize, &Route)| Around {
-        before: before(route, &deciding),
+        before: before(route, deciding),
         behind: behind(route, &routes[index + 1..]),
     };
     routes.iter().enumerate().map(around).collect()

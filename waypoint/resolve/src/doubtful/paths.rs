@@ -1,4 +1,5 @@
-//! Paths: an application may decode `%2F` before it looks for slashes, or drop what follows a `;`.
+//! Paths: an application may decode `%2F` before it looks for slashes, drop what follows a `;`, or take the path from a
+//! header that proxies write.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +12,9 @@ pub const WHY: &str =
 
 /// What a path that one reader takes for `/` looks like to another.
 const SLASHES: &str = "%2[fF]|%5[cC]|\\\\";
+
+/// The headers from which frameworks take another path than that of the request.
+pub const OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
 
 /// Which requests are in doubt; none where all rules take all paths.
 pub fn doubtful(routes: &[Route]) -> Option<Match> {
@@ -29,7 +33,7 @@ fn doubtful_paths(routes: &[Route]) -> Option<String> {
         format!("(?:/|{SLASHES})\\.\\.?{params}(?:{SLASHES}).*"),
         format!("(?:{SLASHES})\\.\\.?{params}(?:(?:/|{SLASHES}).*)?"),
     ];
-    if differ_in_guard(routes) {
+    if decide(routes) {
         doubtful.push(format!("(?:{SLASHES}).*"));
         let written: BTreeSet<char> = routes.iter().flat_map(|route| characters(&route.matches.path)).collect();
         // Parameters of a path segment: many servers take them off before they look at the path.
@@ -56,7 +60,11 @@ fn characters(path: &PathMatch) -> Vec<char> {
 }
 
 /// Whether it matters to a policy by which of these paths a request goes.
-fn differ_in_guard(routes: &[Route]) -> bool {
+pub fn decide(routes: &[Route]) -> bool {
+    let mut treatments = routes.iter().map(Treatment::of);
+    if treatments.next().is_none_or(|first| treatments.all(|other| other == first)) {
+        return false;
+    }
     let mut by_path: BTreeMap<&PathMatch, Vec<_>> = BTreeMap::new();
     for route in routes {
         let matches = &route.matches;
