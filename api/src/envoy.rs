@@ -48,6 +48,11 @@ impl Checks {
         self.problems.push(Problem::error(field, message));
     }
 
+    /// Notes that `field` may do something else than its author expects.
+    pub fn warning(&mut self, field: &str, message: impl Into<String>) {
+        self.problems.push(Problem::warning(field, message));
+    }
+
     fn note(&mut self, field: &str, found: Result<(), impl Into<String>>) {
         if let Err(why) = found {
             self.error(field, why);

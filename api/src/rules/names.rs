@@ -90,3 +90,26 @@ pub fn token(field: &str, name: &str, checks: &mut Checks) {
         checks.error(field, format!("{name:?} is not a name; use letters, digits and - _ . ~ ! # $ % & ' * + ^ ` |"));
     }
 }
+
+/// Whether `text` may be the name of a label, behind its domain, or a value that is not empty.
+fn is_label(text: &str) -> bool {
+    text.len() <= 63
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+}
+
+/// The key of a label: another one no object has.
+pub fn label_key(field: &str, key: &str, checks: &mut Checks) {
+    let (domain, name) = key.split_once('/').map_or((None, key), |(domain, name)| (Some(domain), name));
+    if !is_label(name) || domain.is_some_and(|domain| text::hostname(domain).is_err()) {
+        checks.error(field, format!("{key:?} is not the key of a label; write for example team or example.com/team"));
+    }
+}
+
+/// The value of a label: another one no object has.
+pub fn label_value(field: &str, value: &str, checks: &mut Checks) {
+    if !value.is_empty() && !is_label(value) {
+        checks.error(field, format!("{value:?} is not the value of a label; write at most 63 letters, digits, - _ ."));
+    }
+}

@@ -169,12 +169,14 @@ pub fn allows(view: &View<'_>, listener: &GatewayListeners, home: &str, namespac
             equal
                 && selector.match_expressions.iter().flatten().all(|expression| {
                     let value = labels.get(&expression.key);
-                    let listed = |v: &String| expression.values.iter().flatten().any(|w| w == v);
+                    let values = expression.values.as_deref().unwrap_or_default();
+                    let listed = |v: &String| values.contains(v);
+                    // What is no selector for Kubernetes selects nothing.
                     match expression.operator.as_str() {
                         "In" => value.is_some_and(listed),
-                        "NotIn" => !value.is_some_and(listed),
-                        "Exists" => value.is_some(),
-                        "DoesNotExist" => value.is_none(),
+                        "NotIn" => !values.is_empty() && !value.is_some_and(listed),
+                        "Exists" => values.is_empty() && value.is_some(),
+                        "DoesNotExist" => values.is_empty() && value.is_none(),
                         _ => false,
                     }
                 })

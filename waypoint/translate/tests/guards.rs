@@ -174,6 +174,18 @@ fn routes_of_other_namespaces_apply_by_a_gateway_only_where_its_listener_admits_
     for labels in ["{a: x}", "{b: y}", "{a: x, b: z}", "{a: y, b: x}", "{}"] {
         assert!(!admitted(labels, &both), "{labels}");
     }
+    // What is no selector for Kubernetes admits nobody.
+    for expression in [
+        "{key: a, operator: NotIn}",
+        "{key: a, operator: NotIn, values: []}",
+        "{key: a, operator: notIn, values: [w]}",
+        "{key: a, operator: Exists, values: [w]}",
+        "{key: b, operator: DoesNotExist, values: [w]}",
+        "{key: 'a b', operator: DoesNotExist}",
+        "{key: a, operator: NotIn, values: ['w ']}",
+    ] {
+        assert!(!admitted("{a: x}", &by(&format!("{{matchExpressions: [{expression}]}}"))), "{expression}");
+    }
     for (labels, expression, yes) in [
         ("{a: x}", "{key: a, operator: In, values: [w, x]}", true),
         ("{a: y}", "{key: a, operator: In, values: [w, x]}", false),

@@ -133,6 +133,14 @@ fn stories() -> Vec<Story> {
                 slice("b", "http", "127.0.10.2", 8081),
                 slice("a", "data", "127.0.10.3", 8082),
                 slice("b", "http", "127.0.0.1", 15089),
+                // The application of another Service.
+                slice("b", "http", "127.0.10.1", 8080),
+                Some(json!({"metadata": {"labels": {"kubernetes.io/service-name": "a"}}, "addressType": "IPv4",
+                    "ports": [{"name": "data", "port": 8082}, {"name": "http", "port": 8080}],
+                    "endpoints": [{"addresses": ["127.0.10.3"], "conditions": {"ready": false}},
+                        {"addresses": ["127.0.10.1", "127.0.10.2"]}]})),
+                Some(json!({"metadata": {"labels": {"kubernetes.io/service-name": "b"}}, "addressType": "FQDN",
+                    "ports": [{"name": "http", "port": 8080}], "endpoints": [{"addresses": ["one.example", "two.example"]}]})),
                 None,
             ],
         ));

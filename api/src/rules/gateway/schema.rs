@@ -1,7 +1,10 @@
 //! What the schemas of Gateway and GatewayClass ask for beyond types.
 
 use crate::envoy::Checks;
-use crate::gateway::gateways::{GatewayListeners as Listener, GatewayListenersTlsMode as TlsMode};
+use crate::gateway::gateways::{
+    GatewayListeners as Listener, GatewayListenersAllowedRoutesNamespaces as Namespaces,
+    GatewayListenersAllowedRoutesNamespacesFrom as From, GatewayListenersTlsMode as TlsMode,
+};
 use crate::gateway::{Gateway, GatewayClass};
 use crate::problem::Problem;
 use crate::rules::names::{self, Duplicates};
@@ -83,11 +86,55 @@ fn listener(field: &str, listener: &Listener, checks: &mut Checks) {
     {
         checks.error(&format!("{field}.tls.certificateRefs"), "missing: who decrypts needs a certificate");
     }
+    if let Some(namespaces) = listener.allowed_routes.as_ref().and_then(|allowed| allowed.namespaces.as_ref()) {
+        self::namespaces(&format!("{field}.allowedRoutes.namespaces"), namespaces, checks);
+    }
     let kinds = listener.allowed_routes.as_ref().and_then(|allowed| allowed.kinds.as_deref()).unwrap_or_default();
     checks.at_most(&format!("{field}.allowedRoutes.kinds"), kinds.len(), MOST_KINDS);
     for (index, kind) in kinds.iter().enumerate().take(MOST_KINDS) {
         let field = format!("{field}.allowedRoutes.kinds[{index}]");
         names::reference(&field, kind.group.as_deref(), Some(&kind.kind), None, None, checks);
+    }
+}
+
+/// Which namespaces are let in. What Kubernetes would not take for a selector is none: an expression without values, or with an
+/// operator of another name, could let in everybody.
+fn namespaces(field: &str, namespaces: &Namespaces, checks: &mut Checks) {
+    let field = format!("{field}.selector");
+    let Some(selector) = &namespaces.selector else {
+        if namespaces.from == Some(From::Selector) {
+            checks.warning(&field, "missing, so that no namespace is let in; write matchLabels or matchExpressions");
+        }
+        return;
+    };
+    if namespaces.from != Some(From::Selector) {
+        checks.warning(&field, "is read only with from: Selector; write that, or remove the selector");
+    }
+    for (key, value) in selector.match_labels.iter().flatten() {
+        let field = format!("{field}.matchLabels.{key}");
+        names::label_key(&field, key, checks);
+        names::label_value(&field, value, checks);
+    }
+    for (index, expression) in selector.match_expressions.iter().flatten().enumerate() {
+        let field = format!("{field}.matchExpressions[{index}]");
+        names::label_key(&format!("{field}.key"), &expression.key, checks);
+        let values = expression.values.as_deref().unwrap_or_default();
+        for (index, value) in values.iter().enumerate() {
+            names::label_value(&format!("{field}.values[{index}]"), value, checks);
+        }
+        match (expression.operator.as_str(), values) {
+            (operator @ ("In" | "NotIn"), []) => {
+                checks.error(&format!("{field}.values"), format!("missing or empty; {operator} is about some values"));
+            }
+            (operator @ ("Exists" | "DoesNotExist"), [_, ..]) => {
+                checks.error(&format!("{field}.values"), format!("{operator} is about no values; remove them"));
+            }
+            ("In" | "NotIn" | "Exists" | "DoesNotExist", _) => {}
+            (other, _) => checks.error(
+                &format!("{field}.operator"),
+                format!("{other:?} is not an operator; write In, NotIn, Exists or DoesNotExist"),
+            ),
+        }
     }
 }
 

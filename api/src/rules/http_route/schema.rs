@@ -323,6 +323,12 @@ fn filter(field: &str, filter: &Filter, matches: &[Match], checks: &mut Checks) 
             names::hostname(&format!("{field}.hostname"), hostname, checks);
         }
         names::port(&format!("{field}.port"), redirect.port, checks);
+        if let Some(status) = redirect.status_code.filter(|status| ![301, 302, 303, 307, 308].contains(status)) {
+            checks.error(
+                &format!("{field}.statusCode"),
+                format!("{status} redirects nobody; write 301, 302, 303, 307 or 308"),
+            );
+        }
         if let Some(path) = &redirect.path {
             let prefix = path.r#type == RedirectPath::ReplacePrefixMatch;
             new_path(
