@@ -4,6 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
 
 use crate::name::Name;
+use crate::pairs::Pairs;
 
 /// Access to an object's metadata, whatever its kind.
 pub trait Meta {
@@ -49,19 +50,18 @@ pub struct Brief {
     /// When the object was made, if that is known.
     pub created: Option<Time>,
     /// Labels, in the order of their keys.
-    labels: Box<[(Box<str>, Box<str>)]>,
+    labels: Pairs<Box<str>>,
 }
 
 impl Brief {
     /// The labels, in the order of their keys.
     pub fn labels(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.labels.iter().map(|(key, value)| (&**key, &**value))
+        self.labels.iter().map(|(key, value)| (key, &**value))
     }
 
     /// The label `key`, if set.
     pub fn label(&self, key: &str) -> Option<&str> {
-        let at = self.labels.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
-        self.labels.get(at).map(|(_, value)| &**value)
+        self.labels.get(key).map(AsRef::as_ref)
     }
 }
 
@@ -72,7 +72,7 @@ impl From<ObjectMeta> for Brief {
             namespace: metadata.namespace.unwrap_or_default().into(),
             name: metadata.name.unwrap_or_default().into(),
             created: metadata.creation_timestamp,
-            labels: labels.map(|(key, value)| (key.into(), value.into())).collect(),
+            labels: labels.map(|(key, value)| (key, value.into())).collect(),
         }
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use zeroize::Zeroize as _;
 
 use crate::fingerprint::Fingerprint;
+use crate::pairs::Pairs;
 use crate::redacted::Redacted;
 use crate::resource::Brief;
 
@@ -28,7 +29,7 @@ pub struct Secret {
     /// What is kept of the entry `api-key` of a Secret of the type [`API_KEY_SECRET`]; it is not among the entries.
     pub key: Option<ApiKey>,
     /// Entries by key.
-    pub data: Entries,
+    pub data: Pairs<Redacted>,
 }
 
 impl Secret {
@@ -75,30 +76,6 @@ impl ApiKey {
             _ => None,
         };
         Self { fingerprint: Fingerprint::of(key), flaw }
-    }
-}
-
-/// The entries of a Secret, by key, in little room.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Entries(Box<[(Box<str>, Redacted)]>);
-
-impl Entries {
-    /// The value of the entry `key`.
-    pub fn get(&self, key: &str) -> Option<&Redacted> {
-        let at = self.0.binary_search_by(|(known, _)| (**known).cmp(key)).ok()?;
-        self.0.get(at).map(|(_, value)| value)
-    }
-
-    /// The keys, in order.
-    pub fn keys(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|(key, _)| &**key)
-    }
-}
-
-impl FromIterator<(String, Redacted)> for Entries {
-    fn from_iter<I: IntoIterator<Item = (String, Redacted)>>(entries: I) -> Self {
-        let sorted: BTreeMap<String, Redacted> = entries.into_iter().collect();
-        Self(sorted.into_iter().map(|(key, value)| (key.into(), value)).collect())
     }
 }
 
@@ -178,5 +155,8 @@ mod tests {
         assert!(!manifest.to_string().contains("canary") && !manifest.to_string().contains("Y2FuYXJ5"), "{manifest}");
         assert_eq!(manifest["metadata"]["name"], "a");
         wipe(&mut json!([1]));
+        let mut misshapen = json!({"data": ["canary", ["canary"], {"a": ["x", "canary"]}], "stringData": "canary"});
+        wipe(&mut misshapen);
+        assert!(!misshapen.to_string().contains("canary"), "{misshapen}");
     }
 }

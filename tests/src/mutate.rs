@@ -170,7 +170,7 @@ fn other_types(value: &Value) -> Vec<Value> {
     match value {
         Value::String(text) => vec![json!([text]), json!({"value": text}), json!(7), json!(true), Value::Null],
         Value::Number(number) => {
-            vec![json!(number.to_string()), json!(format!("{number}x")), json!([number]), json!(1.5)]
+            vec![json!(number.to_string()), json!(format!("{number}x")), json!([number]), json!(1.5), json!(1e18)]
         }
         Value::Bool(flag) => vec![json!(flag.to_string()), json!(1), Value::Null],
         Value::Array(items) => vec![items.first().cloned().unwrap_or_default(), json!("text"), json!({}), Value::Null],
@@ -195,7 +195,7 @@ fn other_values(value: &Value) -> Vec<Value> {
         }
         Value::Number(number) => {
             let number = number.as_i64().unwrap_or_default();
-            vec![json!(-1), json!(number + 1), json!(i64::from(i32::MAX) + 1)]
+            vec![json!(-1), json!(0), json!(number + 1), json!(i64::from(i32::MAX) + 1)]
         }
         Value::Bool(flag) => vec![json!(!flag)],
         Value::Array(_) => vec![json!([])],
@@ -208,9 +208,10 @@ fn over_full(value: &Value) -> Vec<Value> {
     match value {
         Value::String(text) => vec![json!(text.repeat(400))],
         Value::Array(items) if !items.is_empty() => {
-            // So many mistakes that nobody lists them all.
+            // So many mistakes that nobody lists them all, and so many items that are right one by one.
             let wrong = vec![json!({"nonsense": [1]}); 40];
-            vec![items.iter().cloned().chain(wrong).collect()]
+            let more = items.iter().cycle().take(1_100).cloned().collect();
+            vec![items.iter().cloned().chain(wrong).collect(), more]
         }
         Value::Object(map) => {
             let more = (0..40).map(|n| (format!("nonsense{n}"), json!([{}])));

@@ -231,9 +231,23 @@ fn what_is_the_same_program_has_the_same_size() {
         ("(?:a?)*", 14),
         ("(?:(?:ab)?)*", 15),
         ("(?:(?:a?){2})*", 17),
+        // A choice may be empty if either may, and only then.
+        ("(?:a|b?)*", 16),
+        ("(?:a?|b)*", 16),
+        ("(?:a|b)*", 9),
+        ("(?:^|a)*", 14),
+        ("(?:$)*b", 13),
+        ("(?:^a|b)+", 11),
     ] {
         assert_eq!(check(pattern), Ok(size), "{pattern}");
     }
+}
+
+#[test]
+fn what_is_too_long_is_not_read_however_small_its_program() {
+    let class = |bytes: usize| format!("[{}]", "ab".repeat((bytes - 2) / 2));
+    assert!(check(&class(MOST_BYTES)).is_ok());
+    assert!(check(&class(MOST_BYTES + 2)).is_err_and(|why| why.contains("4098 bytes")));
 }
 
 #[test]

@@ -1,10 +1,9 @@
 //! `apiKeyAuth`: a key in a header, held in Kubernetes Secrets.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::gloo::ResourceRef;
+use crate::pairs::Pairs;
 use crate::proto_json::{ProtoDuration, enumeration};
 
 /// A request is let pass if the header named here holds a key of one of the Secrets.
@@ -12,8 +11,8 @@ use crate::proto_json::{ProtoDuration, enumeration};
 #[serde(rename_all = "camelCase", default)]
 pub struct ApiKeyAuth {
     /// Labels of the Secrets to read, all of which must be equal (deprecated place; see `k8sSecretApikeyStorage`).
-    #[serde(alias = "label_selector", skip_serializing_if = "BTreeMap::is_empty")]
-    pub label_selector: BTreeMap<String, String>,
+    #[serde(alias = "label_selector", skip_serializing_if = "Pairs::is_empty")]
+    pub label_selector: Pairs<Box<str>>,
     /// Secrets to read, by name (deprecated place; see `k8sSecretApikeyStorage`).
     #[serde(alias = "api_key_secret_refs", skip_serializing_if = "Vec::is_empty")]
     pub api_key_secret_refs: Vec<ResourceRef>,
@@ -21,11 +20,11 @@ pub struct ApiKeyAuth {
     #[serde(alias = "header_name", skip_serializing_if = "Option::is_none")]
     pub header_name: Option<String>,
     /// Older spelling of `headersFromMetadataEntry`.
-    #[serde(alias = "headers_from_metadata", skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers_from_metadata: BTreeMap<String, MetadataEntry>,
+    #[serde(alias = "headers_from_metadata", skip_serializing_if = "Pairs::is_empty")]
+    pub headers_from_metadata: Pairs<MetadataEntry>,
     /// Upstream request headers, each filled from an entry of the Secret.
-    #[serde(alias = "headers_from_metadata_entry", skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers_from_metadata_entry: BTreeMap<String, MetadataEntry>,
+    #[serde(alias = "headers_from_metadata_entry", skip_serializing_if = "Pairs::is_empty")]
+    pub headers_from_metadata_entry: Pairs<MetadataEntry>,
     /// Where the keys are: Kubernetes Secrets.
     #[serde(
         alias = "k8s_secret_apikey_storage",
@@ -65,8 +64,8 @@ pub struct MetadataEntry {
 #[serde(rename_all = "camelCase", default)]
 pub struct K8sSecretStorage {
     /// Labels of the Secrets to read, all of which must be equal.
-    #[serde(alias = "label_selector", skip_serializing_if = "BTreeMap::is_empty")]
-    pub label_selector: BTreeMap<String, String>,
+    #[serde(alias = "label_selector", skip_serializing_if = "Pairs::is_empty")]
+    pub label_selector: Pairs<Box<str>>,
     /// Secrets to read, by name.
     #[serde(alias = "api_key_secret_refs", skip_serializing_if = "Vec::is_empty")]
     pub api_key_secret_refs: Vec<ResourceRef>,
@@ -125,8 +124,8 @@ pub struct AerospikeStorage {
     #[serde(alias = "tls_curve_groups", skip_serializing_if = "Vec::is_empty")]
     pub tls_curve_groups: Vec<serde_json::Value>,
     /// Labels of keys to accept.
-    #[serde(alias = "label_selector", skip_serializing_if = "BTreeMap::is_empty")]
-    pub label_selector: BTreeMap<String, String>,
+    #[serde(alias = "label_selector", skip_serializing_if = "Pairs::is_empty")]
+    pub label_selector: Pairs<Box<str>>,
     /// How long to wait for an answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<ProtoDuration>,

@@ -241,6 +241,8 @@ mod tests {
         assert!(Expression::parse(&format!("{}a", "!".repeat(10_000))).is_err());
         assert!(Expression::parse(&format!("{}a{}", "(".repeat(100), ")".repeat(100))).is_err());
         assert!(Expression::parse(&format!("a{}", " && a".repeat(500))).is_ok());
+        let nested = |depth: usize| Expression::parse(&format!("{}a", "!".repeat(depth - 1)));
+        assert!(nested(DEEPEST).is_ok() && nested(DEEPEST + 1).is_err());
     }
 
     #[test]

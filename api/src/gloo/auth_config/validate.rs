@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{ApiKeyAuth, AuthConfig, BasicAuth, Config, Expression, PasswordKind};
 use crate::gloo::ResourceRef;
 use crate::header::{self, HeaderUse};
+use crate::pairs::Pairs;
 use crate::problem::Problem;
 use crate::secret::API_KEY;
 
@@ -233,7 +234,7 @@ fn mixes(expression: &Expression) -> bool {
 #[derive(Debug, Clone, Copy)]
 pub struct KeySource<'a> {
     /// Labels that must all be equal; empty selects nothing.
-    pub label_selector: &'a BTreeMap<String, String>,
+    pub label_selector: &'a Pairs<Box<str>>,
     /// Secrets by name.
     pub secret_refs: &'a [ResourceRef],
 }
