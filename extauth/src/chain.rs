@@ -31,7 +31,7 @@ pub struct Chain {
     /// Lower-case name of the header that tells upstream who the user is, where the question names none.
     pub user_header: Arc<str>,
     /// Counters of this AuthConfig, made at the first request.
-    pub meters: OnceLock<ConfigMeters>,
+    pub meters: OnceLock<Arc<ConfigMeters>>,
 }
 
 /// How steps combine; what a `booleanExpr` says, or all in order.

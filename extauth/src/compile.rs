@@ -437,6 +437,18 @@ mod tests {
     }
 
     #[test]
+    fn of_very_many_warnings_the_first_are_told_and_how_many_more_there_are() {
+        let warnings = |count: usize| {
+            let mut all: Vec<Problem> = (0..count).rev().map(|n| Problem::warning("f", format!("{n:03}"))).collect();
+            all.extend(all.clone());
+            shorten(&mut all);
+            (all.len(), all[0].message.clone(), all.last().map(|last| last.message.clone()).unwrap_or_default())
+        };
+        assert_eq!(warnings(MOST_WARNINGS), (MOST_WARNINGS, "000".to_owned(), "019".to_owned()));
+        assert_eq!(warnings(MOST_WARNINGS + 1), (MOST_WARNINGS + 1, "000".to_owned(), "1 more warnings".to_owned()));
+    }
+
+    #[test]
     fn what_is_gone_takes_no_room_in_the_indexes() {
         let (compiler, now) = (Compiler::new(&Settings::default()), Instant::now());
         let mut snapshot = Snapshot::default();

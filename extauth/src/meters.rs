@@ -1,13 +1,19 @@
 //! What is counted, under the names Authorino and go-grpc-prometheus use, so that their dashboards work.
 //!
-//! Labels are AuthConfigs that exist and a few fixed words; nothing a client sends becomes one.
+//! Labels are AuthConfigs that exist, so many of them, and a few fixed words; nothing a client sends becomes one.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::Name;
 use metrics::{Counter, Histogram, counter, histogram};
+use parking_lot::Mutex;
 
 use crate::no_chain::NoChain;
+
+/// AuthConfigs beyond this are counted together, as `other`: of each there are five series, of seventeen lines on the page.
+const MOST_AUTH_CONFIGS: usize = 1_000;
 
 const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 
@@ -40,9 +46,11 @@ pub struct Meters {
     unreadable: Counter,
     no_such_config: Counter,
     reads_other: Counter,
+    /// Of AuthConfigs that have been asked for.
+    configs: Mutex<HashMap<Name, Arc<ConfigMeters>>>,
 }
 
-/// Counters of one AuthConfig.
+/// Counters of one AuthConfig, or of all that have none of their own.
 pub struct ConfigMeters {
     total: Counter,
     seconds: Histogram,
@@ -63,7 +71,19 @@ impl Meters {
             unreadable: fault("unreadable"),
             no_such_config: fault("no_such_config"),
             reads_other: fault("reads_other"),
+            configs: Mutex::default(),
         }
+    }
+
+    /// Those of the AuthConfig `name`: the first so many that are asked for have counters of their own.
+    pub(crate) fn of(&self, name: &Name) -> Arc<ConfigMeters> {
+        let mut known = self.configs.lock();
+        if let Some(meters) = known.get(name) {
+            return meters.clone();
+        }
+        let other = Name::new("", "other");
+        let name = if known.len() < MOST_AUTH_CONFIGS { name } else { &other };
+        known.entry(name.clone()).or_insert_with(|| Arc::new(ConfigMeters::new(name))).clone()
     }
 
     /// A call has come in.
@@ -105,8 +125,7 @@ impl Default for Meters {
 }
 
 impl ConfigMeters {
-    /// Counters of the AuthConfig `name`.
-    pub fn new(name: &Name) -> Self {
+    fn new(name: &Name) -> Self {
         let labels = [("namespace", name.namespace.clone()), ("authconfig", name.name.clone())];
         let status = |status: &'static str| {
             let [namespace, authconfig] = labels.clone();
@@ -133,3 +152,22 @@ macro_rules! opaque {
     })+ };
 }
 opaque!(Meters, ConfigMeters);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_have_counters_of_their_own_and_the_others_share() {
+        let meters = Meters::new();
+        let config = |number: usize| meters.of(&Name::new("n", number.to_string()));
+        let own: Vec<_> = (0..MOST_AUTH_CONFIGS).map(config).collect();
+        assert!(!Arc::ptr_eq(&own[0], &own[1]));
+        let shared = config(MOST_AUTH_CONFIGS);
+        assert!(Arc::ptr_eq(&shared, &config(MOST_AUTH_CONFIGS + 1)));
+        // Who has some keeps them, in whichever version.
+        assert!(
+            own.iter().enumerate().all(|(number, own)| Arc::ptr_eq(own, &config(number)) && !Arc::ptr_eq(own, &shared))
+        );
+    }
+}

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use api::gloo::auth_config::KeySource;
 use api::secret::{API_KEY, API_KEY_SECRET};
-use api::{Kind, Name, ObjectRef, Problem, Secret, Snapshot};
+use api::{Kind, Name, ObjectRef, Pairs, Problem, Secret, Snapshot};
 
 /// Secrets by label.
 #[derive(Debug, Clone, Default)]
@@ -69,16 +69,17 @@ impl Labelled {
     }
 
     /// The Secrets that carry all of `labels`. No labels select nothing.
-    fn carrying<'a>(&'a self, labels: &'a BTreeMap<String, String>) -> impl Iterator<Item = &'a Arc<Secret>> {
-        let found = |(key, value): (&String, &String)| self.0.get(key.as_str())?.get(value.as_str());
+    fn carrying<'a>(&'a self, labels: &'a Pairs<Box<str>>) -> impl Iterator<Item = &'a Arc<Secret>> {
+        let found = |key: &str, value: &str| self.0.get(key)?.get(value);
         // Of a label that nobody carries there is no set, and it is the fewest.
-        let fewest = labels.iter().map(found).min_by_key(|secrets| secrets.map_or(0, BTreeSet::len)).flatten();
+        let all = labels.iter().map(|(key, value)| found(key, value));
+        let fewest = all.min_by_key(|secrets| secrets.map_or(0, BTreeSet::len)).flatten();
         fewest.into_iter().flatten().map(|ByName(secret)| secret).filter(|secret| carries(secret, labels))
     }
 }
 
-fn carries(secret: &Secret, labels: &BTreeMap<String, String>) -> bool {
-    !labels.is_empty() && labels.iter().all(|(key, value)| secret.metadata.label(key) == Some(value))
+fn carries(secret: &Secret, labels: &Pairs<Box<str>>) -> bool {
+    !labels.is_empty() && labels.iter().all(|(key, value)| secret.metadata.label(key) == Some(&**value))
 }
 
 fn name_of(secret: &Secret) -> (&str, &str) {
@@ -142,7 +143,7 @@ fn wrong_type(field: &str, secret: &Secret) -> Problem {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Need<'a> {
     /// Every Secret that carries all of these labels.
-    Labelled(&'a BTreeMap<String, String>),
+    Labelled(&'a Pairs<Box<str>>),
     /// The Secret of this name, if it is there or not.
     Named(Name),
 }

@@ -19,7 +19,7 @@ use crate::Settings;
 use crate::answer;
 use crate::chain::{Chain, Decision, Known, Progress, Question};
 use crate::compile::{Index, NoChain};
-use crate::meters::{ConfigMeters, Meters};
+use crate::meters::Meters;
 use crate::patience;
 use crate::request::Request;
 use crate::sealed::AlwaysAnswers;
@@ -113,7 +113,7 @@ impl Authority {
         match index.find(request.config_id(), request.brings(), now) {
             Ok(chain) => match chain.decide(Question { request, deadline }, &Known::new()) {
                 Progress::Decided(decision) => {
-                    decided(chain, &decision, now.elapsed());
+                    self.decided(chain, &decision, now.elapsed());
                     Begun::Decided(decision)
                 }
                 Progress::Waits(place, waited) => Begun::Waits(chain.clone(), place, waited),
@@ -170,8 +170,13 @@ impl Authority {
                 Begun::NotYet(_) => break Decision::Deny(Fault::Internal.denial()),
             }
         };
-        decided(chain, &decision, began.elapsed());
+        self.decided(chain, &decision, began.elapsed());
         decision
+    }
+
+    fn decided(&self, chain: &Chain, decision: &Decision, took: Duration) {
+        let meters = chain.meters.get_or_init(|| self.meters.of(&chain.name));
+        meters.decided(answer::status(decision), took);
     }
 
     fn handled(&self, request: Request<'_>, decision: &Decision, took: Duration) {
@@ -228,11 +233,6 @@ fn go_on(chain: &Arc<Chain>, question: Question<'_>, known: &Known) -> Begun {
         Progress::Decided(decision) => Begun::Decided(decision),
         Progress::Waits(place, waited) => Begun::Waits(chain.clone(), place, waited),
     }
-}
-
-fn decided(chain: &Chain, decision: &Decision, took: Duration) {
-    let meters = chain.meters.get_or_init(|| ConfigMeters::new(&chain.name));
-    meters.decided(answer::status(decision), took);
 }
 
 #[tonic::async_trait]
