@@ -303,9 +303,14 @@ mod tests {
         assert!(!differs && same.delta(&first).is_empty());
         let (broken, _) = assembly.of(version(&service(0)), Vec::new());
         assert_eq!((broken.services.len(), broken.broken.len()), (0, 1));
+        // What is left of it may be something else, with the same mistakes.
+        let mut other = service(0);
+        other["metadata"]["labels"] = json!({"istio.io/use-waypoint": "wp"});
+        let (other, differs) = assembly.of(version(&other), Vec::new());
+        assert!(differs && !other.delta(&broken).is_empty());
         let (good, _) = assembly.of(version(&service(81)), Vec::new());
         assert_eq!((good.services.len(), good.broken.len()), (1, 0));
         let (gone, _) = assembly.of((version(&service(81)).0, None), Vec::new());
-        assert_eq!((gone.services.len(), gone.broken.len(), gone.revision), (0, 0, 4));
+        assert_eq!((gone.services.len(), gone.broken.len(), gone.revision), (0, 0, 5));
     }
 }

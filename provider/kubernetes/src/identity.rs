@@ -194,7 +194,10 @@ mod tests {
     #[test]
     fn a_token_is_its_service_accounts_and_on_any_doubt_nobodys() {
         let account = Account { namespace: "shop".to_owned(), name: "gloo-proxy-a".to_owned() };
-        assert_eq!(of(&answer()), Some(account));
+        assert_eq!(of(&answer()), Some(account.clone()));
+        let mut for_two = answer();
+        for_two["status"]["audiences"] = json!(["https://kubernetes.default.svc", OURS]);
+        assert_eq!(of(&for_two), Some(account));
         let doubts: [(&str, Value); 12] = [
             ("/status/authenticated", json!(false)),
             ("/status/authenticated", Value::Null),

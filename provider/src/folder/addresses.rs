@@ -238,5 +238,12 @@ mod tests {
         let answers = addresses.decide(&asks);
         assert_eq!((given(&answers, "z"), given(&answers, "d")), (a, d));
         assert!(![a, d].contains(&given(&answers, "a")));
+        // However many others ask for one.
+        let now = given(&answers, "a");
+        let first = Ipv4Addr::new(127, 0, 0, 2);
+        let asks = requests(&[("a", Requested::Any), ("y", Requested::Own(first)), ("z", Requested::Own(now))]);
+        let answers = addresses.decide(&asks);
+        assert_eq!((given(&answers, "y"), given(&answers, "z")), (first, now));
+        assert_ne!(given(&answers, "a"), now);
     }
 }
