@@ -15,6 +15,10 @@ pub const DOMAIN: &str = "solo.io";
 /// Our name in `GatewayClass.spec.controllerName`, and in what is said of routes.
 pub const CONTROLLER_NAME: &str = "waykeeper.dev/gateway-controller";
 
+/// The name in the certificate of every Envoy of a Gateway that the control plane signs, by which the servers know that it
+/// is one.
+pub const ENVOYS: &str = "envoys.waykeeper.dev";
+
 /// The filter that asks for authorization: the namespace of the dynamic metadata that comes with an answer.
 pub const EXT_AUTHZ: &str = "envoy.filters.http.ext_authz";
 

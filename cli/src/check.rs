@@ -230,6 +230,10 @@ async fn ask_of_server(client: &Client, deployment: &Value) -> Vec<(Right, Answe
         if !given("--client-ca") && !given("--tls-dir") {
             needed.extend(rights::of_tokens());
         }
+        let asks_mutually = args(deployment).any(|arg| arg.contains("=mtls://"));
+        if asks_mutually || (!given("--tls-cert") && !given("--tls-dir")) {
+            needed.extend(rights::of_authority(namespace(deployment)));
+        }
         if given("--deploy") {
             needed.extend(rights::of_pods());
         }

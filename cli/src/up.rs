@@ -146,6 +146,7 @@ async fn start_control_plane(args: &Up, parts: &Parts, process: &mut Process) ->
         wait_for_envoy: true,
         reached_where_it_listens: true,
         turn: None,
+        trusted: None,
     };
     waypoint::build(settings, parts.snapshots.clone(), parts.board.clone(), process).await
 }

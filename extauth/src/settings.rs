@@ -91,6 +91,9 @@ pub struct Cli {
     /// Let in only clients with a certificate of these authorities, PEM
     #[arg(long, env = "EXTAUTH_GRPC_CLIENT_CA", value_name = "FILE", requires = "grpc_tls")]
     pub grpc_client_ca: Option<PathBuf>,
+    /// And of these only those whose certificate has this name
+    #[arg(long, env = "EXTAUTH_GRPC_CLIENT_NAME", value_name = "NAME", requires = "grpc_client_ca")]
+    pub grpc_client_name: Option<String>,
     /// Threads that answer; by itself up to 4
     #[arg(long, env = "EXTAUTH_THREADS", value_parser = Workers::parse_count, value_name = "N")]
     pub threads: Option<usize>,
@@ -105,7 +108,8 @@ pub struct Cli {
 impl Cli {
     /// TLS of the gRPC port, if it was asked for.
     pub fn tls(&self) -> Option<ServerTls> {
-        self.grpc_tls.as_ref().map(|folder| ServerTls::in_folder(folder, self.grpc_client_ca.clone()))
+        let tls = self.grpc_tls.as_ref().map(|folder| ServerTls::in_folder(folder, self.grpc_client_ca.clone()))?;
+        Some(tls.for_clients_named(self.grpc_client_name.clone()))
     }
 }
 

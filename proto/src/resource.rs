@@ -1,6 +1,7 @@
 //! xDS resources as the control plane hands them from the translator to the ADS server.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use prost::Message;
 use table::Table;
@@ -62,7 +63,7 @@ impl ResourceType {
 ///
 /// Two resources are the same exactly when their `version`s are: the version is
 /// a digest of the canonical bytes, in which maps are sorted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Resource {
     /// The name Envoy subscribes to.
     pub name: String,
@@ -70,6 +71,13 @@ pub struct Resource {
     pub version: String,
     /// The packed message.
     pub body: Any,
+}
+
+/// Its body is left out: in a secret it is a key.
+impl fmt::Debug for Resource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resource").field("name", &self.name).field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 /// The resources of one type, by name.

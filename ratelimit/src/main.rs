@@ -77,6 +77,9 @@ struct Serve {
     /// Let in only clients with a certificate of these authorities, PEM.
     #[arg(long, env = "RATELIMIT_GRPC_CLIENT_CA", value_name = "FILE", requires = "grpc_tls")]
     grpc_client_ca: Option<PathBuf>,
+    /// And of these only those whose certificate has this name; help is one page, and few need it.
+    #[arg(long, env = "RATELIMIT_GRPC_CLIENT_NAME", value_name = "NAME", hide = true, requires = "grpc_client_ca")]
+    grpc_client_name: Option<String>,
     /// Seconds after which a connection is asked to end [default: never].
     #[arg(long, env = "RATELIMIT_MAX_CONNECTION_AGE", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     max_connection_age: Option<u64>,
@@ -132,8 +135,9 @@ enum Weights {
 
 impl Serve {
     fn settings(&self, workers: Arc<Workers>) -> anyhow::Result<Settings> {
+        let tls = self.grpc_tls.as_ref().map(|folder| ServerTls::in_folder(folder, self.grpc_client_ca.clone()));
         Ok(Settings {
-            tls: self.grpc_tls.as_ref().map(|folder| ServerTls::in_folder(folder, self.grpc_client_ca.clone())),
+            tls: tls.map(|tls| tls.for_clients_named(self.grpc_client_name.clone())),
             max_connection_age: self.max_connection_age.map(Duration::from_secs),
             workers: Some(workers),
             domains: self.domains.clone(),

@@ -69,9 +69,9 @@ waypoint:
   ratelimit: tls://gate-ratelimit:18081?ca=/ca.pem
 "#,
     // Envoys that somebody else starts.
-    "{gateways: {deploy: false}, waypoint: {identity: certificate, classes: [own]},
+    "{gateways: {deploy: false}, waypoint: {identity: certificate, tlsSecret: waypoint-tls, classes: [own]},
       extauth: {podDisruptionBudget: {enabled: false}, spread: false, resources: {}}}",
-    "{ratelimit: {redis: {embedded: {enabled: true}}, replicas: 2}}",
+    "{ratelimit: {redis: {embedded: {enabled: true}}, replicas: 2}, mutualTls: false}",
 ];
 
 struct Helm {
@@ -183,8 +183,10 @@ fn what_is_rendered_is_what_the_servers_take() {
         assert!(seen > 0, "{values}");
         // Envoys are told of the ports that there are.
         if let Some(waypoint) = container(&objects, "waypoint") {
-            for asked in strings(&waypoint["args"]).iter().filter(|one| one.contains(".svc.")) {
-                let (host, port) = asked.split_once('=').unwrap().1.rsplit_once(':').unwrap();
+            let args = strings(&waypoint["args"]);
+            for asked in args.iter().filter(|one| one.contains(".svc.") && !one.starts_with("--tls-host=")) {
+                let asked = asked.split_once('=').unwrap().1;
+                let (host, port) = asked.trim_start_matches("mtls://").rsplit_once(':').unwrap();
                 let service = of(&objects, "Service", host.split('.').next().unwrap());
                 assert_eq!(service["spec"]["ports"][0]["port"].to_string(), port);
             }
@@ -221,6 +223,10 @@ fn a_value_that_would_do_something_else_than_it_says_is_refused() {
         ("{metrics: {serviceMonitor: {enabled: true}}}", "metrics.enabled"),
         ("{metrics: {enabled: true}}", "metricsFrom"),
         ("{extauth: {tlsSecret: a}}", "waypoint.extauth"),
+        ("{gateways: {deploy: false}, waypoint: {identity: certificate}}", "waypoint.tlsSecret"),
+        ("{networkPolicy: {alsoFrom: [{namespaceSelector: {}}]}}", "extauth refuses it"),
+        ("{networkPolicy: {alsoFrom: [{namespaceSelector: {}}]}, extauth: {enabled: false}}", "ratelimit refuses it"),
+        ("{mutualTls: maybe}", "mutualTls"),
         ("{waypoint: {identity: certificate}}", "gateways.deploy"),
         ("{waypoint: {identity: passport}}", "identity"),
         ("{gateways: {replicas: 2}}", "replicas"),
@@ -255,9 +261,16 @@ fn the_rights_are_those_that_the_servers_ask_for_and_no_others() {
         objects(&text).iter().flat_map(|role| role["rules"].as_array().unwrap().clone()).collect::<Vec<_>>()
     };
     for (rendered, of_waypoint) in [
-        (rendered, &["xds", "deployer"][..]),
-        (rules(&helm.render("{gateways: {deploy: false}}")), &["xds"]),
-        (rules(&helm.render("{gateways: {deploy: false}, waypoint: {identity: certificate}}")), &[]),
+        (rendered, &["xds", "deployer", "authority"][..]),
+        (rules(&helm.render("{gateways: {deploy: false}}")), &["xds", "authority"]),
+        (rules(&helm.render("{waypoint: {tlsSecret: a}}")), &["xds", "deployer", "authority"]),
+        (rules(&helm.render("{waypoint: {tlsSecret: a}, mutualTls: false}")), &["xds", "deployer"]),
+        (
+            rules(&helm.render(
+                "{gateways: {deploy: false}, mutualTls: false, waypoint: {identity: certificate, tlsSecret: a}}",
+            )),
+            &[],
+        ),
     ] {
         for server in SERVERS {
             let more = if server == "waypoint" { of_waypoint } else { &[] };
@@ -288,21 +301,15 @@ fn the_rights_are_those_that_the_servers_ask_for_and_no_others() {
 
 /// The control plane of the first release, which listens at `grpc`, is known by its certificate under the name that
 /// Envoys are told, and makes the pods of a Gateway.
-fn pods_are_made(cluster: &Cluster, grpc: &str, tls: &str) {
+fn pods_are_made(cluster: &Cluster, grpc: &str, dir: &Path) {
+    let authority =
+        cluster.call("GET", "/api/v1/namespaces/install-0/secrets/waykeeper-waypoint-authority", None).json();
+    let ca = dir.join("authority.crt");
+    fs::write(&ca, decoded(authority["data"]["ca.crt"].as_str().unwrap())).unwrap();
     let (host, port) = ("waykeeper-waypoint.install-0.svc.cluster.local", grpc.rsplit_once(':').unwrap().1);
     let trusted = |host: &str| {
         let mut curl = Command::new("curl");
-        curl.args([
-            "-sS",
-            "-o",
-            "/dev/null",
-            "--noproxy",
-            "*",
-            "--max-time",
-            "10",
-            "--cacert",
-            &format!("{tls}/ca.crt"),
-        ]);
+        curl.args(["-sS", "-o", "/dev/null", "--noproxy", "*", "--max-time", "10", "--cacert", ca.to_str().unwrap()]);
         curl.args(["--resolve", &format!("{host}:{port}:127.0.0.1"), &format!("https://{host}:{port}/")]);
         curl.output().unwrap()
     };
@@ -511,14 +518,14 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
     let class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: own}\n";
     assert_eq!(cluster.get(class).json()["spec"]["controllerName"], "waykeeper.dev/gateway-controller");
 
-    // Upgrades keep the password and the certificate that were made.
+    // Upgrades keep the password that was made.
     let secrets = || {
         let all = cluster.call("GET", "/api/v1/namespaces/install-5/secrets", None).json();
         let made = all["items"].as_array().unwrap().iter().filter(|one| one["type"] != "helm.sh/release.v1");
         made.map(|one| (one["metadata"]["name"].to_string(), one["data"].clone())).collect::<BTreeMap<_, _>>()
     };
     let made = secrets();
-    assert_eq!(made.len(), 2, "{:?}", made.keys());
+    assert_eq!(made.len(), 1, "{:?}", made.keys());
     helm.done(
         &["upgrade", "waykeeper", "waykeeper", "-n", "install-5", "--set", "waypoint.makeClass=false"],
         VALUES[5],
@@ -527,8 +534,9 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
 
     // Each server runs with what the release gives it: its arguments, and the rights of its ServiceAccount.
     let manifest = objects(&helm.done(&["get", "manifest", "waykeeper", "-n", "install-0"], ""));
-    let tls = certificate(&cluster, dir.path());
-    for server in SERVERS {
+    // The one first that makes what the others mount.
+    for server in ["waypoint", "extauth", "ratelimit"] {
+        let tls = mounted(&cluster, &manifest, server, dir.path());
         let kubeconfig = cluster.service_account("install-0", &format!("waykeeper-{server}"), None);
         let (grpc, admin, log) = (free(), free(), dir.path().join(server));
         let given = strings(&container(&manifest, server).unwrap()["args"]);
@@ -550,7 +558,22 @@ fn a_real_api_server_takes_what_is_rendered_and_refuses_what_is_somebody_elses()
             if leads { Ok(()) } else { Err(format!("{}\n{}", page("/readyz").body, logged())) }
         });
         if server == "waypoint" {
-            pods_are_made(&cluster, &grpc, &tls);
+            pods_are_made(&cluster, &grpc, dir.path());
+            for secret in ["waykeeper-extauth-tls", "waykeeper-ratelimit-tls"] {
+                eventually(secret, READY, || {
+                    let path = format!("/api/v1/namespaces/install-0/secrets/{secret}");
+                    let answer = cluster.call("GET", &path, None);
+                    if answer.status == 200 { Ok(()) } else { Err(format!("{answer:?}\n{}", logged())) }
+                });
+            }
+        } else {
+            // Whoever shows no certificate is not answered.
+            let host = format!("waykeeper-{server}.install-0.svc.cluster.local");
+            let port = grpc.rsplit_once(':').unwrap().1;
+            let (to, ca) = (format!("{host}:{port}:127.0.0.1"), format!("{tls}/ca.crt"));
+            let args = ["--http2", "--tls-max", "1.2", "--resolve", &to, "--cacert", &ca];
+            let reply = Curl::to(&format!("https://{host}:{port}/")).args(&args).send();
+            assert!(reply.error.as_ref().is_some_and(|why| why.contains("alert")), "{reply:?}");
         }
     }
     checked_installation(&cluster, &helm);
@@ -631,13 +654,18 @@ fn the_embedded_redis_asks_for_the_password_that_ratelimit_has() {
     }
 }
 
-/// The files of the certificate that the first release has made, in a folder.
-fn certificate(cluster: &Cluster, dir: &Path) -> String {
-    let secret = cluster.call("GET", "/api/v1/namespaces/install-0/secrets/waykeeper-waypoint-tls", None).json();
-    let folder = dir.join("tls");
+/// What a server of the first release mounts of a Secret, in a folder.
+fn mounted(cluster: &Cluster, manifest: &[Value], server: &str, dir: &Path) -> String {
+    let folder = dir.join(format!("mounted-{server}"));
     fs::create_dir(&folder).unwrap();
-    for name in ["tls.crt", "tls.key", "ca.crt"] {
-        fs::write(folder.join(name), decoded(secret["data"][name].as_str().unwrap())).unwrap();
+    let deployment = of(manifest, "Deployment", &format!("waykeeper-{server}"));
+    for volume in deployment["spec"]["template"]["spec"]["volumes"].as_array().into_iter().flatten() {
+        let name = volume["secret"]["secretName"].as_str().unwrap();
+        let secret = cluster.call("GET", &format!("/api/v1/namespaces/install-0/secrets/{name}"), None).json();
+        for item in volume["secret"]["items"].as_array().unwrap() {
+            let (key, path) = (item["key"].as_str().unwrap(), item["path"].as_str().unwrap());
+            fs::write(folder.join(path), decoded(secret["data"][key].as_str().unwrap())).unwrap();
+        }
     }
     folder.display().to_string()
 }

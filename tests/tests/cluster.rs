@@ -3,6 +3,8 @@
 
 #[path = "cluster/envoys.rs"]
 mod envoys;
+#[path = "cluster/mutual.rs"]
+mod mutual;
 
 use std::fs;
 use std::path::{Path, PathBuf};

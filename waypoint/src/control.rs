@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use api::{Name, ObjectRef, Snapshot};
@@ -18,7 +18,9 @@ use tokio::sync::watch;
 use waypoint_translate::{Quarantines, Translation, Translator};
 use xds::{Acks, Hub};
 
+use crate::authority::Trusted;
 use crate::handle::{Handle, Served};
+use crate::identities::{self, Identities};
 use crate::listen::Listen;
 use crate::offer::Offer;
 use crate::programmed::{self, Standing};
@@ -41,6 +43,8 @@ pub struct Settings {
     /// Whether this replica serves Envoys at present, if there may be others: what Envoys answer has to come together in
     /// one place.
     pub turn: Option<watch::Receiver<bool>>,
+    /// Who signs what Envoys show to the servers that they ask, if they prove there who they are.
+    pub trusted: Option<Trusted>,
 }
 
 /// Adds to `process` what translates `snapshots`, serves xDS at the address that `settings` name, and shows
@@ -82,6 +86,7 @@ pub async fn build(
         translated: Some(readiness.gate("first translation")),
         acknowledged: settings.wait_for_envoy.then(|| readiness.gate("envoy to acknowledge")),
         remarks: readiness,
+        identities: settings.trusted.clone().map(|by| Identities::new(by, settings.translate.trust_domain.clone())),
         reached_where_it_listens: settings.reached_where_it_listens,
     };
     let controlling = Controlling {
@@ -89,6 +94,7 @@ pub async fn build(
         settings: settings.translate,
         control: Mutex::new(control),
         acks: tokio::sync::Mutex::new(hub.watch_acks()),
+        trusted: tokio::sync::Mutex::new(settings.trusted),
         board,
     };
     let shutdown = process.shutdown(Stage::Behind);
@@ -103,6 +109,8 @@ struct Controlling {
     control: Mutex<Control>,
     /// Answers of Envoys; those that come while a snapshot is translated are heard afterwards.
     acks: tokio::sync::Mutex<watch::Receiver<Acks>>,
+    /// Who signs for Envoys.
+    trusted: tokio::sync::Mutex<Option<Trusted>>,
     board: StatusBoard,
 }
 
@@ -144,11 +152,22 @@ impl Follower for Controlling {
     }
 
     async fn meanwhile(&self) -> anyhow::Result<Infallible> {
-        let mut acks = self.acks.lock().await;
+        let (mut acks, mut trusted) = (self.acks.lock().await, self.trusted.lock().await);
+        let mut look = tokio::time::Instant::now() + identities::LOOK;
         loop {
-            acks.changed().await.context("the xDS hub ended")?;
+            let answered = tokio::select! {
+                changed = acks.changed() => {
+                    changed.context("the xDS hub ended")?;
+                    true
+                }
+                () = identities::due(trusted.as_mut(), look) => false,
+            };
             let now = acks.borrow_and_update().clone();
             let mut control = self.control.lock();
+            if !answered {
+                look = tokio::time::Instant::now() + identities::LOOK;
+                control.identify();
+            }
             control.answered(&now);
             control.show();
         }
@@ -172,6 +191,8 @@ struct Control {
     waiting: BTreeMap<String, Gate>,
     /// Where it is said what is not in force.
     remarks: Readiness,
+    /// Who Envoys are to the servers that they ask, if they prove it there.
+    identities: Option<Identities>,
     reached_where_it_listens: bool,
 }
 
@@ -202,9 +223,25 @@ impl Control {
             self.offers.remove(&name);
             self.hub.remove(&crate::node_id(&name));
         }
+        if let Some(identities) = &mut self.identities {
+            identities.keep(|name| translation.gateways.contains_key(name));
+        }
+        let now = since_1970();
         for (name, output) in &translation.gateways {
             let offer = self.offers.entry(name.clone()).or_default();
-            if offer.translated(output.clone(), quarantines.remove(name).unwrap_or_default()) {
+            let identified = self.identities.as_mut().is_some_and(|all| offer.identified(all.of(name, now)));
+            if offer.translated(output.clone(), quarantines.remove(name).unwrap_or_default()) || identified {
+                send(&self.hub, name, offer, &mut self.generation);
+            }
+        }
+    }
+
+    /// Tells Envoys who they are where that is due.
+    fn identify(&mut self) {
+        let Some(identities) = &mut self.identities else { return };
+        let now = since_1970();
+        for (name, offer) in &mut self.offers {
+            if offer.identified(identities.of(name, now)) {
                 send(&self.hub, name, offer, &mut self.generation);
             }
         }
@@ -320,6 +357,10 @@ impl Control {
     }
 }
 
+fn since_1970() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
+
 fn send(hub: &Hub, gateway: &Name, offer: &mut Offer, generation: &mut u64) {
     *generation += 1;
     offer.sent(*generation);
@@ -357,6 +398,7 @@ mod tests {
             wait_for_envoy: false,
             reached_where_it_listens: true,
             turn: None,
+            trusted: None,
         };
         let (publish, snapshots) = watch::channel(Arc::new(Snapshot { revision: 1, ..Snapshot::default() }));
         let handle = build(settings, snapshots, StatusBoard::new(), &mut process).await.expect("a control plane");

@@ -30,6 +30,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use waypoint_translate::Translation;
 
+use crate::authority::Trusted;
 use objects::Owner;
 use plan::{Act, Plan, There};
 pub use same::amount;
@@ -76,8 +77,8 @@ pub struct DeploySettings {
 pub enum Ca {
     /// Whom a file names.
     File(PathBuf),
-    /// Whom this says, once somebody is known.
-    Trusted(watch::Receiver<Option<String>>),
+    /// Whoever signs for it, once that is known.
+    Trusted(Trusted),
 }
 
 impl Ca {
@@ -88,7 +89,7 @@ impl Ca {
                 tracing::error!(file = %path.display(), %error, "nobody knows whom Envoys are to trust");
                 Failure::Unreadable("the file with the authority of the control plane's certificate")
             }),
-            Ca::Trusted(trusted) => Ok(trusted.borrow().clone()),
+            Ca::Trusted(trusted) => Ok(trusted.borrow().as_ref().map(|authorities| authorities.bundle())),
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::Value;
-use tokio::sync::watch;
+use waypoint::authority::Trusted;
 use waypoint::target::host_and_port;
 use waypoint::{Ca, DeploySettings, Pods, amount};
 
@@ -45,7 +45,7 @@ impl DeployArgs {
     pub fn settings(
         &self,
         classes: BTreeSet<String>,
-        trusted: Option<watch::Receiver<Option<String>>>,
+        trusted: Option<Trusted>,
     ) -> anyhow::Result<Option<DeploySettings>> {
         if !self.deploy {
             return Ok(None);

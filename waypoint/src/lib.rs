@@ -12,6 +12,7 @@ mod deploy;
 pub mod envoy;
 pub mod envoy_args;
 pub mod handle;
+pub mod identities;
 pub mod listen;
 pub mod offer;
 pub mod page;

@@ -17,7 +17,7 @@ use provider::{FolderSettings, StatusBoard};
 use runtime::process::exit_code;
 use runtime::{Addr, Process, Shutdown, Stage};
 use tokio::sync::watch;
-use waypoint::authority::Authority;
+use waypoint::authority::{AskedServer, Authority};
 use waypoint::listen::Proof;
 use waypoint::{Follows, Listen};
 use waypoint_translate::{AdsServer, BootstrapSettings, UpstreamTls};
@@ -78,29 +78,32 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         Listen::Tokens(_, Proof::Shown(shown), _) => Some(shown.clone()),
         _ => None,
     };
-    let deploy = args.deploy.settings(args.translate.classes.names(), shown.as_ref().map(|_| trusted))?;
+    let deploy = args.deploy.settings(args.translate.classes.names(), shown.as_ref().map(|_| trusted.clone()))?;
+    let mut translate = args.translate.settings();
+    let servers = AskedServer::all(&translate);
     let (snapshots, leading) =
         kubernetes::follow_and_lead(cluster, (args.paths, FolderSettings::default()), board.clone(), &mut process)
             .await?;
-    if let Some(shown) = shown {
+    let trusted = (!servers.is_empty()).then_some(trusted);
+    if shown.is_some() || trusted.is_some() {
         let leading = leading.clone().context(
-            "without --tls-cert the replica that writes --statuses keeps an authority: give a certificate, or --tls-dir",
+            "without --tls-cert, and for mtls://, the replica that writes --statuses of --kubernetes keeps an authority: \
+             give a certificate, or --tls-dir, and tls:// with files",
         )?;
         let names = args.listen.tls_host.iter().cloned().chain(args.deploy.names()).chain(["localhost".to_owned()]);
         let store = Store::new(&args.kubernetes).await?;
-        let authority = Authority { store, names: names.collect(), leading };
+        let authority = Authority { store, shows: shown.map(|shown| (shown, names.collect())), servers, leading };
         let (readiness, shutdown) = (process.readiness().clone(), process.shutdown(Stage::Behind));
-        let keeping = waypoint::authority::keep(authority, shown, trust, readiness, shutdown);
-        process.spawn(Stage::Behind, "authority", keeping);
+        process.spawn(Stage::Behind, "authority", waypoint::authority::keep(authority, trust, readiness, shutdown));
     }
-    let mut translate = args.translate.settings();
     translate.reserved.extend([&args.admin, &args.listen.grpc].into_iter().filter_map(|address| match address {
         Addr::Tcp(address) => Some(*address),
         Addr::Unix(_) => None,
     }));
     let reached_where_it_listens = !args.kubernetes.kubernetes;
     let turn = leading.as_ref().map(Leading::alone);
-    let settings = waypoint::Settings { translate, listen, wait_for_envoy: false, reached_where_it_listens, turn };
+    let settings =
+        waypoint::Settings { translate, listen, wait_for_envoy: false, reached_where_it_listens, turn, trusted };
     let handle = waypoint::build(settings, snapshots.clone(), board.clone(), &mut process).await?;
     if let Some(deploy) = deploy {
         let leading = leading.context("--deploy needs --kubernetes, and one replica that writes --statuses")?;

@@ -10,6 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use proto::resource::Named;
 use proto::{Resource, ResourceSet, ResourceType};
 use waypoint_translate::GatewayOutput;
 use waypoint_translate::quarantine::{self, Digest, Key, Quarantine, Verdict};
@@ -19,6 +20,10 @@ use xds::{AckState, Nack};
 #[derive(Debug, Default)]
 pub struct Offer {
     output: GatewayOutput,
+    /// Who the Envoys are to the servers that they ask.
+    identity: Named,
+    /// Whether nothing is sent, because nobody knows yet who they are.
+    withheld: bool,
     resources: Arc<ResourceSet>,
     generation: u64,
     quarantine: Quarantine,
@@ -49,6 +54,14 @@ impl Offer {
     pub(crate) fn translated(&mut self, output: GatewayOutput, quarantine: Quarantine) -> bool {
         self.output = output;
         self.quarantine = quarantine;
+        self.differs()
+    }
+
+    /// Says who the Envoys are to the servers that they ask; as long as nobody knows, nothing is sent. The answer is
+    /// whether there is something else to send.
+    pub(crate) fn identified(&mut self, identity: Option<Named>) -> bool {
+        self.withheld = identity.is_none();
+        self.identity = identity.unwrap_or_default();
         self.differs()
     }
 
@@ -153,11 +166,18 @@ impl Offer {
     }
 
     fn differs(&mut self) -> bool {
-        let changed = changes(&self.resources, &self.output.resources);
+        if self.withheld {
+            return false;
+        }
+        let mut resources = self.output.resources.clone();
+        if !self.identity.is_empty() {
+            resources.insert(ResourceType::Secret, self.identity.clone());
+        }
+        let changed = changes(&self.resources, &resources);
         if changed.is_empty() && self.generation > 0 {
             return false;
         }
-        self.resources = Arc::new(self.output.resources.clone());
+        self.resources = Arc::new(resources);
         self.unanswered.extend(changed);
         true
     }

@@ -6,10 +6,12 @@ use url::Url;
 use waypoint_translate::{GrpcTarget, UpstreamTls};
 
 const TLS: &str = "tls://HOST:PORT?ca=FILE[&cert=FILE&key=FILE][&name=NAME]";
+const MUTUAL: &str = "mtls://HOST:PORT[?name=NAME]";
 
 /// Reads `host:port`, `unix:PATH`, or over TLS `tls://host:port?ca=FILE` with files as Envoy sees them:
 /// `ca` signs the service's certificate, which must be for `name` (`host` unless said), and `cert` and
-/// `key` are what Envoy shows. Envoy resolves the host, so it may be a name.
+/// `key` are what Envoy shows. By `mtls://host:port` both sides prove who they are by certificates that the control plane
+/// signs. Envoy resolves the host, so it may be a name.
 ///
 /// # Errors
 /// What to write instead.
@@ -20,34 +22,20 @@ pub fn target(text: &str) -> Result<GrpcTarget, String> {
     if text.starts_with("tls://") {
         return secured(text);
     }
+    if text.starts_with("mtls://") {
+        return mutual(text);
+    }
     if let Ok(addr) = text.parse::<SocketAddr>() {
         return Ok(GrpcTarget::Tcp { host: addr.ip().to_string(), port: addr.port() });
     }
-    let (host, port) = host_and_port(text).map_err(|why| format!("{why}, unix:PATH or {TLS}"))?;
+    let (host, port) = host_and_port(text).map_err(|why| format!("{why}, unix:PATH, {MUTUAL} or {TLS}"))?;
     Ok(GrpcTarget::Tcp { host, port })
 }
 
 fn secured(text: &str) -> Result<GrpcTarget, String> {
     let wrong = |what: &str| format!("{what}; write {TLS}");
-    let url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
-    let (Some(host), Some(port)) = (url.host_str(), url.port()) else { return Err(wrong("no host or no port")) };
-    if !url.username().is_empty() || url.password().is_some() || !matches!(url.path(), "" | "/") {
-        return Err(wrong("a user or a path has no meaning here"));
-    }
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let (mut ca, mut cert, mut key, mut name) = (None, None, None, None);
-    for (said, value) in url.query_pairs() {
-        let place = match &*said {
-            "ca" => &mut ca,
-            "cert" => &mut cert,
-            "key" => &mut key,
-            "name" => &mut name,
-            other => return Err(wrong(&format!("{other} is not known"))),
-        };
-        if value.is_empty() || place.replace(value.into_owned()).is_some() {
-            return Err(wrong(&format!("{said} is empty or there twice")));
-        }
-    }
+    let (host, port, [ca, cert, key, name]) =
+        taken_apart(text, ["ca", "cert", "key", "name"]).map_err(|w| wrong(&w))?;
     let ca = ca.ok_or_else(|| wrong("no ca: anybody could answer"))?;
     let client = match (cert, key) {
         (Some(cert), Some(key)) => Some((cert, key)),
@@ -56,6 +44,31 @@ fn secured(text: &str) -> Result<GrpcTarget, String> {
     };
     let tls = UpstreamTls { server_name: name.unwrap_or_else(|| host.clone()), ca, client };
     Ok(GrpcTarget::Tls { host, port, tls })
+}
+
+fn mutual(text: &str) -> Result<GrpcTarget, String> {
+    let taken = taken_apart(text, ["name"]).map_err(|what| format!("{what}; write {MUTUAL}"))?;
+    let (host, port, [name]) = taken;
+    Ok(GrpcTarget::Mutual { server_name: name.unwrap_or_else(|| host.clone()), host, port })
+}
+
+/// Host, port, and the values of the parameters that are known, each once at most.
+fn taken_apart<const N: usize>(text: &str, known: [&str; N]) -> Result<(String, u16, [Option<String>; N]), String> {
+    let url = Url::parse(text).map_err(|error| error.to_string())?;
+    let (Some(host), Some(port)) = (url.host_str(), url.port()) else { return Err("no host or no port".to_owned()) };
+    if !url.username().is_empty() || url.password().is_some() || !matches!(url.path(), "" | "/") {
+        return Err("a user or a path has no meaning here".to_owned());
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let mut values = [const { None }; N];
+    for (said, value) in url.query_pairs() {
+        let place = known.iter().position(|known| **known == *said);
+        let place = place.ok_or_else(|| format!("{said} is not known"))?;
+        if value.is_empty() || values[place].replace(value.into_owned()).is_some() {
+            return Err(format!("{said} is empty or there twice"));
+        }
+    }
+    Ok((host, port, values))
 }
 
 /// Reads `host:port`.
@@ -92,6 +105,18 @@ mod tests {
     }
 
     #[test]
+    fn for_certificates_that_the_control_plane_signs_only_a_name_is_said() {
+        let at = |host: &str, name: &str| {
+            Ok(GrpcTarget::Mutual { host: host.to_owned(), port: 8083, server_name: name.to_owned() })
+        };
+        assert_eq!(
+            target("mtls://extauth.gloo-system.svc:8083"),
+            at("extauth.gloo-system.svc", "extauth.gloo-system.svc")
+        );
+        assert_eq!(target("mtls://127.0.0.1:8083?name=extauth.test"), at("127.0.0.1", "extauth.test"));
+    }
+
+    #[test]
     fn what_would_be_less_safe_than_it_looks_is_refused() {
         for (text, why) in [
             ("tls://extauth:8083", "no ca"),
@@ -106,6 +131,15 @@ mod tests {
         ] {
             let said = target(text).expect_err(text);
             assert!(said.contains(why) && said.contains("tls://HOST:PORT?ca=FILE"), "{text}: {said}");
+        }
+        for (text, why) in [
+            ("mtls://extauth:8083?ca=/c", "ca is not known"),
+            ("mtls://extauth:8083?name=a&name=b", "twice"),
+            ("mtls://extauth", "no port"),
+            ("mtls://extauth:8083/x", "a path"),
+        ] {
+            let said = target(text).expect_err(text);
+            assert!(said.contains(why) && said.contains(MUTUAL), "{text}: {said}");
         }
     }
 }

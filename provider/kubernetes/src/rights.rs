@@ -7,6 +7,7 @@ use std::fmt;
 use api::Reader;
 use serde_json::{Value, json};
 
+use crate::authority;
 use crate::managing::Managed;
 use crate::source::{Source, Subject, group};
 
@@ -21,23 +22,25 @@ pub struct Right {
     part: &'static str,
     /// Where; everywhere if nowhere is named.
     namespace: Option<String>,
+    /// To which one; to all of them if none is named.
+    name: &'static str,
 }
 
 impl Right {
     /// To do `verb` to what is called `resource` in `group`, in one namespace or everywhere.
     pub fn new(verb: &'static str, group: &str, resource: &str, namespace: Option<&str>) -> Self {
         let (group, resource, namespace) = (group.to_owned(), resource.to_owned(), namespace.map(str::to_owned));
-        Self { verb, group, resource, part: "", namespace }
+        Self { verb, group, resource, part: "", namespace, name: "" }
     }
 
     /// As the API server is asked about it.
     pub fn attributes(&self) -> Value {
         json!({"verb": self.verb, "group": self.group, "resource": self.resource, "subresource": self.part,
-               "namespace": self.namespace.as_deref().unwrap_or_default()})
+               "namespace": self.namespace.as_deref().unwrap_or_default(), "name": self.name})
     }
 }
 
-/// `VERB PLURAL.GROUP`.
+/// `VERB PLURAL.GROUP`, and which one if it is one.
 impl fmt::Display for Right {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.verb, self.resource)?;
@@ -46,6 +49,9 @@ impl fmt::Display for Right {
         }
         if !self.group.is_empty() {
             write!(f, ".{}", self.group)?;
+        }
+        if !self.name.is_empty() {
+            write!(f, " {}", self.name)?;
         }
         match &self.namespace {
             Some(namespace) => write!(f, " in namespace {namespace}"),
@@ -78,6 +84,13 @@ pub fn of_leases(namespace: &str) -> BTreeSet<Right> {
 /// What `waypoint` does besides where Envoys show it tokens.
 pub fn of_tokens() -> BTreeSet<Right> {
     [Right::new("create", "authentication.k8s.io", "tokenreviews", None)].into()
+}
+
+/// What `waypoint` does besides in its own namespace where it keeps an authority: these are the Secrets that it makes.
+pub fn of_authority(namespace: &str) -> BTreeSet<Right> {
+    let right = |verb| Right::new(verb, "", "secrets", Some(namespace));
+    let named = |name| ["get", "patch"].map(|verb| Right { name, ..right(verb) });
+    authority::SECRETS.into_iter().flat_map(named).chain([right("create")]).collect()
 }
 
 /// What `waypoint` does besides where it makes the pods of Gateways.
@@ -117,9 +130,12 @@ mod tests {
                 for (group, plural) in
                     texts("apiGroups").flat_map(|group| texts("resources").map(move |one| (group, one)))
                 {
-                    for verb in texts("verbs") {
-                        let new = granted.insert(format!("{verb} {plural}.{group}").trim_end_matches('.').to_owned());
-                        assert!(new, "{verb} {plural}.{group} is granted twice");
+                    let names = rule["resourceNames"].as_array().cloned().unwrap_or_else(|| vec!["".into()]);
+                    for (verb, name) in texts("verbs").flat_map(|verb| names.iter().map(move |name| (verb, name))) {
+                        let right = format!("{verb} {plural}.{group}").trim_end_matches('.').to_owned();
+                        let right = format!("{right} {}", name.as_str().unwrap()).trim_end().to_owned();
+                        let new = granted.insert(right.clone());
+                        assert!(new, "{right} is granted twice");
                     }
                 }
             }
@@ -140,12 +156,13 @@ mod tests {
         ] {
             assert_eq!(granted(file), texts(&of_objects(reader, &BTreeSet::new())), "{reader:?}");
         }
-        let leases = texts(&of_leases("n")).iter().map(|text| text.replace(" in namespace n", "")).collect();
-        assert_eq!(granted(include_str!("../../../deploy/rbac/leases.yaml")), leases);
+        let in_it = |rights: &BTreeSet<Right>| -> BTreeSet<String> {
+            texts(rights).iter().map(|text| text.replace(" in namespace n", "")).collect()
+        };
+        assert_eq!(granted(include_str!("../../../deploy/rbac/leases.yaml")), in_it(&of_leases("n")));
+        assert_eq!(granted(include_str!("../../../deploy/rbac/authority.yaml")), in_it(&of_authority("n")));
         assert_eq!(granted(include_str!("../../../deploy/rbac/deployer.yaml")), texts(&of_pods()));
         assert_eq!(granted(include_str!("../../../deploy/rbac/xds.yaml")), texts(&of_tokens()));
-        let kept = ["get", "patch", "create"].map(|verb| format!("{verb} secrets"));
-        assert_eq!(granted(include_str!("../../../deploy/rbac/authority.yaml")), kept.into());
     }
 
     #[test]

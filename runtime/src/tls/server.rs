@@ -39,6 +39,12 @@ impl ServerTls {
     pub fn in_folder(folder: &Path, client_ca: Option<PathBuf>) -> ServerTls {
         ServerTls { cert: folder.join("tls.crt"), key: folder.join("tls.key"), client_ca, client_san: None }
     }
+
+    /// The same, that lets in only clients whose certificate has this name.
+    #[must_use]
+    pub fn for_clients_named(self, client_san: Option<String>) -> ServerTls {
+        ServerTls { client_san, ..self }
+    }
 }
 
 /// How often the files are looked at.

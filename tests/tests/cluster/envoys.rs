@@ -6,13 +6,13 @@ use waykeeper_tests::alone::envoy;
 use super::*;
 
 /// For whom the tokens are that Envoys show.
-const AUDIENCE: &str = "xds.waykeeper.dev";
+pub const AUDIENCE: &str = "xds.waykeeper.dev";
 
 /// A certificate for `localhost`, its key and who signed it, in a folder.
-struct Certificates(PathBuf);
+pub struct Certificates(PathBuf);
 
 impl Certificates {
-    fn new(dir: &Path) -> Certificates {
+    pub fn new(dir: &Path) -> Certificates {
         let mut params = rcgen::CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(rcgen::DnType::CommonName, "who signs");
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
@@ -26,13 +26,13 @@ impl Certificates {
         this
     }
 
-    fn at(&self, name: &str) -> String {
+    pub fn at(&self, name: &str) -> String {
         self.0.join(name).display().to_string()
     }
 }
 
 /// The process of a pod; it ends with the test, and its Envoy with it.
-struct Pod {
+pub struct Pod {
     process: Process,
     admin: String,
     log: PathBuf,
@@ -49,7 +49,7 @@ impl Pod {
     }
 
     /// One of the Gateway `t/NAME`, with this token.
-    fn of(dir: &Path, gateway: &str, token: &str, xds: &str, ca: &str) -> Pod {
+    pub fn of(dir: &Path, gateway: &str, token: &str, xds: &str, ca: &str) -> Pod {
         let name = format!("pod-{gateway}-{}", free().rsplit(':').next().unwrap());
         let file = dir.join(format!("{name}.token"));
         fs::write(&file, token).unwrap();
@@ -58,16 +58,16 @@ impl Pod {
         Pod::start(dir, &name, &args)
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
     }
 
-    fn page(&self, path: &str) -> (u16, String) {
+    pub fn page(&self, path: &str) -> (u16, String) {
         let reply = Curl::to(&format!("http://{}{path}", self.admin)).send();
         (reply.status, reply.body)
     }
 
-    fn ready(&self) {
+    pub fn ready(&self) {
         eventually("a ready pod", RETURN, || match self.page("/readyz") {
             (200, _) => Ok(()),
             other => Err(format!("{other:?}\n{}", self.log())),
@@ -89,7 +89,7 @@ impl Pod {
     }
 
     /// SIGTERM to the process itself, which drains and ends well.
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         let child = self.child();
         assert!(std::process::Command::new("kill").args(["-TERM", &child]).status().unwrap().success());
         let status = eventually("the end of the pod", Duration::from_secs(60), || {
@@ -99,14 +99,14 @@ impl Pod {
     }
 }
 
-fn gateway(name: &str, port: u16) -> String {
+pub fn gateway(name: &str, port: u16) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {{name: {name}, namespace: t}}\nspec:\n  \
          gatewayClassName: gloo-waypoint\n  listeners: [{{name: proxy, port: {port}, protocol: istio.io/PROXY}}]\n"
     )
 }
 
-fn programmed(status: &serde_json::Value) -> bool {
+pub fn programmed(status: &serde_json::Value) -> bool {
     let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
     conditions.iter().any(|one| one["type"] == "Programmed" && one["status"] == "True")
 }
@@ -116,7 +116,7 @@ fn counted(server: &Server, metric: &str) -> f64 {
     metrics.lines().find_map(|line| line.strip_prefix(&format!("{metric} "))?.parse().ok()).unwrap_or_default()
 }
 
-fn bind(cluster: &Cluster, role: &str) {
+pub fn bind(cluster: &Cluster, role: &str) {
     cluster.apply(&format!(
         "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {role}}}\n\
          roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
@@ -237,12 +237,12 @@ fn becomes(
     })
 }
 
-fn merge(cluster: &Cluster, path: &str, patch: &serde_json::Value) {
+pub fn merge(cluster: &Cluster, path: &str, patch: &serde_json::Value) {
     let answer = cluster.call("PATCH", path, Some(("application/merge-patch+json", &patch.to_string())));
     assert_eq!(answer.status, 200, "{patch}: {answer:?}");
 }
 
-fn condition<'c>(status: &'c serde_json::Value, kind: &str) -> &'c serde_json::Value {
+pub fn condition<'c>(status: &'c serde_json::Value, kind: &str) -> &'c serde_json::Value {
     let all = status["conditions"].as_array().map(Vec::as_slice).unwrap_or_default();
     all.iter().find(|one| one["type"] == kind).unwrap_or(&serde_json::Value::Null)
 }
@@ -431,7 +431,7 @@ fn a_gateway_becomes_pods_that_serve_it_and_what_others_made_is_left_alone() {
 }
 
 /// Changes what is kept of authorities, as if time had passed.
-fn age(cluster: &Cluster, change: impl Fn(&mut serde_json::Value)) {
+pub fn age(cluster: &Cluster, change: impl Fn(&mut serde_json::Value)) {
     let path = "/api/v1/namespaces/default/secrets/waykeeper-waypoint-authority";
     let secret = cluster.call("GET", path, None).json();
     let coded = secret["data"]["authorities"].as_str().unwrap();

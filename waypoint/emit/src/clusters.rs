@@ -41,7 +41,7 @@ pub fn service(name: &str, target: &GrpcTarget) -> Value {
             fields["type"] = json!("STATIC");
             json!({"pipe": {"path": path}})
         }
-        GrpcTarget::Tcp { host, port } | GrpcTarget::Tls { host, port, .. } => {
+        GrpcTarget::Tcp { host, port } | GrpcTarget::Tls { host, port, .. } | GrpcTarget::Mutual { host, port, .. } => {
             fields["type"] = json!("STRICT_DNS");
             // Many names have addresses of both families while their server listens on IPv4 only.
             fields["dns_lookup_family"] = json!("V4_PREFERRED");
@@ -49,8 +49,10 @@ pub fn service(name: &str, target: &GrpcTarget) -> Value {
         }
     };
     fields["load_assignment"] = assignment(name, vec![address]);
-    if let GrpcTarget::Tls { tls, .. } = target {
-        fields["transport_socket"] = tls::upstream(tls);
+    match target {
+        GrpcTarget::Unix(_) | GrpcTarget::Tcp { .. } => {}
+        GrpcTarget::Tls { tls, .. } => fields["transport_socket"] = tls::upstream(tls),
+        GrpcTarget::Mutual { server_name, .. } => fields["transport_socket"] = tls::mutual(server_name),
     }
     fields
 }

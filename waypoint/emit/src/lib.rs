@@ -28,6 +28,7 @@ use serde_json::{Value, json};
 pub use bootstrap::{Admin, AdsServer, BootstrapSettings, SecretFile, bootstrap};
 pub use emitter::Emitter;
 pub use names::{SNIFFED, on_demand};
+pub use tls::{Identity, secrets};
 
 /// What the Envoy of one Gateway is told. Copies share what they have in common.
 #[derive(Debug, Clone, Default)]

@@ -121,6 +121,16 @@ pub enum GrpcTarget {
         /// Whom to trust there, and who Envoy is.
         tls: UpstreamTls,
     },
+    /// A host and port, over TLS in which both sides prove who they are. Whom Envoy trusts there, and what it shows, it is
+    /// told beside its configuration.
+    Mutual {
+        /// Name or address.
+        host: String,
+        /// Port.
+        port: u16,
+        /// The name or address its certificate must be for.
+        server_name: String,
+    },
 }
 
 /// TLS towards a server of ours. Files are PEM, and where Envoy sees them.

@@ -25,7 +25,10 @@ impl Ours {
         let mut ours = Self { here: settings.bind == Bind::PerGateway, ..Self::default() };
         ours.addresses.extend(settings.reserved.iter().copied().chain(listeners));
         for target in [&settings.extauth, &settings.ratelimit].into_iter().flatten() {
-            if let GrpcTarget::Tcp { host, port } | GrpcTarget::Tls { host, port, .. } = target {
+            if let GrpcTarget::Tcp { host, port }
+            | GrpcTarget::Tls { host, port, .. }
+            | GrpcTarget::Mutual { host, port, .. } = target
+            {
                 let here = is_this_machine(host).then(|| IpAddr::from([127, 0, 0, 1]));
                 match host.trim_matches(['[', ']']).parse().ok().or(here) {
                     Some(ip) => ours.addresses.extend([SocketAddr::new(ip, *port)]),

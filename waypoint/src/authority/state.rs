@@ -4,35 +4,38 @@
 //! current ──two thirds of its life──▶ + next, in every bundle ──a day──▶ next signs ──two days──▶ the old one is gone
 //! ```
 //! Whoever has a bundle that is less than a day old trusts every certificate that is shown.
+//!
+//! What is shown to the control plane's clients is signed for a day. What Envoys and the servers that they ask show each
+//! other is signed for a week: it has to do while nobody signs.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context as _, ensure};
+use api::contract;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-    SanType,
+    PublicKeyData as _, SanType,
 };
 use serde::{Deserialize, Serialize};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::pem::parse_x509_pem;
 use zeroize::Zeroizing;
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 /// How long an authority is good for.
 const AUTHORITY: u64 = 365 * DAY;
-/// How long what it signs is good for.
-const LEAF: u64 = DAY;
-/// After so long what it signs is signed anew.
-const RENEWED: u64 = LEAF / 2;
 /// An authority is in every bundle for so long before it signs.
 const SPREAD: u64 = DAY;
 /// And for so long after it has signed for the last time.
-const LINGERS: u64 = 2 * DAY;
+const LINGERS: u64 = 8 * DAY;
 /// Clocks may differ by so much.
 const SKEW: u64 = HOUR;
 
 /// A certificate of an authority, PEM, with its key.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pair {
     /// The certificate.
     pub cert: String,
@@ -48,7 +51,7 @@ impl fmt::Debug for Pair {
 }
 
 /// All authorities there are.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Authorities {
     /// The one that signs.
     current: Pair,
@@ -60,7 +63,66 @@ pub struct Authorities {
     previous: Option<(String, u64)>,
 }
 
-/// What a server shows.
+/// Whose a certificate is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subject<'a> {
+    /// The control plane's, at these names and addresses.
+    ControlPlane(&'a [String]),
+    /// That of a server that Envoys ask, at this name or address.
+    Server(&'a str),
+    /// That of the Envoys that are this in the mesh, `spiffe://…`.
+    Envoys(&'a str),
+}
+
+impl Subject<'_> {
+    /// For how long it is good.
+    fn life(&self) -> u64 {
+        match self {
+            Subject::ControlPlane(_) => DAY,
+            Subject::Server(_) | Subject::Envoys(_) => 7 * DAY,
+        }
+    }
+
+    /// After so long another one is shown.
+    fn renewed(&self) -> u64 {
+        self.life() / 2
+    }
+
+    fn usage(&self) -> ExtendedKeyUsagePurpose {
+        match self {
+            Subject::ControlPlane(_) | Subject::Server(_) => ExtendedKeyUsagePurpose::ServerAuth,
+            Subject::Envoys(_) => ExtendedKeyUsagePurpose::ClientAuth,
+        }
+    }
+
+    fn common_name(&self) -> &'static str {
+        match self {
+            Subject::ControlPlane(_) => "waykeeper xDS",
+            Subject::Server(_) => "waykeeper server",
+            Subject::Envoys(_) => "waykeeper Envoy",
+        }
+    }
+
+    /// All names and addresses.
+    fn names(&self) -> anyhow::Result<Vec<SanType>> {
+        let host = |name: &str| {
+            Ok(match name.parse() {
+                Ok(address) => SanType::IpAddress(address),
+                Err(_) => SanType::DnsName(name.try_into().with_context(|| format!("the name {name:?}"))?),
+            })
+        };
+        match self {
+            Subject::ControlPlane(names) => names.iter().map(|name| host(name)).collect(),
+            Subject::Server(name) => Ok(vec![host(name)?]),
+            Subject::Envoys(principal) => {
+                let uri = (*principal).try_into().with_context(|| format!("the name {principal:?}"))?;
+                Ok(vec![host(contract::ENVOYS)?, SanType::URI(uri)])
+            }
+        }
+    }
+}
+
+/// What somebody shows.
 #[derive(Clone)]
 pub struct Leaf {
     /// Its certificate, PEM.
@@ -71,6 +133,12 @@ pub struct Leaf {
     until: u64,
     /// The authority that signed it.
     by: String,
+}
+
+impl fmt::Debug for Leaf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Leaf").field("until", &self.until).finish_non_exhaustive()
+    }
 }
 
 impl Authorities {
@@ -130,11 +198,11 @@ impl Authorities {
         Ok(Some(due))
     }
 
-    /// What a server with these `names` is to show at `now`; none if it is `shown`.
+    /// What `subject` is to show at `now`; none if it is `shown`.
     ///
     /// # Errors
     /// When a name is none, or no key can be made.
-    pub fn leaf(&self, names: &[String], shown: Option<&Leaf>, now: u64) -> anyhow::Result<Option<Leaf>> {
+    pub fn leaf(&self, subject: &Subject<'_>, shown: Option<&Leaf>, now: u64) -> anyhow::Result<Option<Leaf>> {
         if shown.is_some_and(|shown| now < shown.until && shown.by == self.current.cert) {
             return Ok(None);
         }
@@ -143,19 +211,77 @@ impl Authorities {
         let issuer = Issuer::from_ca_cert_pem(&self.current.cert, signs).context("the authority's certificate")?;
         let key = KeyPair::generate().context("generating a key")?;
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "waykeeper xDS");
-        for name in names {
-            params.subject_alt_names.push(match name.parse() {
-                Ok(address) => SanType::IpAddress(address),
-                Err(_) => SanType::DnsName(name.as_str().try_into().with_context(|| format!("the name {name:?}"))?),
-            });
-        }
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.distinguished_name.push(DnType::CommonName, subject.common_name());
+        params.subject_alt_names = subject.names()?;
+        params.extended_key_usages = vec![subject.usage()];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        good_for(&mut params, now, LEAF);
+        good_for(&mut params, now, subject.life());
         let cert = params.signed_by(&key, &issuer).context("signing a certificate")?.pem();
         let (key, by) = (Zeroizing::new(key.serialize_pem()), self.current.cert.clone());
-        Ok(Some(Leaf { cert, key, until: now + RENEWED, by }))
+        Ok(Some(Leaf { cert, key, until: now + subject.renewed(), by }))
+    }
+
+    /// What the server called `name` is to be given at `now`; none if that is `there`.
+    ///
+    /// # Errors
+    /// When the name is none, or no key can be made.
+    pub fn given(&self, name: &str, there: Option<&Given>, now: u64) -> anyhow::Result<Option<Given>> {
+        let subject = Subject::Server(name);
+        let good = there.filter(|there| self.stands(&subject, there, now).is_some());
+        let bundle = self.bundle();
+        if let Some(there) = good {
+            let given = Given { bundle, ..there.clone() };
+            return Ok((given.bundle != there.bundle).then_some(given));
+        }
+        let leaf = self.leaf(&subject, None, now)?.context("a certificate")?;
+        Ok(Some(Given { cert: leaf.cert, key: leaf.key, bundle }))
+    }
+
+    /// That what is `given` is what we signed for `subject`, by whoever signs now, and not due to be renewed.
+    fn stands(&self, subject: &Subject<'_>, given: &Given, now: u64) -> Option<()> {
+        let key = KeyPair::from_pem(&given.key).ok()?;
+        let (_, cert) = parse_x509_pem(given.cert.as_bytes()).ok()?;
+        let cert = cert.parse_x509().ok()?;
+        let (_, authority) = parse_x509_pem(self.current.cert.as_bytes()).ok()?;
+        let signed = cert.issuer().as_raw() == authority.parse_x509().ok()?.subject().as_raw();
+        let matches = cert.public_key().raw == key.subject_public_key_info();
+        let until = u64::try_from(cert.validity().not_after.timestamp()).ok()?;
+        let begun = u64::try_from(cert.validity().not_before.timestamp()).ok()?;
+        let good = begun <= now && now + (subject.life() - subject.renewed()) < until;
+        (signed && matches && good && has_just(&cert, subject)).then_some(())
+    }
+}
+
+/// Whether a certificate has the names of `subject` and no others.
+fn has_just(cert: &X509Certificate<'_>, subject: &Subject<'_>) -> bool {
+    let (Ok(Some(names)), Ok(wanted)) = (cert.subject_alternative_name(), subject.names()) else { return false };
+    let names = &names.value.general_names;
+    let is = |name: &GeneralName<'_>, wanted: &SanType| match (name, wanted) {
+        (GeneralName::DNSName(name), SanType::DnsName(wanted)) => *name == wanted.as_str(),
+        (GeneralName::URI(name), SanType::URI(wanted)) => *name == wanted.as_str(),
+        (GeneralName::IPAddress(bytes), SanType::IpAddress(wanted)) => match wanted {
+            std::net::IpAddr::V4(wanted) => *bytes == wanted.octets(),
+            std::net::IpAddr::V6(wanted) => *bytes == wanted.octets(),
+        },
+        _ => false,
+    };
+    names.len() == wanted.len() && names.iter().zip(&wanted).all(|(name, wanted)| is(name, wanted))
+}
+
+/// What a server that Envoys ask is given.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Given {
+    /// Its certificate, PEM.
+    pub cert: String,
+    /// Its key, PEM.
+    pub key: Zeroizing<String>,
+    /// Who signs for its clients, PEM.
+    pub bundle: String,
+}
+
+impl fmt::Debug for Given {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Given")
     }
 }
 
@@ -189,16 +315,28 @@ mod tests {
     fn whoever_has_a_bundle_of_today_trusts_what_is_shown_at_all_times() {
         let mut all = Authorities::new(BEGUN).expect("an authority");
         let (mut leaf, mut bundles, mut signers) = (None::<Leaf>, Vec::new(), std::collections::BTreeSet::new());
+        let (mut envoy, mut server) = (None::<Leaf>, None::<Given>);
+        let names = ["a.test".to_owned()];
         for hour in 0..(3 * 365 * 24) {
             let now = BEGUN + hour * HOUR;
             if let Some(due) = all.due(now).expect("keys") {
                 all = due;
             }
-            if let Some(new) = all.leaf(&["a.test".to_owned()], leaf.as_ref(), now).expect("a leaf") {
+            if let Some(new) = all.leaf(&Subject::ControlPlane(&names), leaf.as_ref(), now).expect("a leaf") {
                 leaf = Some(new);
+            }
+            if let Some(new) = all.leaf(&Subject::Envoys("spiffe://a"), envoy.as_ref(), now).expect("a leaf") {
+                envoy = Some(new);
+            }
+            if let Some(new) = all.given("b.test", server.as_ref(), now).expect("a leaf") {
+                server = Some(new);
             }
             bundles.push(all.bundle());
             let by = &leaf.as_ref().expect("shown").by;
+            assert_eq!(&envoy.as_ref().expect("shown").by, by, "whoever signs, signs for all");
+            assert!(envoy.as_ref().expect("shown").until > now);
+            assert!(all.stands(&Subject::Server("b.test"), server.as_ref().expect("given"), now).is_some());
+            assert_eq!(server.as_ref().expect("given").bundle, all.bundle());
             signers.insert(by.clone());
             let oldest = bundles.len().saturating_sub(23);
             for bundle in [&bundles[oldest], &bundles[bundles.len() - 1]] {
@@ -206,7 +344,7 @@ mod tests {
             }
             assert!(bundles[bundles.len() - 1].matches("BEGIN").count() <= 2, "a new one and an old one at most");
             // An Envoy that goes on by a leaf that is shown no longer: its authority is trusted as long as it is good.
-            assert!(leaf.as_ref().expect("shown").until <= now + RENEWED);
+            assert!(leaf.as_ref().expect("shown").until <= now + DAY / 2);
         }
         assert_eq!(signers.len(), 5);
     }
@@ -229,12 +367,57 @@ mod tests {
     fn a_leaf_is_renewed_at_half_its_life_and_when_another_authority_signs() {
         let all = Authorities::new(BEGUN).expect("an authority");
         let names = ["a.test".to_owned(), "127.0.0.1".to_owned()];
-        let leaf = all.leaf(&names, None, BEGUN).expect("a leaf").expect("the first");
-        assert!(all.leaf(&names, Some(&leaf), BEGUN + RENEWED - 1).expect("none").is_none());
-        assert!(all.leaf(&names, Some(&leaf), BEGUN + RENEWED).expect("a leaf").is_some());
-        let other = Authorities::new(BEGUN).expect("an authority");
-        assert!(other.leaf(&names, Some(&leaf), BEGUN).expect("a leaf").is_some());
-        assert!(all.leaf(&names, None, BEGUN + AUTHORITY).is_err());
-        assert!(all.leaf(&["a b".to_owned() + "\u{e9}"], None, BEGUN).is_err());
+        for (subject, renewed) in [
+            (Subject::ControlPlane(&names), DAY / 2),
+            (Subject::Envoys("spiffe://cluster.local/ns/a/sa/b"), 7 * DAY / 2),
+            (Subject::Server("a.test"), 7 * DAY / 2),
+        ] {
+            let leaf = all.leaf(&subject, None, BEGUN).expect("a leaf").expect("the first");
+            assert!(all.leaf(&subject, Some(&leaf), BEGUN + renewed - 1).expect("none").is_none());
+            assert!(all.leaf(&subject, Some(&leaf), BEGUN + renewed).expect("a leaf").is_some());
+            let other = Authorities::new(BEGUN).expect("an authority");
+            assert!(other.leaf(&subject, Some(&leaf), BEGUN).expect("a leaf").is_some());
+            assert!(all.leaf(&subject, None, BEGUN + AUTHORITY).is_err());
+        }
+        assert!(all.leaf(&Subject::ControlPlane(&["a b".to_owned() + "\u{e9}"]), None, BEGUN).is_err());
+    }
+
+    #[test]
+    fn what_a_server_is_given_stays_until_it_is_due_and_whatever_else_is_there_does_not() {
+        let all = Authorities::new(BEGUN).expect("an authority");
+        let first = all.given("a.test", None, BEGUN).expect("a leaf").expect("the first");
+        let half = 7 * DAY / 2;
+        assert_eq!(all.given("a.test", Some(&first), BEGUN + half - 1).expect("good"), None);
+        let renewed = all.given("a.test", Some(&first), BEGUN + half).expect("good").expect("another");
+        assert_ne!(renewed.cert, first.cert);
+        let other = all.given("a.test", None, BEGUN).expect("a leaf").expect("another");
+        let stranger = Authorities::new(BEGUN).expect("an authority");
+        let of_stranger = stranger.given("a.test", None, BEGUN).expect("a leaf").expect("theirs");
+        let envoy = all.leaf(&Subject::Envoys("spiffe://a"), None, BEGUN).expect("a leaf").expect("one");
+        let with = |cert: &str, key: &str| Given {
+            cert: cert.to_owned(),
+            key: Zeroizing::new(key.to_owned()),
+            bundle: all.bundle(),
+        };
+        for (what, there) in [
+            ("another's key", with(&first.cert, &other.key)),
+            ("no key", with(&first.cert, "")),
+            ("no certificate", with("", &first.key)),
+            ("not yet good", all.given("a.test", None, BEGUN + 2 * HOUR).expect("a leaf").expect("one")),
+            ("of another name", all.given("b.test", None, BEGUN).expect("a leaf").expect("one")),
+            ("of an Envoy", with(&envoy.cert, &envoy.key)),
+            ("of another authority", with(&of_stranger.cert, &of_stranger.key)),
+        ] {
+            let given = all.given("a.test", Some(&there), BEGUN).expect("good").expect(what);
+            assert!(given.cert != there.cert && given.key != there.key, "{what}");
+            assert!(all.stands(&Subject::Server("a.test"), &given, BEGUN).is_some(), "{what}");
+        }
+        // Others are trusted from now on: the certificate stays.
+        let due = all.due(BEGUN + 300 * DAY).expect("keys").expect("a next one");
+        let at = BEGUN + 300 * DAY;
+        let late = all.given("a.test", None, at).expect("a leaf").expect("one");
+        let told = due.given("a.test", Some(&late), at).expect("good").expect("another bundle");
+        assert_eq!((told.cert == late.cert, told.bundle), (true, due.bundle()));
+        assert!(!format!("{first:?} {envoy:?}").contains("BEGIN"));
     }
 }

@@ -3,15 +3,26 @@
 {{- with .values.secretNamespaces }}
 - --secret-namespaces={{ join "," . }}
 {{- end }}
-{{- if .values.tlsSecret }}
+{{- include "waykeeper.tls.args" . }}
+{{- end }}
+
+{{- define "waykeeper.tls.args" -}}
+{{- if include "waykeeper.certificate" . }}
 - --grpc-tls=/etc/waykeeper/tls
+{{- if include "waykeeper.mutual" . }}
+- --grpc-client-ca=/etc/waykeeper/tls/ca.crt
+- --grpc-client-name=envoys.waykeeper.dev
+{{- end }}
 {{- end }}
 {{- end }}
 
-{{- define "waykeeper.ratelimit.args" -}}
-{{- if .values.tlsSecret }}
-- --grpc-tls=/etc/waykeeper/tls
+{{- /* Where Envoys ask a server of this release. */}}
+{{- define "waykeeper.asked" -}}
+{{ if include "waykeeper.mutual" . }}mtls://{{ end }}{{ include "waykeeper.host" . }}
 {{- end }}
+
+{{- define "waykeeper.ratelimit.args" -}}
+{{- include "waykeeper.tls.args" . }}
 {{- $most := ternary .values.autoscaling.maxReplicas .values.replicas .values.autoscaling.enabled }}
 {{- if gt (int $most) 1 }}
 - --quota-replicas={{ $most }}
@@ -35,20 +46,25 @@
 - --trust-domain={{ .values.trustDomain }}
 {{- $extauth := .values.extauth }}
 {{- if and (not $extauth) .root.Values.extauth.enabled }}
-{{- $extauth = printf "%s:8083" (include "waykeeper.host" (dict "root" .root "part" "extauth")) }}
+{{- $extauth = printf "%s:8083" (include "waykeeper.asked" (dict "root" .root "part" "extauth")) }}
 {{- end }}
 {{- with $extauth }}
 - --extauth={{ . }}
 {{- end }}
 {{- $ratelimit := .values.ratelimit }}
 {{- if and (not $ratelimit) .root.Values.ratelimit.enabled }}
-{{- $ratelimit = printf "%s:18081" (include "waykeeper.host" (dict "root" .root "part" "ratelimit")) }}
+{{- $ratelimit = printf "%s:18081" (include "waykeeper.asked" (dict "root" .root "part" "ratelimit")) }}
 {{- end }}
 {{- with $ratelimit }}
 - --ratelimit={{ . }}
 {{- end }}
+{{- $host := include "waykeeper.host" (dict "root" .root "part" "waypoint") }}
+{{- if .values.tlsSecret }}
 - --tls-cert=/etc/waykeeper/tls/tls.crt
 - --tls-key=/etc/waykeeper/tls/tls.key
+{{- else }}
+- --tls-host={{ $host }}
+{{- end }}
 {{- if eq .values.identity "certificate" }}
 - --client-ca=/etc/waykeeper/tls/ca.crt
 {{- end }}
@@ -56,8 +72,10 @@
 {{- if $gateways.deploy }}
 - --deploy
 - --proxy-image={{ include "waykeeper.image" (dict "root" .root "image" $gateways.image) }}
-- --proxy-xds={{ include "waykeeper.host" (dict "root" .root "part" "waypoint") }}:9977
+- --proxy-xds={{ $host }}:9977
+{{- if .values.tlsSecret }}
 - --proxy-ca=/etc/waykeeper/tls/ca.crt
+{{- end }}
 - --proxy-cpu={{ $gateways.cpu }}
 - --proxy-memory={{ $gateways.memory }}
 {{- with $gateways.pullSecrets }}

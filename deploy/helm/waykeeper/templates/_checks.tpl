@@ -17,7 +17,13 @@
 {{- if and .Values.waypoint.enabled .Values.gateways.deploy (ne .Values.waypoint.identity "token") }}
 {{- fail "gateways.deploy: the pods that it makes have tokens and no certificates; set waypoint.identity to token" }}
 {{- end }}
+{{- if and .Values.waypoint.enabled (eq .Values.waypoint.identity "certificate") (not .Values.waypoint.tlsSecret) }}
+{{- fail "waypoint.identity: somebody has to issue Envoys' certificates: set waypoint.tlsSecret, whose ca.crt names who does" }}
+{{- end }}
 {{- range $name := list "extauth" "ratelimit" }}
+{{- if and $.Values.networkPolicy.alsoFrom (include "waykeeper.mutual" (dict "root" $ "part" $name)) }}
+{{- fail (printf "networkPolicy.alsoFrom: whoever it lets in has no certificate that waypoint signed, and %s refuses it: set %s.tlsSecret and waypoint.%s, or mutualTls to false" $name $name $name) }}
+{{- end }}
 {{- if and $.Values.waypoint.enabled (get $.Values $name).enabled (get $.Values $name).tlsSecret (not (get $.Values.waypoint $name)) }}
 {{- fail (printf "%s.tlsSecret: Envoys have to be told whom to trust: set waypoint.%s to tls://HOST:PORT?ca=FILE" $name $name) }}
 {{- end }}

@@ -58,9 +58,23 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{ include "waykeeper.fullname" .root }}-{{ .part }}.{{ .root.Release.Namespace }}.svc.{{ .root.Values.clusterDomain }}
 {{- end }}
 
-{{- /* The Secret with waypoint's certificate. */}}
+{{- /* Whether Envoys and a server prove to each other who they are, by certificates that waypoint signs:
+(dict "root" $ "part" "extauth"). */}}
+{{- define "waykeeper.mutual" -}}
+{{- $all := .root.Values }}
+{{- $values := get $all .part }}
+{{- if and $all.mutualTls $all.waypoint.enabled $values.enabled (not $values.tlsSecret) (not (get $all.waypoint .part)) }}true{{ end }}
+{{- end }}
+
+{{- /* The Secret with a server's certificate, if it has one: (dict "root" $ "part" "extauth"). */}}
 {{- define "waykeeper.certificate" -}}
-{{ default (printf "%s-waypoint-tls" (include "waykeeper.fullname" .)) .Values.waypoint.tlsSecret }}
+{{- $own := (get .root.Values .part).tlsSecret }}
+{{- if $own }}{{ $own }}{{ else if and (ne .part "waypoint") (include "waykeeper.mutual" .) }}waykeeper-{{ .part }}-tls{{ end }}
+{{- end }}
+
+{{- /* Whether waypoint keeps an authority. */}}
+{{- define "waykeeper.authority" -}}
+{{- if or (not .Values.waypoint.tlsSecret) (include "waykeeper.mutual" (dict "root" . "part" "extauth")) (include "waykeeper.mutual" (dict "root" . "part" "ratelimit")) }}true{{ end }}
 {{- end }}
 
 {{- /* What no pod of ours needs. */}}
