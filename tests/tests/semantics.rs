@@ -190,7 +190,7 @@ fn guarded(path: &str) -> String {
 }
 
 /// Every way to write `/admin/users` that some application takes for it.
-const ADMIN: [&str; 43] = [
+const ADMIN: [&str; 55] = [
     "/admin/users",
     "//admin/users",
     "/admin//users",
@@ -231,6 +231,18 @@ const ADMIN: [&str; 43] = [
     "\\admin\\users",
     "/\\admin/users",
     "/admin\\users",
+    "/open%c0%af..%c0%afadmin/users",
+    "/open/%c0%ae%c0%ae/admin/users",
+    "/%c1%a1dmin/users",
+    "/%e0%81%a1dmin/users",
+    "/open/%252e%252e%252fadmin/users",
+    "/%2561dmin/users",
+    "/%u0061dmin/users",
+    "/admin%/users",
+    "/admin%zz/users",
+    "/admin%00/users",
+    "/admin%0a/users",
+    "/admin%7f/users",
     "http://a/admin/users",
     "http://a/open/../admin/users",
     "http://a//admin/users",
@@ -244,7 +256,15 @@ fn no_spelling_of_a_path_gets_by_its_guard() {
     let waykeeper = Waykeeper::up(&folder, &[]);
 
     // Nothing is declared: paths reach the application as they come.
-    for path in ["/api/v4/projects/group%2Fproject", "/v2/a%2fb/manifests/1", "/a;jsessionid=1/b", "/a%5Cb", "/a%40b"] {
+    for path in [
+        "/api/v4/projects/group%2Fproject",
+        "/v2/a%2fb/manifests/1",
+        "/a;jsessionid=1/b",
+        "/a%5Cb",
+        "/a%40b",
+        "/a%252fb",
+        "/a%c0%afb",
+    ] {
         let seen = plain(A, path, &[]).reached().map(|head| head.lines().next().unwrap_or_default().to_owned());
         assert_eq!(seen.as_deref(), Some(format!("GET {path} HTTP/1.1").as_str()));
     }

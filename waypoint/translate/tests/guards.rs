@@ -535,10 +535,28 @@ fn paths_that_an_application_may_read_as_others_are_refused_where_that_matters()
     };
     let always = ["/x%2F..%2Fa", "/x/..%2fa", "/x%5C..", "/x%2f.;p%2fa"];
     let slashes = ["/a%2Fb", "/%2fa", "/b%5cc", "/b\\c"];
-    let plain = ["/a", "/a/b", "/x%20y", "/a..b/c"];
+    let plain = ["/a", "/a/b", "/x%20y", "/a..b/c", "/caf%C3%A9", "/%e0%a4%a8", "/%F0%9F%98%80", "/50%25", "/50%25off"];
+    let no_character = [
+        "/%",
+        "/a%2",
+        "/a%zz",
+        "/a%2g/b",
+        "/%u0061",
+        "/%00",
+        "/a%0a",
+        "/a%1F",
+        "/a%7f",
+        "/x%c0%af",
+        "/%C1%A1",
+        "/%e0%80%af",
+        "/%F0%80%80%af",
+        "/%2561",
+        "/x%252e%252e%252fa",
+        "/50%25ab",
+    ];
     let guarded = rules("PathPrefix", "/a");
-    of(&guarded, &guard, &[&always[..], &slashes, &["/a;x", "/x%3Ba", "/x%3by"]].concat(), &plain);
-    of(&guarded, "", &always, &[&plain[..], &slashes, &["/a;x"]].concat());
+    of(&guarded, &guard, &[&always[..], &slashes, &no_character, &["/a;x", "/x%3Ba", "/x%3by"]].concat(), &plain);
+    of(&guarded, "", &always, &[&plain[..], &slashes, &no_character, &["/a;x"]].concat());
     // Where a rule has such a character itself it is no parameter; in an expression it has one spelling only.
     of(&rules("PathPrefix", "/a;b"), &guard, &[&always[..], &slashes].concat(), &["/x;y", "/a;b"]);
     of(&rules("RegularExpression", "/u@.*"), &guard, &["/u%40x", "/a%2Fb"], &["/u@x"]);

@@ -7,11 +7,19 @@ use ir::{Match, PathMatch, Route};
 
 use super::treatment::Treatment;
 
-pub const WHY: &str =
-    "this path may mean another one to the application (an escaped slash or dot segment, a backslash or a semicolon)";
+pub const WHY: &str = "this path may mean another one to the application (an escaped slash or dot segment, a backslash, a semicolon, or an escape of no character)";
 
 /// What a path that one reader takes for `/` looks like to another.
 const SLASHES: &str = "%2[fF]|%5[cC]|\\\\";
+
+/// Escapes of which decoders make different things: what is none, control characters, the beginning of a character of ASCII
+/// in more bytes than it has, and what is escaped twice.
+const NO_CHARACTER: [&str; 4] = [
+    "%(?:[0-9a-fA-F]?|[0-9a-fA-F]?[^0-9a-fA-F].*)",
+    "%(?:[01][0-9a-fA-F]|7[fF]).*",
+    "%(?:[cC][01]|[eE]0%[89]|[fF]0%8).*",
+    "%25[0-9a-fA-F]{2}.*",
+];
 
 /// The headers from which frameworks take another path than that of the request.
 pub const OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
@@ -35,6 +43,7 @@ fn doubtful_paths(routes: &[Route]) -> Option<String> {
     ];
     if decide(routes) {
         doubtful.push(format!("(?:{SLASHES}).*"));
+        doubtful.extend(NO_CHARACTER.map(str::to_owned));
         let written: BTreeSet<char> = routes.iter().flat_map(|route| characters(&route.matches.path)).collect();
         // Parameters of a path segment: many servers take them off before they look at the path.
         if !written.contains(&';') {
