@@ -225,6 +225,7 @@ async fn ask_of_server(client: &Client, deployment: &Value) -> Vec<(Right, Answe
     let mut asked = Vec::new();
     let mut needed = rights::of_objects(reader, &secret_namespaces(deployment));
     needed.extend(rights::of_leases(namespace(deployment)));
+    needed.extend(rights::of_events());
     if reader == Reader::ControlPlane {
         let given = |flag: &str| args(deployment).any(|arg| arg == flag || arg.starts_with(&format!("{flag}=")));
         if !given("--client-ca") && !given("--tls-dir") {

@@ -274,7 +274,7 @@ fn the_rights_are_those_that_the_servers_ask_for_and_no_others() {
     ] {
         for server in SERVERS {
             let more = if server == "waypoint" { of_waypoint } else { &[] };
-            let files = [&[server, "leases"], more].concat();
+            let files = [&[server, "leases", "events"], more].concat();
             let mut wanted: Vec<String> = files.into_iter().flat_map(published).map(|rule| rule.to_string()).collect();
             wanted.sort();
             assert_eq!(rendered[server], wanted, "{server} {of_waypoint:?}");

@@ -151,11 +151,13 @@ fn account(cluster: &Cluster, server: &str, port: Option<u16>) -> PathBuf {
          roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waykeeper-leases}}\n\
          subjects: [{{kind: ServiceAccount, name: {server}, namespace: default}}]\n"
     ));
-    let roles = if server == "extauth" { &["", "-secrets"][..] } else { &[""] };
-    for part in roles {
+    let mut roles = vec![(server.to_owned(), format!("waykeeper-{server}"))];
+    roles.extend((server == "extauth").then(|| ("extauth-secrets".to_owned(), "waykeeper-extauth-secrets".to_owned())));
+    roles.push((format!("{server}-events"), "waykeeper-events".to_owned()));
+    for (binding, role) in roles {
         cluster.apply(&format!(
-            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {server}{part}}}\n\
-             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: waykeeper-{server}{part}}}\n\
+            "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {{name: {binding}}}\n\
+             roleRef: {{apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: {role}}}\n\
              subjects: [{{kind: ServiceAccount, name: {server}, namespace: default}}]\n"
         ));
     }
@@ -544,6 +546,24 @@ fn told(cluster: &Cluster, object: &str, what: &str, is_so: impl Fn(&serde_json:
     })
 }
 
+/// The Events about an object of the namespace `t`: why, what is said, and how often.
+fn events(cluster: &Cluster, name: &str) -> Vec<(String, String, u64)> {
+    let path = format!("/api/v1/namespaces/t/events?fieldSelector=involvedObject.name%3D{name}");
+    let all = cluster.call("GET", &path, None).json();
+    let text = |event: &serde_json::Value, field: &str| event[field].as_str().unwrap().to_owned();
+    let event =
+        |event: &serde_json::Value| (text(event, "reason"), text(event, "message"), event["count"].as_u64().unwrap());
+    all["items"].as_array().unwrap().iter().map(event).collect()
+}
+
+/// An Event about an object, once there is one for this reason.
+fn event(cluster: &Cluster, name: &str, reason: &str) -> (String, String, u64) {
+    eventually(&format!("an Event {reason} about {name}"), CHANGE, || {
+        let all = events(cluster, name);
+        all.iter().find(|event| event.0 == reason).cloned().ok_or_else(|| format!("{all:?}"))
+    })
+}
+
 /// Of two replicas one writes; when it leaves, the other one goes on at once, and writes nothing that stands.
 #[test]
 fn one_of_several_replicas_writes_statuses() {
@@ -564,6 +584,15 @@ fn one_of_several_replicas_writes_statuses() {
     told(&cluster, &keys, "accepted", state("Accepted"));
     let reason = told(&cluster, &broken, "rejected", state("Rejected"));
     assert!(reason["statuses"]["default"]["reason"].as_str().unwrap().contains("labelSelector"), "{reason}");
+
+    // And told in an Event, which names the object and the field.
+    let (_, message, count) = event(&cluster, "broken", "Refused");
+    assert!(message.contains("labelSelector") && count == 1, "{message}");
+    let list = cluster.call("GET", "/api/v1/namespaces/t/events", None).json();
+    let uid = cluster.get(&broken).json()["metadata"]["uid"].clone();
+    let told_of = list["items"].as_array().unwrap().iter().map(|event| event["involvedObject"]["uid"].clone());
+    assert_eq!(told_of.collect::<Vec<_>>(), [uid], "nothing else happened: {list}");
+    assert!(!list.to_string().contains("other-key"), "{list}");
 
     let second = Server::start("extauth", &kubeconfig, dir.path(), &[]);
     second.ready();
@@ -589,6 +618,22 @@ fn one_of_several_replicas_writes_statuses() {
         }
     });
     assert_eq!(versions(), before, "what stands is not written");
+    assert_eq!(events(&cluster, "broken").len(), 1, "nor told again");
+    cluster.apply(&broken);
+    let (_, message, _) = event(&cluster, "broken", "Recovered");
+    assert!(message.contains("Refused"), "{message}");
+
+    // Without the right to Events there are none, and it is said.
+    let events_binding =
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: ClusterRoleBinding\nmetadata: {name: extauth-events}\n";
+    cluster.delete(events_binding);
+    cluster.apply(&config(GROUP, "worse").replace("labelSelector: {team: x}", "labelSelector: [team]"));
+    eventually("a word of it", RETURN, || match second.page("/readyz") {
+        (200, body) if body.contains("Events are not written") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    told(&cluster, &config(GROUP, "worse"), "rejected", state("Rejected"));
+    assert_eq!(events(&cluster, "worse"), []);
 
     // Without the right to it nothing else is missing.
     cluster.delete(

@@ -416,8 +416,9 @@ const OWNED_OTHERWISE: &[(&str, usize, &str)] = &[
     ("provider/kubernetes/src/pump.rs", 2, "both are waited for at once"),
     (
         "provider/kubernetes/src/writing.rs",
-        2,
-        "the task `statuses` holds what is under way, and waits for it; whoever looks for what is left over ends with it",
+        3,
+        "the task `statuses` holds what is under way, and waits for it; whoever looks for what is left over, and an Event that \
+         is being written, end with it",
     ),
     ("provider/src/folder.rs", 2, "both are waited for at once"),
     ("provider/src/page.rs", 1, "waited for by whoever asks for the page"),

@@ -161,7 +161,7 @@ pub enum Failure {
 fn advice(code: u16) -> &'static str {
     match code {
         401 => " (Unauthorized: its token is not accepted)",
-        403 => " (Forbidden: its ServiceAccount needs the verbs list and watch here)",
+        403 => " (Forbidden: its ServiceAccount may not do this; `waykeeper check` tells what it needs)",
         429 => " (Too Many Requests)",
         _ => "",
     }

@@ -81,6 +81,11 @@ pub fn of_leases(namespace: &str) -> BTreeSet<Right> {
     ["get", "create", "patch"].map(|verb| Right::new(verb, "coordination.k8s.io", "leases", Some(namespace))).into()
 }
 
+/// What any server does besides, so that it is told what has become of the objects whose statuses it writes.
+pub fn of_events() -> BTreeSet<Right> {
+    ["create", "patch"].map(|verb| Right::new(verb, "", "events", None)).into()
+}
+
 /// What `waypoint` does besides where Envoys show it tokens.
 pub fn of_tokens() -> BTreeSet<Right> {
     [Right::new("create", "authentication.k8s.io", "tokenreviews", None)].into()
@@ -160,6 +165,7 @@ mod tests {
             texts(rights).iter().map(|text| text.replace(" in namespace n", "")).collect()
         };
         assert_eq!(granted(include_str!("../../../deploy/rbac/leases.yaml")), in_it(&of_leases("n")));
+        assert_eq!(granted(include_str!("../../../deploy/rbac/events.yaml")), texts(&of_events()));
         assert_eq!(granted(include_str!("../../../deploy/rbac/authority.yaml")), in_it(&of_authority("n")));
         assert_eq!(granted(include_str!("../../../deploy/rbac/deployer.yaml")), texts(&of_pods()));
         assert_eq!(granted(include_str!("../../../deploy/rbac/xds.yaml")), texts(&of_tokens()));

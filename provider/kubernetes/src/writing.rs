@@ -1,10 +1,11 @@
-//! Writes what is said of objects into their statuses, on the API server: one of several replicas does, see
-//! [`election`]; in which form, see [`form`].
+//! Writes what is said of objects into their statuses, on the API server, and what has become of them as Events: one of
+//! several replicas does, see [`election`]; in which form, see [`form`]; which Events, see [`events`].
 //!
 //! Each write names the version of the object that it was made from, so that nothing that others wrote meanwhile is
 //! lost: then it is made anew. What cannot be written is tried again, later each time; nothing waits for it.
 
 mod election;
+mod events;
 mod form;
 
 use std::collections::BTreeMap;
@@ -19,12 +20,13 @@ use runtime::{Readiness, Shutdown};
 use serde_json::{Value, json};
 use status::{Diff, ObjectStatus, Outbox, Writer};
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
 use self::election::{Act, EVERY, Election, LASTS, Lease};
+use self::events::{About, By, Event, Events};
 use self::form::Speaker;
 use crate::machine::Failure;
 use crate::server::Server;
@@ -39,8 +41,12 @@ const GATEWAY_EVERY: Duration = Duration::from_secs(1);
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long what is under way may take when the process is to stop, with the Lease given up after it.
 pub const LEAVE: Duration = Duration::from_secs(5);
-/// By this name `/readyz` is told that statuses are not written.
-const REMARKS: &str = "kubernetes statuses";
+/// How long the writing of an Event may take.
+const TELLING: Duration = Duration::from_secs(10);
+/// How often it is looked whether an Event is due.
+const EVENTS_EVERY: Duration = Duration::from_millis(250);
+/// By these names `/readyz` is told that statuses are not written, and that Events are not.
+const REMARKS: [&str; 2] = ["kubernetes statuses", "kubernetes events"];
 
 /// What is to be written, filled by the board.
 #[derive(Debug, Default)]
@@ -147,6 +153,8 @@ pub async fn write(
         was_leading: false,
         looking: None,
         lead,
+        events: Events::default(),
+        telling: JoinSet::new(),
     };
     replica.run(shutdown).await;
 }
@@ -174,7 +182,7 @@ struct Replica {
     due: Arc<Due>,
     readiness: Readiness,
     begun: Instant,
-    under_way: JoinSet<(ObjectRef, Outcome)>,
+    under_way: JoinSet<(ObjectRef, Vec<ObjectStatus>, Option<About>, Outcome)>,
     /// When each Gateway was written last.
     gateways: BTreeMap<ObjectRef, Instant>,
     pause: Duration,
@@ -184,12 +192,17 @@ struct Replica {
     looking: Option<AbortOnDropHandle<Result<Vec<ObjectRef>, Failure>>>,
     /// Where others are told whether we hold the Lease.
     lead: Lead,
+    /// What has become of objects, to be told.
+    events: Events,
+    /// The Event that is being written; none of them is worth to be tried again.
+    telling: JoinSet<(Event, Result<String, Failure>)>,
 }
 
 impl Replica {
     async fn run(&mut self, shutdown: Shutdown) {
         let mut look = Instant::now();
         let mut write_at: Option<Instant> = None;
+        let mut tell_at = look;
         let due = self.due.clone();
         loop {
             tokio::select! {
@@ -212,9 +225,14 @@ impl Replica {
                     self.done(done);
                     write_at.get_or_insert_with(Instant::now);
                 }
+                Some(told) = self.telling.join_next() => self.told(told),
                 () = sleep_until(write_at.unwrap_or(look)), if write_at.is_some() => {
                     write_at = None;
                     self.begin();
+                }
+                () = sleep_until(tell_at), if !self.events.is_empty() => {
+                    tell_at = Instant::now() + EVENTS_EVERY;
+                    self.tell();
                 }
             }
         }
@@ -270,7 +288,7 @@ impl Replica {
             Err(_) => Some(Failure::TimedOut),
         };
         let remark = failure.map(|failure| format!("statuses are not written by this replica: its Lease: {failure}"));
-        self.readiness.remark(REMARKS, remark.into_iter().collect());
+        self.readiness.remark(REMARKS[0], remark.into_iter().collect());
         let leading = self.is_leading();
         self.lead.until.send_replace(self.election.until().map(|until| self.begun + until));
         metrics::gauge!("waykeeper_kubernetes_leading").set(f64::from(u8::from(leading)));
@@ -312,15 +330,16 @@ impl Replica {
             }
             let (server, speaker) = (self.server.clone(), self.speaker());
             self.under_way.spawn(async move {
-                let outcome = write_one(&server, &object, &said, &speaker).await;
-                (object, outcome)
+                let mut about = None;
+                let outcome = write_one(&server, &object, &said, &speaker, &mut about).await;
+                (object, said, about, outcome)
             });
         }
         metrics::gauge!("waykeeper_kubernetes_statuses_due").set(self.due.outbox.lock().len() as f64);
     }
 
-    fn done(&mut self, done: Result<(ObjectRef, Outcome), tokio::task::JoinError>) {
-        let Ok((object, outcome)) = done else {
+    fn done(&mut self, done: Result<(ObjectRef, Vec<ObjectStatus>, Option<About>, Outcome), JoinError>) {
+        let Ok((object, said, about, outcome)) = done else {
             // It is written when something else is said of the object, or by the next holder of the Lease.
             error!("a status is not written, by a fault of ours");
             return;
@@ -332,6 +351,13 @@ impl Replica {
         };
         metrics::counter!("waykeeper_kubernetes_statuses_total", "kind" => object.kind.as_str(), "outcome" => word)
             .increment(1);
+        match (&outcome, about) {
+            (Outcome::Done("written" | "no status"), Some(about)) => self.events.take(&about, &said),
+            // Whoever wrote it has told of it.
+            (Outcome::Done("stands"), Some(_)) => self.events.knows(&object, &said),
+            (Outcome::Done(_), _) => self.events.forget(&object),
+            _ => {}
+        }
         match outcome {
             Outcome::Done(_) => self.pause = PAUSES.0,
             Outcome::Again => self.due.outbox.lock().put_back(object),
@@ -345,10 +371,64 @@ impl Replica {
     }
 }
 
+impl Replica {
+    /// Begins to write the next Event, if one is due.
+    fn tell(&mut self) {
+        if !self.is_leading() || !self.telling.is_empty() {
+            return;
+        }
+        let Some(event) = self.events.next(self.now()) else { return };
+        let (server, component, me) = (self.server.clone(), self.lease.name, self.lease.me.clone());
+        self.telling.spawn(async move {
+            let now = seconds();
+            let by = By { component, instance: &me, now: &now };
+            let done = timeout(TELLING, tell_one(&server, &event, &by)).await.unwrap_or(Err(Failure::TimedOut));
+            (event, done)
+        });
+    }
+
+    fn told(&mut self, told: Result<(Event, Result<String, Failure>), JoinError>) {
+        let Ok((event, done)) = told else {
+            error!("an Event is not written, by a fault of ours");
+            return;
+        };
+        let word = if done.is_ok() { "written" } else { "failed" };
+        metrics::counter!("waykeeper_kubernetes_events_total", "outcome" => word).increment(1);
+        metrics::counter!("waykeeper_kubernetes_events_total", "outcome" => "left out")
+            .absolute(self.events.left_out());
+        let remark = match done {
+            Ok(name) => {
+                self.events.was_written(&event, name, self.now());
+                None
+            }
+            Err(failure) => Some(format!("Events are not written: {failure}")),
+        };
+        self.readiness.remark(REMARKS[1], remark.into_iter().collect());
+    }
+}
+
+/// Writes an Event; what it is called.
+async fn tell_one(server: &Server, event: &Event, by: &By<'_>) -> Result<String, Failure> {
+    let path = event.path();
+    if let Some((name, patch)) = event.again(by) {
+        match server.patch(&format!("{path}/{name}"), &patch).await {
+            // It has gone meanwhile.
+            Err(Failure::NotFound) => {}
+            done => return done.map(|()| name.to_owned()),
+        }
+    }
+    let (name, new) = event.new_one(rand::random(), by);
+    server.post(&path, &new).await.map(|()| name)
+}
+
 /// Us, now.
 fn speaker(namespace: String) -> Speaker {
-    let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-    Speaker { controller: contract::CONTROLLER_NAME.to_owned(), namespace, now }
+    Speaker { controller: contract::CONTROLLER_NAME.to_owned(), namespace, now: seconds() }
+}
+
+/// Now, in whole seconds.
+fn seconds() -> String {
+    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// What `looking` has found, once it has; it never ends where nobody looks.
@@ -394,8 +474,14 @@ async fn left_over(server: Server, reader: Reader, speaker: Speaker) -> Result<V
     Ok(found)
 }
 
-/// Writes the status of `object`, under each API group that has one of this name.
-async fn write_one(server: &Server, object: &ObjectRef, said: &[ObjectStatus], speaker: &Speaker) -> Outcome {
+/// Writes the status of `object`, under each API group that has one of this name; `about` is the first of them.
+async fn write_one(
+    server: &Server,
+    object: &ObjectRef,
+    said: &[ObjectStatus],
+    speaker: &Speaker,
+    about: &mut Option<About>,
+) -> Outcome {
     let mut outcome = "gone";
     let mut found: Vec<&str> = Vec::new();
     for version in object.kind.api_versions() {
@@ -411,6 +497,8 @@ async fn write_one(server: &Server, object: &ObjectRef, said: &[ObjectStatus], s
             Err(failure) => return Outcome::Failed(failure),
         };
         found.push(group);
+        let uid = there["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        about.get_or_insert_with(|| About { object: object.clone(), api_version: (*version).to_owned(), uid });
         let Some(status) = form::wanted(object.kind, &there, said, speaker) else {
             outcome = "stands";
             continue;

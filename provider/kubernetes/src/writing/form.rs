@@ -118,7 +118,7 @@ fn conditions<'c>(
 }
 
 /// `text`, or as much of it as fits into `most` bytes.
-fn cut(text: &str, most: usize) -> String {
+pub fn cut(text: &str, most: usize) -> String {
     if text.len() <= most {
         return text.to_owned();
     }
