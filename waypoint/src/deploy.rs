@@ -9,6 +9,8 @@
 
 mod class;
 mod objects;
+mod overlay;
+mod parameters;
 mod plan;
 mod same;
 
@@ -24,6 +26,7 @@ use kubernetes::Leading;
 use kubernetes::managing::{Failure, Managed, Manager, Signal};
 use provider::{Snapshots, StatusBoard};
 use runtime::{Readiness, Shutdown};
+use serde_json::{Value, json};
 use status::{ACCEPTED, Condition, Diff, ObjectStatus, PROGRAMMED};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -32,6 +35,7 @@ use waypoint_translate::Translation;
 
 use crate::authority::Trusted;
 use objects::Owner;
+use parameters::Parameters;
 use plan::{Act, Plan, There};
 pub use same::amount;
 
@@ -39,6 +43,8 @@ pub use same::amount;
 const AUTHOR: &str = "deployer";
 /// What could not be done is tried again after so long.
 const AGAIN: Duration = Duration::from_secs(3);
+/// ConfigMaps with parameters are looked at so often: others make them, and they bear no label of ours.
+const PARAMETERS: Duration = Duration::from_secs(5);
 /// Everything is looked at so often, whatever is heard.
 const EVERYTHING: Duration = Duration::from_secs(300);
 /// Whether this replica leads is looked at so often.
@@ -145,6 +151,7 @@ pub async fn deploy(
         again: BTreeSet::new(),
         said: BTreeMap::new(),
         failing: BTreeMap::new(),
+        named: BTreeMap::new(),
     };
     let ended = tokio::select! {
         () = shutdown.begun() => Ok(()),
@@ -153,6 +160,28 @@ pub async fn deploy(
     };
     // What it follows stops when everything does, and may be the first to do so.
     if shutdown.is_begun() { Ok(()) } else { ended }
+}
+
+/// The ConfigMap that a reference to parameters names, in `namespace` if it cannot say where.
+fn config_map(named: &Value, namespace: Option<&str>) -> Result<Name, String> {
+    let text = |field: &str| named[field].as_str().unwrap_or_default();
+    if !text("group").is_empty() || text("kind") != "ConfigMap" {
+        return Err(format!("it names {} {:?}; write group \"\" and kind ConfigMap", text("kind"), text("group")));
+    }
+    match namespace.unwrap_or(text("namespace")) {
+        "" => Err("write the namespace of the ConfigMap".to_owned()),
+        namespace => Ok(Name::new(namespace, text("name"))),
+    }
+}
+
+fn version(object: &Value) -> String {
+    object["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Whether the API server does not want what it was asked to do: that is the Gateway's business, and an API server that is
+/// away is not.
+fn is_refusal(failure: &Failure) -> bool {
+    matches!(failure, Failure::Status { code: 400 | 403 | 404 | 413 | 422, .. } | Failure::NotFound)
 }
 
 struct Deployer {
@@ -170,6 +199,8 @@ struct Deployer {
     said: BTreeMap<Name, ObjectStatus>,
     /// What could not be done, by what it was to be done for.
     failing: BTreeMap<String, String>,
+    /// ConfigMaps with parameters: in which version each was read, and for which Gateways.
+    named: BTreeMap<Name, (String, BTreeSet<Name>)>,
 }
 
 impl Deployer {
@@ -182,6 +213,7 @@ impl Deployer {
     ) -> anyhow::Result<()> {
         let (mut look, mut everything) = (Instant::now(), Instant::now());
         let mut again = Instant::now() + AGAIN;
+        let mut parameters = Instant::now() + PARAMETERS;
         let (mut led, mut ca) = (false, self.settings.ca.clone());
         snapshots.mark_changed();
         loop {
@@ -208,6 +240,12 @@ impl Deployer {
                         self.all();
                     }
                     led = leading.holds();
+                }
+                () = sleep_until(parameters), if !self.named.is_empty() => {
+                    parameters = Instant::now() + PARAMETERS;
+                    if leading.holds() {
+                        self.look_at_parameters().await;
+                    }
                 }
                 () = sleep_until(again) => {
                     again = Instant::now() + AGAIN;
@@ -306,6 +344,7 @@ impl Deployer {
     }
 
     async fn gateway(&mut self, name: &Name) -> Result<(), Failure> {
+        self.named.retain(|_, (_, by)| !(by.remove(name) && by.is_empty()));
         let gateway = self.manager.gateway(name).await?;
         let gateway = gateway.filter(|gateway| gateway.pointer("/metadata/deletionTimestamp").is_none());
         let Some((owner, gateway)) = gateway.and_then(|gateway| Some((Owner::read(&gateway)?, gateway))) else {
@@ -327,18 +366,73 @@ impl Deployer {
             return Ok(());
         };
         let there = self.there(&owner).await?;
-        let Plan { acts, problems, addresses } = plan::plan(&owner, &gateway, &self.settings.pods, &ca, &there);
+        let parameters = self.parameters(&owner, &gateway).await?;
+        let pods = (&self.settings.pods, ca.as_str());
+        let Plan { acts, problems, invalid_parameters, addresses } =
+            plan::plan(&owner, &gateway, pods, &parameters, &there);
         if !problems.is_empty() {
             self.again.insert(name.clone());
         }
-        let of_parameters = gateway.pointer("/spec/infrastructure/parametersRef").is_some_and(|named| !named.is_null());
+        let done = self.act(&owner, acts).await;
+        let refusal = done.as_ref().err().filter(|failure| is_refusal(failure));
+        let problems: Vec<String> = problems.into_iter().chain(refusal.map(ToString::to_string)).collect();
         let conditions = (!problems.is_empty()).then(|| {
             let (kind, reason) =
-                if of_parameters { (ACCEPTED, "InvalidParameters") } else { (PROGRAMMED, "NoResources") };
+                if invalid_parameters { (ACCEPTED, "InvalidParameters") } else { (PROGRAMMED, "NoResources") };
             Condition::fails(kind, reason, problems.join("; "))
         });
         self.say(name, Some(ObjectStatus { addresses, ..ObjectStatus::new(conditions.into_iter().collect()) }));
-        self.act(&owner, acts).await
+        done
+    }
+
+    /// What is said of the pods of a Gateway, by its class and by itself; or what is wrong with that.
+    async fn parameters(&mut self, owner: &Owner, gateway: &Value) -> Result<Result<Parameters, Vec<String>>, Failure> {
+        let name = Name::new(owner.namespace.as_str(), owner.name.as_str());
+        let class = self.snapshot.gateway_classes.get(&Name::new("", owner.class.as_str())).cloned();
+        let of_class = class.as_ref().and_then(|class| class.spec.parameters_ref.as_ref());
+        let of_class = of_class.map(|named| json!(named));
+        let own = gateway.pointer("/spec/infrastructure/parametersRef").filter(|named| !named.is_null()).cloned();
+        let (mut read, mut mistakes) = (Parameters::default(), Vec::new());
+        for (named, namespace, place) in [
+            (of_class, None, format!("GatewayClass {}: spec.parametersRef", owner.class)),
+            (own, Some(owner.namespace.as_str()), "spec.infrastructure.parametersRef".to_owned()),
+        ] {
+            let Some(named) = named else { continue };
+            let config = match config_map(&named, namespace) {
+                Ok(config) => config,
+                Err(mistake) => {
+                    mistakes.push(format!("{place}: {mistake}"));
+                    continue;
+                }
+            };
+            let there = self.manager.get(Managed::ConfigMap, &config).await?;
+            let version = there.as_ref().map(version).unwrap_or_default();
+            let known = self.named.entry(config.clone()).or_default();
+            known.0 = version;
+            known.1.insert(name.clone());
+            match there.as_ref().map(Parameters::read) {
+                None => mistakes.push(format!("{place}: there is no ConfigMap {config}")),
+                Some(Err(wrong)) => {
+                    mistakes.extend(wrong.into_iter().map(|wrong| format!("ConfigMap {config}: {wrong}")))
+                }
+                Some(Ok(own)) => read = own.over(read),
+            }
+        }
+        Ok(if mistakes.is_empty() { Ok(read) } else { Err(mistakes) })
+    }
+
+    /// Finds out which parameters have changed.
+    async fn look_at_parameters(&mut self) {
+        for config in self.named.keys().cloned().collect::<Vec<_>>() {
+            // Where nobody knows, it is looked at again.
+            let Ok(there) = self.manager.get(Managed::ConfigMap, &config).await else { continue };
+            let now = there.as_ref().map(version).unwrap_or_default();
+            if let Some((known, by)) = self.named.get(&config)
+                && *known != now
+            {
+                self.due.extend(by.iter().cloned());
+            }
+        }
     }
 
     fn is_ours(&self, owner: &Owner) -> bool {

@@ -36,18 +36,21 @@ pub enum Managed {
     PodDisruptionBudget,
     /// Its pods.
     Deployment,
+    /// As many of them as they have to do.
+    HorizontalPodAutoscaler,
     /// What says how its mesh is to reach it.
     GatewayClass,
 }
 
 impl Managed {
     /// What each Gateway has.
-    pub const OF_A_GATEWAY: [Managed; 5] = [
+    pub const OF_A_GATEWAY: [Managed; 6] = [
         Managed::ServiceAccount,
         Managed::ConfigMap,
         Managed::Service,
         Managed::PodDisruptionBudget,
         Managed::Deployment,
+        Managed::HorizontalPodAutoscaler,
     ];
 
     /// `apiVersion`.
@@ -56,6 +59,7 @@ impl Managed {
             Managed::ServiceAccount | Managed::ConfigMap | Managed::Service => "v1",
             Managed::PodDisruptionBudget => "policy/v1",
             Managed::Deployment => "apps/v1",
+            Managed::HorizontalPodAutoscaler => "autoscaling/v2",
             Managed::GatewayClass => "gateway.networking.k8s.io/v1",
         }
     }
@@ -68,6 +72,7 @@ impl Managed {
             Managed::Service => "Service",
             Managed::PodDisruptionBudget => "PodDisruptionBudget",
             Managed::Deployment => "Deployment",
+            Managed::HorizontalPodAutoscaler => "HorizontalPodAutoscaler",
             Managed::GatewayClass => "GatewayClass",
         }
     }
@@ -80,6 +85,7 @@ impl Managed {
             Managed::Service => "services",
             Managed::PodDisruptionBudget => "poddisruptionbudgets",
             Managed::Deployment => "deployments",
+            Managed::HorizontalPodAutoscaler => "horizontalpodautoscalers",
             Managed::GatewayClass => "gatewayclasses",
         }
     }

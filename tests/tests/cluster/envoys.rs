@@ -216,6 +216,7 @@ fn object(kind: &str, name: &str) -> String {
     let version = match kind {
         "Deployment" => "apps/v1",
         "PodDisruptionBudget" => "policy/v1",
+        "HorizontalPodAutoscaler" => "autoscaling/v2",
         _ => "v1",
     };
     format!("apiVersion: {version}\nkind: {kind}\nmetadata: {{name: {name}, namespace: t}}\n")
@@ -384,6 +385,21 @@ fn a_gateway_becomes_pods_that_serve_it_and_what_others_made_is_left_alone() {
     let status = told(&cluster, &a, "addresses", |status| !status["addresses"].is_null());
     assert_eq!(status["addresses"], json!([ip, host]), "they stay while no pod is ready");
 
+    // Pods that cannot be made are told of, and that they can.
+    let failing = |status: &str| {
+        let message = "pods \"gloo-proxy-a-x\" is forbidden: exceeded quota: small";
+        let failure = json!({"type": "ReplicaFailure", "status": status, "reason": "FailedCreate", "message": message});
+        merge(&cluster, &format!("{path}/status"), &json!({"status": {"conditions": [failure]}}));
+    };
+    failing("True");
+    let status =
+        told(&cluster, &a, "a word of it", |status| condition(status, "Programmed")["reason"] == "NoResources");
+    assert_eq!(condition(&status, "Programmed")["message"], "its pods cannot be made: exceeded quota: small");
+    event(&cluster, "a", "NoPods");
+    failing("False");
+    told(&cluster, &a, "programmed", programmed);
+    event(&cluster, "a", "Recovered");
+
     // Authorities follow each other: everyone knows the next one before it signs, and it does.
     let bundle = |count: usize, what: &str| {
         let is_so = |config: &serde_json::Value| {
@@ -410,13 +426,55 @@ fn a_gateway_becomes_pods_that_serve_it_and_what_others_made_is_left_alone() {
         config => Err(format!("{config}\n{}", proxy.log())),
     });
 
-    // Parameters that nobody reads are said, and what runs is left as it is.
+    // Parameters that nobody can read are said, and what runs is left as it is, until they are good.
     let before = version();
     let parameters = a.replace("{labels:", "{parametersRef: {group: \"\", kind: ConfigMap, name: p}, labels:");
     cluster.apply(&parameters);
-    let status =
-        told(&cluster, &a, "a word of it", |status| condition(status, "Accepted")["reason"] == "InvalidParameters");
+    let wrong = |status: &serde_json::Value, said: &str| {
+        let accepted = condition(status, "Accepted");
+        accepted["reason"] == "InvalidParameters" && accepted["message"].to_string().contains(said)
+    };
+    told(&cluster, &a, "a word of it", |status| wrong(status, "there is no ConfigMap t/p"));
+    let config_of = |fields: &str, more: &str| {
+        let text = format!("{}data:\n  parameters: |\n    {fields}\n{more}", object("ConfigMap", "p"));
+        cluster.apply(&text);
+    };
+    config_of("{replica: 2}", "");
+    let status = told(&cluster, &a, "a word of it", |status| wrong(status, "parameters.replica: unknown field"));
     assert_eq!((condition(&status, "Accepted")["status"].as_str(), version()), (Some("False"), before), "{status}");
+    let fields =
+        "{autoscaling: {maxReplicas: 3}, nodeSelector: {disk: ssd}, service: {ipFamilyPolicy: PreferDualStack}}";
+    config_of(fields, "  deployment: |\n    spec: {template: {spec: {priorityClassName: system-cluster-critical}}}\n");
+    let changed = becomes(&cluster, &deployment, "so", |deployment| {
+        deployment["spec"]["template"]["spec"]["nodeSelector"]["disk"] == "ssd"
+    });
+    let pod = &changed["spec"]["template"]["spec"];
+    assert_eq!(
+        (&pod["priorityClassName"], &changed["spec"]["replicas"]),
+        (&json!("system-cluster-critical"), &json!(3))
+    );
+    let scaler = object("HorizontalPodAutoscaler", "gloo-proxy-a");
+    becomes(&cluster, &scaler, "made", |scaler| scaler["spec"]["maxReplicas"] == 3);
+    becomes(&cluster, &object("Service", "gloo-proxy-a"), "so", |service| {
+        service["spec"]["ipFamilyPolicy"] == "PreferDualStack"
+    });
+    told(&cluster, &a, "accepted", |status| condition(status, "Accepted")["status"] == "True");
+    // What is said once is not written again, and what is said no longer is taken away.
+    let before = version();
+    config_of("{nodeSelector: {}, autoscaling: {maxReplicas: 4}}", "");
+    becomes(&cluster, &scaler, "changed", |scaler| scaler["spec"]["maxReplicas"] == 4);
+    let changed = becomes(&cluster, &deployment, "changed", |one| one["metadata"]["resourceVersion"] != before);
+    let pod = &changed["spec"]["template"]["spec"];
+    assert_eq!((pod.get("nodeSelector"), pod.get("priorityClassName")), (None, None), "{pod}");
+    let before = version();
+    merge(&cluster, "/api/v1/namespaces/t/configmaps/gloo-proxy-a", &json!({"data": {"ca.crt": "another's"}}));
+    becomes(&cluster, &config, "undone", |config| config["data"]["ca.crt"] != "another's");
+    assert_eq!(version(), before);
+    cluster.apply(&a);
+    eventually("no autoscaler", CHANGE, || match cluster.get(&scaler) {
+        answer if answer.status == 404 => Ok(()),
+        answer => Err(answer.body),
+    });
 
     // With its last Gateway the class goes, and comes again.
     proxy.stop();

@@ -1,6 +1,6 @@
 //! From a Gateway and what there is of its proxy to what is to be done about it, and what is to be said. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use kubernetes::managing::Managed;
@@ -8,8 +8,12 @@ use serde_json::{Map, Value, json};
 use status::Address;
 
 use super::Pods;
-use super::objects::{Owner, TAKEN, objects, whole};
-use super::same::{covers, forget, patch};
+use super::objects::{APPLIED, Owner, TAKEN, objects, whole};
+use super::parameters::Parameters;
+use super::same::{covers, forget, gone, patch};
+
+/// Of what is said of pods that cannot be made so many characters are shown.
+const LONGEST: usize = 300;
 
 /// What there is under the name of a proxy.
 pub type There = BTreeMap<Managed, Value>;
@@ -32,23 +36,34 @@ pub struct Plan {
     pub acts: Vec<Act>,
     /// Why its proxy is not as it is to be.
     pub problems: Vec<String>,
+    /// Whether that is so because of its parameters.
+    pub invalid_parameters: bool,
     /// Where the proxy is reached; empty as long as nobody may go there.
     pub addresses: Vec<Address>,
 }
 
-/// What to do about the proxy of `owner`, of which the API server has `gateway`.
-pub fn plan(owner: &Owner, gateway: &Value, pods: &Pods, ca: &str, there: &There) -> Plan {
+/// What to do about the proxy of `owner`, of which the API server has `gateway`, with these parameters, or what is wrong
+/// with them: then what there is stays as it is.
+pub fn plan(
+    owner: &Owner,
+    gateway: &Value,
+    (pods, ca): (&Pods, &str),
+    parameters: &Result<Parameters, Vec<String>>,
+    there: &There,
+) -> Plan {
     let mut plan = Plan { addresses: addresses(owner, gateway, there), ..Plan::default() };
-    if let Some(named) = gateway.pointer("/spec/infrastructure/parametersRef").filter(|named| !named.is_null()) {
-        plan.problems.push(format!(
-            "spec.infrastructure.parametersRef names {} {}: parameters are not read; take it out",
-            named["kind"].as_str().unwrap_or_default(),
-            named["name"].as_str().unwrap_or_default(),
-        ));
-        return plan;
-    }
+    let wanted = parameters.as_ref().map_err(Vec::clone).and_then(|parameters| objects(owner, pods, ca, parameters));
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(problems) => return Plan { problems, invalid_parameters: true, ..plan },
+    };
+    let kinds: BTreeSet<Managed> = wanted.iter().map(|(kind, _)| *kind).collect();
     for (kind, object) in there {
         if !is_owned(object, &owner.uid) {
+            // Beside an autoscaler of somebody's own there is none of ours.
+            if !kinds.contains(kind) {
+                continue;
+            }
             let (kind, name) = (kind.as_str(), owner.proxy_name());
             plan.problems.push(format!(
                 "there is a {kind} {name} that does not belong to this Gateway: it is left as it is; rename the Gateway, or delete the {kind}"
@@ -61,13 +76,31 @@ pub fn plan(owner: &Owner, gateway: &Value, pods: &Pods, ca: &str, there: &There
     if !plan.problems.is_empty() {
         return plan;
     }
-    for (kind, wanted) in objects(owner, pods, ca) {
+    plan.problems.extend(no_pods(there));
+    for (kind, wanted) in wanted {
         match there.get(&kind) {
             None => plan.acts.push(Act::Create(kind, wanted)),
             Some(object) => plan.acts.extend(change(kind, &wanted, object).map(|patch| Act::Change(kind, patch))),
         }
     }
+    // What is not wanted any more goes last.
+    for (kind, object) in there.iter().filter(|(kind, object)| !kinds.contains(kind) && is_owned(object, &owner.uid)) {
+        plan.acts.extend(
+            object.pointer("/metadata/uid").and_then(Value::as_str).map(|uid| Act::Delete(*kind, uid.to_owned())),
+        );
+    }
     plan
+}
+
+/// Why no pods come of the Deployment, as its own status says it.
+fn no_pods(there: &There) -> Option<String> {
+    let status = there.get(&Managed::Deployment)?.pointer("/status/conditions")?.as_array()?;
+    let failing = status.iter().find(|one| one["type"] == "ReplicaFailure" && one["status"] == "True")?;
+    let message = failing["message"].as_str().unwrap_or_default();
+    // What stands before is the name of a pod, which is another each time.
+    let why = message.split_once(" is forbidden: ").map_or(message, |(_, why)| why);
+    let why: String = why.chars().filter(|c| !c.is_control()).take(LONGEST).collect();
+    Some(format!("its pods cannot be made: {why}"))
 }
 
 /// What to do where the Gateway `uid` is not ours any more: what we made for it goes.
@@ -108,6 +141,13 @@ fn change(kind: Managed, wanted: &Value, there: &Value) -> Option<Value> {
             let old: Vec<&String> = taken.iter().filter(|key| template.contains_key(*key)).collect();
             forget_in(wanted, field, &old);
         }
+    }
+    // And what its parameters said.
+    let before = there["metadata"]["annotations"][APPLIED].as_str().and_then(|text| serde_json::from_str(text).ok());
+    if let Some(before) = before {
+        let now = wanted["metadata"]["annotations"].get(APPLIED).cloned();
+        gone(&before, &mut wanted);
+        wanted["metadata"]["annotations"][APPLIED] = now.unwrap_or_default();
     }
     let mut patch = patch(&wanted, there, whole(kind));
     if covers(&patch, Some(there)) {

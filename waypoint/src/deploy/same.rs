@@ -85,6 +85,17 @@ pub fn patch(wanted: &Value, there: &Value, whole: &[&str]) -> Value {
     patch
 }
 
+/// Takes away from `wanted` what was said `before` in maps and is said no longer.
+pub fn gone(before: &Value, wanted: &mut Value) {
+    let (Value::Object(before), Value::Object(wanted)) = (before, wanted) else { return };
+    for (key, value) in before {
+        match wanted.get_mut(key) {
+            Some(now) => gone(value, now),
+            None => drop(wanted.insert(key.clone(), Value::Null)),
+        }
+    }
+}
+
 /// Takes these keys away from a map, unless it has a value for them.
 pub fn forget<'k>(map: &mut Map<String, Value>, keys: impl IntoIterator<Item = &'k String>) {
     for key in keys {
@@ -145,6 +156,15 @@ mod tests {
             assert!(!covers(&wanted, Some(&edited)), "{pointer} {value}");
         }
         assert!(!covers(&wanted, None));
+    }
+
+    #[test]
+    fn what_was_said_before_and_is_said_no_longer_is_taken_away() {
+        let before = json!({"spec": {"a": 1, "map": {"x": 1, "y": 2}, "list": [{"z": 1}], "other": {"deep": 1}}});
+        let mut wanted = json!({"spec": {"a": 2, "map": {"y": 2}, "list": [{"w": 1}]}, "data": {}});
+        gone(&before, &mut wanted);
+        let left = json!({"spec": {"a": 2, "map": {"x": null, "y": 2}, "list": [{"w": 1}], "other": null}, "data": {}});
+        assert_eq!(wanted, left);
     }
 
     #[test]

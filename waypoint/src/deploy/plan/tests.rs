@@ -35,7 +35,31 @@ fn pods() -> Pods {
 }
 
 fn of(gateway: &Value, there: &There) -> Plan {
-    plan(&Owner::read(gateway).expect("a Gateway"), gateway, &pods(), "CA", there)
+    with(gateway, &Ok(Parameters::default()), there)
+}
+
+fn with(gateway: &Value, parameters: &Result<Parameters, Vec<String>>, there: &There) -> Plan {
+    plan(&Owner::read(gateway).expect("a Gateway"), gateway, (&pods(), "CA"), parameters, there)
+}
+
+fn parameters(text: &str, deployment: &str) -> Result<Parameters, Vec<String>> {
+    Parameters::read(&json!({"data": {"parameters": text, "deployment": deployment}}))
+}
+
+/// What is there once these acts are done, with what an API server adds.
+fn after(mut there: There, acts: Vec<Act>) -> There {
+    for act in acts {
+        match act {
+            Act::Create(kind, mut object) => {
+                object["metadata"]["uid"] = json!(format!("uid of {}", kind.as_str()));
+                object["metadata"]["resourceVersion"] = json!("7");
+                there.insert(kind, object);
+            }
+            Act::Change(kind, patch) => merge(there.get_mut(&kind).expect("there"), &patch),
+            Act::Delete(kind, _) => drop(there.remove(&kind)),
+        }
+    }
+    there
 }
 
 /// What there is once a plan was followed, with what an API server adds.
@@ -72,7 +96,7 @@ fn labels(object: &Value) -> &Value {
 #[test]
 fn a_gateway_becomes_objects_that_belong_to_it() {
     let there = done(&gateway());
-    assert_eq!(there.keys().copied().collect::<Vec<_>>(), Managed::OF_A_GATEWAY);
+    assert_eq!(there.keys().copied().collect::<Vec<_>>(), Managed::OF_A_GATEWAY[..5], "nobody asked for an autoscaler");
     for (kind, object) in &there {
         assert_eq!((&object["kind"], &object["metadata"]["name"]), (&json!(kind.as_str()), &json!("gloo-proxy-a")));
         assert_eq!(object["metadata"]["namespace"], "shop");
@@ -184,7 +208,7 @@ fn what_the_infrastructure_says_no_longer_is_taken_away_and_what_others_said_sta
     let mut gateway = gateway();
     gateway["spec"]["infrastructure"] = json!({"labels": {"tier": "z"}});
     let plan = of(&gateway, &there);
-    assert_eq!(plan.acts.len(), Managed::OF_A_GATEWAY.len());
+    assert_eq!(plan.acts.len(), Managed::OF_A_GATEWAY[..5].len());
     for act in plan.acts {
         let Act::Change(kind, patch) = act else { panic!("{act:?}") };
         let object = there.get_mut(&kind).expect("there");
@@ -201,7 +225,7 @@ fn what_the_infrastructure_says_no_longer_is_taken_away_and_what_others_said_sta
 
 #[test]
 fn what_belongs_to_others_is_left_alone_and_said() {
-    for kind in Managed::OF_A_GATEWAY {
+    for kind in Managed::OF_A_GATEWAY[..5].iter().copied() {
         for owners in [
             json!([]),
             json!([{"kind": "Gateway", "name": "a", "uid": "u0", "controller": true}]),
@@ -220,13 +244,20 @@ fn what_belongs_to_others_is_left_alone_and_said() {
     }
     let alone = There::from([(Managed::Service, json!({"metadata": {"name": "gloo-proxy-a", "uid": "x"}}))]);
     assert_eq!(of(&gateway(), &alone).acts, [], "nothing is made beside a stranger");
+    // An autoscaler of somebody else is in nobody's way, unless one is to be made.
+    let mut there = done(&gateway());
+    there.insert(Managed::HorizontalPodAutoscaler, json!({"metadata": {"name": "gloo-proxy-a", "uid": "x"}}));
+    let plan = of(&gateway(), &there);
+    assert_eq!((plan.acts, plan.problems), (vec![], vec![]));
+    let plan = with(&gateway(), &parameters("autoscaling: {maxReplicas: 2}", ""), &there);
+    assert!(plan.acts.is_empty() && plan.problems[0].contains("HorizontalPodAutoscaler"), "{:?}", plan.problems);
 }
 
 #[test]
 fn of_a_gateway_that_is_not_ours_any_more_what_we_made_goes() {
     let acts = leave("u1", &done(&gateway()));
     let uids: Vec<String> =
-        Managed::OF_A_GATEWAY.iter().rev().map(|kind| format!("uid of {}", kind.as_str())).collect();
+        Managed::OF_A_GATEWAY[..5].iter().rev().map(|kind| format!("uid of {}", kind.as_str())).collect();
     let named: Vec<String> = acts
         .iter()
         .map(|act| match act {
@@ -239,14 +270,70 @@ fn of_a_gateway_that_is_not_ours_any_more_what_we_made_goes() {
 }
 
 #[test]
-fn parameters_that_nobody_reads_stop_everything_and_touch_nothing() {
-    let mut gateway = gateway();
-    gateway["spec"]["infrastructure"]["parametersRef"] = json!({"group": "", "kind": "ConfigMap", "name": "p"});
-    for there in [There::new(), done(&self::gateway())] {
-        let plan = of(&gateway, &there);
-        assert_eq!(plan.acts, []);
-        assert!(plan.problems[0].contains("ConfigMap p"), "{:?}", plan.problems);
+fn parameters_with_a_mistake_stop_everything_and_touch_nothing() {
+    let cannot = Err(vec!["there is no ConfigMap shop/p".to_owned()]);
+    for wrong in [cannot, parameters("replica: 1", ""), parameters("", "spec: {selector: null}")] {
+        for there in [There::new(), done(&gateway())] {
+            let plan = with(&gateway(), &wrong, &there);
+            assert_eq!(plan.acts, []);
+            assert!(plan.invalid_parameters && plan.problems.len() == 1, "{:?}", plan.problems);
+        }
     }
+}
+
+#[test]
+fn what_parameters_say_is_so_and_is_taken_away_when_they_say_it_no_longer() {
+    let before = done(&gateway());
+    let said = parameters(
+        "{image: other, nodeSelector: {disk: ssd}, resources: {limits: {memory: 1Gi}}, service: {type: LoadBalancer},
+          tolerations: [{key: a, operator: Exists}], podDisruptionBudget: {minAvailable: 50%}, annotations: {n: m},
+          autoscaling: {minReplicas: 2, maxReplicas: 5}, topologySpread: [{topologyKey: zone}]}",
+        "spec: {minReadySeconds: 5, template: {spec: {containers: [{name: waypoint, env: [{name: X, value: '1'}]}, {name: beside}]}}}",
+    );
+    let there = after(before.clone(), with(&gateway(), &said, &before).acts);
+    let at = |kind: Managed, pointer: &str| there[&kind].pointer(pointer).cloned().unwrap_or_default();
+    let deployment = |pointer: &str| at(Managed::Deployment, pointer);
+    assert_eq!(deployment("/spec/template/spec/containers/0/image"), "other");
+    assert_eq!(deployment("/spec/template/spec/containers/0/resources/limits/memory"), "1Gi");
+    assert_eq!(deployment("/spec/template/spec/containers/0/env/0/name"), "X");
+    assert_eq!(deployment("/spec/template/spec/containers/1/name"), "beside");
+    assert_eq!(deployment("/spec/template/spec/nodeSelector"), json!({"disk": "ssd"}));
+    assert_eq!(deployment("/spec/template/metadata/annotations/n"), "m");
+    assert_eq!(deployment("/spec/template/spec/topologySpreadConstraints/0/topologyKey"), "zone");
+    assert_eq!((deployment("/spec/minReadySeconds"), deployment("/spec/replicas")), (json!(5), json!(3)));
+    assert_eq!(at(Managed::Service, "/spec/type"), "LoadBalancer");
+    let budget = &there[&Managed::PodDisruptionBudget]["spec"];
+    assert_eq!((&budget["minAvailable"], budget.get("maxUnavailable")), (&json!("50%"), None));
+    assert_eq!(at(Managed::HorizontalPodAutoscaler, "/spec/scaleTargetRef/name"), "gloo-proxy-a");
+    assert_eq!(with(&gateway(), &said, &there).acts, [], "all of it is so");
+
+    // Nothing is said any more: all is as it was, but for how many pods there are.
+    let mut again = after(there.clone(), of(&gateway(), &there).acts);
+    assert_eq!(of(&gateway(), &again).acts, []);
+    again
+        .values_mut()
+        .for_each(|object| drop(object["metadata"].as_object_mut().expect("a map").remove("resourceVersion")));
+    let fresh = after(There::new(), of(&gateway(), &There::new()).acts);
+    for (kind, object) in &fresh {
+        for pointer in
+            ["/spec/template/spec", "/spec/type", "/spec/maxUnavailable", "/spec/template/metadata/annotations"]
+        {
+            let (now, wanted) = (again[kind].pointer(pointer), object.pointer(pointer));
+            assert!(wanted.is_none_or(|wanted| covers(wanted, now)), "{kind:?} {pointer}: {now:?}");
+        }
+    }
+    let left = again[&Managed::Deployment].to_string();
+    for gone in ["minReadySeconds", "beside", "\"n\":", "disk", "waykeeper.dev/applied"] {
+        assert!(!left.contains(gone), "{gone}: {left}");
+    }
+    assert_eq!(again.keys().copied().collect::<Vec<_>>(), Managed::OF_A_GATEWAY[..5], "no autoscaler");
+    assert_eq!(again[&Managed::Deployment]["spec"]["replicas"], 3);
+
+    // So many as are said, and no budget.
+    let few = parameters("{replicas: 2, podDisruptionBudget: false}", "");
+    let there = after(before.clone(), with(&gateway(), &few, &before).acts);
+    assert_eq!(there[&Managed::Deployment]["spec"]["replicas"], 2);
+    assert!(!there.contains_key(&Managed::PodDisruptionBudget));
 }
 
 #[test]
