@@ -137,8 +137,14 @@ impl Up {
 #[derive(Debug, Clone, Args)]
 pub struct Tunnel {
     /// Manifests: files, or folders with all they hold; edits take effect at once
-    #[arg(required = true, env = "TUNNEL_PATHS", value_delimiter = ':', value_name = "PATH")]
+    #[arg(required_unless_present = "kubernetes", env = "TUNNEL_PATHS", value_delimiter = ':', value_name = "PATH")]
     pub paths: Vec<PathBuf>,
+    /// Listen at the addresses that Services have in a cluster, those of them that this network namespace has
+    #[arg(long, env = "WAYKEEPER_KUBERNETES", conflicts_with = "paths")]
+    pub kubernetes: bool,
+    /// In the cluster that this file names [default: the one in which it runs]
+    #[arg(long, env = "WAYKEEPER_KUBECONFIG", value_name = "FILE", requires = "kubernetes", conflicts_with = "paths")]
+    pub kubeconfig: Option<PathBuf>,
     /// Where a waypoint listens; with NAMESPACE/NAME= in front, that of one Gateway only
     #[arg(long, env = "TUNNEL_TO", value_delimiter = ',', required = true, value_name = "[NAMESPACE/NAME=]HOST:PORT")]
     pub to: Vec<WaypointAt>,

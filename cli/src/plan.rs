@@ -21,16 +21,42 @@ pub fn translate_settings(trust_domain: &str) -> waypoint_translate::Settings {
     }
 }
 
-/// A binding for every loopback address and TCP port of every Service, and an
+/// At which of its Services' addresses one listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Addresses {
+    /// Those of loopback, which each machine has.
+    Loopback,
+    /// All of them: those that a network namespace has not are of no harm.
+    All,
+}
+
+impl Addresses {
+    /// Those of a Service.
+    pub fn of(self, service: &Service) -> BTreeSet<IpAddr> {
+        let spec = service.spec.as_ref();
+        let all = spec.and_then(|s| s.cluster_ips.clone()).unwrap_or_default();
+        let one = spec.and_then(|s| s.cluster_ip.clone());
+        let addresses = all.into_iter().chain(one).filter_map(|text| text.parse::<IpAddr>().ok());
+        addresses.filter(|address| self == Addresses::All || address.is_loopback()).collect()
+    }
+}
+
+/// A binding for each of these addresses and every TCP port of every Service, and an
 /// identity for the address of every Pod. No Service leads to where waypoints listen, nor to `reserved`. Pure.
-pub fn plan(snapshot: &Snapshot, translation: &Translation, trust_domain: &str, reserved: &BTreeSet<Endpoint>) -> Plan {
+pub fn plan(
+    snapshot: &Snapshot,
+    translation: &Translation,
+    listen: Addresses,
+    trust_domain: &str,
+    reserved: &BTreeSet<Endpoint>,
+) -> Plan {
     let mut bindings = BTreeMap::new();
     let slices = LazyCell::new(|| slices(snapshot));
     for (name, service) in &snapshot.services {
         let Some(spec) = &service.spec else { continue };
         for port in spec.ports.iter().flatten() {
             let Some(number) = tcp_port(port) else { continue };
-            for address in addresses(service) {
+            for address in listen.of(service) {
                 bindings.insert(SocketAddr::new(address, number), target(&slices, translation, name, port));
             }
         }
@@ -68,14 +94,6 @@ fn slices(snapshot: &Snapshot) -> Slices<'_> {
         }
     }
     slices
-}
-
-/// The loopback addresses of a Service.
-pub fn addresses(service: &Service) -> BTreeSet<IpAddr> {
-    let spec = service.spec.as_ref();
-    let all = spec.and_then(|s| s.cluster_ips.clone()).unwrap_or_default();
-    let one = spec.and_then(|s| s.cluster_ip.clone());
-    all.into_iter().chain(one).filter_map(|text| text.parse::<IpAddr>().ok()).filter(IpAddr::is_loopback).collect()
 }
 
 /// Every port of an address.
@@ -170,7 +188,7 @@ mod tests {
 
     fn planned(snapshot: &Snapshot, trust_domain: &str) -> Plan {
         let translation = waypoint_translate::translate(snapshot, &translate_settings(trust_domain));
-        plan(snapshot, &translation, trust_domain, &BTreeSet::new())
+        plan(snapshot, &translation, Addresses::Loopback, trust_domain, &BTreeSet::new())
     }
 
     fn service(labels: serde_json::Value) -> serde_json::Value {
@@ -201,8 +219,8 @@ mod tests {
 
     #[test]
     fn a_service_of_which_the_translation_says_nothing_is_refused() {
-        let plan =
-            plan(&snapshot(&[service(json!({})), slice()]), &Translation::default(), "cluster.local", &BTreeSet::new());
+        let snapshot = snapshot(&[service(json!({})), slice()]);
+        let plan = plan(&snapshot, &Translation::default(), Addresses::Loopback, "cluster.local", &BTreeSet::new());
         assert!(matches!(plan.bindings.values().next(), Some(Target::Refuse(_))), "{plan:?}");
     }
 
@@ -262,7 +280,7 @@ mod tests {
             all[at] = edited;
             let (is, now) = made(&all, &mut last);
             assert_eq!(same((&was, &before), (&is, &now)), same_plan, "{}", all[at]);
-            let of = |snapshot, translation| plan(snapshot, translation, "td", &BTreeSet::new());
+            let of = |snapshot, translation| plan(snapshot, translation, Addresses::Loopback, "td", &BTreeSet::new());
             assert!(!same_plan || of(&was, &before) == of(&is, &now));
             (was, before) = (is, now);
         }

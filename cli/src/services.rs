@@ -13,7 +13,7 @@ use tunnel::{Endpoint, Plan, Target, Tunnel};
 use waypoint::Handle;
 use waypoint_translate::{Enrolment, PortRef, Translation};
 
-use crate::plan::plan;
+use crate::plan::{Addresses, plan};
 use crate::report::ServiceRow;
 
 /// How long a new plan waits for the Envoys to acknowledge what goes with it.
@@ -88,7 +88,7 @@ impl Services {
             }
             heard = self.listening();
             publish.send_if_modified(|current| {
-                let mut plan = plan(&snapshot, &translation, &trust_domain, &self.reserved);
+                let mut plan = plan(&snapshot, &translation, Addresses::Loopback, &trust_domain, &self.reserved);
                 only_to_ours(&mut plan, &translation, &heard);
                 let changed = **current != plan;
                 if changed {
@@ -130,7 +130,7 @@ impl Services {
             self.tunnel.status().into_iter().map(|bound| (bound.addr, bound)).collect();
         let mut rows = Vec::new();
         for (name, service) in &snapshot.services {
-            for address in crate::plan::addresses(service) {
+            for address in Addresses::Loopback.of(service) {
                 for (at, target) in plan.bindings.range(crate::plan::ports(address)) {
                     let unbound = bound.get(at).and_then(|b| b.bound.as_ref().err());
                     rows.push(ServiceRow {

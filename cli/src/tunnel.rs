@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use api::{Name, Snapshot};
+use api::{Name, Reader, Snapshot};
+use kubernetes::KubernetesArgs;
 use parking_lot::Mutex;
 use provider::{FolderSettings, Snapshots, StatusBoard};
 use runtime::follow::{Follower, follow};
@@ -20,6 +21,7 @@ use waypoint_translate::{Enrolment, Translation};
 
 use crate::args;
 use crate::places::{Published, WaypointAt};
+use crate::plan::Addresses;
 
 /// How often it is tried whether the waypoints can be reached, before we are ready.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
@@ -36,7 +38,16 @@ pub async fn run(args: args::Tunnel) -> anyhow::Result<()> {
     tunnel::describe_metrics();
     process.bind_admin(&args.admin.admin).await?;
     let (paths, board) = (args.paths.clone(), StatusBoard::new());
-    let snapshots = provider::follow_folder(paths, FolderSettings::default(), board, &mut process).await?;
+    // What it makes of objects is the control plane's to say.
+    let cluster = KubernetesArgs {
+        kubernetes: args.kubernetes,
+        kubeconfig: args.kubeconfig.clone(),
+        statuses: false,
+        ..KubernetesArgs::default()
+    };
+    let cluster = (&cluster, &[][..], Reader::ControlPlane);
+    let folder = (paths, FolderSettings::default());
+    let snapshots = kubernetes::follow_either(cluster, folder, board, &mut process).await?;
     build(args, snapshots, &mut process);
     process.run().await
 }
@@ -84,8 +95,10 @@ impl Follower for Following {
 
     fn make(&self, snapshot: &Arc<Snapshot>, _: Instant) -> Option<Plan> {
         let translation = waypoint_translate::translate(snapshot, &self.settings);
-        let plan = crate::plan::plan(snapshot, &translation, &self.args.trust_domain, &reserved(&self.args));
-        Some(elsewhere(plan, snapshot, &translation, &self.args.to, &self.args.publish))
+        let addresses = if self.args.kubernetes { Addresses::All } else { Addresses::Loopback };
+        let reserved = reserved(&self.args);
+        let plan = crate::plan::plan(snapshot, &translation, addresses, &self.args.trust_domain, &reserved);
+        Some(elsewhere(plan, (snapshot, addresses), &translation, &self.args.to, &self.args.publish))
     }
 
     async fn install(&self, plan: Plan) {
@@ -117,14 +130,14 @@ fn reserved(args: &args::Tunnel) -> BTreeSet<Endpoint> {
 /// The plan for one machine, with the waypoints where they really are, and what is to be published. Pure.
 fn elsewhere(
     mut plan: Plan,
-    snapshot: &Snapshot,
+    (snapshot, addresses): (&Snapshot, Addresses),
     translation: &Translation,
     to: &[WaypointAt],
     publish: &[Published],
 ) -> Plan {
     let mut by_service: BTreeMap<(&Name, u16), SocketAddr> = BTreeMap::new();
     for (name, service) in &snapshot.services {
-        for address in crate::plan::addresses(service) {
+        for address in addresses.of(service) {
             for (at, target) in plan.bindings.range_mut(crate::plan::ports(address)) {
                 by_service.entry((name, at.port())).or_insert(*at);
                 if let (Target::Waypoint(waypoint), Some(Enrolment::Waypoint(gateway))) =
@@ -198,13 +211,16 @@ mod tests {
     }
 
     fn planned(class: &str, to: &[&str], publish: &[&str]) -> Plan {
-        let snapshot = snapshot(class);
-        let translation = waypoint_translate::translate(&snapshot, &crate::plan::translate_settings("td"));
+        planned_of(&snapshot(class), Addresses::Loopback, to, publish)
+    }
+
+    fn planned_of(snapshot: &Snapshot, addresses: Addresses, to: &[&str], publish: &[&str]) -> Plan {
+        let translation = waypoint_translate::translate(snapshot, &crate::plan::translate_settings("td"));
         let to: Vec<WaypointAt> = to.iter().map(|text| text.parse().unwrap()).collect();
         let publish: Vec<Published> = publish.iter().map(|text| text.parse().unwrap()).collect();
         elsewhere(
-            crate::plan::plan(&snapshot, &translation, "td", &BTreeSet::new()),
-            &snapshot,
+            crate::plan::plan(snapshot, &translation, addresses, "td", &BTreeSet::new()),
+            (snapshot, addresses),
             &translation,
             &to,
             &publish,
@@ -217,6 +233,20 @@ mod tests {
         let vip = "127.0.20.2:80".parse().unwrap();
         assert_eq!(plan.bindings[&vip], Target::Waypoint(Endpoint { host: "envoy".into(), port: 15088 }));
         assert_eq!(plan.service("0.0.0.0:8002".parse().unwrap()), vip);
+    }
+
+    #[test]
+    fn a_service_of_a_cluster_is_carried_from_the_address_that_it_has_there() {
+        let mut snapshot = snapshot("gloo-waypoint");
+        let document = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "b", "namespace": "x",
+            "labels": {"istio.io/use-waypoint": "w"}},
+            "spec": {"clusterIP": "10.96.0.7", "ports": [{"port": 80, "name": "http"}]}});
+        snapshot.insert(api::admit(&document).object.unwrap());
+        let at = "10.96.0.7:80".parse().unwrap();
+        let plan = planned_of(&snapshot, Addresses::All, &["10.96.0.9:15088"], &[]);
+        assert_eq!(plan.bindings[&at], Target::Waypoint(Endpoint { host: "10.96.0.9".into(), port: 15088 }));
+        let plan = planned_of(&snapshot, Addresses::Loopback, &["10.96.0.9:15088"], &[]);
+        assert!(!plan.bindings.contains_key(&at), "{plan:?}");
     }
 
     #[test]
