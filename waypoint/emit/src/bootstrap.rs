@@ -212,11 +212,10 @@ fn overload_manager() -> Value {
 fn xds_cluster(ads: &AdsServer) -> Value {
     let (kind, address) = match ads {
         AdsServer::Unix(path) => ("STATIC", json!({"pipe": {"path": path}})),
-        AdsServer::Tls { host, port, .. } => {
+        // All addresses of the name in turn, one with each try: one replica of several serves, and the others turn
+        // away. LOGICAL_DNS would try the first one again and again.
+        AdsServer::Tls { host, port, .. } | AdsServer::Token { host, port, .. } => {
             ("STRICT_DNS", json!({"socket_address": {"address": host, "port_value": port}}))
-        }
-        AdsServer::Token { host, port, .. } => {
-            ("LOGICAL_DNS", json!({"socket_address": {"address": host, "port_value": port}}))
         }
     };
     let keepalive = json!({"interval": "30s", "timeout": "5s"});
@@ -243,7 +242,7 @@ fn xds_cluster(ads: &AdsServer) -> Value {
         AdsServer::Unix(_) => {}
         AdsServer::Tls { tls, .. } => cluster["transport_socket"] = tls::upstream(tls),
         AdsServer::Token { server_name, ca, .. } => {
-            // Of the addresses of a name, whichever answers.
+            // Of both families: those that lead nowhere are passed over like a replica that turns away.
             cluster["dns_lookup_family"] = json!("ALL");
             cluster["transport_socket"] = tls::upstream_by_secret(server_name, ca);
         }
@@ -276,4 +275,24 @@ fn bearing(token: &str) -> Value {
 fn codec() -> Value {
     let codec = packed("envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec", json!({}));
     json!({"name": "envoy.filters.http.upstream_codec", "typed_config": codec})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_of_the_control_planes_name_is_tried() {
+        let (ca, token) = ("ca.json".to_owned(), "token.json".to_owned());
+        let (host, port) = ("waypoint.waykeeper.svc".to_owned(), 9977);
+        let ads = AdsServer::Token { server_name: host.clone(), host, port, ca, token };
+        let settings = BootstrapSettings { admin: Admin::Unix("admin.sock".to_owned()), ads };
+        let bootstrap = bootstrap(&Name::new("shop", "gateway"), &settings);
+        let cluster = &bootstrap["static_resources"]["clusters"][0];
+        // In turn, each over a connection of its own.
+        assert_eq!((&cluster["type"], &cluster["lb_policy"]), (&json!("STRICT_DNS"), &json!(null)), "{cluster}");
+        let options = &cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
+            ["common_http_protocol_options"];
+        assert_eq!(options["max_requests_per_connection"], 1, "{cluster}");
+    }
 }
