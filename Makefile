@@ -28,9 +28,10 @@ lint: ## rustfmt, clippy, licences and duplicate versions
 
 # Journeys that need a Docker Engine; the others run where a `make up` is not in their way.
 CONTAINERS := compose compose_readme images
-# Journeys on a real API server, which takes minutes to build once: after all others.
+# Journeys on a real API server, which takes minutes to build once, and on a whole node: after all others.
 CLUSTER := cluster cluster_commands chart
-JOURNEYS := $(filter-out $(CONTAINERS) $(CLUSTER),$(basename $(notdir $(wildcard tests/tests/*.rs))))
+NODE := node
+JOURNEYS := $(filter-out $(CONTAINERS) $(CLUSTER) $(NODE),$(basename $(notdir $(wildcard tests/tests/*.rs))))
 
 unit: tools-test ## All tests of all crates, the journeys through the real Envoy and Redis included
 	cargo build --workspace --bins
@@ -47,10 +48,12 @@ journeys: tools-test ## Only the end-to-end journeys
 	scripts/journeys.sh $(LONG) $(filter-out $(LONG),$(JOURNEYS))
 	cargo test --no-fail-fast --workspace $(addprefix --test ,$(CONTAINERS))
 
-test-cluster: tools-test ## The servers on a real kube-apiserver and etcd (builds kube-apiserver once)
-	@scripts/tools.sh etcd apiserver helm
+test-cluster: tools-test ## The servers on a real kube-apiserver, and as pods of a real node (builds Kubernetes once)
+	@scripts/tools.sh etcd apiserver helm kubectl node gateway-api
 	cargo build --workspace --bins
 	scripts/journeys.sh $(CLUSTER)
+	scripts/node-images.sh
+	scripts/journeys.sh $(NODE)
 
 mutants-of-manifests: tools-envoy ## Every accident in every field of a manifest, through the real Envoy (about 20 minutes)
 	cargo build --workspace --bins

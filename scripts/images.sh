@@ -18,6 +18,9 @@ rust=rust:1.95-bookworm
 envoy=envoyproxy/envoy:v1.40.0
 redis=redis:7-bookworm
 httpbin=mccutchen/go-httpbin:v2.14.0
+# Those of the pods on a test's node alone: a client with curl, and what holds a pod's namespaces.
+netshoot=nicolaka/netshoot:latest
+pause=registry.k8s.io/pause:3.10
 [ $# -gt 0 ] || set -- "$rust" "$envoy" "$redis" "$httpbin"
 
 have() { docker image inspect "$1" >/dev/null 2>&1; }
@@ -89,6 +92,18 @@ make_httpbin() {
     docker import -c 'ENTRYPOINT ["/bin/go-httpbin"]' -c 'EXPOSE 8080' - "$httpbin" >/dev/null
 }
 
+make_netshoot() {
+  layer "$debian" "$netshoot" "$apt curl >/dev/null; rm -rf /var/lib/apt/lists/*" -c 'CMD ["bash"]' </dev/null
+}
+
+make_pause() {
+  need go "install Go 1.22 or newer"
+  local out=$tools/images/pause
+  mkdir -p "$out"
+  CGO_ENABLED=0 go build -C scripts/kubernetes -trimpath -ldflags "-s -w" -o "$out/pause" ./pause
+  tar -C "$out" -c pause | docker import -c 'ENTRYPOINT ["/pause"]' -c 'USER 65535:65535' - "$pause" >/dev/null
+}
+
 for image in "$@"; do
   have "$image" && continue
   if [ "$how" = pull ]; then
@@ -101,6 +116,8 @@ for image in "$@"; do
     "$envoy") make_debian && make_envoy ;;
     "$redis") make_debian && make_redis ;;
     "$httpbin") make_httpbin ;;
+    "$netshoot") make_debian && make_netshoot ;;
+    "$pause") make_pause ;;
     *) echo "images: no recipe for $image; pull it with scripts/images.sh --pull $image" >&2; exit 1 ;;
   esac
 done

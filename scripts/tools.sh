@@ -118,6 +118,49 @@ for tool in "$@"; do
       )
       mv "$tools/bin/helm.part" "$tools/bin/helm"
       ;;
+    node)
+      # What a node runs: containers and their network are Debian's, the rest is built like kube-apiserver.
+      { command -v containerd && command -v runc; } >/dev/null || debian containerd runc
+      [ -x /usr/lib/cni/ptp ] || debian containernetworking-plugins
+      command -v iptables >/dev/null || debian iptables
+      version=v1.36.3
+      parts="kubelet kube-controller-manager kube-scheduler kube-proxy kube-network-policies coredns"
+      for part in $parts; do ln -sf kube-node "$tools/bin/$part"; done
+      [ -x "$tools/bin/kube-node" ] && "$tools/bin/kubelet" --version | grep -qxF "Kubernetes $version" && continue
+      need go "install Go 1.26 or newer"
+      echo "tools: building the parts of a node, Kubernetes $version and CoreDNS (once, some minutes)"
+      (
+        cd scripts/kubernetes
+        stamp=k8s.io/component-base/version
+        CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X $stamp.gitVersion=$version -X $stamp.gitMajor=1 -X $stamp.gitMinor=36" \
+          -o "$tools/bin/kube-node.part" ./node
+      )
+      mv "$tools/bin/kube-node.part" "$tools/bin/kube-node"
+      ;;
+    kubectl)
+      command -v kubectl >/dev/null && continue
+      need go "install Go 1.26 or newer"
+      echo "tools: building kubectl"
+      (
+        cd scripts/kubernetes
+        CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o "$tools/bin/kubectl.part" k8s.io/kubernetes/cmd/kubectl
+      )
+      mv "$tools/bin/kubectl.part" "$tools/bin/kubectl"
+      ;;
+    gateway-api)
+      # Its definitions, as they are published with its Go module.
+      version=v1.5.1
+      [ -e "$tools/gateway-api/$version" ] && continue
+      need go "install Go 1.26 or newer"
+      echo "tools: getting the definitions of Gateway API $version"
+      module=$(go mod download -json "sigs.k8s.io/gateway-api@$version" | sed -n 's/^\t"Dir": "\(.*\)",$/\1/p')
+      [ -d "$module/config/crd/standard" ] || { echo "tools: sigs.k8s.io/gateway-api@$version has no definitions" >&2; exit 1; }
+      rm -rf "$tools/gateway-api"
+      mkdir -p "$tools/gateway-api"
+      cp "$module"/config/crd/standard/gateway.networking.k8s.io_*.yaml "$tools/gateway-api/"
+      chmod -R u+w "$tools/gateway-api"
+      : >"$tools/gateway-api/$version"
+      ;;
     load)
       command -v curl >/dev/null || debian curl
       command -v wrk >/dev/null || debian wrk

@@ -62,7 +62,14 @@ impl Curl {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let error = (!output.status.success())
             .then(|| format!("curl {:?}: {}", output.status.code(), String::from_utf8_lossy(&output.stderr).trim()));
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+        Reply { error, ..Reply::read(&text) }
+    }
+}
+
+impl Reply {
+    /// What `curl -i` printed, read.
+    pub fn read(text: &str) -> Reply {
+        let (head, body) = text.split_once("\r\n\r\n").unwrap_or((text, ""));
         let mut lines = head.split("\r\n");
         let status_line = lines.next().unwrap_or_default().to_owned();
         let status = status_line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
@@ -70,11 +77,9 @@ impl Curl {
             .filter_map(|line| line.split_once(':'))
             .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
             .collect();
-        Reply { status_line, status, headers, body: body.to_owned(), error }
+        Reply { status_line, status, headers, body: body.to_owned(), error: None }
     }
-}
 
-impl Reply {
     /// The first value of a response header.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())

@@ -18,6 +18,8 @@ use crate::wait::eventually;
 
 /// The token of the user who may do everything.
 const ADMIN: &str = "admin-token";
+/// The addresses of Services.
+pub const SERVICES: &str = "10.96.0.0/16";
 /// How long the API server may take to begin.
 const START: Duration = Duration::from_secs(120);
 
@@ -28,8 +30,13 @@ pub struct Cluster {
     server: Option<Process>,
     etcd_port: u16,
     port: u16,
+    /// Where pods reach it, if there are to be any.
+    address: Option<String>,
     dir: TempDir,
 }
+
+/// Who else may ask an API server: the name of its token, its user and its group.
+pub type User<'a> = (&'a str, &'a str, &'a str);
 
 /// What the API server answered.
 #[derive(Debug)]
@@ -55,12 +62,24 @@ impl Answer {
 impl Cluster {
     /// Starts etcd and the API server, ready.
     pub fn start() -> Cluster {
+        Self::begin(None, &[])
+    }
+
+    /// The same for pods, which reach it at `address`, with what else a cluster consists of as its users.
+    pub fn for_pods(address: &str, users: &[User<'_>]) -> Cluster {
+        Self::begin(Some(address.to_owned()), users)
+    }
+
+    fn begin(address: Option<String>, users: &[User<'_>]) -> Cluster {
         let dir = TempDir::new().unwrap();
         let key = rcgen::KeyPair::generate().unwrap();
         fs::write(dir.path().join("accounts.key"), key.serialize_pem()).unwrap();
         fs::write(dir.path().join("accounts.pub"), key.public_key_pem()).unwrap();
-        fs::write(dir.path().join("tokens.csv"), format!("{ADMIN},admin,admin,system:masters\n")).unwrap();
-        let mut cluster = Cluster { etcd: None, server: None, etcd_port: free_port(), port: free_port(), dir };
+        let admin = ("admin", "admin", "system:masters");
+        let line = |(name, user, group): &User<'_>| format!("{},{user},{name},{group}\n", token_named(name));
+        let tokens: String = users.iter().chain([&admin]).map(line).collect();
+        fs::write(dir.path().join("tokens.csv"), tokens).unwrap();
+        let mut cluster = Cluster { etcd: None, server: None, etcd_port: free_port(), port: free_port(), address, dir };
         cluster.start_etcd();
         cluster.start_server();
         cluster
@@ -85,20 +104,31 @@ impl Cluster {
     pub fn start_server(&mut self) {
         let program = on_path("kube-apiserver").expect("kube-apiserver is missing: `make test-cluster` builds it");
         let mut command = Command::new(program);
+        match &self.address {
+            Some(address) => command.args([
+                "--bind-address=0.0.0.0",
+                &format!("--advertise-address={address}"),
+                "--authorization-mode=Node,RBAC",
+                "--kubelet-preferred-address-types=InternalIP",
+            ]),
+            None => command.args([
+                "--bind-address=127.0.0.1",
+                "--advertise-address=127.0.0.1",
+                "--endpoint-reconciler-type=none",
+                "--authorization-mode=RBAC",
+                // Nobody makes accounts.
+                "--disable-admission-plugins=ServiceAccount",
+            ]),
+        };
         command.args([
             &format!("--etcd-servers={}", self.etcd_url()),
-            "--bind-address=127.0.0.1",
-            "--advertise-address=127.0.0.1",
-            "--endpoint-reconciler-type=none",
             &format!("--secure-port={}", self.port),
             &format!("--cert-dir={}", self.path("certs")),
             &format!("--token-auth-file={}", self.path("tokens.csv")),
             &format!("--service-account-key-file={}", self.path("accounts.pub")),
             &format!("--service-account-signing-key-file={}", self.path("accounts.key")),
             "--service-account-issuer=https://kubernetes.default.svc",
-            "--authorization-mode=RBAC",
-            "--service-cluster-ip-range=10.96.0.0/16",
-            "--disable-admission-plugins=ServiceAccount",
+            &format!("--service-cluster-ip-range={SERVICES}"),
             // A test that ends it does not wait for what is under way.
             "--shutdown-delay-duration=0s",
         ]);
@@ -241,9 +271,20 @@ impl Cluster {
         answer["status"]["token"].as_str().unwrap().to_owned()
     }
 
+    /// The private key by which tokens of ServiceAccounts are signed.
+    pub fn accounts_key(&self) -> String {
+        self.path("accounts.key")
+    }
+
+    /// A kubeconfig of one of the users that it was started with.
+    pub fn user(&self, name: &str) -> PathBuf {
+        self.kubeconfig(name, &token_named(name), None)
+    }
+
     fn kubeconfig(&self, user: &str, token: &str, port: Option<u16>) -> PathBuf {
         let file = self.dir.path().join(format!("{user}-{}.kubeconfig", port.unwrap_or(self.port)));
-        let (server, ca) = (format!("https://127.0.0.1:{}", port.unwrap_or(self.port)), self.ca());
+        let host = self.address.as_deref().unwrap_or("127.0.0.1");
+        let (server, ca) = (format!("https://{host}:{}", port.unwrap_or(self.port)), self.ca());
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": {"server": server, "certificate-authority": ca}}],
@@ -253,6 +294,10 @@ impl Cluster {
         fs::write(&file, config.to_string()).unwrap();
         file
     }
+}
+
+fn token_named(name: &str) -> String {
+    format!("{name}-token")
 }
 
 /// Whether the API server serves the kind of this CustomResourceDefinition, as its status says.

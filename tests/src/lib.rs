@@ -12,6 +12,7 @@ pub mod echo;
 pub mod kubernetes;
 pub mod manifests;
 pub mod mutate;
+pub mod node;
 pub mod parts;
 pub mod ports;
 pub mod raw;
