@@ -167,11 +167,13 @@ fn no_list_and_no_spelling_of_a_header_gets_by_its_guard() {
 fn a_host_is_the_same_however_a_header_match_spells_it() {
     let _turn = turn();
     let (folder, _echo) = town();
-    let rules =
-        [rule("{headers: [{name: Host, value: admin.example}]}", Some("auth")), rule("{path: {value: /}}", None)];
-    folder.apply("a.yaml", &routes("a", &rules));
+    let guarded = |condition: &str| {
+        let matches = format!("{{headers: [{{name: Host, {condition}}}]}}");
+        routes("a", &[rule(&matches, Some("auth")), rule("{path: {value: /}}", None)])
+    };
+    folder.apply("a.yaml", &guarded("value: admin.example"));
     let _waykeeper = Waykeeper::up(&folder, &[]);
-    for (host, status) in [
+    let spellings = [
         ("admin.example", 401),
         ("ADMIN.example", 401),
         ("admin.example.", 401),
@@ -181,8 +183,21 @@ fn a_host_is_the_same_however_a_header_match_spells_it() {
         ("admin.example:80x", 400),
         ("admin.example, b", 400),
         ("other.example", 200),
-    ] {
+    ];
+    for (host, status) in spellings {
         assert_eq!(get(A, "/", host, &[]).status(), status, "{host}");
+    }
+    // An expression takes the name, by itself or from its beginning to its end.
+    for expression in ["'(admin|root)[.]example'", "'^(admin|root)[.]exampl.$'", "'adm.n.example|root'"] {
+        folder.apply("a.yaml", &guarded(&format!("type: RegularExpression, value: {expression}")));
+        eventually(expression, Duration::from_secs(5), || match get(A, "/", "root.example", &[]).status() {
+            401 => Ok(()),
+            _ if expression.ends_with("root'") && get(A, "/", "root", &[]).status() == 401 => Ok(()),
+            other => Err(other.to_string()),
+        });
+        for (host, status) in spellings {
+            assert_eq!(get(A, "/", host, &[]).status(), status, "{expression}: {host}");
+        }
     }
 }
 

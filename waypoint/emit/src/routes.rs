@@ -134,6 +134,10 @@ fn matcher(matches: &Match) -> Value {
             let regex = hosts(std::slice::from_ref(host));
             json!({"name": ":authority", "string_match": {"safe_regex": {"regex": regex}}})
         }
+        ValueMatch::Regex(regex) if key.name.eq_ignore_ascii_case("host") => {
+            let regex = hosts_like(regex);
+            json!({"name": ":authority", "string_match": {"safe_regex": {"regex": regex}}})
+        }
         other => json!({"name": forwarded_for::when_matched(&key.name), "string_match": value(other)}),
     };
     headers.extend(matches.headers.iter().map(keyed));
@@ -175,6 +179,14 @@ fn hosts(hosts: &[String]) -> String {
         None => regex::escape(host),
     };
     format!("(?i)(?:{})\\.?(?::[0-9]*)?", hosts.iter().map(one).collect::<Vec<_>>().join("|"))
+}
+
+/// The same for the host names that `regex` takes. Its own ends are those of the name.
+fn hosts_like(regex: &str) -> String {
+    let regex = regex.strip_prefix('^').unwrap_or(regex);
+    let escapes = |text: &str| text.len() - text.trim_end_matches('\\').len();
+    let regex = regex.strip_suffix('$').filter(|rest| escapes(rest) % 2 == 0).unwrap_or(regex);
+    format!("(?i:{regex})\\.?(?::[0-9]*)?")
 }
 
 fn forward(forward: &Forward, matches: &Match, told: Told) -> Value {
