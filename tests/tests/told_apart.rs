@@ -254,6 +254,26 @@ fn no_spelling_of_a_query_gets_by_its_guard() {
         assert_eq!(status(query), 200, "{query}");
     }
 
+    // Of a value that an expression looks at, no escape hides a character from it.
+    let expression = |value: &str| {
+        let with = format!("{{queryParams: [{{type: RegularExpression, name: role, value: '{value}'}}]}}");
+        routes("a", &[rule(&with, Some("auth")), rule("{path: {value: /}}", None)])
+    };
+    for (value, sent) in [
+        ("/(etc|root)/.*", &[("/etc/x", 401), ("%2Fetc%2fx", 400), ("/etc%2Fx", 400), ("x%20y", 200)][..]),
+        ("a.b", &[("axb", 401), ("a%2Fb", 400), ("a+b", 400), ("a%C3%A9b", 400), ("ab", 200)]),
+        ("adm.*", &[("admin", 401), ("adm%69n", 400), ("%u0061dmin", 400), ("%2561dmin", 400), ("x%2Fy+z", 200)]),
+    ] {
+        folder.apply("a.yaml", &expression(value));
+        eventually(value, Duration::from_secs(5), || match status(&format!("?role={}", sent[0].0)) {
+            401 => Ok(()),
+            other => Err(other.to_string()),
+        });
+        for (sent, expected) in sent {
+            assert_eq!(status(&format!("?role={sent}")), *expected, "{value}: {sent}");
+        }
+    }
+
     // Where the value does not matter to a policy, the query is nobody's business.
     let alike = [rule(&with("role", "admin"), None), rule("{path: {value: /}}", None)];
     folder.apply("a.yaml", &routes("a", &alike));

@@ -6,6 +6,7 @@
 //! application under another rule's policy. So it is answered 400. Elsewhere
 //! requests are passed on as they come.
 
+mod escapes;
 mod headers;
 mod hosts;
 mod methods;

@@ -5,12 +5,16 @@ use std::collections::BTreeSet;
 
 use ir::{Match, RequestTarget, Route, ValueMatch};
 
+use super::escapes;
 use super::treatment::depends_on;
 
 pub const WHY: &str = "a parameter of this request's query may mean something else to the application (written twice, or in another spelling)";
 
 /// The escape of a letter, a digit or one of `-._~`, which nobody has to write.
 const NEEDLESS: &str = "%(?:[46][1-9a-fA-F]|[57][0-9aA]|3[0-9]|2[dDeE]|5[fF]|7[eE])";
+
+/// Characters that may stand in the value of a parameter as they are or escaped, or have to be escaped there.
+const RESERVED: &str = " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}";
 
 /// A longer name would make expressions that Envoy does not compile.
 const LONGEST_SPELLED: usize = 40;
@@ -37,9 +41,17 @@ pub fn doubtful(routes: &[Route]) -> Vec<Match> {
         let part = "(?:=[^&;]*)?";
         let twice = format!("[^?]*\\?(?:.*[&;])?{any}{part}[&;](?:.*[&;])?{any}{part}(?:[&;].*)?");
         let as_written = format!("[^?]*\\?(?:.*&)?{}(?:=.*|&.*)?", regex::escape(name));
-        let value = format!("[^?]*\\?(?:.*[&;])?{any}=[^&;]*{NEEDLESS}.*");
+        let value_with = |escapes: &str| format!("[^?]*\\?(?:.*[&;])?{any}=[^&;]*(?:{escapes}).*");
+        let value = value_with(&format!("{NEEDLESS}|{}", escapes::NO_CHARACTER));
         let otherwise = RequestTarget { is: has(name), is_not: Some(as_written) };
         all.extend([only(twice), otherwise, only(value)]);
+        let regexes = routes.iter().flat_map(|route| &route.matches.query).filter(|key| key.name == name);
+        let regexes = regexes.filter_map(|key| match &key.value {
+            ValueMatch::Regex(regex) => Some(regex.as_str()),
+            ValueMatch::Exact(_) => None,
+        });
+        let missed = escapes::missed_in_query(regexes, RESERVED);
+        all.extend(missed.map(|escapes| only(value_with(&escapes))));
     }
     if !all.is_empty() {
         all.insert(0, RequestTarget { is: escaped_name(), is_not: None });
