@@ -163,6 +163,7 @@ fn start_envoys(
         let settings = BootstrapSettings {
             admin: waypoint_translate::Admin::Unix(admin.display().to_string()),
             ads: AdsServer::Unix(xds.clone()),
+            memory: None,
         };
         waypoint_translate::bootstrap(gateway, &settings)
     };

@@ -107,6 +107,9 @@ pub struct ProxyArgs {
     /// How long connections may take to finish when the pod is to go, in seconds
     #[arg(long, env = "DRAIN_SECONDS", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub drain: u64,
+    /// How much memory the pod may take, in bytes: four fifths of it, and 3 GiB at most, are for Envoy's heap
+    #[arg(long, env = "WAYPOINT_MEMORY", value_name = "BYTES", value_parser = clap::value_parser!(u64).range(1..))]
+    pub memory: Option<u64>,
     /// Where to serve health and metrics; Envoy's own are at /stats/prometheus
     #[arg(long, env = "WAYPOINT_ADMIN", default_value = "0.0.0.0:15021", value_name = "ADDR")]
     pub admin: SocketAddr,
@@ -128,6 +131,7 @@ impl ProxyArgs {
             concurrency: self.concurrency,
             drain: Duration::from_secs(self.drain),
             admin: self.admin,
+            memory: self.memory,
         }
     }
 }

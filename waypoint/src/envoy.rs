@@ -68,7 +68,7 @@ impl Bootstrap {
         Self::new(move |gateway, admin| {
             let ads = AdsServer::Unix(xds.display().to_string());
             let admin = Admin::Unix(admin.display().to_string());
-            bootstrap(gateway, &BootstrapSettings { admin, ads })
+            bootstrap(gateway, &BootstrapSettings { admin, ads, memory: None })
         })
     }
 }

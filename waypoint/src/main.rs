@@ -176,7 +176,8 @@ fn bootstrap(settings: &BootstrapArgs) -> anyhow::Result<ExitCode> {
         Addr::Unix(path) => waypoint_translate::Admin::Unix(path.display().to_string()),
         Addr::Tcp(addr) => waypoint_translate::Admin::Tcp(*addr),
     };
-    let text = format!("{:#}\n", waypoint_translate::bootstrap(gateway, &BootstrapSettings { admin, ads }));
+    let text =
+        format!("{:#}\n", waypoint_translate::bootstrap(gateway, &BootstrapSettings { admin, ads, memory: None }));
     match &settings.out {
         Some(out) => waypoint::tls::write_private(&out.join("bootstrap.json"), &text)?,
         None => print!("{text}"),

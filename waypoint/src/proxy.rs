@@ -47,6 +47,8 @@ pub struct ProxySettings {
     pub drain: Duration,
     /// Where health and metrics are served.
     pub admin: SocketAddr,
+    /// How much memory the pod may take, in bytes, if that is known.
+    pub memory: Option<u64>,
 }
 
 /// Adds to `process` the Envoy that `settings` say, and what tells how it is.
@@ -94,9 +96,10 @@ fn bootstrap_by_files(settings: &ProxySettings) -> anyhow::Result<Bootstrap> {
     let token = write("token.json", SecretFile::token(&settings.token))?;
     let (host, port) = settings.xds.clone();
     let ads = AdsServer::Token { host, port, server_name: settings.server_name.clone(), ca, token };
+    let memory = settings.memory;
     Ok(Bootstrap::new(move |gateway, admin: &Path| {
         let admin = Admin::Unix(admin.display().to_string());
-        bootstrap(gateway, &BootstrapSettings { admin, ads: ads.clone() })
+        bootstrap(gateway, &BootstrapSettings { admin, ads: ads.clone(), memory })
     }))
 }
 

@@ -35,6 +35,7 @@ fn envoy_compiles_what_admission_counts_on() {
     let settings = waypoint_translate::BootstrapSettings {
         admin: waypoint_translate::Admin::Unix("a".into()),
         ads: waypoint_translate::AdsServer::Unix("b".into()),
+        memory: None,
     };
     let bootstrap = waypoint_translate::bootstrap(&Name::new("a", "b"), &settings);
     let most = &bootstrap["layered_runtime"]["layers"][0]["static_layer"]["re2"]["max_program_size"]["error_level"];

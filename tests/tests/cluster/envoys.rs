@@ -336,6 +336,11 @@ fn a_gateway_becomes_pods_that_serve_it_and_what_others_made_is_left_alone() {
     // Its pod, with the arguments and at the paths that the Deployment says, on this machine.
     let pod = &mended["spec"]["template"]["spec"];
     assert_eq!(pod["containers"][0]["resources"]["requests"]["cpu"], "1");
+    let memory = &pod["containers"][0]["env"][0];
+    assert_eq!(
+        (&memory["name"], &memory["valueFrom"]["resourceFieldRef"]["resource"]),
+        (&"WAYPOINT_MEMORY".into(), &"limits.memory".into())
+    );
     let args: Vec<&str> =
         pod["containers"][0]["args"].as_array().unwrap().iter().map(|arg| arg.as_str().unwrap()).collect();
     let sources =
@@ -344,6 +349,14 @@ fn a_gateway_becomes_pods_that_serve_it_and_what_others_made_is_left_alone() {
     let token = cluster.token_for("t", pod["serviceAccountName"].as_str().unwrap(), audience);
     let proxy = in_its_pod(dir.path(), &args, &cluster.get(&config).json()["data"]["ca.crt"], &token);
     proxy.ready();
+    // Envoy knows how much of it is in use: of what it may take by itself that would be next to nothing.
+    eventually("a share of the memory", CHANGE, || {
+        let (_, stats) = proxy.page("/stats/prometheus");
+        let line =
+            stats.lines().find(|line| line.starts_with("envoy_overload_envoy_resource_monitors_fixed_heap_pressure{"));
+        let percent: Option<u64> = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        if percent >= Some(4) { Ok(()) } else { Err(format!("{line:?}\n{stats}")) }
+    });
     let status = told(&cluster, &a, "programmed", programmed);
     assert_eq!(status.get("addresses"), None, "no pod is ready: {status}");
 
@@ -499,6 +512,9 @@ pub fn age(cluster: &Cluster, change: impl Fn(&mut serde_json::Value)) {
     merge(cluster, path, &json!({"stringData": {"authorities": all.to_string()}}));
 }
 
+/// So much memory the pod has, in bytes, of which an Envoy that does nothing takes seven million.
+const MEMORY: u64 = 96 << 20;
+
 /// `waypoint` with these arguments of a container, and what a kubelet puts into one.
 fn in_its_pod(dir: &Path, args: &[&str], ca: &serde_json::Value, token: &str) -> Pod {
     let (admin, log) = (free(), dir.join("pod-of-a"));
@@ -509,7 +525,7 @@ fn in_its_pod(dir: &Path, args: &[&str], ca: &serde_json::Value, token: &str) ->
     let script = format!(
         "mount -t tmpfs tmpfs /run && mkdir -p /run/waypoint /run/waypoint-ca /run/secrets/waypoint || exit 1
         cp {dir}/pod.ca /run/waypoint-ca/ca.crt && cp {dir}/pod.token /run/secrets/waypoint/token || exit 1
-        export ENVOY={envoy} WAYPOINT_ADMIN={admin} ENVOY_CONCURRENCY=1
+        export ENVOY={envoy} WAYPOINT_ADMIN={admin} ENVOY_CONCURRENCY=1 WAYPOINT_MEMORY={MEMORY}
         exec {program} {}",
         args.join(" ")
     );

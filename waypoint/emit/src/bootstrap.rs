@@ -12,6 +12,13 @@ const MOST_CONNECTIONS: u32 = 100_000;
 
 /// The most memory in use, in bytes: enough for ten thousand Services, and for as many connections beside them.
 const MOST_HEAP: u64 = 3 << 30;
+/// Of the memory that there is, so much is Envoy's heap at most, in percent: what is beside it has to fit, too.
+const HEAP_SHARE: u64 = 80;
+
+/// The most memory in use where there is so much of it.
+fn most_heap(memory: Option<u64>) -> u64 {
+    memory.map_or(MOST_HEAP, |memory| (memory / 100 * HEAP_SHARE).clamp(1, MOST_HEAP))
+}
 
 /// What [`bootstrap`] needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +27,8 @@ pub struct BootstrapSettings {
     pub admin: Admin,
     /// Where the control plane serves ADS.
     pub ads: AdsServer,
+    /// How much memory there is for Envoy and whoever runs it, in bytes, if that is known.
+    pub memory: Option<u64>,
 }
 
 /// An admin address.
@@ -136,7 +145,7 @@ pub fn bootstrap(gateway: &Name, settings: &BootstrapSettings) -> Value {
                 "envoy.reloadable_features.on_demand_cluster_no_recreate_stream": true,
             },
         }]},
-        "overload_manager": overload_manager(),
+        "overload_manager": overload_manager(most_heap(settings.memory)),
         // For the listener at which connections are read as they begin.
         "bootstrap_extensions": [{
             "name": "envoy.bootstrap.internal_listener",
@@ -178,7 +187,7 @@ fn stats() -> Value {
 
 /// Bounds on what Envoy takes of its machine: before memory runs out it keeps idle
 /// connections for a shorter time, then turns away requests, then connections.
-fn overload_manager() -> Value {
+fn overload_manager(most_heap: u64) -> Value {
     let heap = "envoy.resource_monitors.fixed_heap";
     let monitor = |name: &str, message: &str, fields: Value| json!({"name": name, "typed_config": packed(&format!("envoy.extensions.resource_monitors.{message}"), fields)});
     let above = |share: f64| json!([{"name": heap, "threshold": {"value": share}}]);
@@ -194,7 +203,7 @@ fn overload_manager() -> Value {
                 "downstream_connections.v3.DownstreamConnectionsConfig",
                 json!({"max_active_downstream_connections": MOST_CONNECTIONS}),
             ),
-            monitor(heap, "fixed_heap.v3.FixedHeapConfig", json!({"max_heap_size_bytes": MOST_HEAP.to_string()})),
+            monitor(heap, "fixed_heap.v3.FixedHeapConfig", json!({"max_heap_size_bytes": most_heap.to_string()})),
         ],
         "actions": [
             {
@@ -286,7 +295,7 @@ mod tests {
         let (ca, token) = ("ca.json".to_owned(), "token.json".to_owned());
         let (host, port) = ("waypoint.waykeeper.svc".to_owned(), 9977);
         let ads = AdsServer::Token { server_name: host.clone(), host, port, ca, token };
-        let settings = BootstrapSettings { admin: Admin::Unix("admin.sock".to_owned()), ads };
+        let settings = BootstrapSettings { admin: Admin::Unix("admin.sock".to_owned()), ads, memory: None };
         let bootstrap = bootstrap(&Name::new("shop", "gateway"), &settings);
         let cluster = &bootstrap["static_resources"]["clusters"][0];
         // In turn, each over a connection of its own.
@@ -294,5 +303,20 @@ mod tests {
         let options = &cluster["typed_extension_protocol_options"]["envoy.extensions.upstreams.http.v3.HttpProtocolOptions"]
             ["common_http_protocol_options"];
         assert_eq!(options["max_requests_per_connection"], 1, "{cluster}");
+    }
+
+    #[test]
+    fn the_heap_is_bounded_by_the_memory_that_there_is() {
+        let bound = |memory| {
+            let ads = AdsServer::Unix("/run/xds.sock".to_owned());
+            let settings = BootstrapSettings { admin: Admin::Unix("/run/admin.sock".to_owned()), ads, memory };
+            let monitors = bootstrap(&Name::new("t", "a"), &settings)["overload_manager"]["resource_monitors"].take();
+            monitors[1]["typed_config"]["max_heap_size_bytes"].as_str().map(str::to_owned)
+        };
+        for (memory, most) in
+            [(None, 3_u64 << 30), (Some(1_000_000_000), 800_000_000), (Some(1 << 40), 3 << 30), (Some(0), 1)]
+        {
+            assert_eq!(bound(memory), Some(most.to_string()), "{memory:?}");
+        }
     }
 }

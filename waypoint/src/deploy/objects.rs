@@ -242,7 +242,8 @@ fn deployment(owner: &Owner, pods: &Pods, fields: &Fields) -> Value {
         "name": "waypoint",
         "image": fields.image.as_ref().map_or(&pods.image, |image| &image.0),
         "args": args,
-        "env": [],
+        // Without a limit that is what the node has.
+        "env": [{"name": "WAYPOINT_MEMORY", "valueFrom": {"resourceFieldRef": {"resource": "limits.memory"}}}],
         "ports": [{"name": "status-port", "containerPort": STATUS_PORT, "protocol": "TCP"}],
         // An Envoy that waits for its control plane is not ready, and nobody is to kill it for that.
         "startupProbe": probe("/readyz", 1, 86_400),

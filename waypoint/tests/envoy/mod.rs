@@ -69,6 +69,7 @@ fn start(gateway: &Name, dir: &Path, socket: &Path) -> Child {
     let settings = BootstrapSettings {
         admin: Admin::Unix(dir.join("admin.sock").display().to_string()),
         ads: AdsServer::Unix(socket.display().to_string()),
+        memory: None,
     };
     let config = dir.join("bootstrap.json");
     std::fs::write(&config, bootstrap(gateway, &settings).to_string()).unwrap();

@@ -295,7 +295,8 @@ fn what_parameters_say_is_so_and_is_taken_away_when_they_say_it_no_longer() {
     let deployment = |pointer: &str| at(Managed::Deployment, pointer);
     assert_eq!(deployment("/spec/template/spec/containers/0/image"), "other");
     assert_eq!(deployment("/spec/template/spec/containers/0/resources/limits/memory"), "1Gi");
-    assert_eq!(deployment("/spec/template/spec/containers/0/env/0/name"), "X");
+    assert_eq!(deployment("/spec/template/spec/containers/0/env/0/name"), "WAYPOINT_MEMORY");
+    assert_eq!(deployment("/spec/template/spec/containers/0/env/1/name"), "X");
     assert_eq!(deployment("/spec/template/spec/containers/1/name"), "beside");
     assert_eq!(deployment("/spec/template/spec/nodeSelector"), json!({"disk": "ssd"}));
     assert_eq!(deployment("/spec/template/metadata/annotations/n"), "m");
