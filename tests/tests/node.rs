@@ -113,6 +113,8 @@ fn walkthrough_000_on_real_pods() {
     let client = client::Client::start(&node);
     walkthrough::follow(&client);
     pods::are_reached_by_envoys_alone(&client);
+    pods::are_replaced(&client);
+    pods::are_killed(&client);
     let tested = node.run("helm test waykeeper --namespace waykeeper");
     assert!(tested.contains("Succeeded") && !tested.contains("Failed"), "{tested}");
     pods::go_with_their_gateway(&client);
