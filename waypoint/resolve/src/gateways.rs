@@ -135,8 +135,12 @@ fn supported(listener: &GatewayListeners) -> (Vec<Kind>, Condition) {
         kind == SERVED.as_str() && group.as_deref().unwrap_or(SERVED.group()) == SERVED.group()
     };
     let supported = kinds.iter().any(|named| is(&named.group, &named.kind)).then_some(SERVED);
-    let mut others: Vec<&str> =
-        kinds.iter().filter(|named| !is(&named.group, &named.kind)).map(|named| named.kind.as_str()).collect();
+    let called = |group: &Option<String>, kind: &str| match group.as_deref() {
+        Some(group) if kind == SERVED.as_str() => format!("{kind} of {group:?}"),
+        _ => kind.to_owned(),
+    };
+    let others = kinds.iter().filter(|named| !is(&named.group, &named.kind));
+    let mut others: Vec<String> = others.map(|named| called(&named.group, &named.kind)).collect();
     others.dedup();
     let resolved = if others.is_empty() {
         Condition::holds(RESOLVED_REFS, "ResolvedRefs", "")

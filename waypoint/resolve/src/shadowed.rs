@@ -269,6 +269,9 @@ mod tests {
         assert_eq!(hidden([&a, &both, &b]), [None, some(0, &["a.example"]), some(1, &[])]);
         assert_eq!(hidden([&a, &b, &both]), [None, None, some(1, &[])], "each host by another");
         assert!(!hides(&a, &with(prefix("/"), vec![], &[])));
+        let wide = with(regex("/.*"), vec![], &["x.example", "a.example"]);
+        assert!(hides(&wide, &a) && !hides(&wide, &b), "an expression of one host");
+        assert_eq!(hidden([&wide, &both, &b])[1], some(0, &["a.example"]), "an expression of one of two hosts");
     }
 
     fn forward(path: PathMatch) -> Route {
@@ -322,6 +325,9 @@ mod tests {
             ("/v[0-9]+/health", regex("/v[0-9]+/.*")),
             ("/v[0-9]+/health", regex("/w[0-9]+/.*")),
             ("/[^b]*", prefix("/b")),
+            // The first of two choices alone, or the last.
+            ("/aa.*", regex("/(aa|bb)")),
+            ("/bb.*", regex("/(aa|bb)")),
             ("/.*|/a", PathMatch::Exact("/a".to_owned())),
         ] {
             assert_eq!(doubt(&[forward(regex(one)), guarded(other.clone())]), None, "{one} {other:?}");
@@ -331,7 +337,12 @@ mod tests {
         assert_eq!(doubt(&[narrower, guarded(prefix("/a"))]), None, "other methods come to the rule");
         let mut elsewhere = forward(regex("/(a|b).*"));
         elsewhere.matches.hosts = vec!["a.example".to_owned()];
-        assert_eq!(doubt(&[elsewhere, guarded(prefix("/a"))]), None, "other hosts come to the rule");
+        assert_eq!(doubt(&[elsewhere.clone(), guarded(prefix("/a"))]), None, "other hosts come to the rule");
+        let mut of_hosts = guarded(prefix("/a"));
+        of_hosts.matches.hosts = vec!["b.example".to_owned()];
+        assert_eq!(doubt(&[elsewhere.clone(), of_hosts.clone()]), None, "another host");
+        of_hosts.matches.hosts.push("a.example".to_owned());
+        assert_eq!(doubt(&[elsewhere, of_hosts]), Some(Doubt::By(0)), "the second host comes to the expression first");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::path::Path;
 use proto::ResourceType;
 use serde_json::Value;
 use support::{cases, documents, settings, snapshot, status, xds};
-use waypoint_translate::{GatewayOutput, translate};
+use waypoint_translate::{AccessLog, GatewayOutput, Settings, translate};
 
 #[test]
 fn every_case_comes_out_as_written_down() {
@@ -96,6 +96,46 @@ fn what_is_referred_to_exists_and_what_exists_is_referred_to() {
             assert_eq!(all, output.origins.keys().cloned().collect(), "{}", case.display());
         }
     }
+}
+
+#[test]
+fn every_rule_that_envoy_is_told_is_known_with_the_objects_that_ask_for_it() {
+    for case in cases() {
+        let translation = translate(&snapshot(&documents(&case)).0, &settings());
+        for output in translation.gateways.values() {
+            for (name, scope) in output.resources.get(&ResourceType::Scope).into_iter().flatten() {
+                let at = (ResourceType::Scope, name.clone());
+                let hosts = proto::yaml::json(&scope.body)["route_configuration"]["virtual_hosts"].clone();
+                let routes = hosts.as_array().into_iter().flatten().flat_map(|host| host["routes"].as_array().unwrap());
+                let mut told: BTreeSet<_> = routes.map(|route| route["name"].as_str().unwrap().to_owned()).collect();
+                told.remove("no route");
+                let known = output.rules.get(&at).unwrap();
+                assert_eq!(told, known.keys().cloned().collect(), "{} {name}", case.display());
+                assert!(known.values().all(|origins| !origins.is_empty()), "{} {name}", case.display());
+                assert!(output.ports.get(&at).is_some(), "{} {name}", case.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_log_is_told_the_service_of_every_request_where_it_is_asked_for_as_json() {
+    let mut said = BTreeSet::new();
+    for case in cases() {
+        for access_log in [None, Some(AccessLog::Text), Some(AccessLog::Json)] {
+            let settings = Settings { access_log, ..settings() };
+            let translation = translate(&snapshot(&documents(&case)).0, &settings);
+            for scope in translation.gateways.values().flat_map(|output| json_of(output, ResourceType::Scope)) {
+                let hosts = scope["route_configuration"]["virtual_hosts"].as_array().unwrap();
+                for route in hosts.iter().flat_map(|host| host["routes"].as_array().unwrap()) {
+                    let service = &route["metadata"]["filter_metadata"]["waykeeper"]["service"];
+                    assert_eq!(service.is_string(), access_log == Some(AccessLog::Json), "{route}");
+                    said.extend(service.as_str().map(str::to_owned));
+                }
+            }
+        }
+    }
+    assert!(said.contains("inbound-vip|8000|http|httpbin2.httpbin.svc.cluster.local"), "{said:?}");
 }
 
 fn json_of(output: &GatewayOutput, kind: ResourceType) -> Vec<Value> {

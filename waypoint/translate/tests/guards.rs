@@ -356,6 +356,10 @@ fn only_endpoints_that_are_not_unready_are_sent_to_and_all_slices_count() {
     );
     let resolved = resolved(&slices);
     let clusters = &resolved.proxies[&Name::new("t", "wp")].clusters;
+    let origins = &clusters[&Destination::Service(port("a", 80))].origins;
+    let of = [(Kind::Service, "a"), (Kind::EndpointSlice, "one"), (Kind::EndpointSlice, "two")];
+    let of = of.map(|(kind, name)| ObjectRef::new(kind, "t", name));
+    assert_eq!(*origins, BTreeSet::from(of), "whom to tell where Envoy refuses it");
     let addresses = |number: u16| {
         let Endpoints::Addresses(addresses) = &clusters[&Destination::Service(port("a", number))].endpoints else {
             panic!()
@@ -508,6 +512,9 @@ fn every_broken_route_closes_what_it_names() {
     assert_eq!(refused(&broken("one", "a")), [true, false]);
     assert_eq!(refused(&(broken("one", "a") + &broken("two", "b"))), [true, true]);
     assert_eq!(refused(&(broken("one", "b") + &broken("two", "a"))), [true, true]);
+    // Nobody can tell which of its namespace's Services this one names.
+    let anywhere = broken("one", "a").replace("parentRefs: [{group: '', kind: Service, name: a}]", "parentRefs: 7");
+    assert_eq!(refused(&anywhere), [true, true]);
 }
 
 /// Whether a path is refused because it may mean another one to the application; none if no path is.
@@ -612,7 +619,7 @@ fn what_authorization_says_to_an_application_is_said_by_no_other_service_that_le
     let guarded = on_a(&format!("[{{{TO_A}}}]")) + &option("auth", &format!("[{R}]"), KEYS);
     let of_a = slice("a", "a", "10.0.0.1", "[{name: web, port: 8080}]");
     let ports = "[{name: web, port: 8080}, {name: tcp, port: 8080}, {name: redis, port: 6379}]";
-    let chains = |guarded: &str, address: &str| {
+    let chains_of = |guarded: &str, address: &str, of_a: &str| {
         let resolved = resolved(&format!("{second}{guarded}{of_a}{}", slice("c", "c", address, ports)));
         let said = conditions(&resolved, &ObjectRef::new(Kind::Service, "t", "c"), "waykeeper.dev/Served");
         let chains = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains;
@@ -620,7 +627,11 @@ fn what_authorization_says_to_an_application_is_said_by_no_other_service_that_le
         let disowned = of(80).routes().into_iter().flatten().flat_map(|route| route.policy.disowned.clone()).count();
         (of(80).read_as(), disowned, of(81).read_as(), of(82).read_as(), said.len())
     };
+    let chains = |guarded: &str, address: &str| chains_of(guarded, address, &of_a);
     assert_eq!(chains(&guarded, "10.0.0.1"), ("http", 1, "refused", "tcp", 1));
+    // The second of two ports of one name.
+    let two = slice("a", "a", "10.0.0.1", "[{name: web, port: 8081}, {name: web, port: 8080}]");
+    assert_eq!(chains_of(&guarded, "10.0.0.1", &two), ("http", 1, "refused", "tcp", 1));
     // Another application, or one that authorization says nothing to.
     assert_eq!(chains(&guarded, "10.0.0.2"), ("as it begins", 0, "tcp", "tcp", 0));
     assert_eq!(chains(&on_a(&format!("[{{{TO_A}}}]")), "10.0.0.1"), ("as it begins", 0, "tcp", "tcp", 0));
@@ -669,6 +680,49 @@ fn a_route_option_rewrites_the_path_where_the_rule_does_not() {
     assert_eq!(path(""), Some(PathRewrite::Prefix("/option".into())));
     let own = "{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /rule}}}";
     assert_eq!(path(&format!("filters: [{own}], ")), Some(PathRewrite::Prefix("/rule".into())));
+}
+
+#[test]
+fn an_option_that_replaces_a_prefix_refuses_the_requests_of_a_rule_that_has_none() {
+    for (kind, answer) in [("PathPrefix", "t/a/80*1 asks t/keys"), ("Exact", "500")] {
+        let rules = format!("[{{matches: [{{path: {{type: {kind}, value: /x}}}}, {{path: {{value: /y}}}}], {TO_A}}}]");
+        let says = KEYS.replace("{extauth", "{prefixRewrite: /option, extauth");
+        let resolved = resolved(&(on_a(&rules) + &option("x", &format!("[{R}]"), &says)));
+        assert_eq!(becomes(&resolved, "a", 80, "/x"), answer, "{kind}");
+        assert_eq!(becomes(&resolved, "a", 80, "/y"), "t/a/80*1 asks t/keys", "{kind}");
+        let said = conditions(&resolved, &ObjectRef::new(Kind::HttpRoute, "t", "r"), "Accepted");
+        assert_eq!(said[0].0, Some(kind == "PathPrefix"), "{said:?}");
+        assert!(kind == "PathPrefix" || said[0].2.contains("not of type PathPrefix"), "{said:?}");
+    }
+}
+
+/// Names of headers are the same in any case.
+#[test]
+fn of_several_conditions_on_one_header_the_first_counts_whatever_others_stand_between() {
+    let headers = "[{name: x-a, value: '1'}, {name: x-b, value: '2'}, {name: X-B, value: '4'}, {name: x-c, value: '3'}, {name: X-A, value: '5'}]";
+    let resolved = resolved(&on_a(&format!("[{{matches: [{{headers: {headers}}}], {TO_A}}}]")));
+    let keys = route(&resolved, "a", 80, "/").matches.headers.iter();
+    let keys: Vec<_> = keys.map(|key| format!("{}={:?}", key.name, key.value)).collect();
+    assert_eq!(keys, [r#"x-a=Exact("1")"#, r#"x-b=Exact("2")"#, r#"x-c=Exact("3")"#]);
+}
+
+/// Admission refuses such a value; whoever decides does not rely on that.
+#[test]
+fn a_header_with_a_line_break_is_written_into_no_request_or_response() {
+    for modifier in ["requestHeaderModifier", "responseHeaderModifier"] {
+        let kind = if modifier.starts_with("request") { "RequestHeaderModifier" } else { "ResponseHeaderModifier" };
+        for list in ["set", "add"] {
+            let filter = format!("{{type: {kind}, {modifier}: {{{list}: [{{name: x-a, value: VALUE}}]}}}}");
+            let mut snapshot = declared(&format!("{SCAFFOLD}{}", on_a(&format!("[{{filters: [{filter}], {TO_A}}}]"))));
+            let declared = &snapshot.http_routes[&Name::new("t", "r")];
+            let written = serde_json::to_string(declared.as_ref()).unwrap();
+            for (value, answer) in [("a", "t/a/80*1"), (r"a\r\nx-admin: yes", "500")] {
+                let route: api::gateway::HttpRoute = serde_json::from_str(&written.replace("VALUE", value)).unwrap();
+                snapshot.http_routes.insert(Name::new("t", "r"), route);
+                assert_eq!(becomes(&resolve(&snapshot, &settings()), "a", 80, "/"), answer, "{filter}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -755,6 +809,9 @@ fn a_policy_is_not_accepted_where_requests_get_around_it() {
     let on_b2 = http_route("r", "[{group: '', kind: Service, name: b2}]", &rules);
     let both = resolved(&format!("{shared}{on_b2}{}", option("x", &format!("[{R}]"), KEYS)));
     expect(&both, "Service t/b2", "AddressConflict");
+    // Who guards nothing loses nothing by it.
+    let timeout = resolved(&format!("{shared}{on_b2}{}", option("x", &format!("[{R}]"), "{timeout: 3s}")));
+    assert_eq!(claimed(&timeout, "Service t/b2"), good);
 
     // Two parents, of which one does not exist, one has no such port, and one is another namespace's.
     for parent in ["name: gone", "name: b, port: 81", "name: b, namespace: u"] {
@@ -1086,6 +1143,25 @@ fn of_many_the_first_are_named_and_the_rest_is_counted() {
         conditions(&resolved(&yaml), &ObjectRef::new(Kind::RouteOption, "t", "x"), "Accepted").swap_remove(0).2
     };
     let five = "governs HTTPRoute t/r0, HTTPRoute t/r1, HTTPRoute t/r2, HTTPRoute t/r3, HTTPRoute t/r4";
+    let x = ObjectRef::new(Kind::RouteOption, "t", "x");
+    let whole = |routes: &str, options: &str| {
+        conditions(&resolved(&format!("{routes}{options}")), &x, "Accepted").swap_remove(0).2
+    };
+    // Where it does not apply: of many places the first.
+    let parents: Vec<_> = (0..7).map(|number| format!("{{group: '', kind: Service, name: gone{number}}}")).collect();
+    let nowhere = http_route("r", &format!("[{}]", parents.join(", ")), &format!("[{{{TO_A}}}]"));
+    let message = whole(&nowhere, &option("x", &format!("[{R}]"), KEYS));
+    assert_eq!(message.matches("does not apply to").count(), 5, "{message}");
+    // What is so in two places is said once, also where something else is between them.
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: c, namespace: t}, spec: {clusterIP: 127.0.20.4, ports: [{name: web, port: 80}]}}\n---\n";
+    let [a, b, c] = ["a", "b", "c"].map(|name| format!("{{group: '', kind: Service, name: {name}}}"));
+    let rules = format!("[{{{TO_A}}}]");
+    let routes = http_route("r", &format!("[{a}, {c}]"), &rules) + &http_route("s", &format!("[{b}]"), &rules);
+    let targets = format!("[{R}, {}]", R.replace("name: r}", "name: s}"));
+    let options = option("first", &targets, "{timeout: 2s}") + &option("x", &targets, "{timeout: 3s}");
+    let message = whole(&format!("{service}{routes}"), &options);
+    let count = |route: &str| message.matches(&format!("has no effect on HTTPRoute t/{route}")).count();
+    assert_eq!((count("r"), count("s")), (1, 1), "{message}");
     assert_eq!(governs(5), five);
     assert_eq!(governs(7), format!("{five}, and 2 more"));
 }

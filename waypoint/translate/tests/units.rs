@@ -389,6 +389,39 @@ fn what_begins_or_ceases_to_guard_is_noticed_whatever_else_stays() {
     // A Gateway begins to listen where a Service has its endpoint.
     let ours = guarded.replace("port: 15087", "port: 15089");
     in_turn(&[&guarded, &ours, &guarded]);
+    // What asks for a port's guard runs where another Service leads: in a slice that is another Service's, then gone.
+    let leads = |service: &str| {
+        format!(
+            "{{apiVersion: v1, kind: Service, metadata: {{name: b, namespace: t}}, spec: {{clusterIP: 127.0.20.3, ports: [{{name: web, port: 80}}]}}}}\n---\n{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: b, namespace: t, labels: {{kubernetes.io/service-name: {service}}}}}, addressType: IPv4, endpoints: [{{addresses: [127.0.0.1]}}], ports: [{{name: web, port: 15089}}]}}\n---\n"
+        )
+    };
+    let [to_b, to_c] = ["b", "c"].map(|service| format!("{guarded}{}", leads(service)));
+    let without =
+        to_b.split("{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: b,").next().unwrap();
+    in_turn(&[&to_b, &to_c, &to_b, without, &to_b]);
+    // Two Services, each with another's address, come to another waypoint by their Namespace.
+    let two = format!(
+        "{SMALL}{}{}",
+        "{apiVersion: v1, kind: Service, metadata: {name: b, namespace: t}, spec: {clusterIP: 127.0.20.2, ports: [{name: web, port: 80}]}}\n---\n",
+        "{apiVersion: v1, kind: Service, metadata: {name: c, namespace: t}, spec: {clusterIP: 127.0.20.2, ports: [{name: web, port: 80}]}}\n---\n"
+    );
+    let elsewhere = two.replace("use-waypoint: wp", "use-waypoint: first");
+    in_turn(&[&two, &elsewhere, &two]);
+}
+
+#[test]
+fn what_cannot_be_read_closes_everything_and_once_it_is_mended_everything_is_served_again() {
+    let (snapshot, _) = support::snapshot(&documents(&format!("{SMALL}{GUARDED}")));
+    let mut resolver = Resolver::new(settings());
+    let why = Withheld { place: "a.yaml".into(), why: "is not YAML".into() };
+    let mut answers = Vec::new();
+    for withheld in [vec![], vec![why.clone()], vec![why.clone(), why], vec![]] {
+        let snapshot = Snapshot { withheld, ..snapshot.clone() };
+        let resolved = resolver.resolve(&snapshot);
+        same(answers.len(), &resolved, &resolve(&snapshot, &settings()));
+        answers.push(resolved.proxies);
+    }
+    assert!(answers[0] != answers[1] && answers[1] != answers[2] && answers[3] == answers[0]);
 }
 
 #[test]
