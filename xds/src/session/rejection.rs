@@ -53,5 +53,10 @@ mod tests {
         let text = presentable(ResourceType::Route, &long);
         assert!(text.starts_with("a b a b") && text.chars().count() == LONGEST + 1 && !text.contains('\n'));
         assert!(!presentable(ResourceType::Secret, "bad key: hunter2").contains("hunter2"));
+        let fits = "x".repeat(LONGEST);
+        assert_eq!(presentable(ResourceType::Route, &fits), fits);
+        for nothing in ["", " \n\t"] {
+            assert_eq!(presentable(ResourceType::Route, nothing), "refused by Envoy without a reason");
+        }
     }
 }

@@ -198,6 +198,7 @@ fn removals_come_last_in_reverse_once_the_additions_are_acknowledged() {
     assert_eq!(client.set(&[(Cluster, "new", "1"), (Listener, "l", "1"), (Route, "r", "2")], 2), ["Cluster +new@1"]);
     assert_eq!(client.ack_next(), ["Route +r@2"]);
     assert_eq!(client.ack_next(), ["Route -gone", "Listener -gone", "Endpoint -old", "Cluster -old"]);
+    assert_eq!(client.session.state().generation, 1, "what is gone was not acknowledged yet");
     client.ack_all();
     assert_eq!(client.session.state().generation, 2);
 }
@@ -236,6 +237,20 @@ fn whoever_subscribes_again_is_told_again() {
     client.ask(unsubscribe(Route, &["r"]));
     assert_eq!(client.set(&[(Listener, "l", "1"), (Route, "r", "2")], 2), NOTHING);
     assert_eq!(client.ask(subscribe(Route, &["r"])), ["Route +r@2"]);
+    client.ack_all();
+    client.ask(unsubscribe(Route, &["r"]));
+    assert_eq!(client.set(&[(Listener, "l", "1")], 3), NOTHING, "the end of what is not wanted any more is no news");
+    assert!(client.session.is_settled());
+}
+
+#[test]
+fn what_is_taken_away_and_not_acknowledged_lets_no_route_come_before_its_cluster() {
+    let mut client = Client::serving(&[(Cluster, "old", "1"), (Listener, "l", "1"), (Route, "r", "1")]);
+    assert_eq!(client.set(&[(Listener, "l", "1"), (Route, "r", "1")], 2), ["Cluster -old"]);
+    let next = [(Cluster, "new", "1"), (Listener, "l", "1"), (Route, "r", "2")];
+    assert_eq!(client.set(&next, 3), ["Cluster +new@1"]);
+    assert_eq!(client.ack_next(), NOTHING);
+    assert_eq!(client.ack_next(), ["Route +r@2"]);
 }
 
 #[test]
@@ -447,6 +462,13 @@ fn what_is_told_on_demand_is_told_to_those_who_ask_and_nobody_waits_for_it() {
         client.set(&[(Cluster, "s", "1"), (Cluster, "c/1", "1"), (Listener, "l", "1")], 6).last().unwrap(),
         "Cluster -a/1 -b/1"
     );
+
+    // The same for one that asks for all by naming none.
+    client.session = Session::new(Limits::default()).with_on_demand(Some(with_slash));
+    client.set(&changed, 7);
+    let mut again = subscribe(Cluster, &[]);
+    again.initial_resource_versions = [("s", "1"), ("b/1", "1")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
+    assert_eq!(client.ask(again), ["Cluster +b/1@2"]);
 }
 
 /// Whoever asks for some names only, and has others, wants none of those.
