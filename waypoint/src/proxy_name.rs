@@ -57,6 +57,12 @@ mod tests {
         let impostor = other.strip_prefix(PREFIX).expect("the prefix");
         assert_ne!(proxy_name(impostor), other);
         assert_eq!((label("a.b"), label(&long).len()), ("a.b".to_owned(), LONGEST));
+        assert_eq!((label(&long[..LONGEST]), label(&long[..=LONGEST]).len()), (long[..LONGEST].to_owned(), LONGEST));
+        // A name that only looks a little as if it were cut short is kept.
+        for plain in ["a-0123456789abcdeg", "a-g123456789abcdef", "a-0123456789abcde", "a-0123456789abcdef0"] {
+            assert_eq!(proxy_name(plain), format!("{PREFIX}{plain}"));
+        }
+        assert_ne!(proxy_name("a-0123456789abcdef"), "gloo-proxy-a-0123456789abcdef");
     }
 
     #[test]

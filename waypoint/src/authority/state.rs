@@ -306,6 +306,9 @@ fn good_for(params: &mut CertificateParams, now: u64, seconds: u64) {
 
 #[cfg(test)]
 mod tests {
+    use tokio_rustls::rustls::pki_types::CertificateDer;
+    use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+
     use super::*;
 
     const BEGUN: u64 = 1_800_000_000;
@@ -380,6 +383,12 @@ mod tests {
             assert!(all.leaf(&subject, None, BEGUN + AUTHORITY).is_err());
         }
         assert!(all.leaf(&Subject::ControlPlane(&["a b".to_owned() + "\u{e9}"]), None, BEGUN).is_err());
+        // Whoever connects by either name finds it in the certificate.
+        let leaf = all.leaf(&Subject::ControlPlane(&names), None, BEGUN).expect("a leaf").expect("the first");
+        let der = CertificateDer::from_pem_slice(leaf.cert.as_bytes()).expect("a certificate");
+        for name in [&b"\x82\x06a.test"[..], &b"\x87\x04\x7f\0\0\x01"[..]] {
+            assert!(der.windows(name.len()).any(|part| part == name), "{name:?}");
+        }
     }
 
     #[test]

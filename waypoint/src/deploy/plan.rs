@@ -163,12 +163,9 @@ fn forget_in(metadata: &mut Value, field: &str, keys: &[&String]) {
     if keys.is_empty() {
         return;
     }
-    if let Some(map) = metadata[field].as_object_mut() {
+    let Value::Object(metadata) = metadata else { return };
+    if let Value::Object(map) = metadata.entry(field).or_insert_with(|| Map::new().into()) {
         forget(map, keys.iter().copied());
-    } else {
-        let mut map = Map::new();
-        forget(&mut map, keys.iter().copied());
-        metadata[field] = map.into();
     }
 }
 

@@ -119,6 +119,15 @@ mod tests {
             assert!(covers(&of(one), Some(&of(other))) && covers(&of(other), Some(&of(one))), "{one} {other}");
         }
         assert_eq!(amount(&json!(1)), amount(&json!("1000m")));
+        // Every unit that Kubernetes knows.
+        for (unit, thousand) in [("n", "u"), ("u", "m"), ("m", ""), ("", "k"), ("k", "M"), ("M", "G"), ("G", "T")] {
+            let (one, other) = (json!(format!("3{thousand}")), json!(format!("3000{unit}")));
+            assert!(amount(&one).is_some() && amount(&one) == amount(&other), "{one} {other}");
+        }
+        for (unit, larger) in [("", "Ki"), ("Ki", "Mi"), ("Mi", "Gi"), ("Gi", "Ti")] {
+            let (one, other) = (json!(format!("3{larger}")), json!(format!("3072{unit}")));
+            assert!(amount(&one).is_some() && amount(&one) == amount(&other), "{one} {other}");
+        }
         assert_ne!(amount(&json!("1Gi")), amount(&json!("1G")));
         for none in ["", "m", "x", "1.2.3", "1Zi", "1 Gi", "-1", "1e99"] {
             assert_eq!(amount(&json!(none)), None, "{none:?}");

@@ -221,6 +221,17 @@ fn what_the_infrastructure_says_no_longer_is_taken_away_and_what_others_said_sta
     let template = &there[&Managed::Deployment]["spec"]["template"];
     assert_eq!((labels(template).get("team"), template["metadata"]["annotations"].get("note")), (None, None));
     assert_eq!(of(&gateway, &there).acts, []);
+    // The last of it goes as well, where nothing else is wanted of its kind.
+    gateway["spec"]["infrastructure"] = json!({});
+    for act in of(&gateway, &there).acts {
+        let Act::Change(kind, patch) = act else { panic!("{act:?}") };
+        merge(there.get_mut(&kind).expect("there"), &patch);
+    }
+    for object in there.values() {
+        assert_eq!((labels(object).get("tier"), &labels(object)["others"]), (None, &json!("stays")));
+    }
+    assert_eq!(labels(&there[&Managed::Deployment]["spec"]["template"]).get("tier"), None);
+    assert_eq!(of(&gateway, &there).acts, []);
 }
 
 #[test]
