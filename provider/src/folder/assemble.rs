@@ -56,7 +56,8 @@ pub(crate) struct Assembled {
     pub origins: Origins,
     /// Everything that is wrong with the manifests themselves.
     pub mistakes: Vec<Mistake>,
-    rejected: usize,
+    /// Of how many objects what was written last is not served.
+    pub rejected: usize,
     kinds: BTreeMap<Kind, usize>,
 }
 

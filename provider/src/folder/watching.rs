@@ -245,6 +245,18 @@ impl Round {
         Self { complete: true, placed: touched.clone(), touched, ..Self::default() }
     }
 
+    /// All of these were written to and not closed: they are to be left alone for so long.
+    #[cfg(test)]
+    pub(crate) fn open(paths: impl IntoIterator<Item = PathBuf>, wait: Duration) -> Self {
+        let open: std::collections::BTreeMap<PathBuf, Duration> = paths.into_iter().map(|path| (path, wait)).collect();
+        Self {
+            complete: true,
+            touched: open.keys().cloned().collect(),
+            open: open.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+
     /// The same, where more may have happened than was noted.
     pub(crate) fn incomplete(self) -> Self {
         Self { complete: false, ..self }

@@ -46,6 +46,8 @@ fn one_object_that_cannot_be_read_is_broken_alone_and_keeps_its_name() {
         assert!(!format!("{entry:?}").contains("canary"));
     }
     assert_eq!(read[0].object.admission.reach, Reach::Unknown, "whatever it would have governed");
+    // Which object it is, is known: nothing else is held up by it.
+    assert!(read.iter().all(|entry| !entry.object.admission.withholds));
 }
 
 #[test]

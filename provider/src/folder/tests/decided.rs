@@ -117,6 +117,42 @@ fn mistakes_name_the_object_or_the_file_they_are_in() {
     assert!(mistakes[0].file.ends_with("torn.yaml") && mistakes[2].file.ends_with("services.yaml"));
 }
 
+/// The last good version of an object is served, and whoever counts what is not as it was written counts it.
+#[test]
+fn an_object_of_which_an_older_version_is_served_counts_as_rejected() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("services.yaml");
+    let mut engine = Engine::new(vec![folder.path().to_owned()], FolderSettings::default());
+    let mut with = |a: u16, b: u16| {
+        fs::write(&path, [on_port("a", a), on_port("b", b)].join("\n---\n")).unwrap();
+        engine.look_at_once();
+        let assembled = engine.assemble();
+        (assembled.rejected, assembled.snapshot.services.len(), assembled.snapshot.broken.len())
+    };
+    assert_eq!(with(80, 0), (1, 1, 1));
+    assert_eq!(with(0, 0), (2, 1, 1));
+    assert_eq!(with(81, 82), (0, 2, 0));
+}
+
+#[test]
+fn of_what_is_said_only_what_is_new_is_told() {
+    let (folder, told) = (TempDir::new().unwrap(), |engine: &mut Engine| {
+        let said = engine.assemble().said;
+        (said.said.into_iter().map(|(object, _)| object.name.name.to_string()).collect::<Vec<_>>(), said.silent.len())
+    });
+    fs::write(folder.path().join("a.yaml"), on_port("a", 0)).unwrap();
+    fs::write(folder.path().join("b.yaml"), on_port("b", 0)).unwrap();
+    let mut engine = Engine::new(vec![folder.path().to_owned()], FolderSettings::default());
+    engine.look_at_once();
+    assert_eq!(told(&mut engine), (vec!["a".to_owned(), "b".to_owned()], 0));
+    engine.all_changed();
+    assert_eq!(told(&mut engine), (vec![], 0));
+    fs::write(folder.path().join("b.yaml"), on_port("b", 80)).unwrap();
+    engine.look_at_once();
+    engine.all_changed();
+    assert_eq!(told(&mut engine), (vec![], 1));
+}
+
 /// What a file of the law below holds: an object each in one of some versions.
 fn some_file() -> impl Strategy<Value = Option<String>> {
     let object = (0..8_u8, 0..7_u8).prop_map(|(name, version)| {

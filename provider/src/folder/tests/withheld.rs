@@ -66,6 +66,69 @@ fn every_path_that_is_not_there_at_the_start_is_named() {
 }
 
 #[test]
+fn a_path_that_comes_or_goes_is_news_though_there_is_no_file() {
+    let folder = TempDir::new().unwrap();
+    let paths = ["a", "b"].map(|name| folder.path().join(name));
+    fs::create_dir(&paths[0]).unwrap();
+    fs::write(paths[0].join("auth.yaml"), route_option(GUARDED)).unwrap();
+    age(&paths[0].join("auth.yaml"), 1_000);
+    let mut engine = Engine::new(paths.to_vec(), FolderSettings::default());
+    engine.load();
+    assert_eq!(engine.assemble().snapshot.withheld.len(), 1);
+    assert!(!engine.step(&Round::default()).changed, "nothing has happened");
+    fs::create_dir(&paths[1]).unwrap();
+    assert!(engine.step(&Round::default()).changed);
+    assert!(engine.assemble().snapshot.withheld.is_empty());
+    fs::remove_dir(&paths[1]).unwrap();
+    assert!(engine.step(&Round::default()).changed);
+    let problems: Vec<_> = engine.assemble().files.values().flat_map(|file| file.problems.clone()).collect();
+    assert!(problems.len() == 1 && problems[0].message.contains("does not exist"), "{problems:?}");
+}
+
+/// A start is not over as long as somebody writes: the file is looked at again though nothing more may be told of it.
+#[test]
+fn a_file_that_its_writer_has_not_closed_is_looked_at_later() {
+    let folder = TempDir::new().unwrap();
+    let top = folder.path().canonicalize().unwrap();
+    let path = top.join("auth.yaml");
+    let mut engine = Engine::new(vec![top], FolderSettings::default());
+    engine.load();
+    fs::write(&path, route_option(GUARDED)).unwrap();
+    age(&path, 1_000);
+    let wait = Duration::from_millis(70);
+    let step = engine.step(&Round::open([path], wait));
+    assert_eq!((step.again, guards(&engine.assemble().snapshot)), (Some(wait), false));
+    let mut again = step.again;
+    while let Some(wait) = again {
+        std::thread::sleep(wait);
+        again = engine.step(&Round::only([])).again;
+    }
+    assert!(guards(&engine.assemble().snapshot));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named_with_the_reason_at_a_start_and_later() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("auth.yaml");
+    let good = route_option(GUARDED);
+    let large = format!("{good}# {}\n", "x".repeat(4 << 20));
+    let mut engine = Engine::new(vec![folder.path().to_owned()], FolderSettings::default());
+    let mut with = |text: &str| {
+        fs::write(&path, text).unwrap();
+        engine.look_at_once();
+        let assembled = engine.assemble();
+        let of_files = assembled.mistakes.iter().filter(|mistake| mistake.object.is_none());
+        let said: Vec<_> = of_files.map(|mistake| mistake.problem.message.clone()).collect();
+        let withheld: Vec<_> = assembled.snapshot.withheld.iter().map(|withheld| withheld.why.clone()).collect();
+        (said.concat(), withheld.concat(), guards(&assembled.snapshot))
+    };
+    let why = "larger than 4 MiB; split it into several files".to_owned();
+    assert_eq!(with(&large), (why.clone(), why.clone(), false));
+    assert_eq!(with(&good), (String::new(), String::new(), true));
+    assert_eq!(with(&large), (why, String::new(), true), "the last good version stays");
+}
+
+#[test]
 fn a_start_withholds_as_long_as_a_file_may_still_be_written() {
     let folder = TempDir::new().unwrap();
     fs::write(folder.path().join("auth.yaml"), route_option(GUARDED)).unwrap();
