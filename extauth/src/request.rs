@@ -142,6 +142,16 @@ mod tests {
     }
 
     #[test]
+    fn a_header_is_read_whichever_field_its_value_is_in() {
+        let of = |value: &str, raw: &[u8]| HeaderValue { key: "a".into(), value: value.into(), raw_value: raw.into() };
+        for (header, expected) in [(of("key", b""), "key"), (of("", b"key"), "key"), (of("other", b"key"), "key")] {
+            let map = HeaderMap { headers: vec![header] };
+            let check = check(HttpRequest { header_map: Some(map), ..Default::default() });
+            assert_eq!(Request::new(&check).header("a").as_deref(), Some(expected.as_bytes()));
+        }
+    }
+
+    #[test]
     fn the_query_does_not_reach_the_log() {
         let path = format!("/get{}?access_token=canary#x", "ü".repeat(300));
         let check = check(HttpRequest { path, ..Default::default() });

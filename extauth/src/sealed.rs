@@ -83,3 +83,58 @@ fn unary(message: &CheckResponse) -> http::Response<Body> {
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/grpc"));
     response
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::future::{Ready, ready};
+
+    use super::*;
+
+    /// Answers with this status of gRPC in the headers, if any, and with a header that tells it by.
+    #[derive(Debug, Clone)]
+    struct Inner(Option<&'static str>);
+
+    impl NamedService for Inner {
+        const NAME: &'static str = "envoy.service.auth.v3.Authorization";
+    }
+
+    impl Service<http::Request<Body>> for Inner {
+        type Response = http::Response<Body>;
+        type Error = Infallible;
+        type Future = Ready<Result<Self::Response, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+            let mut response = http::Response::new(Body::empty());
+            response.headers_mut().insert("x-own", http::HeaderValue::from_static("1"));
+            if let Some(status) = self.0 {
+                response.headers_mut().insert(tonic::Status::GRPC_STATUS, http::HeaderValue::from_static(status));
+            }
+            ready(Ok(response))
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_check_that_failed_is_answered_with_a_denial() {
+        let check = "/envoy.service.auth.v3.Authorization/Check";
+        for (path, status, denied) in [
+            (check, Some("8"), true),
+            (check, Some("12"), true),
+            (check, Some("0"), false),
+            (check, None, false),
+            ("/envoy.service.auth.v3.Authorization/Other", Some("12"), false),
+            ("/envoy.service.auth.v3.Authorization/Check/", Some("12"), false),
+            ("/another.Service/Check", Some("12"), false),
+        ] {
+            let mut service = AlwaysAnswers::new(Inner(status), CheckResponse::default);
+            let request = http::Request::builder().uri(path).body(Body::empty()).unwrap();
+            let response = service.call(request).await.unwrap();
+            assert_eq!(response.headers().contains_key("x-own"), !denied, "{path} {status:?}");
+        }
+    }
+}

@@ -165,6 +165,7 @@ mod tests {
             (PasswordKind::Apr1, "$apr1$TYiryv0/$8BvzLUO9IfGPGGsPnAgSu1", "after the last $"),
             (PasswordKind::Apr1, "8BvzLUO9IfGPGGsPnAgSu", "22 characters"),
             (PasswordKind::Sha1, "010eb058a59f4ac5ba05639b0263cf91b4345fd", "40 hexadecimal"),
+            (PasswordKind::Sha1, "010eb058a59f4ac5ba05639b0263cf91b4345fd60", "40 hexadecimal"),
             (PasswordKind::Sha1, "", "40 hexadecimal"),
             (PasswordKind::Sha1, "010eb058a59f4ac5ba05639b0263cf91b4345fdg", "40 hexadecimal"),
             (PasswordKind::Bcrypt, "hunter2", "whole bcrypt"),
