@@ -224,6 +224,11 @@ mod tests {
         assert!(matches!(never.index.config("ns.a"), Some(Entry::Broken)) && never.refused == 2);
         let third = kept.update(&good);
         assert_eq!((third.refused, serving(&third, "ns.a").is_some()), (0, true));
+        // What stays as it is is not compiled again.
+        let again = kept.update(&good);
+        for id in ["ns.a", "ns.b"] {
+            assert!(Arc::ptr_eq(&serving(&third, id).unwrap(), &serving(&again, id).unwrap()), "{id}");
+        }
     }
 
     #[test]

@@ -141,6 +141,12 @@ fn values_share_a_bucket_with_few_others_while_there_is_room_for_many_buckets() 
         let hit = of(limit, (7 << 80) | (id * SHARDS as u128), Change::Add(1), CountPolicy::Always, NOW);
         assert_eq!(all(&memory, &[hit], NOW)[0], 1, "{id}");
     }
+    // Values of another rule, though they fall on the same numbers.
+    for id in 1..=20_u128 {
+        let value = (9 << 80) | (id * SHARDS as u128);
+        let hit = Hit { rule: CounterId(RULE + 1), ..of(limit, value, Change::Add(1), CountPolicy::Always, NOW) };
+        assert_eq!(all(&memory, &[hit], NOW)[0], 1, "{id}");
+    }
 }
 
 #[test]
@@ -164,6 +170,20 @@ fn what_a_bucket_of_tokens_refuses_is_not_counted_be_it_the_first() {
     assert_eq!(ask(6), 6);
     assert!(memory.is_empty());
     assert_eq!((ask(5), ask(1)), (5, 6));
+}
+
+#[test]
+fn what_is_refused_and_not_counted_takes_no_room_from_what_is() {
+    for policy in [CountPolicy::Always, CountPolicy::WhenAllowed] {
+        let (memory, burst) = (Memory::with(100, WhenFull::Deny), 5.try_into().unwrap());
+        let limit = Limit::new(5, Unit::Minute).unwrap().by(Algorithm::TokenBucket { burst });
+        let ask = |id, hits| all(&memory, &[of(limit, id, Change::Add(hits), policy, NOW)], NOW)[0];
+        for id in 0..1_000 {
+            assert_eq!(ask(id, 6), 6, "{policy:?}: {id}");
+        }
+        assert!(memory.is_empty() && memory.short().is_empty(), "{policy:?}");
+        assert_eq!(ask(1_000, 5), 5, "{policy:?}");
+    }
 }
 
 #[test]

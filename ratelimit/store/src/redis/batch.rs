@@ -187,8 +187,7 @@ impl<'j> Batch<'j> {
     }
 
     fn only_adds(&self) -> bool {
-        let adds = |(command, total): (&&Op, &u64)| matches!(command.change, Change::Add(_)) && *total > 0;
-        self.commands.iter().zip(&self.totals).all(adds)
+        self.totals.iter().all(|total| *total > 0)
     }
 
     /// A call of `script` with the commands' keys, and so many arguments to come for each.
