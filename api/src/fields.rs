@@ -49,7 +49,7 @@ pub(crate) fn resembles(written: &str, name: &str) -> bool {
         _ => 2,
     };
     // The distance is at least the difference of the lengths: cheap to see first.
-    forgiven > 0 && written.len().abs_diff(name.len()) <= forgiven && strsim::osa_distance(&written, &name) <= forgiven
+    written.len().abs_diff(name.len()) <= forgiven && strsim::osa_distance(&written, &name) <= forgiven
 }
 
 fn fold(name: &str) -> String {

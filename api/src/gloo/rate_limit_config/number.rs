@@ -96,3 +96,48 @@ pub(super) mod int64 {
         serializer.serialize_i64(*number)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Numbers {
+        #[serde(with = "uint32")]
+        small: u32,
+        #[serde(with = "int64")]
+        large: i64,
+    }
+
+    #[test]
+    fn a_number_is_read_however_it_is_written_and_none_is_rounded() {
+        let read = |value: serde_json::Value| {
+            serde_json::from_value::<Numbers>(json!({"small": 1, "large": value})).map(|numbers| numbers.large)
+        };
+        for (value, number) in [
+            (json!(12), 12),
+            (json!(12.0), 12),
+            (json!("12"), 12),
+            (json!(-12.0), -12),
+            (json!("-12"), -12),
+            (json!(9_007_199_254_740_992.0), 9_007_199_254_740_992),
+            (json!(i64::MAX), i64::MAX),
+        ] {
+            assert_eq!(read(value.clone()).ok(), Some(number), "{value}");
+        }
+        // Of doubles as large as this one there is only every second.
+        for value in [json!(1.5), json!(-0.5), json!(9_007_199_254_740_994.0), json!("1.5"), json!(""), json!(true)] {
+            assert!(read(value.clone()).is_err(), "{value}");
+        }
+        let small = |value: serde_json::Value| {
+            serde_json::from_value::<Numbers>(json!({"small": value, "large": 1})).map(|numbers| numbers.small)
+        };
+        assert_eq!((small(json!(u32::MAX)).ok(), small(json!(2.0)).ok()), (Some(u32::MAX), Some(2)));
+        for value in [json!(4_294_967_296_u64), json!(4_294_967_296.0), json!(-1), json!(-1.0), json!(0.5)] {
+            assert!(small(value.clone()).is_err(), "{value}");
+        }
+    }
+}
