@@ -181,6 +181,12 @@ fn nobody_but_envoys_of_gateways_may_ask_the_servers() {
         }
         other => Err(format!("{other:?}\n{}", waypoint.log())),
     });
+    eventually("its Gateway to be translated", CHANGE, || match waypoint.page("/config").1 {
+        config if config.contains("\"gateway\":\"t/a\"") => Ok(()),
+        config => Err(config),
+    });
+    let config = waypoint.page("/config").1;
+    assert!(config.contains("\"generation\":0,"), "it is told nothing: {config}");
     assert_eq!(pod.page("/readyz").0, 503, "nobody knows yet who it is");
 
     // Where somebody else has a Secret of the name, it is left as it is.

@@ -47,6 +47,26 @@ fn likes(resource: &Resource) -> bool {
     !routes(resource).iter().any(|route| text(route).contains("bad"))
 }
 
+#[test]
+fn as_long_as_nobody_knows_who_the_envoys_are_nothing_is_sent() {
+    let mut offer = Offer::default();
+    assert!(!offer.identified(None));
+    assert!(!offer.translated(output(&[("a", vec![route(1, Fault::None)])]), Quarantine::new()));
+    assert!(offer.resources().is_empty());
+    let identity = |version: &str| -> Named {
+        let secret = json!({"name": "identity", "generic_secret": {"secret": {"inline_string": version}}});
+        [("identity".to_owned(), resource_json(ResourceType::Secret, "identity", secret).unwrap())]
+            .into_iter()
+            .collect()
+    };
+    assert!(offer.identified(Some(identity("1"))));
+    assert_eq!(offer.resources().keys().copied().collect::<Vec<_>>(), [ResourceType::Scope, ResourceType::Secret]);
+    offer.sent(1);
+    assert!(!offer.identified(Some(identity("1"))), "as before");
+    assert!(offer.identified(Some(identity("2"))), "another is told");
+    assert!(offer.resources()[&ResourceType::Scope].contains_key("a"));
+}
+
 /// The control loop around an offer, with an Envoy that answers at once.
 #[derive(Default)]
 struct Loop {
