@@ -35,15 +35,16 @@ restore() {
     policy=$(cat "$run/$tables.policy")
     "$tables" -P FORWARD "$policy" || true
     for table in filter nat; do
-      "$tables" -t "$table" -S 2>/dev/null | grep -E '^-A .*(DOCKER|docker0|172\.1[78]\.)' | sed 's/^-A /-D /' |
+      # A table that is not there, or without such rules, has nothing to give back.
+      "$tables" -t "$table" -S 2>/dev/null | sed -nE '/^-A .*(DOCKER|docker0|172\.1[78]\.)/s/^-A /-D /p' |
         while read -r rule; do
           # shellcheck disable=SC2086
           "$tables" -t "$table" $rule 2>/dev/null || true
-        done
+        done || true
       "$tables" -t "$table" -S 2>/dev/null | sed -n 's/^-N \(DOCKER[^ ]*\).*/\1/p' |
         while read -r chain; do
           "$tables" -t "$table" -F "$chain" 2>/dev/null && "$tables" -t "$table" -X "$chain" 2>/dev/null || true
-        done
+        done || true
     done
   done
   [ ! -s "$run/ip_forward" ] || cat "$run/ip_forward" >/proc/sys/net/ipv4/ip_forward || true
