@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::iter::Map;
-use std::ops::Index;
 use std::slice::Iter;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -39,15 +38,6 @@ impl<V> Pairs<V> {
 impl<V> Default for Pairs<V> {
     fn default() -> Self {
         Self(Box::default())
-    }
-}
-
-impl<V> Index<&str> for Pairs<V> {
-    type Output = V;
-
-    #[allow(clippy::expect_used)]
-    fn index(&self, key: &str) -> &V {
-        self.get(key).expect("no entry of this key")
     }
 }
 
@@ -96,7 +86,7 @@ mod tests {
     fn what_is_put_in_is_found_by_its_key_and_in_order() {
         let pairs: Pairs<u8> = [("b", 1), ("c", 2), ("a", 3), ("b", 4)].into_iter().collect();
         assert_eq!(pairs.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
-        assert_eq!((pairs.get("a"), pairs.get("b"), pairs.get("d"), pairs["c"]), (Some(&3), Some(&4), None, 2));
+        assert_eq!((pairs.get("a"), pairs.get("b"), pairs.get("d")), (Some(&3), Some(&4), None));
         assert!(!pairs.is_empty() && Pairs::<u8>::default().is_empty());
         let text = serde_json::to_string(&pairs).unwrap();
         assert_eq!(text, r#"{"a":3,"b":4,"c":2}"#);
