@@ -148,9 +148,9 @@ fn builder() -> anyhow::Result<PrometheusBuilder> {
 const WORDY: [&str; 10] =
     ["h2", "hyper", "hyper_util", "tower", "tonic", "rustls", "tokio_util", "mio", "reqwest", "opentelemetry_sdk"];
 
-/// A library that says what we say already, and whose warnings may hold what an API server answered, Secrets too:
-/// it is heard only where it is named.
-const UNHEARD: &str = "kube_client";
+/// Libraries that are heard only where they are named. What `kube_client` says we say already, and its warnings may hold
+/// what an API server answered, Secrets too; `notify` warns of every folder that is deleted while it is watched.
+const UNHEARD: [&str; 2] = ["kube_client", "notify"];
 
 fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     let quiet: String = match text.trim().to_ascii_lowercase().as_str() {
@@ -163,8 +163,13 @@ fn parse_filter(text: &str) -> Result<EnvFilter, String> {
     let off = |target: &str| format!("{target}=off").parse::<Directive>().map_err(|error| error.to_string());
     let filter = filter.add_directive(off(trace::TARGET)?);
     // Named is the library itself; a part of it says nothing of the rest.
-    let is_named = text.split(',').any(|directive| directive.split('=').next().unwrap_or_default().trim() == UNHEARD);
-    Ok(if is_named { filter } else { filter.add_directive(off(UNHEARD)?) })
+    let is_named = |library: &str| {
+        text.split(',').any(|directive| directive.split('=').next().unwrap_or_default().trim() == library)
+    };
+    UNHEARD
+        .into_iter()
+        .filter(|library| !is_named(library))
+        .try_fold(filter, |filter, library| Ok(filter.add_directive(off(library)?)))
 }
 
 impl Telemetry {
@@ -232,10 +237,11 @@ mod tests {
         assert!(!shown("info").contains("h2"));
         assert!(shown("debug,h2=trace").contains("h2=trace"));
         for level in ["", "info", "trace", "extauth=debug"] {
-            assert!(shown(level).contains("kube_client=off"), "{}", shown(level));
+            assert!(shown(level).contains("kube_client=off") && shown(level).contains("notify=off"), "{level}");
         }
         assert!(shown("info,kube_client=warn").contains("kube_client=warn"));
         assert!(!shown("info,kube_client=warn").contains("kube_client=off"));
+        assert!(shown("info,kube_client=warn").contains("notify=off"));
         for part in ["info,kube_client::config=off", "info,my_kube_client=debug"] {
             assert!(shown(part).contains(",kube_client=off") || shown(part).starts_with("kube_client=off"), "{part}");
         }

@@ -91,8 +91,8 @@ pub(crate) struct Engine {
     sources: BTreeMap<PathBuf, Source>,
     /// What was found there.
     listing: Listing,
-    /// Canonical paths of files to be looked at again although nothing may happen to them.
-    waiting: BTreeSet<PathBuf>,
+    /// Files to be looked at again although nothing may happen to them, with their canonical paths.
+    waiting: BTreeMap<PathBuf, PathBuf>,
     asked: Asked,
     /// Files of which something else is known than when everything was put together the last time.
     changed: BTreeSet<PathBuf>,
@@ -107,7 +107,7 @@ impl Engine {
             settings,
             sources: BTreeMap::new(),
             listing: Listing::default(),
-            waiting: BTreeSet::new(),
+            waiting: BTreeMap::new(),
             asked: Asked::default(),
             changed: BTreeSet::new(),
             memory,
@@ -134,9 +134,13 @@ impl Engine {
     /// at all of them where it is not known what has happened. Takes in what has settled.
     pub(crate) fn step(&mut self, round: &Round) -> Step {
         let waiting = std::mem::take(&mut self.waiting);
-        let touched = round
-            .complete()
-            .and_then(|touched| self.listing.update(touched.chain(waiting.iter().map(PathBuf::as_path)), &self.asked));
+        let touched: Option<BTreeSet<&Path>> =
+            round.complete().map(|touched| touched.chain(waiting.values().map(PathBuf::as_path)).collect());
+        let touched = touched.and_then(|touched| self.listing.update(touched, &self.asked)).map(|mut paths| {
+            // Of those whose folder has gone with them the listing knows nothing any more.
+            paths.extend(waiting.keys().cloned());
+            paths
+        });
         let mut changed = false;
         let looked_at = match touched {
             Some(touched) => (touched, None),
@@ -153,16 +157,16 @@ impl Engine {
             looked_at.into_iter().partition(|path| self.listing.files.contains_key(path));
 
         let mut again: Option<Duration> = None;
-        let mut later = |canonical: &Path, wait: Duration| {
+        let mut later = |path: &Path, canonical: &Path, wait: Duration| {
             again = Some(again.map_or(wait, |a| a.min(wait)));
-            self.waiting.insert(canonical.to_owned());
+            self.waiting.insert(path.to_owned(), canonical.to_owned());
         };
         // Oldest first, so that creation times follow the files' ages.
         let mut files: Vec<_> = found.iter().filter_map(|path| Some((path, self.listing.files.get(path)?))).collect();
         files.sort_by_key(|(path, found)| (found.stamp.modified, *path));
         for (path, found) in files {
             if let Some(wait) = round.open_for(&found.canonical) {
-                later(&found.canonical, wait);
+                later(path, &found.canonical, wait);
                 continue;
             }
             let source = self.sources.entry(path.clone()).or_default();
@@ -170,7 +174,7 @@ impl Engine {
             match source.record.look(path, found, round.of(&found.canonical), self.settings.vanish, &self.asked) {
                 Look::Same => {}
                 Look::Later(wait) => {
-                    later(&found.canonical, wait);
+                    later(path, &found.canonical, wait);
                     // What it holds is not known; as long as it never was, it may hold anything.
                     if !source.record.good {
                         self.changed.insert(path.clone());
@@ -198,7 +202,7 @@ impl Engine {
             };
             let canonical = source.record.canonical.clone();
             match source.record.gone(round.of(&canonical) != Touch::None, self.settings.vanish) {
-                Some(wait) => later(&canonical, wait),
+                Some(wait) => later(&path, &canonical, wait),
                 None => {
                     self.sources.remove(&path);
                     changed = true;

@@ -141,30 +141,84 @@ proptest! {
             for one in round {
                 // Each version differs in what is looked at, however coarse the clock of the files is.
                 length += 1;
-                let at = |path: &Path| top.join(path);
-                // What cannot be done is not done, and touches nothing that matters.
-                match &one {
-                    Doing::Write(path) => drop(fs::write(at(path), "x".repeat(length))),
-                    Doing::Remove(path) => drop(fs::remove_file(at(path)).or_else(|_| fs::remove_dir_all(at(path)))),
-                    Doing::Rename(from, to) => drop(fs::rename(at(from), at(to))),
-                    Doing::Folder(path) => drop(fs::create_dir_all(at(path))),
-                    Doing::Link(from, to) => drop(symlink(at(from), at(to))),
-                }
-                match &one {
-                    // What is written through a link is told of where the bytes are.
-                    Doing::Write(path) => touched.push(fs::canonicalize(at(path)).unwrap_or_else(|_| at(path))),
-                    Doing::Remove(path) => touched.push(at(path)),
-                    Doing::Rename(from, to) | Doing::Link(from, to) => touched.extend([at(from), at(to)]),
-                    // Folders on the way are made, too.
-                    Doing::Folder(path) => {
-                        touched.extend(path.ancestors().filter(|path| !path.as_os_str().is_empty()).map(at));
-                    }
-                }
+                touched.extend(one.done_in(&top, &"x".repeat(length)));
             }
             let whole = list(&roots, max_files, &asked);
             match listing.update(touched.iter().map(PathBuf::as_path), &asked) {
                 Some(_) => prop_assert_eq!(shown(&listing), shown(&whole), "after {:?}", touched),
                 None => listing = whole,
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Once nothing waits any more, what was looked at because something happened to it tells what all tells to
+    /// somebody who begins: nobody waits for the poll.
+    #[test]
+    fn what_happened_is_known_without_looking_at_everything(
+        before in proptest::collection::vec(doing(), 0..8),
+        rounds in proptest::collection::vec(proptest::collection::vec(doing(), 0..3), 1..6),
+    ) {
+        let folder = TempDir::new().unwrap();
+        let top = folder.path().canonicalize().unwrap();
+        let mut value = 0;
+        let mut done = |doing: &Doing| {
+            value += 1;
+            doing.done_in(&top, &format!("{{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {{\"name\": \"c{value}\", \"namespace\": \"shop\"}}}}"))
+        };
+        before.iter().for_each(|doing| drop(done(doing)));
+        let settings = FolderSettings { vanish: Duration::from_millis(1), ..FolderSettings::default() };
+        let begin = || {
+            let mut engine = Engine::new(vec![top.clone()], settings.clone());
+            engine.look_at_once();
+            engine
+        };
+        let mut engine = begin();
+        for round in rounds {
+            let touched: Vec<PathBuf> = round.iter().flat_map(&mut done).collect();
+            let mut step = engine.step(&Round::only(touched.clone()));
+            while let Some(again) = step.again {
+                std::thread::sleep(again);
+                step = engine.step(&Round::only([]));
+            }
+            let names = |engine: &mut Engine| engine.assemble().snapshot.config_maps.keys().cloned().collect::<Vec<_>>();
+            prop_assert_eq!(names(&mut engine), names(&mut begin()), "after {:?}", touched);
+        }
+    }
+}
+
+impl Doing {
+    /// Does it, as far as it can be done, and says which paths it touched. What is written is `text`.
+    fn done_in(&self, top: &Path, text: &str) -> Vec<PathBuf> {
+        let at = |path: &Path| top.join(path);
+        match self {
+            // What is written through a link is told of where the bytes are.
+            Doing::Write(path) => {
+                drop(fs::write(at(path), text));
+                vec![fs::canonicalize(at(path)).unwrap_or_else(|_| at(path))]
+            }
+            Doing::Remove(path) => {
+                // Of a folder, what was in it goes first.
+                let inside = fs::read_dir(at(path)).into_iter().flatten().flatten().map(|entry| entry.path());
+                let touched = inside.chain([at(path)]).collect();
+                drop(fs::remove_file(at(path)).or_else(|_| fs::remove_dir_all(at(path))));
+                touched
+            }
+            Doing::Rename(from, to) => {
+                drop(fs::rename(at(from), at(to)));
+                vec![at(from), at(to)]
+            }
+            Doing::Link(from, to) => {
+                drop(symlink(at(from), at(to)));
+                vec![at(from), at(to)]
+            }
+            // Folders on the way are made, too.
+            Doing::Folder(path) => {
+                drop(fs::create_dir_all(at(path)));
+                path.ancestors().filter(|path| !path.as_os_str().is_empty()).map(at).collect()
             }
         }
     }

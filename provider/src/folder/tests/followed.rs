@@ -27,6 +27,31 @@ async fn files_added_edited_and_deleted_take_effect_within_a_second() {
     assert_eq!(namespace.metadata.labels.as_ref().unwrap()["kubernetes.io/metadata.name"], "shop");
 }
 
+/// A folder that goes takes its files with it as quickly as they would have gone one by one: keys may be in them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_deleted_or_moved_away_with_all_that_is_in_it_within_a_second() {
+    let folder = TempDir::new().unwrap();
+    // Whoever waits for the poll waits until this test fails.
+    let settings = FolderSettings { poll: Duration::from_secs(60), ..FolderSettings::default() };
+    let mut story = Story::of(folder, settings).await;
+    let away = TempDir::new().unwrap();
+    for (name, inner) in [("deleted", "keys"), ("deep", "keys/of/tenants"), ("moved", "keys"), ("renamed", "keys")] {
+        fs::create_dir_all(story.path(inner)).unwrap();
+        let names = [format!("{name}-one"), format!("{name}-two")];
+        for name in &names {
+            story.write(&format!("{inner}/{name}.yaml"), &config(name, "x"));
+        }
+        story.until("both are there", |s| names.iter().all(|name| value(s, name).is_some())).await;
+        match name {
+            "moved" => fs::rename(story.path("keys"), away.path().join("keys")).unwrap(),
+            "renamed" => fs::rename(story.path("keys"), story.path(".keys")).unwrap(),
+            _ => fs::remove_dir_all(story.path("keys")).unwrap(),
+        }
+        let took = story.until("both are gone", |s| names.iter().all(|name| value(s, name).is_none())).await;
+        assert!(took < Duration::from_secs(1), "{name}: {took:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_half_written_file_is_never_served() {
     let mut story = Story::begin(&[("a.yaml", &(config("a", "old") + &config("b", "old")))]).await;
