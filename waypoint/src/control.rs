@@ -16,7 +16,7 @@ use runtime::{Gate, Process, Readiness, Stage};
 use status::{Diff, ObjectStatus};
 use tokio::sync::watch;
 use waypoint_translate::{Quarantines, Translation, Translator};
-use xds::{Acks, Hub};
+use xds::{Acks, Hub, Target};
 
 use crate::authority::Trusted;
 use crate::handle::{Handle, Served};
@@ -364,7 +364,9 @@ fn since_1970() -> u64 {
 fn send(hub: &Hub, gateway: &Name, offer: &mut Offer, generation: &mut u64) {
     *generation += 1;
     offer.sent(*generation);
-    hub.set(&crate::node_id(gateway), offer.resources().clone(), *generation);
+    let target =
+        Target { resources: offer.resources().clone(), generation: *generation, first: offer.without_suspects() };
+    hub.set(&crate::node_id(gateway), target);
     tracing::debug!(%gateway, generation, "new resources");
 }
 

@@ -29,6 +29,8 @@ pub struct Offer {
     quarantine: Quarantine,
     /// Parts that are held back, in groups that are tried one after another.
     groups: Vec<Vec<Digest>>,
+    /// Parts that Envoy has refused, alone or together with others, and not taken since.
+    suspects: BTreeSet<Digest>,
     /// What Envoy took last, but for `kept`.
     taken: Arc<ResourceSet>,
     /// What Envoy took of resources that it has refused since.
@@ -92,7 +94,7 @@ impl Offer {
         self.take();
         while let Some(group) = self.groups.pop() {
             for digest in group {
-                if self.quarantine.get(&digest) == Some(&Verdict::Untried) {
+                if self.holds_back(&digest) {
                     self.quarantine.remove(&digest);
                 }
             }
@@ -107,6 +109,20 @@ impl Offer {
     /// What is sent.
     pub fn resources(&self) -> &Arc<ResourceSet> {
         &self.resources
+    }
+
+    /// What an Envoy that has nothing yet is sent first while others are tried with something that they may refuse:
+    /// the same without any suspect. An Envoy keeps the version that it has of what it refuses; one that has none
+    /// would answer 404 instead.
+    pub(crate) fn without_suspects(&self) -> Option<Arc<ResourceSet>> {
+        if self.withheld || self.suspects.iter().all(|digest| self.holds_back(digest)) {
+            return None;
+        }
+        let mut output = self.output.clone();
+        let mut quarantine = self.quarantine.clone();
+        quarantine.extend(self.suspects.iter().map(|suspect| (*suspect, Verdict::Untried)));
+        output.keep_apart(&mut quarantine);
+        Some(Arc::new(self.identify(output.resources)))
     }
 
     /// With which generation.
@@ -169,10 +185,7 @@ impl Offer {
         if self.withheld {
             return false;
         }
-        let mut resources = self.output.resources.clone();
-        if !self.identity.is_empty() {
-            resources.insert(ResourceType::Secret, self.identity.clone());
-        }
+        let resources = self.identify(self.output.resources.clone());
         let changed = changes(&self.resources, &resources);
         if changed.is_empty() && self.generation > 0 {
             return false;
@@ -182,9 +195,19 @@ impl Offer {
         true
     }
 
+    /// The resources, with what says who the Envoys are.
+    fn identify(&self, mut resources: ResourceSet) -> ResourceSet {
+        if !self.identity.is_empty() {
+            resources.insert(ResourceType::Secret, self.identity.clone());
+        }
+        resources
+    }
+
     /// Envoy has answered everything, and refuses at most what is hopeless.
     fn take(&mut self) {
         self.unanswered.clear();
+        let held: BTreeSet<Digest> = self.suspects.iter().filter(|digest| self.holds_back(digest)).copied().collect();
+        self.suspects = held;
         let refuses_listener =
             self.refusals().any(|nack| nack.kind == ResourceType::Listener && nack.name != waypoint_translate::SNIFFED);
         if !refuses_listener || self.restarted {
@@ -194,6 +217,11 @@ impl Offer {
         let refused: BTreeSet<Key> = self.refusals().map(|nack| (nack.kind, nack.name.clone())).collect();
         self.kept = refused.into_iter().map(|key| (key.clone(), self.taken(&key).cloned())).collect();
         self.taken = self.resources.clone();
+    }
+
+    /// Whether a part is left out until it is tried by itself.
+    fn holds_back(&self, digest: &Digest) -> bool {
+        self.quarantine.get(digest) == Some(&Verdict::Untried)
     }
 
     /// The version of a resource that Envoy took last.
@@ -230,6 +258,8 @@ impl Offer {
             suspects = candidates.into_iter().collect();
         }
         let why = Verdict::Refused(nack.message.clone());
+        // Of one alone it is not known either whether Envoy takes what answers in its place.
+        self.suspects.extend(&suspects);
         match suspects.len() {
             0 => self.nothing_left(&key, &written, why),
             1 => drop(self.quarantine.insert(suspects[0], why)),

@@ -129,7 +129,9 @@ impl Served<'_> {
             return Some("could not be written".to_owned());
         }
         self.generation += 1;
-        self.hub.set(&self.node, Arc::new(elsewhere(&output.resources)), self.generation);
+        let target =
+            xds::Target { resources: Arc::new(elsewhere(&output.resources)), generation: self.generation, first: None };
+        self.hub.set(&self.node, target);
         match answered(self.hub, &self.node, self.generation).await {
             Some(state) => state.nacks.first().map(|nack| format!("{nack:?}")),
             None => Some("no answer".to_owned()),

@@ -27,10 +27,14 @@ pub struct AckState {
 pub type Acks = Arc<BTreeMap<String, AckState>>;
 
 /// What one node is to have.
-#[derive(Debug, Clone)]
-pub(crate) struct Target {
+#[derive(Debug, Clone, Default)]
+pub struct Target {
+    /// The resources.
     pub resources: Arc<ResourceSet>,
+    /// Which version of them this is; it counts up.
     pub generation: u64,
+    /// What a client that has nothing is sent before them, because it may refuse some of them; none if it may not.
+    pub first: Option<Arc<ResourceSet>>,
 }
 
 /// Resources in, acknowledgements out; shared by all streams.
@@ -81,12 +85,12 @@ impl Hub {
         Session::new(limits).with_on_demand(self.0.on_demand)
     }
 
-    /// Says what `node` is to have from now on. `generation` counts up.
-    pub fn set(&self, node: &str, resources: Arc<ResourceSet>, generation: u64) {
+    /// Says what `node` is to have from now on.
+    pub fn set(&self, node: &str, target: Target) {
         let mut nodes = self.0.nodes.lock();
         let entry = nodes.entry(node.to_owned()).or_default();
         entry.set_at = Instant::now();
-        entry.target.send_replace(Some(Target { resources, generation }));
+        entry.target.send_replace(Some(target));
         self.publish(node, entry);
     }
 
@@ -211,7 +215,7 @@ mod tests {
     #[test]
     fn a_generation_counts_once_every_session_of_the_node_has_it() {
         let hub = Hub::new();
-        hub.set("a", Arc::default(), 7);
+        hub.set("a", Target { generation: 7, ..Target::default() });
         let acks = hub.watch_acks();
         let (_, one) = hub.join("a");
         let (_, two) = hub.join("a");
@@ -231,7 +235,7 @@ mod tests {
         assert!(hub.watch_acks().borrow().is_empty());
         drop(session);
         assert!(hub.0.nodes.lock().is_empty());
-        hub.set("a", Arc::default(), 1);
+        hub.set("a", Target { generation: 1, ..Target::default() });
         hub.remove("a");
         assert!(hub.nodes().is_empty() && hub.watch_acks().borrow().is_empty());
     }

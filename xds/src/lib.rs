@@ -11,7 +11,7 @@ pub mod peer;
 pub mod service;
 pub mod session;
 
-pub use hub::{AckState, Acks, Hub};
+pub use hub::{AckState, Acks, Hub, Target};
 pub use peer::{Authorizer, Bearer, Decision, Peer};
 pub use service::{Options, Service};
 pub use session::{Limits, Nack, OnDemand, Session, SessionError, SessionState};

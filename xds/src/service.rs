@@ -15,7 +15,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::hub::{Hub, Membership};
+use crate::hub::{Hub, Membership, Target};
 use crate::peer::{Authorizer, Peer};
 use crate::session::{Limits, Session};
 
@@ -142,6 +142,9 @@ impl Service {
         let mut waiting = target.borrow().is_none().then(Waiting::begin);
         let mut pump = Pump { session: self.hub.session(self.options.limits), node: &node, membership, responses };
         let mut patience: Option<Instant> = None;
+        let mut has_nothing = first.initial_resource_versions.is_empty();
+        // What comes after what such a client is sent first.
+        let mut next: Option<Target> = None;
         pump.request(first).await?;
         loop {
             tokio::select! {
@@ -157,8 +160,17 @@ impl Service {
                     let now = target.borrow_and_update().clone();
                     if let Some(now) = now {
                         waiting = None;
-                        let out = pump.session.on_resources(&now.resources, now.generation);
-                        pump.send(out).await?;
+                        match now.first.clone().filter(|_| has_nothing) {
+                            Some(first) => {
+                                let out = pump.session.on_resources(&first, now.generation.saturating_sub(1));
+                                next = Some(now);
+                                pump.send(out).await?;
+                            }
+                            None => {
+                                next = None;
+                                pump.offer(&now).await?;
+                            }
+                        }
                     }
                 },
                 () = until(patience) => {
@@ -170,6 +182,12 @@ impl Service {
                     patience = None;
                     pump.send(out).await?;
                 },
+            }
+            if pump.session.is_settled() {
+                has_nothing = false;
+                if let Some(next) = next.take() {
+                    pump.offer(&next).await?;
+                }
             }
             patience = if pump.session.is_settled() || waiting.is_some() {
                 None
@@ -232,6 +250,11 @@ impl Pump<'_> {
         if self.session.counts().stale_nonces > before {
             counter!("pilot_xds_expired_nonce", "type" => label).increment(1);
         }
+        self.send(out).await
+    }
+
+    async fn offer(&mut self, target: &Target) -> Result<(), Status> {
+        let out = self.session.on_resources(&target.resources, target.generation);
         self.send(out).await
     }
 

@@ -75,11 +75,14 @@ struct Loop {
     rounds: usize,
     /// What Envoy serves.
     served: BTreeMap<String, Arc<Resource>>,
+    /// The tables that Envoy has refused since the last translation.
+    refused: BTreeSet<String>,
 }
 
 impl Loop {
     fn translate(&mut self, mut output: GatewayOutput) {
         self.rounds = 0;
+        self.refused.clear();
         let mut quarantine = self.offer.quarantine().clone();
         output.keep_apart(&mut quarantine);
         if self.offer.translated(output, quarantine) {
@@ -96,16 +99,37 @@ impl Loop {
             let mut nacks = Vec::new();
             let sent = self.offer.resources().get(&ResourceType::Scope).cloned().unwrap_or_default();
             self.served.retain(|name, _| sent.contains_key(name));
+            self.an_envoy_that_begins_refuses_nothing_that_was_refused(&sent);
             for (name, resource) in sent {
                 if likes(&resource) {
                     self.served.insert(name, resource);
                 } else {
+                    self.refused.insert(name.clone());
                     let (version, message) = (resource.version.clone(), "bad".to_owned());
                     nacks.push(Nack { kind: ResourceType::Scope, name, version, message, generation: self.generation });
                 }
             }
             if !self.offer.answered(&AckState { sessions: 1, generation: self.generation, nacks }) {
                 return;
+            }
+        }
+    }
+
+    /// In each round of a search: what is sent first to an Envoy that has nothing leaves no table away and holds
+    /// nothing that was refused before; without a search there is nothing of the kind.
+    fn an_envoy_that_begins_refuses_nothing_that_was_refused(&self, sent: &Named) {
+        // Where nothing but answers of our own is left, the next refusal tells that the table itself is at fault.
+        let ours = |resource: &Resource| {
+            routes(resource).iter().all(|route| matches!(route.action, Some(route::Action::DirectResponse(_))))
+        };
+        let fine =
+            |(name, resource): (&String, &Resource)| likes(resource) || !self.refused.contains(name) || ours(resource);
+        match self.offer.without_suspects() {
+            None => assert!(sent.iter().all(|(name, resource)| fine((name, resource))), "no search, and a bad table"),
+            Some(first) => {
+                let first = &first[&ResourceType::Scope];
+                assert!(first.keys().eq(sent.keys()));
+                assert!(first.iter().all(|(name, resource)| fine((name, resource))), "it would be refused");
             }
         }
     }

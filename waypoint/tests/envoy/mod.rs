@@ -54,7 +54,7 @@ impl Fed {
 
     /// Tells Envoy `resources`; the answer is what it made of them, none if it did not say.
     pub async fn tell(&self, resources: ResourceSet, generation: u64) -> Option<AckState> {
-        self.hub.set(&self.node(), Arc::new(resources), generation);
+        self.hub.set(&self.node(), xds::Target { resources: Arc::new(resources), generation, first: None });
         answered(&self.hub, &self.node(), generation).await
     }
 

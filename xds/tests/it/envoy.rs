@@ -22,6 +22,7 @@ use waykeeper_tests::free_port;
 use xds::{AckState, Hub};
 
 use crate::grpc::serve;
+use crate::support::target;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const NODE: &str = "shop~gateway";
@@ -206,23 +207,23 @@ async fn envoy_acknowledges_takes_a_changed_route_and_keeps_its_listener_when_a_
     let at = ([127, 0, 0, 1], free_port()).into();
     let (hub, shutdown) = (Hub::new(), Shutdown::new());
     let _server = serve(&hub, &socket, &shutdown).await;
-    hub.set(NODE, resources(at, "one", 1, true), 1);
+    hub.set(NODE, target(resources(at, "one", 1, true), 1));
     let _envoy = start(dir.path(), &socket);
     let state = until(&hub, |state| state.generation == 1).await;
     assert_eq!(state, AckState { sessions: 1, generation: 1, nacks: vec![] });
     answers(at, "one");
 
-    hub.set(NODE, resources(at, "two", 2, true), 2);
+    hub.set(NODE, target(resources(at, "two", 2, true), 2));
     until(&hub, |state| state.generation == 2).await;
     answers(at, "two");
 
-    hub.set(NODE, resources(at, "two", 2, false), 3);
+    hub.set(NODE, target(resources(at, "two", 2, false), 3));
     let state = until(&hub, |state| !state.nacks.is_empty()).await;
     assert_eq!((state.nacks[0].kind, state.nacks[0].name.as_str()), (Listener, "l"));
     assert!(state.nacks[0].message.contains("StatPrefix"), "{}", state.nacks[0].message);
     answers(at, "two");
 
-    hub.set(NODE, resources(at, "three", 3, true), 4);
+    hub.set(NODE, target(resources(at, "three", 3, true), 4));
     until(&hub, |state| state.generation == 4 && state.nacks.is_empty()).await;
     answers(at, "three");
 }

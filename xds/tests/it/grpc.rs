@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Streaming};
 use xds::{Authorizer, Hub, Options, Service};
 
-use crate::support::{ack, set, show, subscribe};
+use crate::support::{ack, set, show, subscribe, target};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -63,10 +63,10 @@ async fn a_client_is_served_its_nodes_resources_waits_for_them_and_is_drained() 
     let socket = dir.path().join("xds.sock");
     let (hub, shutdown) = (Hub::new(), Shutdown::new());
     let server = serve(&hub, &socket, &shutdown).await;
-    hub.set("other", set(&[(Cluster, "theirs", "1")]), 1);
+    hub.set("other", target(set(&[(Cluster, "theirs", "1")]), 1));
 
     let mut stream = Stream::open(&socket, "shop~gateway").await;
-    hub.set("shop~gateway", set(&[(Cluster, "ours", "1"), (Route, "r", "1")]), 2);
+    hub.set("shop~gateway", target(set(&[(Cluster, "ours", "1"), (Route, "r", "1")]), 2));
     let response = stream.next().await.unwrap().unwrap();
     assert_eq!(show(&response), "Cluster +ours@1");
     stream.requests.send(ack(&response)).await.unwrap();
@@ -88,6 +88,53 @@ async fn a_client_is_served_its_nodes_resources_waits_for_them_and_is_drained() 
 }
 
 #[tokio::test]
+async fn a_client_that_has_nothing_is_sent_first_what_it_is_sure_to_take() {
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("xds.sock");
+    let (hub, shutdown) = (Hub::new(), Shutdown::new());
+    let _server = serve(&hub, &socket, &shutdown).await;
+    let first = Some(set(&[(Cluster, "c", "sure")]));
+    hub.set("a", xds::Target { first, ..target(set(&[(Cluster, "c", "tried")]), 5) });
+    let listeners = || subscribe(proto::ResourceType::Listener, &[]);
+    let reached = |generation: u64| {
+        let mut acks = hub.watch_acks();
+        async move {
+            let found = acks.wait_for(|acks| acks["a"].generation == generation);
+            timeout(PATIENCE, found).await.unwrap().unwrap().len()
+        }
+    };
+
+    let mut fresh = Stream::open(&socket, "a").await;
+    let sure = fresh.next().await.unwrap().unwrap();
+    assert_eq!(show(&sure), "Cluster +c@sure");
+    fresh.requests.send(ack(&sure)).await.unwrap();
+    fresh.requests.send(listeners()).await.unwrap();
+    let none = fresh.next().await.unwrap().unwrap();
+    fresh.requests.send(ack(&none)).await.unwrap();
+    let tried = fresh.next().await.unwrap().unwrap();
+    assert_eq!(show(&tried), "Cluster +c@tried", "then what everybody is sent");
+    assert_eq!(hub.watch_acks().borrow()["a"].generation, 4, "it has not answered that");
+    fresh.requests.send(ack(&tried)).await.unwrap();
+    reached(5).await;
+    // It has something now.
+    let first = Some(set(&[(Cluster, "c", "sure")]));
+    hub.set("a", xds::Target { first, ..target(set(&[(Cluster, "c", "next")]), 6) });
+    let next = fresh.next().await.unwrap().unwrap();
+    assert_eq!(show(&next), "Cluster +c@next");
+    drop(fresh);
+
+    // So has one that comes back with what it was sent by another.
+    let has = [("c".to_owned(), "old".to_owned())].into_iter().collect();
+    let node = Some(Node { id: "a".to_owned(), ..Default::default() });
+    let (requests, stream) = mpsc::channel(8);
+    let hello = pb::DeltaDiscoveryRequest { node, initial_resource_versions: has, ..subscribe(Cluster, &[]) };
+    requests.send(hello).await.unwrap();
+    let responses = connect(&socket).await.delta_aggregated_resources(ReceiverStream::new(stream)).await;
+    let mut back = Stream { requests, responses: responses.unwrap().into_inner() };
+    assert_eq!(show(&back.next().await.unwrap().unwrap()), "Cluster +c@next");
+}
+
+#[tokio::test]
 async fn while_it_is_anothers_turn_streams_are_turned_away_and_those_there_are_end() {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("xds.sock");
@@ -97,7 +144,7 @@ async fn while_it_is_anothers_turn_streams_are_turned_away_and_those_there_are_e
     let routes = tonic::service::Routes::new(service.while_it_is_our_turn(Some(turn)).into_server());
     let listener = Listener::bind(&Addr::Unix(socket.clone())).await.unwrap();
     tokio::spawn(runtime::grpc::serve(listener, routes, Default::default(), Readiness::new(), shutdown));
-    hub.set("a", set(&[(Cluster, "c", "1")]), 1);
+    hub.set("a", target(set(&[(Cluster, "c", "1")]), 1));
 
     let mut stream = Stream::open(&socket, "a").await;
     assert_eq!(show(&stream.next().await.unwrap().unwrap()), "Cluster +c@1");

@@ -22,6 +22,11 @@ pub fn set(resources: &[(ResourceType, &str, &str)]) -> Arc<ResourceSet> {
     Arc::new(set)
 }
 
+/// Those resources for every client, whatever it has.
+pub fn target(resources: Arc<ResourceSet>, generation: u64) -> xds::Target {
+    xds::Target { resources, generation, first: None }
+}
+
 pub fn subscribe(kind: ResourceType, names: &[&str]) -> pb::DeltaDiscoveryRequest {
     pb::DeltaDiscoveryRequest {
         type_url: kind.type_url().to_owned(),
