@@ -79,7 +79,7 @@ fn every_kind_and_every_route_option_is_in_the_table() {
         let singular = plural.strip_suffix("es").filter(|s| s.ends_with("ss")).or(plural.strip_suffix('s')).unwrap();
         assert!(lower.contains(&format!("`{singular}`")), "docs/kinds.md does not name {singular}");
     }
-    let source = fs::read_to_string(root().join("api/src/gloo/route_option/unsupported.rs")).unwrap();
+    let source = fs::read_to_string(root().join("api/src/gloo/route_option/options_by_name.rs")).unwrap();
     let listed = source.split_once("route_options! {\n").unwrap().1;
     for option in listed.lines().filter_map(|line| line.split('"').nth(1)) {
         assert!(kinds.contains(&format!("`{option}`")), "docs/kinds.md does not name the option {option}");

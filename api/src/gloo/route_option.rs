@@ -1,12 +1,12 @@
 //! `RouteOption`: what happens to requests of a route besides being routed.
 //!
 //! Every option Gloo has is known here by name: those in [`RouteOptions`] work,
-//! those of [`unsupported`] are refused by name, and anything else is a
+//! those that do not work are refused by name ([`options_by_name`]), and anything else is a
 //! spelling mistake.
 
 pub mod basic;
 pub mod options;
-pub mod unsupported;
+pub mod options_by_name;
 mod validate;
 
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ pub use options::{
     Abort, BackOff, ConfigRef, Cors, Delay, ExtAuth, Faults, HeaderAppend, HeaderManipulation, HeaderValue,
     RateLimitConfigs, RatelimitBasic, Retries,
 };
-pub use unsupported::RouteOptions;
+pub use options_by_name::RouteOptions;
 pub use validate::validate;
 
 use crate::name::Name;
