@@ -231,6 +231,36 @@ fn filters_of_routes() {
 }
 
 #[test]
+fn cross_origin_filters_of_routes() {
+    let mut route = route();
+    route["spec"]["rules"][2]["filters"] = json!([{"type": "CORS", "cors": {"allowOrigins": ["https://a.example", "http://*.b.example:81"],
+            "allowMethods": ["GET", "PUT"], "allowHeaders": ["g", "h"], "exposeHeaders": ["i", "*"], "maxAge": 5}}]);
+    let at = |field: &str| format!("/spec/rules/2/filters/0/cors/{field}");
+    let origin = |number: usize| json!(format!("https://a{number}.example"));
+    let header = |number: usize| json!(format!("x-{number}"));
+    hold(&route, &at("allowOrigins"), &[several(64, origin), json!(["*"]), json!([])], &[several(65, origin)]);
+    let wrong = ["*", "a.example", "https://a.example", "https://a.example/", "ftp://a.example", "https://a.*", ""];
+    hold(
+        &route,
+        &at("allowOrigins/1"),
+        &[json!("https://*"), json!("http://A:8080")],
+        &wrong.map(|wrong| json!(wrong)),
+    );
+    hold(&route, &at("allowMethods"), &[json!(["*"])], &[json!(["GET", "*"]), json!(["*", "GET"])]);
+    hold(&route, &at("allowMethods/1"), &[json!("PATCH")], &[json!("GET"), json!("get"), json!("PURGE"), json!("")]);
+    for list in ["allowHeaders", "exposeHeaders"] {
+        hold(&route, &at(list), &[several(64, header), json!(["*"])], &[several(65, header)]);
+        let right = if list == "exposeHeaders" { json!("*") } else { json!("x-a") };
+        hold(&route, &at(&format!("{list}/1")), &[right], &[json!("a b"), json!(""), json!("x_waykeeper_a")]);
+    }
+    hold(&route, &at("allowHeaders/1"), &[], &[json!("*"), json!("g")]);
+    hold(&route, &at("exposeHeaders/1"), &[], &[json!("i")]);
+    hold(&route, &at("maxAge"), &[json!(1), json!(i32::MAX)], &[json!(0), json!(-1)]);
+    let filter = &route["spec"]["rules"][2]["filters"][0];
+    hold(&route, "/spec/rules/2/filters", &[json!([filter])], &[json!([filter, filter]), json!([{"type": "CORS"}])]);
+}
+
+#[test]
 fn backends_and_timeouts_of_routes() {
     let route = route();
     let backend = "/spec/rules/0/backendRefs/1";

@@ -56,6 +56,8 @@ fn manifests(name: &str) -> Vec<(&'static str, Value)> {
         ("responseHeaderModifier.add[0].name", response("add", value.clone())),
         ("responseHeaderModifier.remove[0]", response("remove", json!([name]))),
         ("backendRefs[0].filters[0].requestHeaderModifier.set[0].name", route(json!({"backendRefs": backend}))),
+        ("cors.allowHeaders[0]", filter("cors", "CORS", json!({"allowOrigins": ["*"], "allowHeaders": [name]}))),
+        ("cors.exposeHeaders[0]", filter("cors", "CORS", json!({"allowOrigins": ["*"], "exposeHeaders": [name]}))),
         (
             "requestHeadersToAdd[0].header.key",
             option(json!({"headerManipulation": {"requestHeadersToAdd": add(name, "v")}})),

@@ -2,8 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -12,21 +12,32 @@ use std::time::Duration;
 pub struct Echo {
     address: String,
     ended: Arc<AtomicBool>,
+    heads: Heads,
     accepting: Option<thread::JoinHandle<()>>,
 }
+
+/// The head of every request that reached an application, in the order in which they did.
+type Heads = Arc<Mutex<Vec<String>>>;
 
 impl Echo {
     /// Starts one at `address`.
     pub fn start(address: &str) -> Echo {
         let listener = TcpListener::bind(address).unwrap_or_else(|e| panic!("{address}: {e}"));
         let ended = Arc::new(AtomicBool::new(false));
-        let end = ended.clone();
+        let heads = Heads::default();
+        let (end, seen) = (ended.clone(), heads.clone());
         let accepting = thread::spawn(move || {
             for connection in listener.incoming().flatten().take_while(|_| !end.load(Ordering::SeqCst)) {
-                thread::spawn(move || drop(answer(connection)));
+                let seen = seen.clone();
+                thread::spawn(move || drop(answer(connection, &seen)));
             }
         });
-        Echo { address: address.to_owned(), ended, accepting: Some(accepting) }
+        Echo { address: address.to_owned(), ended, heads, accepting: Some(accepting) }
+    }
+
+    /// The heads of the requests that have reached it since this was asked last, in lower case.
+    pub fn reached(&self) -> Vec<String> {
+        std::mem::take(&mut *self.heads.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -40,8 +51,9 @@ impl Drop for Echo {
     }
 }
 
-/// Answers request after request; bodies have a length or are chunked. `/slow?SECONDS` takes so long.
-fn answer(mut connection: TcpStream) -> std::io::Result<()> {
+/// Answers request after request; bodies have a length or are chunked. `/slow?SECONDS` takes so long, `/status?STATUS` is
+/// answered with that, and `/close` not at all.
+fn answer(mut connection: TcpStream, heads: &Heads) -> std::io::Result<()> {
     let mut read = Vec::new();
     loop {
         let Some(end) = find(&read, b"\r\n\r\n") else {
@@ -71,12 +83,21 @@ fn answer(mut connection: TcpStream) -> std::io::Result<()> {
                 n => rest.extend_from_slice(&buffer[..n]),
             }
         };
+        heads.lock().unwrap_or_else(PoisonError::into_inner).push(lower);
+        let said = |what: &str| {
+            let (_, rest) = head.lines().next()?.split_once(what)?;
+            Some(rest.split(' ').next().unwrap_or_default().to_owned())
+        };
+        if said("/close").is_some() {
+            return Ok(());
+        }
+        let status = said("/status?").unwrap_or_else(|| "200".to_owned());
         if let Some((_, seconds)) = head.lines().next().and_then(|line| line.split_once("/slow?")) {
             let seconds = seconds.split(' ').next().and_then(|s| s.parse().ok()).unwrap_or_default();
             thread::sleep(Duration::from_secs(seconds));
         }
         let seen = [head.as_bytes(), b"\r\n\r\n", &body].concat();
-        connection.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", seen.len()).as_bytes())?;
+        connection.write_all(format!("HTTP/1.1 {status} OK\r\ncontent-length: {}\r\n\r\n", seen.len()).as_bytes())?;
         connection.write_all(&seen)?;
         read = rest;
     }

@@ -266,6 +266,9 @@ fn edges() -> Vec<(&'static str, BoxedStrategy<Value>)> {
         ("cors", (text(), header_name(), select(vec!["1d", "0", "86400", "2s", "x", "-1", "4294967296"])).prop_map(|(origin, name, age)| {
             option_of(json!({"cors": {"allowOrigin": [origin], "allowMethods": [name], "allowHeaders": [name], "exposeHeaders": [name], "maxAge": age}}))
         }).boxed()),
+        ("route cors", (select(vec!["*", "https://a.example", "http://*.A-b.example:8080", "https://*", "https://a/", "null"]), select(vec!["GET", "*", "get"]), header_name(), any::<i32>(), any::<bool>()).prop_map(move |(origin, method, name, age, credentials)| {
+            with_filter(json!({"type": "CORS", "cors": {"allowOrigins": [origin], "allowMethods": [method], "allowHeaders": [name], "exposeHeaders": [name], "maxAge": age, "allowCredentials": credentials}}))
+        }).boxed()),
         ("weights", prop::collection::vec(prop_oneof![Just(0), Just(1_000_000), Just(1_000_001), Just(-1), 0..100i64], 1..18).prop_map(|weights| {
             let backends: Vec<_> = weights.iter().map(|weight| json!({"name": "b", "port": 80, "weight": weight})).collect();
             route(json!({"backendRefs": backends}))

@@ -16,7 +16,7 @@ use std::time::Duration;
 pub use api::{Name, ObjectRef, Table, contract};
 pub use limits::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, MetadataSource, Stage};
 pub use policy::{
-    Abort, Auth, Cors, Delay, Disowned, Faults, HeaderChanges, HeaderPut, Origin, Pauses, Policy, Retries,
+    Abort, Auth, Cors, Delay, Disowned, Faults, HeaderChanges, HeaderPut, Origin, Pauses, Policy, Retries, Strangers,
 };
 pub use settings::{AccessLog, Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
 
@@ -198,6 +198,11 @@ impl Match {
             no_host: false,
             target: None,
         }
+    }
+
+    /// Whether it takes no request of this method.
+    pub fn takes_no(&self, method: &str) -> bool {
+        self.method.as_deref().is_some_and(|own| own != method)
     }
 }
 

@@ -84,6 +84,18 @@ pub struct Cors {
     pub max_age: Option<u64>,
     /// Whether cookies and credentials may be sent.
     pub credentials: bool,
+    /// What becomes of preflights of other origins.
+    pub strangers: Strangers,
+}
+
+/// What becomes of preflights of origins that are not named.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Strangers {
+    /// They go on as every request does.
+    #[default]
+    PassedOn,
+    /// They are answered, without leave for anything.
+    Answered,
 }
 
 /// Which origins.

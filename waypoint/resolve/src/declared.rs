@@ -1,6 +1,7 @@
 //! A route as somebody declared it, whatever kind it was written as: kinds stop at
 //! their door ([`http_route`]), and the rest of this crate reads these nouns.
 
+pub mod cors;
 pub mod filters;
 pub mod http_route;
 

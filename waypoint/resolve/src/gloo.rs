@@ -6,7 +6,7 @@ use api::gloo::route_option::{
     RouteOption, RouteOptions,
 };
 use api::{Kind, Name};
-use ir::{Abort, Cors, Delay, Faults, HeaderPut, Origin, Pauses, Policy, Retries, Stage};
+use ir::{Abort, Cors, Delay, Faults, HeaderPut, Origin, Pauses, Policy, Retries, Stage, Strangers};
 
 /// The HTTPRoutes that `option`, which is called `name`, names, each with the rule if it names one.
 ///
@@ -41,6 +41,7 @@ pub fn cors(written: &WrittenCors) -> Option<Cors> {
         exposed: written.expose_headers.clone(),
         max_age: written.max_age_seconds().ok().flatten(),
         credentials: written.allow_credentials,
+        strangers: Strangers::PassedOn,
     })
 }
 

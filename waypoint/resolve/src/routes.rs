@@ -270,6 +270,13 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         }
 
         let policy = self.policy(written, effective, &mut origins);
+        if written.cors.is_some() && effective.options.cors.is_some() {
+            self.warn(&rule.field, "it has a CORS filter, so cors of its RouteOptions has no effect here");
+        }
+        if written.cors.is_some() && rule.matches.iter().all(|matches| matches.takes_no("OPTIONS")) {
+            let why = "a browser asks by the method OPTIONS whether it may send a request, and no match of this rule takes that";
+            self.warn(&rule.field, why);
+        }
         let basic = effective.options.ratelimit_basic.as_ref().zip(effective.basic.as_ref());
         if let Some((limits, option)) = basic
             && limits.anonymous_limits.is_none()
@@ -331,7 +338,10 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
                 policy.limits.extend(describe::by_caller(&basic_id(option), basic, user));
             }
         }
-        policy.cors = options.cors.as_ref().and_then(gloo::cors);
+        policy.cors = match &written.cors {
+            Some(own) => Some(own.as_ref().clone()),
+            None => options.cors.as_ref().and_then(gloo::cors),
+        };
         policy.faults = options.faults.as_ref().map(gloo::faults);
         policy
     }

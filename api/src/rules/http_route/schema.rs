@@ -17,6 +17,8 @@ use crate::problem::Problem;
 use crate::proto_json::ProtoDuration;
 use crate::rules::names::{self, Duplicates};
 
+mod cors;
+
 const MOST_PARENTS: usize = 32;
 const MOST_MATCHES: usize = 64;
 const MOST_MATCHES_OF_ALL_RULES: usize = 128;
@@ -357,6 +359,9 @@ fn filter(field: &str, filter: &Filter, matches: &[Match], checks: &mut Checks) 
                 checks,
             );
         }
+    }
+    if let Some(cors) = &filter.cors {
+        cors::cors(&format!("{field}.cors"), cors, checks);
     }
     if let Some(reference) = &filter.extension_ref {
         let (group, kind) = (Some(reference.group.as_str()), Some(reference.kind.as_str()));

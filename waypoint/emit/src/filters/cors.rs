@@ -1,6 +1,6 @@
 //! Lets other origins' scripts read responses.
 
-use ir::{Origin, Policy, Settings};
+use ir::{Origin, Policy, Settings, Strangers};
 use serde_json::{Value, json};
 
 use super::{HttpFilter, InChain};
@@ -39,6 +39,9 @@ impl HttpFilter for Cors {
         }
         if cors.credentials {
             fields["allow_credentials"] = json!(true);
+        }
+        if cors.strangers == Strangers::Answered {
+            fields["forward_not_matching_preflights"] = json!(false);
         }
         Some(packed("envoy.extensions.filters.http.cors.v3.CorsPolicy", fields))
     }

@@ -3,7 +3,9 @@
 use api::gateway::httproutes as written;
 use api::header::{self, HeaderUse};
 use api::{Name, Problem, envoy};
-use ir::{HeaderChanges, HeaderPut, PathRewrite, Redirect};
+use ir::{Cors, HeaderChanges, HeaderPut, PathRewrite, Redirect};
+
+use super::cors::{self, Written};
 
 /// What the filters of a rule or backend ask for.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -18,6 +20,8 @@ pub struct Filters {
     pub host: Option<String>,
     /// What replaces the path.
     pub path: Option<PathRewrite>,
+    /// Cross-origin policy. Few have one, and many filters are kept.
+    pub cors: Option<Box<Cors>>,
     /// RouteOptions by `ExtensionRef`.
     pub options: Vec<Name>,
     /// What cannot be done; a filter must never be skipped.
@@ -30,6 +34,7 @@ enum Filter {
     ResponseHeaders(Modifier),
     Redirect(Redirect),
     Rewrite { host: Option<String>, path: Option<PathRewrite> },
+    Cors(Result<Box<Cors>, (&'static str, &'static str)>),
     Extension { group: String, kind: String, name: String },
     Unsupported(&'static str),
 }
@@ -113,7 +118,20 @@ macro_rules! read {
                     }
                 }
                 written::$Type::RequestMirror => Filter::Unsupported("RequestMirror"),
-                written::$Type::Cors => Filter::Unsupported("CORS"),
+                written::$Type::Cors => {
+                    let cors = filter.cors.as_ref().ok_or("cors")?;
+                    Filter::Cors(
+                        cors::cors(&Written {
+                            origins: cors.allow_origins.as_deref().unwrap_or_default(),
+                            methods: cors.allow_methods.as_deref().unwrap_or_default(),
+                            headers: cors.allow_headers.as_deref().unwrap_or_default(),
+                            exposed: cors.expose_headers.as_deref().unwrap_or_default(),
+                            max_age: cors.max_age,
+                            credentials: cors.allow_credentials == Some(true),
+                        })
+                        .map(Box::new),
+                    )
+                }
                 written::$Type::ExternalAuth => Filter::Unsupported("ExternalAuth"),
             })
         }
@@ -144,6 +162,10 @@ fn gather(filters: impl Iterator<Item = Result<Filter, &'static str>>, field: &s
             out.problems.push(problem);
         }
     }
+    if out.redirect.is_some() && out.cors.is_some() {
+        let why = "CORS beside RequestRedirect: Envoy answers nothing about origins where it redirects; requests of this rule are answered 500";
+        out.problems.push(Problem::error(field, why));
+    }
     out
 }
 
@@ -163,6 +185,9 @@ fn add(filter: Filter, field: &str, namespace: &str, out: &mut Filters) -> Resul
             if path.is_some() {
                 out.path = path;
             }
+        }
+        Filter::Cors(cors) => {
+            out.cors = Some(cors.map_err(|(name, why)| Problem::error(format!("{field}.cors.{name}"), why))?);
         }
         Filter::Extension { group, kind, name } if group == "gateway.solo.io" && kind == "RouteOption" => {
             out.options.push(Name::new(namespace, name));

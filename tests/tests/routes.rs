@@ -1,0 +1,134 @@
+//! What the rules of an HTTPRoute do besides choosing where a request goes, as the real Envoy does it.
+#![allow(clippy::unwrap_used)]
+
+use waykeeper_tests::echo::{Answer, Echo, get, send};
+use waykeeper_tests::{Folder, Waykeeper, turn};
+
+const A: &str = "127.0.20.51:8000";
+
+/// A Gateway, the Services `a` and `b` with an application each, and a RouteOption that asks for a key of user `ann`.
+fn town() -> (Folder, [Echo; 2]) {
+    let folder = Folder::with_waypoint();
+    let service = |name: &str, number: u8| {
+        format!(
+            "apiVersion: v1\nkind: Service\nmetadata: {{name: {name}, namespace: t}}\nspec: {{clusterIP: 127.0.20.{number}, ports: [{{name: http, port: 8000}}]}}\n---\n\
+             apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: {name}, namespace: t, labels: {{kubernetes.io/service-name: {name}}}}}\n\
+             addressType: IPv4\nports: [{{name: http, port: 8080}}]\nendpoints: [{{addresses: [127.0.10.{number}]}}]\n---\n"
+        )
+    };
+    let keys = "\
+apiVersion: v1
+kind: Secret
+type: extauth.solo.io/apikey
+metadata: {name: ann, namespace: t, labels: {for: keys}}
+stringData: {api-key: good}
+---
+apiVersion: enterprise.gloo.solo.io/v1
+kind: AuthConfig
+metadata: {name: keys, namespace: t}
+spec: {configs: [{apiKeyAuth: {headerName: api-key, labelSelector: {for: keys}}}]}
+---
+apiVersion: gateway.solo.io/v1
+kind: RouteOption
+metadata: {name: auth, namespace: t}
+spec: {options: {extauth: {configRef: {name: keys}}}}
+";
+    folder.apply("town.yaml", &format!("{}{}{keys}", service("a", 51), service("b", 52)));
+    (folder, ["127.0.10.51:8080", "127.0.10.52:8080"].map(Echo::start))
+}
+
+/// A filter by which a rule asks for a key.
+const GUARDED: &str = "{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: auth}}";
+
+/// The route of Service `a` with these rules, each a path and what else it says.
+fn route(rules: &[(&str, &str)]) -> String {
+    let rule = |(path, rest): &(&str, &str)| {
+        format!("  - matches: [{{path: {{type: PathPrefix, value: {path}}}}}]\n    {rest}\n")
+    };
+    let rules: String = rules.iter().map(rule).collect();
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: a, namespace: t}}\nspec:\n  parentRefs: [{{group: '', kind: Service, name: a}}]\n  rules:\n{rules}"
+    )
+}
+
+const TO_A: &str = "backendRefs: [{name: a, port: 8000}]";
+
+/// What a browser asks before it sends a PUT to `path` for a script of `origin`.
+fn preflight(path: &str, origin: &str, more: &str) -> Answer {
+    let request = format!(
+        "OPTIONS {path} HTTP/1.1\r\nHost: a\r\nOrigin: {origin}\r\nAccess-Control-Request-Method: PUT\r\n{more}Connection: close\r\n\r\n"
+    );
+    send(A, request.as_bytes())
+}
+
+#[test]
+fn a_browser_is_answered_before_anybody_asks_who_it_is_and_the_application_never_hears_of_it() {
+    let _turn = turn();
+    let (folder, [a, _b]) = town();
+    let cors = |cors: &str| format!("filters: [{{type: CORS, cors: {{{cors}}}}}, {GUARDED}]\n    {TO_A}");
+    folder.apply(
+        "route.yaml",
+        &route(&[
+            (
+                "/some",
+                &cors(
+                    "allowOrigins: ['https://www.foo.com', 'https://*.bar.com'], allowMethods: [GET, PUT], allowHeaders: [x-1, x-2], exposeHeaders: [x-3, x-4], allowCredentials: true, maxAge: 3600",
+                ),
+            ),
+            ("/all", &cors("allowOrigins: ['*'], allowMethods: ['*'], allowHeaders: ['*'], exposeHeaders: ['*']")),
+            ("/none", &cors("allowCredentials: true")),
+            ("/without", &format!("filters: [{GUARDED}]\n    {TO_A}")),
+        ]),
+    );
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+
+    for origin in ["https://www.foo.com", "https://www.foo.com:443", "https://x.bar.com", "https://y.x.bar.com"] {
+        let allowed = preflight("/some", origin, "Access-Control-Request-Headers: x-1\r\n");
+        assert_eq!(allowed.status(), 200, "{allowed:?}");
+        for (header, value) in [
+            ("access-control-allow-origin", origin),
+            ("access-control-allow-methods", "GET,PUT"),
+            ("access-control-allow-headers", "x-1,x-2"),
+            ("access-control-expose-headers", "x-3,x-4"),
+            ("access-control-allow-credentials", "true"),
+            ("access-control-max-age", "3600"),
+        ] {
+            assert_eq!(allowed.header(header), Some(value), "{origin} {header}");
+        }
+    }
+    // Whom nobody allows is answered as well, without the header that would let it go on.
+    for origin in [
+        "https://bar.com",
+        "http://www.foo.com",
+        "https://www.foo.com:8443",
+        "https://www.foo.com.evil.example",
+        "null",
+    ] {
+        let refused = preflight("/some", origin, "");
+        assert_eq!((refused.status(), refused.header("access-control-allow-origin")), (200, None), "{origin}");
+    }
+    let all = preflight("/all", "https://any.example:8443", "Access-Control-Request-Headers: x-9\r\n");
+    assert_eq!(
+        ["origin", "methods", "headers", "credentials"].map(|what| all.header(&format!("access-control-allow-{what}"))),
+        [Some("https://any.example:8443"), Some("PUT"), Some("x-9"), None]
+    );
+    assert_eq!(all.header("access-control-max-age"), Some("5"));
+    let none = preflight("/none", "https://www.foo.com", "");
+    assert_eq!((none.status(), none.header("access-control-allow-origin")), (200, None), "none is named");
+    assert_eq!(a.reached(), [""; 0], "no preflight reached the application");
+
+    // The request itself needs a key, whatever its origin: CORS guards nothing.
+    assert_eq!(get(A, "/some", "a", &["Origin: https://www.foo.com"]).status(), 401);
+    let with_key = |origin: &str| get(A, "/some", "a", &[origin, "api-key: good"]);
+    let allowed = with_key("Origin: https://x.bar.com");
+    assert_eq!((allowed.status(), allowed.saw("x-user-id")), (200, vec!["ann"]));
+    assert_eq!(allowed.header("access-control-allow-origin"), Some("https://x.bar.com"));
+    assert_eq!(allowed.header("access-control-expose-headers"), Some("x-3,x-4"));
+    let stranger = with_key("Origin: https://evil.example");
+    assert_eq!((stranger.status(), stranger.header("access-control-allow-origin")), (200, None));
+    // What is no preflight is a request as any other.
+    let options = b"OPTIONS /some HTTP/1.1\r\nHost: a\r\nOrigin: https://www.foo.com\r\nConnection: close\r\n\r\n";
+    assert_eq!(send(A, options).status(), 401);
+    assert_eq!(preflight("/without", "https://www.foo.com", "").status(), 401, "no CORS filter, no answer");
+    assert_eq!(a.reached().len(), 2);
+}
