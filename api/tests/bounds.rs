@@ -261,6 +261,22 @@ fn cross_origin_filters_of_routes() {
 }
 
 #[test]
+fn retries_of_routes() {
+    let mut route = route();
+    route["spec"]["rules"][2]["retry"] = json!({"codes": [500, 503], "attempts": 2, "backoff": "1s"});
+    let at = |field: &str| format!("/spec/rules/2/retry/{field}");
+    hold(&route, &at("codes"), &[json!([]), several(200, |n| json!(400 + n % 200))], &[several(201, |_| json!(500))]);
+    hold(&route, &at("codes/1"), &[json!(400), json!(599)], &[json!(399), json!(600), json!(-1)]);
+    hold(&route, &at("attempts"), &[json!(0), json!(1000)], &[json!(-1), json!(1001)]);
+    hold(
+        &route,
+        &at("backoff"),
+        &[json!("0s"), json!("1h")],
+        &[json!("1"), json!("-1s"), json!("99999h99999h"), json!("")],
+    );
+}
+
+#[test]
 fn backends_and_timeouts_of_routes() {
     let route = route();
     let backend = "/spec/rules/0/backendRefs/1";

@@ -132,3 +132,46 @@ fn a_browser_is_answered_before_anybody_asks_who_it_is_and_the_application_never
     assert_eq!(preflight("/without", "https://www.foo.com", "").status(), 401, "no CORS filter, no answer");
     assert_eq!(a.reached().len(), 2);
 }
+
+#[test]
+fn it_is_tried_again_where_no_answer_came_or_one_with_a_status_that_is_worth_it() {
+    let _turn = turn();
+    let (folder, [a, _b]) = town();
+    let guarded = format!("filters: [{GUARDED}]");
+    folder.apply(
+        "route.yaml",
+        &route(&[
+            ("/codes", &format!("{guarded}\n    retry: {{codes: [503], attempts: 3, backoff: 10ms}}\n    {TO_A}")),
+            ("/once", &format!("retry: {{codes: [503]}}\n    {TO_A}")),
+            ("/never", &format!("retry: {{codes: [503], attempts: 0}}\n    {TO_A}")),
+            (
+                "/in-time",
+                &format!("retry: {{attempts: 2, backoff: 10ms}}\n    timeouts: {{backendRequest: 300ms}}\n    {TO_A}"),
+            ),
+            (
+                "/in-all",
+                &format!(
+                    "retry: {{codes: [503], attempts: 1000, backoff: 200ms}}\n    timeouts: {{request: 1s}}\n    {TO_A}"
+                ),
+            ),
+            ("/", TO_A),
+        ]),
+    );
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+    let tried = |path: &str, key: &str| {
+        let answer = get(A, path, "a", &[key]);
+        (answer.status(), a.reached().len())
+    };
+    assert_eq!(tried("/codes/status?503", "api-key: good"), (503, 4), "one try and three more");
+    assert_eq!(tried("/codes/status?503", "api-key: bad"), (401, 0), "who is refused is not tried at all");
+    assert_eq!(tried("/codes/status?500", "api-key: good"), (500, 1), "another status");
+    assert_eq!(tried("/codes/close", "api-key: good"), (503, 4), "no answer");
+    assert_eq!(tried("/once/status?503", "x: y"), (503, 2));
+    assert_eq!(tried("/never/status?503", "x: y"), (503, 1));
+    assert_eq!(tried("/never/close", "x: y"), (503, 1));
+    assert_eq!(tried("/in-time/slow?2", "x: y"), (504, 3), "each try has its time");
+    assert_eq!(tried("/status?503", "x: y"), (503, 1), "no retry, no second try");
+    let begun = std::time::Instant::now();
+    assert_eq!(tried("/in-all/status?503", "x: y").0, 504);
+    assert!(begun.elapsed().as_secs_f32() < 3.0, "all tries have one time: {:?}", begun.elapsed());
+}

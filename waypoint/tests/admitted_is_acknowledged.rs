@@ -266,6 +266,9 @@ fn edges() -> Vec<(&'static str, BoxedStrategy<Value>)> {
         ("cors", (text(), header_name(), select(vec!["1d", "0", "86400", "2s", "x", "-1", "4294967296"])).prop_map(|(origin, name, age)| {
             option_of(json!({"cors": {"allowOrigin": [origin], "allowMethods": [name], "allowHeaders": [name], "exposeHeaders": [name], "maxAge": age}}))
         }).boxed()),
+        ("route retries", (duration(), prop_oneof![-1..5i64, any::<i64>()], prop_oneof![400..600i64, any::<i64>()]).prop_map(move |(pause, attempts, code)| {
+            route(json!({"retry": {"codes": [code], "attempts": attempts, "backoff": pause}, "backendRefs": backend()}))
+        }).boxed()),
         ("route cors", (select(vec!["*", "https://a.example", "http://*.A-b.example:8080", "https://*", "https://a/", "null"]), select(vec!["GET", "*", "get"]), header_name(), any::<i32>(), any::<bool>()).prop_map(move |(origin, method, name, age, credentials)| {
             with_filter(json!({"type": "CORS", "cors": {"allowOrigins": [origin], "allowMethods": [method], "allowHeaders": [name], "exposeHeaders": [name], "maxAge": age, "allowCredentials": credentials}}))
         }).boxed()),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ir::{
     Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, PathMatch, PathRewrite, PortRef, Redirect,
-    Refusal, Retries, Route, Settings, ValueMatch,
+    Refusal, Retries, RetryOn, Route, Settings, ValueMatch,
 };
 use serde_json::{Map, Value, json};
 
@@ -263,7 +263,7 @@ fn rewrite(path: &PathRewrite, matches: &Match, fields: &mut Value) {
 fn retries(retries: Option<&Retries>, try_timeout: Option<Duration>) -> Value {
     let mut fields = json!({});
     if let Some(retries) = retries {
-        fields["retry_on"] = json!(retries.on.join(","));
+        fields["retry_on"] = json!(retry_on(retries));
         fields["num_retries"] = json!(retries.times);
         if !retries.statuses.is_empty() {
             fields["retriable_status_codes"] = json!(retries.statuses);
@@ -281,6 +281,17 @@ fn retries(retries: Option<&Retries>, try_timeout: Option<Duration>) -> Value {
     }
     fields
 }
+
+fn retry_on(retries: &Retries) -> String {
+    match &retries.on {
+        RetryOn::Named(names) => names.join(","),
+        RetryOn::NoAnswer if retries.statuses.is_empty() => NO_ANSWER.to_owned(),
+        RetryOn::NoAnswer => format!("{NO_ANSWER},retriable-status-codes"),
+    }
+}
+
+/// Envoy's names for a connection that is not made, one that ends or takes too long, and a stream that is refused.
+const NO_ANSWER: &str = "connect-failure,reset,refused-stream";
 
 /// A `Location` without `:80` for http or `:443` for https: Envoy writes every port it is given.
 fn without_well_known_port() -> HeaderPut {

@@ -16,7 +16,8 @@ use std::time::Duration;
 pub use api::{Name, ObjectRef, Table, contract};
 pub use limits::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, MetadataSource, Stage};
 pub use policy::{
-    Abort, Auth, Cors, Delay, Disowned, Faults, HeaderChanges, HeaderPut, Origin, Pauses, Policy, Retries, Strangers,
+    Abort, Auth, Cors, Delay, Disowned, Faults, HeaderChanges, HeaderPut, Origin, Pauses, Policy, Retries, RetryOn,
+    Strangers,
 };
 pub use settings::{AccessLog, Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
 

@@ -139,14 +139,23 @@ pub struct Delay {
 /// When to try again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Retries {
-    /// Envoy's names of what went wrong.
-    pub on: Vec<String>,
+    /// After what.
+    pub on: RetryOn,
     /// How often.
     pub times: u32,
     /// Which statuses are worth another try.
     pub statuses: Vec<u32>,
     /// Pauses between tries.
     pub pauses: Option<Pauses>,
+}
+
+/// After what it is tried again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RetryOn {
+    /// What went wrong, by Envoy's names.
+    Named(Vec<String>),
+    /// No answer came, or one with a status that is worth another try.
+    NoAnswer,
 }
 
 /// Pauses between tries.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use api::core::{ObjectMeta, Time};
 use api::{Name, ObjectRef, Problem};
-use ir::Match;
+use ir::{Match, Retries};
 
 use filters::Filters;
 
@@ -75,6 +75,8 @@ pub struct Rule {
     pub timeout: Option<Duration>,
     /// For how long each try, if it says so.
     pub try_timeout: Option<Duration>,
+    /// When to try again, if it says so.
+    pub retry: Option<Retries>,
     /// What cannot be done; the rule must be refused.
     pub problems: Vec<Problem>,
 }

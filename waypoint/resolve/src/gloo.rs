@@ -6,7 +6,7 @@ use api::gloo::route_option::{
     RouteOption, RouteOptions,
 };
 use api::{Kind, Name};
-use ir::{Abort, Cors, Delay, Faults, HeaderPut, Origin, Pauses, Policy, Retries, Stage, Strangers};
+use ir::{Abort, Cors, Delay, Faults, HeaderPut, Origin, Pauses, Policy, Retries, RetryOn, Stage, Strangers};
 
 /// The HTTPRoutes that `option`, which is called `name`, names, each with the rule if it names one.
 ///
@@ -63,7 +63,7 @@ pub fn faults(written: &WrittenFaults) -> Faults {
 /// `retries`, but for `perTryTimeout`, which is the route's.
 pub fn retries(written: &WrittenRetries) -> Retries {
     Retries {
-        on: written.retry_on.split(',').map(|on| on.trim().to_owned()).collect(),
+        on: RetryOn::Named(written.retry_on.split(',').map(|on| on.trim().to_owned()).collect()),
         times: if written.num_retries == 0 { 1 } else { written.num_retries },
         statuses: written.retriable_status_codes.clone(),
         pauses: written.retry_back_off.as_ref().map(|back_off| Pauses {

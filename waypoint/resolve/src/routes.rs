@@ -8,8 +8,8 @@ use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{
-    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Redirect, Route,
-    Stage,
+    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Redirect, Retries,
+    Route, Stage,
 };
 
 use crate::decided::attached::Bound;
@@ -94,8 +94,8 @@ pub fn guard(view: &View<'_>, bound: &Bound<'_>, statuses: &mut Statuses) -> Opt
 }
 
 /// The time for all tries where none is written: ours, unless the time for each try needs more.
-fn usual_timeout(each: Option<Duration>, options: &RouteOptions) -> Duration {
-    let tries = 1 + options.retries.as_ref().map_or(0, |retries| gloo::retries(retries).times);
+fn usual_timeout(each: Option<Duration>, retries: Option<&Retries>) -> Duration {
+    let tries = 1 + retries.map_or(0, |retries| retries.times);
     match each {
         Some(Duration::ZERO) => Duration::ZERO,
         Some(each) => TIMEOUT.max(each.saturating_mul(tries)),
@@ -273,6 +273,9 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         if written.cors.is_some() && effective.options.cors.is_some() {
             self.warn(&rule.field, "it has a CORS filter, so cors of its RouteOptions has no effect here");
         }
+        if rule.retry.is_some() && effective.options.retries.is_some() {
+            self.warn(&rule.field, "it says when to try again, so retries of its RouteOptions has no effect here");
+        }
         if written.cors.is_some() && rule.matches.iter().all(|matches| matches.takes_no("OPTIONS")) {
             let why = "a browser asks by the method OPTIONS whether it may send a request, and no match of this rule takes that";
             self.warn(&rule.field, why);
@@ -369,6 +372,14 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         if backends.iter().all(|backend| backend.target.is_none()) {
             return refuse(500, format!("{} {} has no backend that exists", self.route.reference, rule.field));
         }
+        let (retries, try_timeout) = match &rule.retry {
+            Some(own) => (Some(own.clone()).filter(|own| own.times > 0), None),
+            None => (
+                options.retries.as_ref().map(gloo::retries),
+                options.retries.as_ref().and_then(|retries| retries.per_try_timeout).map(|time| time.0),
+            ),
+        };
+        let try_timeout = rule.try_timeout.or(try_timeout);
         let written = &rule.filters;
         let path = written.path.clone().or_else(|| options.prefix_rewrite.clone().map(PathRewrite::Prefix));
         Action::Forward(Forward {
@@ -376,9 +387,9 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             timeout: rule
                 .timeout
                 .or(options.timeout.map(|timeout| timeout.0))
-                .unwrap_or_else(|| usual_timeout(rule.try_timeout, options)),
-            try_timeout: rule.try_timeout.or(options.retries.as_ref().and_then(|r| r.per_try_timeout).map(|t| t.0)),
-            retries: options.retries.as_ref().map(gloo::retries),
+                .unwrap_or_else(|| usual_timeout(rule.try_timeout, retries.as_ref())),
+            try_timeout,
+            retries,
             host: written.host.clone().or_else(|| options.host_rewrite.clone()),
             path,
         })

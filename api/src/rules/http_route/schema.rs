@@ -11,6 +11,7 @@ use crate::gateway::httproutes::{
     HttpRouteRulesFiltersType as FilterType, HttpRouteRulesFiltersUrlRewritePathType as RewritePath,
     HttpRouteRulesMatches as Match, HttpRouteRulesMatchesHeadersType as HeaderType,
     HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
+    HttpRouteRulesRetry as Retry,
 };
 use crate::header::HeaderUse;
 use crate::problem::Problem;
@@ -24,6 +25,10 @@ const MOST_MATCHES: usize = 64;
 const MOST_MATCHES_OF_ALL_RULES: usize = 128;
 /// Rules, filters, backends, host names, header and query conditions, headers of a modifier.
 const MOST: usize = 16;
+
+/// Statuses after which it is tried again.
+const MOST_CODES: usize = 200;
+const MOST_ATTEMPTS: i64 = 1000;
 
 /// What is wrong with `route` taken by itself; defaults are filled in.
 pub fn validate(route: &mut HttpRoute) -> Vec<Problem> {
@@ -129,29 +134,47 @@ fn rule(field: &str, rule: &Rule, checks: &mut Checks) {
         checks.error(&format!("{field}.backendRefs"), "a redirect goes to no backend; remove one of the two");
     }
 
+    if let Some(retry) = &rule.retry {
+        self::retry(&format!("{field}.retry"), retry, checks);
+    }
     if let Some(timeouts) = &rule.timeouts {
-        let mut time = |name: &str, text: Option<&String>| {
-            let text = text?;
-            let field = format!("{field}.timeouts.{name}");
-            match duration(text) {
-                Ok(time) => {
-                    checks.duration(&field, ProtoDuration(time));
-                    Some(time)
-                }
-                Err(why) => {
-                    checks.error(&field, why);
-                    None
-                }
-            }
-        };
-        let request = time("request", timeouts.request.as_ref());
-        let backend_request = time("backendRequest", timeouts.backend_request.as_ref());
+        let request = time(&format!("{field}.timeouts.request"), timeouts.request.as_ref(), checks);
+        let backend_request =
+            time(&format!("{field}.timeouts.backendRequest"), timeouts.backend_request.as_ref(), checks);
         if let (Some(request), Some(backend_request)) = (request, backend_request)
             && request != Duration::ZERO
             && backend_request > request
         {
             let field = format!("{field}.timeouts.backendRequest");
             checks.error(&field, "longer than timeouts.request, which would end it; write less");
+        }
+    }
+}
+
+fn retry(field: &str, retry: &Retry, checks: &mut Checks) {
+    let codes = retry.codes.as_deref().unwrap_or_default();
+    checks.at_most(&format!("{field}.codes"), codes.len(), MOST_CODES);
+    for (index, code) in codes.iter().enumerate().take(MOST_CODES) {
+        if !(400..600).contains(code) {
+            checks.error(&format!("{field}.codes[{index}]"), format!("{code} is no failure; write 400 to 599"));
+        }
+    }
+    if retry.attempts.is_some_and(|attempts| !(0..=MOST_ATTEMPTS).contains(&attempts)) {
+        checks.error(&format!("{field}.attempts"), format!("write 0 to {MOST_ATTEMPTS}"));
+    }
+    time(&format!("{field}.backoff"), retry.backoff.as_ref(), checks);
+}
+
+/// The time that `text` says, if it is one that Envoy takes.
+fn time(field: &str, text: Option<&String>, checks: &mut Checks) -> Option<Duration> {
+    match duration(text?) {
+        Ok(time) => {
+            checks.duration(field, ProtoDuration(time));
+            Some(time)
+        }
+        Err(why) => {
+            checks.error(field, why);
+            None
         }
     }
 }

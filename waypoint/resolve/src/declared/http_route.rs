@@ -7,11 +7,11 @@ use api::gateway::HttpRoute;
 use api::gateway::httproutes::{
     HttpRouteParentRefs, HttpRouteRules, HttpRouteRulesBackendRefs, HttpRouteRulesMatches,
     HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesMethod as Method,
-    HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
+    HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType, HttpRouteRulesRetry,
 };
 use api::proto_json::ProtoDuration;
 use api::{Kind, Name, ObjectRef, Problem};
-use ir::{KeyMatch, Match, PathMatch, ValueMatch};
+use ir::{KeyMatch, Match, PathMatch, Pauses, Retries, RetryOn, ValueMatch};
 
 use super::filters::{of_backend, of_rule};
 use super::{BackendRef, Declared, ParentRef, Rule, age};
@@ -58,23 +58,18 @@ fn rule(written: &HttpRouteRules, field: String, namespace: &str) -> Rule {
     let mut problems = Vec::new();
     let filters = of_rule(written.filters.as_deref().unwrap_or_default(), &format!("{field}.filters"), namespace);
     problems.extend(filters.problems.iter().cloned());
-    for (name, present) in
-        [("retry", written.retry.is_some()), ("sessionPersistence", written.session_persistence.is_some())]
-    {
-        if present {
-            problems.push(Problem::error(
-                format!("{field}.{name}"),
-                format!("{name} is not supported yet; requests of this rule are answered 500"),
-            ));
-        }
+    if written.session_persistence.is_some() {
+        let why = "sessionPersistence is not supported yet; requests of this rule are answered 500";
+        problems.push(Problem::error(format!("{field}.sessionPersistence"), why));
     }
-    let mut timeout = |name: &str, text: Option<&String>| -> Option<Duration> {
+    let mut time = |name: &str, text: Option<&String>| -> Option<Duration> {
         let parsed = text?.parse::<ProtoDuration>();
-        parsed.map_err(|why| problems.push(Problem::error(format!("{field}.timeouts.{name}"), why))).ok().map(|d| d.0)
+        parsed.map_err(|why| problems.push(Problem::error(format!("{field}.{name}"), why))).ok().map(|d| d.0)
     };
     let timeouts = written.timeouts.as_ref();
-    let request = timeout("request", timeouts.and_then(|t| t.request.as_ref()));
-    let backend_request = timeout("backendRequest", timeouts.and_then(|t| t.backend_request.as_ref()));
+    let request = time("timeouts.request", timeouts.and_then(|t| t.request.as_ref()));
+    let backend_request = time("timeouts.backendRequest", timeouts.and_then(|t| t.backend_request.as_ref()));
+    let retry = written.retry.as_ref().map(|written| retry(written, time("retry.backoff", written.backoff.as_ref())));
     let backends = written.backend_refs.iter().flatten().enumerate();
     let mut matches: Vec<Match> = exactly(written.matches.iter().flatten().map(matched));
     if matches.is_empty() {
@@ -88,8 +83,21 @@ fn rule(written: &HttpRouteRules, field: String, namespace: &str) -> Rule {
         backends: exactly(backends.map(|(i, b)| backend(b, format!("{field}.backendRefs[{i}]"), namespace))),
         timeout: request,
         try_timeout: backend_request,
+        retry,
         problems,
         field,
+    }
+}
+
+/// `backoff` is the pause that is written.
+fn retry(written: &HttpRouteRulesRetry, backoff: Option<Duration>) -> Retries {
+    let codes = written.codes.iter().flatten();
+    Retries {
+        on: RetryOn::NoAnswer,
+        times: written.attempts.and_then(|attempts| u32::try_from(attempts).ok()).unwrap_or(1),
+        statuses: codes.filter_map(|code| u32::try_from(*code).ok()).collect(),
+        // At least none at all is whatever Envoy does by itself.
+        pauses: backoff.filter(|least| !least.is_zero()).map(|first| Pauses { first, longest: None }),
     }
 }
 
