@@ -1,6 +1,6 @@
 //! From a decision to the `CheckResponse` that Envoy acts on.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use api::contract::USER_METADATA;
 use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
@@ -12,10 +12,10 @@ use proto::google::protobuf::{BoolValue, Struct, Value, value};
 use proto::google::rpc;
 
 use crate::chain::{Allowed, Decision};
-use crate::headers::{Mutation, Mutations};
+use crate::headers::{Mutation, Mutations, Value as Text};
 use crate::meters::Status;
 use crate::request::Request;
-use crate::step::Denial;
+use crate::step::{Denial, SET_COOKIE};
 
 /// What Envoy is told about `request`.
 pub fn answer(decision: &Decision, request: Request<'_>) -> pb::CheckResponse {
@@ -52,15 +52,25 @@ fn allow(allowed: &Allowed, request: Request<'_>) -> pb::CheckResponse {
     for seal in std::iter::once(&*allowed.seal).chain(&allowed.user_seal) {
         ok.headers_to_remove.extend(seal.removed(set, request.header_names()).map(str::to_owned));
     }
-    let dynamic_metadata = user.map(|user| {
+    let more = allowed.grant.as_ref().and_then(|grant| grant.more.as_deref());
+    ok.response_headers_to_add = more.map(|more| response(&more.response)).unwrap_or_default();
+    let mut metadata = more.map_or_else(Struct::default, |more| more.metadata.to_wire());
+    if let Some(user) = user {
         let user = Value { kind: Some(value::Kind::StringValue(user.expose().to_owned())) };
-        Struct { fields: HashMap::from([(USER_METADATA.to_owned(), user)]) }
-    });
+        metadata.fields.insert(USER_METADATA.to_owned(), user);
+    }
+    let dynamic_metadata = (!metadata.fields.is_empty()).then_some(metadata);
     pb::CheckResponse {
         status: Some(rpc::Status { code: tonic::Code::Ok as i32, ..Default::default() }),
         dynamic_metadata,
         http_response: Some(HttpResponse::OkResponse(ok)),
     }
+}
+
+/// Headers for the response that the application gives. Envoy first adds and then replaces, so that of one name there is
+/// either.
+fn response(headers: &[(Arc<str>, Text)]) -> Vec<HeaderValueOption> {
+    headers.iter().map(|(name, value)| header(name, value.expose(), **name == *SET_COOKIE)).collect()
 }
 
 /// The client gets this answer instead.
@@ -69,14 +79,14 @@ pub fn deny(denial: &Denial) -> pb::CheckResponse {
         401 => tonic::Code::Unauthenticated,
         _ => tonic::Code::PermissionDenied,
     };
-    let repeated = |index: usize, name: &str| denial.headers[..index].iter().any(|(earlier, _)| earlier == name);
-    let headers = denial.headers.iter().enumerate();
+    // Of a denial Envoy takes only what replaces, and of one name all of it.
+    let headers = denial.headers.iter().map(|(name, value)| header(name, value, false));
     pb::CheckResponse {
         status: Some(rpc::Status { code: code as i32, ..Default::default() }),
         dynamic_metadata: None,
         http_response: Some(HttpResponse::DeniedResponse(pb::DeniedHttpResponse {
             status: Some(HttpStatus { code: i32::from(denial.status) }),
-            headers: headers.map(|(index, (name, value))| header(name, value, repeated(index, name))).collect(),
+            headers: headers.collect(),
             body: denial.body.clone().into_owned(),
         })),
     }
@@ -168,7 +178,7 @@ mod tests {
         // Upstream learns of the user from the step that names one, never from another header of that name.
         headers.apply(&"x-user-id".into(), Mutation::Overwrite(value("somebody else")));
         let check = check(&["x-one", "x-three", "x_two", "x-none"]);
-        let answer = answer(&allowed(Grant { headers, user: Some(value("me")) }), Request::new(&check));
+        let answer = answer(&allowed(Grant { headers, user: Some(value("me")), more: None }), Request::new(&check));
         let Some(HttpResponse::OkResponse(ok)) = answer.http_response else { panic!("{answer:?}") };
         let expected =
             [("x-user-id", "me", false), ("x-one", "1", true), ("x-two", "2", false), ("x-three", "3", false)];
@@ -185,12 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_a_denial_has_twice_is_told_twice_and_the_first_replaces() {
+    fn a_header_that_a_denial_has_twice_is_told_twice_and_none_is_added_to() {
         let header = |name: &'static str, value: &'static str| (Cow::Borrowed(name), Cow::Borrowed(value));
         let headers = vec![header("a", "1"), header("b", "2"), header("a", "3"), header("c", "4"), header("b", "5")];
         let answer = deny(&Denial { headers: headers.into(), ..Denial::plain(401, "") });
         let Some(HttpResponse::DeniedResponse(denied)) = answer.http_response else { panic!("{answer:?}") };
-        let expected = [("a", "1", false), ("b", "2", false), ("a", "3", true), ("c", "4", false), ("b", "5", true)];
+        let expected = [("a", "1", false), ("b", "2", false), ("a", "3", false), ("c", "4", false), ("b", "5", false)];
         assert_eq!(told(&denied.headers), BTreeSet::from(expected));
         assert_eq!(denied.status.unwrap().code, 401);
     }

@@ -28,8 +28,15 @@ pub struct Chain {
     /// Every header any step may set, or may in the version that replaced this one. Those that a passing request does not
     /// get are taken out of it.
     pub seal: Arc<Seal>,
+    /// Of these, the ones that are filled from what is declared alone, and the user's: other servers are not shown what
+    /// clients say there.
+    pub declared: Arc<Seal>,
     /// Lower-case name of the header that tells upstream who the user is, where the question names none.
     pub user_header: Arc<str>,
+    /// Whether a step tells what others have told.
+    pub shares_state: bool,
+    /// Whether a client that would be sent elsewhere is answered 401 instead.
+    pub fail_on_redirect: bool,
     /// Counters of this AuthConfig, made at the first request.
     pub meters: OnceLock<Arc<ConfigMeters>>,
 }
@@ -43,7 +50,7 @@ pub enum Plan {
     Not(Box<Plan>),
     /// All pass, in order; the first denial is the answer.
     All(Vec<Plan>),
-    /// One passes, in order; the last denial is the answer.
+    /// One passes, in order; the last denial is the answer, or the first that sends the client elsewhere.
     Any(Vec<Plan>),
 }
 
@@ -134,11 +141,14 @@ impl Chain {
     /// `granted` is what the steps before `plan` grant.
     fn run(&self, plan: &Plan, question: Question<'_>, known: &Known, granted: Option<Arc<Grant>>) -> Verdict {
         match plan {
-            Plan::Step(place) => match self.ask(*place, question, known, granted.as_deref()) {
+            Plan::Step(place) => match self.ask(*place, question, known, granted.as_ref()) {
                 Answer::Now(Outcome::Pass(grant)) => Verdict::Pass(Some(match granted {
                     None => grant,
                     Some(earlier) => Arc::new(grant.after(&earlier)),
                 })),
+                Answer::Now(Outcome::Deny(denial)) if self.fail_on_redirect && denial.is_redirect() => {
+                    Verdict::Deny(Denial::NO_REDIRECT)
+                }
                 Answer::Now(Outcome::Deny(denial)) => Verdict::Deny(denial),
                 Answer::Now(Outcome::Fault(fault)) => Verdict::Fault(fault),
                 Answer::Later(answer) => Verdict::Waits(place.number, answer),
@@ -162,9 +172,11 @@ impl Chain {
                 Verdict::Pass(granted)
             }
             Plan::Any(parts) => {
-                let (mut denied, mut fault) = (None, None);
+                let (mut denied, mut fault): (Option<Denial>, _) = (None, None);
                 for part in parts {
                     match self.run(part, question, known, granted.clone()) {
+                        // Whoever may log in somewhere is told so, whatever else was tried.
+                        Verdict::Deny(_) if denied.as_ref().is_some_and(Denial::is_redirect) => {}
                         Verdict::Deny(denial) => denied = Some(denial),
                         Verdict::Fault(first) => fault = fault.or(Some(first)),
                         reached @ (Verdict::Pass(_) | Verdict::Waits(..)) => return reached,
@@ -179,13 +191,21 @@ impl Chain {
         }
     }
 
-    fn ask(&self, place: Place, question: Question<'_>, known: &Known, granted: Option<&Grant>) -> Answer {
-        if let Some((_, outcome)) = known.iter().find(|(number, _)| *number == place.number) {
-            return Answer::Now(outcome.clone());
-        }
-        match self.steps.get(place.step) {
-            Some(step) => step.check(&Ask { request: question.request, granted, deadline: question.deadline }),
-            None => Answer::Now(Outcome::Fault(Fault::Internal)),
+    fn ask(&self, place: Place, question: Question<'_>, known: &Known, granted: Option<&Arc<Grant>>) -> Answer {
+        let Some(step) = self.steps.get(place.step) else { return Answer::Now(Outcome::Fault(Fault::Internal)) };
+        let request = question.request;
+        let user_header = request.user_header().unwrap_or(&self.user_header);
+        let ask = Ask { request, granted, user_header, declared: &self.declared, deadline: question.deadline };
+        let answer = match known.iter().find(|(number, _)| *number == place.number) {
+            Some((_, outcome)) => Answer::Now(outcome.clone()),
+            None => step.check(&ask),
+        };
+        match answer {
+            Answer::Now(Outcome::Pass(grant)) if self.shares_state => {
+                let told = step.tells(&ask, &grant);
+                Answer::Now(Outcome::Pass(if told.is_empty() { grant } else { Arc::new(grant.telling(&told)) }))
+            }
+            answer => answer,
         }
     }
 }

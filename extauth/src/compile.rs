@@ -16,7 +16,7 @@ use crate::Settings;
 use crate::chain::{Chain, Plan};
 use crate::edit::Admits;
 use crate::methods::hashing::Hashing;
-use crate::methods::{self, Accepts, Context, Inputs, Method, Read};
+use crate::methods::{self, Accepts, Context, Inputs, Method, Read, Trust};
 use crate::select::{Labelled, Need, Readers, Secrets};
 
 pub use crate::no_chain::NoChain;
@@ -94,6 +94,7 @@ impl Compiler {
         let context = Context {
             hashing: Arc::new(Hashing::new()),
             user_id_header: settings.user_id_header.to_ascii_lowercase().into(),
+            trust: Trust::beside(settings.https_passthrough_ca_cert.as_ref()),
         };
         let (removed_grace, replaced_grace) = (settings.removed_grace(), settings.replaced_grace());
         Self { context, removed_grace, replaced_grace }
@@ -256,8 +257,8 @@ impl Compiler {
 
         let mut steps = Vec::with_capacity(gathered.len());
         let mut accepts = Accepts::default();
-        for (field, method, read) in &gathered {
-            let compiled = method.compile(field, read, &self.context);
+        for ((field, method, read), name) in gathered.iter().zip(&names) {
+            let compiled = method.compile(field, name, read, &self.context);
             problems.extend(compiled.problems);
             accepts += compiled.accepts;
             steps.push(compiled.step);
@@ -266,7 +267,26 @@ impl Compiler {
         let user_header = self.context.user_id_header.clone();
         sealed.append(&mut self.granted(object));
         let seal = inputs.seal(sealed);
-        let chain = Chain { name: name.clone(), steps, plan, seal, user_header, meters: OnceLock::new() };
+        // Only other servers are shown anything.
+        let declared = match accepts.servers {
+            0 => Arc::default(),
+            _ => {
+                let mut declared = spec.granted_by_declared();
+                declared.insert(user_header.to_string());
+                inputs.seal(declared)
+            }
+        };
+        let chain = Chain {
+            name: name.clone(),
+            steps,
+            plan,
+            seal,
+            declared,
+            user_header,
+            shares_state: gathered.iter().any(|(_, method, _)| method.listens()),
+            fail_on_redirect: spec.fail_on_redirect,
+            meters: OnceLock::new(),
+        };
         Compiled {
             name: name.clone(),
             chain: Some(Arc::new(chain)),

@@ -24,6 +24,7 @@ pub mod select;
 pub mod serve;
 pub mod service;
 pub mod settings;
+pub mod state;
 pub mod step;
 pub mod validate;
 

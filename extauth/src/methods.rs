@@ -3,6 +3,8 @@
 mod api_key;
 mod basic_auth;
 pub(crate) mod hashing;
+mod pass_through;
+mod trust;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,6 +19,8 @@ use crate::headers::Seal;
 use crate::select::{Need, Secrets};
 use crate::step::Step;
 use hashing::Hashing;
+
+pub use trust::{Pem, Trust};
 
 /// A type of step, as it is written in an AuthConfig.
 pub trait Method {
@@ -37,18 +41,24 @@ pub trait Method {
     /// the headers in which credentials come or which upstream is sent.
     fn lets_in(&self, namespace: &str) -> BTreeSet<Credentials<'_>>;
 
-    /// The step, made of what is written and what was `read`. It may set the headers that
+    /// Whether it tells others what the steps before it have told.
+    fn listens(&self) -> bool {
+        false
+    }
+
+    /// The step called `name`, made of what is written and what was `read`. It may set the headers that
     /// `AuthConfigSpec::grants` lists for its type, and no other.
-    fn compile(&self, field: &str, read: &Read, context: &Context) -> Compiled;
+    fn compile(&self, field: &str, name: &str, read: &Read, context: &Context) -> Compiled;
 }
 
 /// The one type that is written in `config` and its name, if it is one that is enforced.
 pub fn of(config: &Config) -> Option<(&'static str, &dyn Method)> {
-    let Config { api_key_auth, basic_auth, .. } = config;
+    let Config { api_key_auth, basic_auth, pass_through_auth, .. } = config;
     let api_key = api_key_auth.as_ref().map(|auth| ("apiKeyAuth", auth as &dyn Method));
     let basic = basic_auth.as_ref().map(|auth| ("basicAuth", &**auth as &dyn Method));
+    let pass_through = pass_through_auth.as_ref().map(|auth| ("passThroughAuth", &**auth as &dyn Method));
     // Two in one step are refused, and so is one that is not enforced.
-    (config.types().len() == 1).then(|| api_key.or(basic)).flatten()
+    (config.types().len() == 1).then(|| api_key.or(basic).or(pass_through)).flatten()
 }
 
 /// By what a step lets somebody in. Whoever shows one of them passes. None of it is printed.
@@ -67,6 +77,13 @@ pub enum Credentials<'a> {
         /// The hash.
         hash: Option<&'a [u8]>,
     },
+    /// What another server says when it is asked just so.
+    Asked {
+        /// All that is written, but for secrets.
+        text: String,
+        /// Headers that it is asked with.
+        secrets: Vec<(&'a str, &'a [u8])>,
+    },
 }
 
 impl fmt::Debug for Credentials<'_> {
@@ -74,6 +91,7 @@ impl fmt::Debug for Credentials<'_> {
         f.write_str(match self {
             Credentials::Keys(..) => "Keys",
             Credentials::Password { .. } => "Password",
+            Credentials::Asked { .. } => "Asked",
         })
     }
 }
@@ -111,6 +129,8 @@ pub struct Context {
     pub hashing: Arc<Hashing>,
     /// Lower-case name of the header that tells upstream who the user is, unless a question names another.
     pub user_id_header: Arc<str>,
+    /// Whose certificates other servers may show.
+    pub trust: Trust,
 }
 
 /// A step and what goes with it.
@@ -133,6 +153,8 @@ pub struct Accepts {
     pub secrets: usize,
     /// Users with a password.
     pub users: usize,
+    /// Servers that are asked.
+    pub servers: usize,
 }
 
 impl AddAssign for Accepts {
@@ -140,5 +162,6 @@ impl AddAssign for Accepts {
         self.keys += more.keys;
         self.secrets += more.secrets;
         self.users += more.users;
+        self.servers += more.servers;
     }
 }

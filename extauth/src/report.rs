@@ -47,13 +47,18 @@ fn accepted(compiled: &Compiled) -> Condition {
 
 /// What is accepted, in words; an AuthConfig that lets nobody in says so in figures.
 fn said(accepts: Accepts) -> String {
-    let Accepts { keys, secrets, users } = accepts;
-    let keys = format!("{} from {}", count(keys, "key", "keys"), count(secrets, "Secret", "Secrets"));
-    match (accepts.keys + secrets, users) {
-        (0, 1..) => count(users, "user", "users"),
-        (_, 0) => keys,
-        (_, 1..) => format!("{keys}, {}", count(users, "user", "users")),
+    let Accepts { keys, secrets, users, servers } = accepts;
+    let mut said = Vec::new();
+    if keys + secrets > 0 || users + servers == 0 {
+        said.push(format!("{} from {}", count(keys, "key", "keys"), count(secrets, "Secret", "Secrets")));
     }
+    if users > 0 {
+        said.push(count(users, "user", "users"));
+    }
+    if servers > 0 {
+        said.push(format!("asks {}", count(servers, "server", "servers")));
+    }
+    said.join(", ")
 }
 
 fn count(number: usize, one: &str, many: &str) -> String {

@@ -23,6 +23,11 @@ impl<'a> Request<'a> {
         Self { attributes, http }
     }
 
+    /// All that Envoy says, for a server that is asked in the course of it.
+    pub(crate) fn attributes(&self) -> Option<&'a pb::AttributeContext> {
+        self.attributes
+    }
+
     /// Which AuthConfig decides: `<namespace>.<name>`. Set by the route, never by the client.
     pub fn config_id(&self) -> Option<&'a str> {
         self.attributes?.context_extensions.get(check::CONFIG_ID).map(String::as_str)

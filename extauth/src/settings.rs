@@ -12,6 +12,8 @@ use runtime::telemetry::TelemetryArgs;
 use runtime::tls::ServerTls;
 use runtime::{Addr, Workers};
 
+use crate::methods::Pem;
+
 /// Where the admin port is unless told otherwise.
 const ADMIN: &str = "127.0.0.1:9091";
 
@@ -24,6 +26,9 @@ pub struct Settings {
     /// How long a removed AuthConfig still answers: longer than Envoy takes to hear of it. After an edit, Envoy's questions with the headers of before are answered for at most 2 s of it
     #[arg(long, env = "EXTAUTH_REMOVED_GRACE", default_value_t = REMOVED_GRACE, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(..=600))]
     pub removed_grace: u64,
+    /// Authorities that passThroughAuth trusts over TLS besides the system's: PEM in base64
+    #[arg(long, env = "HTTPS_PASSTHROUGH_CA_CERT", value_name = "BASE64", value_parser = Pem::parse)]
+    pub https_passthrough_ca_cert: Option<Pem>,
     /// How long a question waits for an AuthConfig that is not there, or not in the version that reads what the
     /// question brings: Envoy may have been told of it before this process has read it.
     #[arg(skip = UNKNOWN_PATIENCE)]
@@ -46,6 +51,7 @@ impl Default for Settings {
         Self {
             user_id_header: USER_HEADER.to_owned(),
             removed_grace: REMOVED_GRACE,
+            https_passthrough_ca_cert: None,
             unknown_patience: UNKNOWN_PATIENCE,
         }
     }

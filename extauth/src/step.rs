@@ -3,19 +3,28 @@
 //! A step returns what it has to say and changes nothing; the chain merges.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::future::BoxFuture;
 
-use crate::headers::{Mutations, Value};
+use crate::headers::{Mutation, Mutations, Seal, Value};
 use crate::request::Request;
+use crate::state::State;
 
 /// A compiled step.
 pub trait Step: fmt::Debug + Send + Sync {
     /// Whether the request may pass.
     fn check(&self, ask: &Ask<'_>) -> Answer;
+
+    /// What steps after this one learn from its having passed with `grant`, beside the headers and what is in `grant`
+    /// already. Asked only where a step is interested.
+    fn tells(&self, ask: &Ask<'_>, grant: &Grant) -> State {
+        let _ = (ask, grant);
+        State::default()
+    }
 }
 
 /// What a step is asked.
@@ -24,7 +33,11 @@ pub struct Ask<'a> {
     /// The request as the client sent it.
     pub request: Request<'a>,
     /// What the steps before this one grant.
-    pub granted: Option<&'a Grant>,
+    pub granted: Option<&'a Arc<Grant>>,
+    /// The header that tells upstream who the user is.
+    pub user_header: &'a str,
+    /// The headers that are filled from what is declared alone, and that one.
+    pub declared: &'a Seal,
     /// An answer that comes later than this is not heard, and the request is denied.
     pub deadline: Instant,
 }
@@ -37,6 +50,32 @@ impl<'a> Ask<'a> {
             Some(granted) => granted.headers.seen(name, sent),
             None => sent,
         }
+    }
+
+    /// The header that tells who the user is, in lower case.
+    pub(crate) fn user(&self) -> Arc<str> {
+        self.user_header.to_ascii_lowercase().into()
+    }
+
+    /// What the steps before this one do to the request's headers, the user's among them.
+    pub(crate) fn changes(&self) -> Mutations {
+        let mut changes = self.granted.map(|granted| granted.headers.clone()).unwrap_or_default();
+        if let Some(user) = self.granted.and_then(|granted| granted.user.clone()) {
+            changes.apply(&self.user(), Mutation::Overwrite(user));
+        }
+        changes
+    }
+
+    /// The headers that another server is not shown as the client sent them, in every spelling: what is declared says
+    /// them, and where it has not said them nobody has. `changes` is what the steps before this one do.
+    pub(crate) fn hidden(&self, changes: &Mutations) -> BTreeSet<String> {
+        let user = Seal::new([self.user()]);
+        let seals = [self.declared, &user];
+        let hidden = |seal: &Seal| -> Vec<String> {
+            let set = |name: &str| changes.touches(name);
+            seal.removed(set, self.request.header_names()).map(str::to_owned).collect()
+        };
+        seals.into_iter().flat_map(hidden).collect()
     }
 }
 
@@ -75,7 +114,41 @@ pub struct Grant {
     pub headers: Mutations,
     /// Who the user is: for that header and for Envoy's metadata.
     pub user: Option<Value>,
+    /// What most steps do not grant.
+    pub more: Option<Box<More>>,
 }
+
+/// What few steps grant. None of it is printed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct More {
+    /// Headers of the response that the client gets in the end. Cookies are added to the application's, anything else
+    /// replaces what has the same name.
+    pub response: Vec<(Arc<str>, Value)>,
+    /// What steps after this one may know.
+    pub state: State,
+    /// Metadata for Envoy, by the name of the step.
+    pub metadata: State,
+}
+
+impl More {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        self.response.is_empty() && self.state.is_empty() && self.metadata.is_empty()
+    }
+
+    fn after(&self, earlier: &More) -> More {
+        let mut all = earlier.clone();
+        let again = |name: &str| name != SET_COOKIE && self.response.iter().any(|(own, _)| **own == *name);
+        all.response.retain(|(name, _)| !again(name));
+        all.response.extend(self.response.iter().cloned());
+        all.state.extend(&self.state);
+        all.metadata.extend(&self.metadata);
+        all
+    }
+}
+
+/// The header of which a response may have several that are not one.
+pub(crate) const SET_COOKIE: &str = "set-cookie";
 
 impl Grant {
     /// What `earlier` grants and then this: headers merge in order, and the last to name a user wins.
@@ -85,7 +158,24 @@ impl Grant {
         for (name, mutation) in self.headers.iter() {
             headers.apply(name, mutation.clone());
         }
-        Grant { headers, user: self.user.clone().or_else(|| earlier.user.clone()) }
+        let more = match (&self.more, &earlier.more) {
+            (Some(own), Some(earlier)) => Some(Box::new(own.after(earlier))),
+            (own, earlier) => own.clone().or_else(|| earlier.clone()),
+        };
+        Grant { headers, user: self.user.clone().or_else(|| earlier.user.clone()), more }
+    }
+
+    /// The same, from which steps after it learn `told` as well.
+    #[must_use]
+    pub fn telling(&self, told: &State) -> Grant {
+        let mut grant = self.clone();
+        grant.more.get_or_insert_default().state.extend(told);
+        grant
+    }
+
+    /// What steps after it may know.
+    pub fn state(&self) -> Option<&State> {
+        self.more.as_ref().map(|more| &more.state)
     }
 }
 
@@ -108,12 +198,21 @@ pub type Header = (Cow<'static, str>, Cow<'static, str>);
 impl Denial {
     /// A negated step passed.
     pub(crate) const NEGATED: Denial = Denial::plain(403, "a negated config passed");
+    /// A step would have sent the client elsewhere, and its AuthConfig says not to.
+    pub(crate) const NO_REDIRECT: Denial = Denial::plain(401, "a redirect, which failOnRedirect refuses");
     /// The message is too large or malformed.
     pub(crate) const UNREADABLE: Denial = Denial::plain(403, "unreadable request");
 
     /// A status and nothing else.
     pub const fn plain(status: u16, reason: &'static str) -> Denial {
         Denial { status, headers: Cow::Borrowed(&[]), body: Cow::Borrowed(""), reason }
+    }
+}
+
+impl Denial {
+    /// Whether the client is sent elsewhere.
+    pub(crate) fn is_redirect(&self) -> bool {
+        (300..400).contains(&self.status)
     }
 }
 
@@ -132,6 +231,8 @@ pub enum Fault {
     TooLate,
     /// More is under way already than this server does at a time.
     Busy,
+    /// Another server has to be asked, and cannot be, or says nothing that can be used.
+    Unavailable,
 }
 
 impl Fault {
@@ -141,6 +242,7 @@ impl Fault {
             Fault::Internal => Denial::plain(403, "internal fault"),
             Fault::TooLate => Denial::plain(503, "not decided in time"),
             Fault::Busy => Denial::plain(503, "too much under way"),
+            Fault::Unavailable => Denial::plain(503, "another server could not be asked"),
         }
     }
 }

@@ -5,6 +5,7 @@ mod allocations;
 mod cases;
 mod grpc;
 mod incremental;
+mod pass_through;
 mod properties;
 mod reload;
 mod secrecy;

@@ -36,7 +36,7 @@ pub fn compile(compiler: &Compiler, snapshot: &Snapshot, before: Compilation) ->
 pub fn ask(authority: &Authority, check: &pb::CheckRequest) -> pb::CheckResponse {
     thread_local! {
         static RUNTIME: tokio::runtime::Runtime =
-            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
     }
     let deadline = Instant::now() + Duration::from_secs(20);
     RUNTIME.with(|runtime| runtime.block_on(authority.answer(check, deadline)))

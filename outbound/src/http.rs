@@ -5,8 +5,10 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::address::{Forbidden, Resolver, literal};
+
 use bytes::Bytes;
-use http::{Request, Response, Uri};
+use http::{HeaderMap, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -18,6 +20,8 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::time::timeout_at;
 
 use crate::{Outcome, Unavailable, Why};
+
+pub use rustls::RootCertStore as Authorities;
 
 /// What a server may do to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +53,17 @@ impl Default for Limits {
 /// An HTTP client. Clones share its connections.
 #[derive(Debug, Clone)]
 pub struct Client {
-    pooled: Pooled<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pooled: Pooled<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     limits: Limits,
+}
+
+/// Which HTTP is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// HTTP/1, or over TLS what the server chooses.
+    Either,
+    /// HTTP/2 from the first byte, as gRPC does.
+    Http2,
 }
 
 impl Client {
@@ -58,24 +71,36 @@ impl Client {
     ///
     /// # Errors
     /// When the TLS library refuses its own defaults.
-    pub fn new(limits: Limits, roots: RootCertStore) -> Result<Client, rustls::Error> {
+    pub fn new(limits: Limits, roots: impl Into<Arc<RootCertStore>>) -> Result<Client, rustls::Error> {
+        Client::speaking(Speaks::Either, limits, roots)
+    }
+
+    /// One that speaks as it is told.
+    ///
+    /// # Errors
+    /// When the TLS library refuses its own defaults.
+    pub fn speaking(
+        speaks: Speaks,
+        limits: Limits,
+        roots: impl Into<Arc<RootCertStore>>,
+    ) -> Result<Client, rustls::Error> {
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new());
         tcp.set_connect_timeout(Some(limits.connect));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+        let connector = match speaks {
+            Speaks::Either => connector.enable_http1().enable_http2().wrap_connector(tcp),
+            Speaks::Http2 => connector.enable_http2().wrap_connector(tcp),
+        };
         let pooled = Pooled::builder(TokioExecutor::new())
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())
+            .http2_only(speaks == Speaks::Http2)
             .pool_max_idle_per_host(limits.idle)
             .pool_idle_timeout(limits.idle_for)
             .http1_max_buf_size(limits.head.max(8 << 10))
@@ -86,11 +111,24 @@ impl Client {
 
     /// Sends `request` and reads the whole answer, all by `deadline`. A redirect is an answer like another.
     pub async fn call(&self, request: Request<Bytes>, deadline: Instant) -> Outcome<Response<Bytes>> {
+        self.exchange(request, deadline).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, with what came after the body.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        deadline: Instant,
+    ) -> Outcome<(Response<Bytes>, HeaderMap)> {
         let who: Arc<str> = who(request.uri());
         let failed = |why, detail: String| Outcome::Unavailable(Unavailable::new(&who, why, detail));
+        if let Some(forbidden) = request.uri().host().and_then(literal).and_then(Forbidden::of) {
+            return failed(Why::Forbidden, forbidden.to_string());
+        }
         let exchange = async {
             let answer = match self.pooled.request(request.map(Full::new)).await {
                 Ok(answer) => answer,
+                Err(error) if is_forbidden(&error) => return failed(Why::Forbidden, cause(&error)),
                 Err(error) if error.is_connect() => return failed(Why::Unreachable, cause(&error)),
                 Err(error) => return failed(broken(&error), cause(&error)),
             };
@@ -101,7 +139,10 @@ impl Client {
                 return too_large();
             }
             match Limited::new(body, self.limits.body).collect().await {
-                Ok(body) => Outcome::Answered(Response::from_parts(head, body.to_bytes())),
+                Ok(body) => {
+                    let after = body.trailers().cloned().unwrap_or_default();
+                    Outcome::Answered((Response::from_parts(head, body.to_bytes()), after))
+                }
                 Err(error) if error.is::<LengthLimitError>() => too_large(),
                 Err(error) => failed(Why::Broken, innermost(&*error)),
             }
@@ -117,6 +158,17 @@ impl Client {
 fn who(uri: &Uri) -> Arc<str> {
     let host = uri.host().unwrap_or_default();
     uri.port().map_or_else(|| host.into(), |port| format!("{host}:{port}").into())
+}
+
+fn is_forbidden(error: &hyper_util::client::legacy::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.is::<Forbidden>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 fn broken(error: &hyper_util::client::legacy::Error) -> Why {

@@ -6,22 +6,28 @@
 //!          └──────────── for a while ◀───────────┘
 //! ```
 //! [`Cache`] and [`Breaker`] are values that are told the time; [`Source`] puts them around a
-//! [`Fetch`], and [`http::Client`] is the one place with sockets. The other server may hang, lie
-//! about lengths, reset connections or be gone: whoever asks has an answer by its deadline.
+//! [`Fetch`]. Where each question is another one there is no cache: [`Server`] is the breaker and a bound on
+//! calls alone. [`http::Client`] is the one place with sockets, [`grpc`] a way to speak through it. The other
+//! server may hang, lie about lengths, reset connections or be gone: whoever asks has an answer by its deadline.
 //!
 //! What could not be found out is [`Outcome::Unavailable`], and nothing turns that into a value: there
 //! is no default, no conversion to an `Option` or `Result`, and no way past looking at it.
 
+pub mod address;
 pub mod breaker;
 pub mod cache;
+pub mod grpc;
 pub mod http;
+pub mod server;
 pub mod source;
+pub mod trust;
 
 use std::fmt;
 use std::sync::Arc;
 
 pub use breaker::Breaker;
 pub use cache::Cache;
+pub use server::Server;
 pub use source::{Fetch, Fetched, Source};
 
 /// What came of asking.
@@ -94,6 +100,8 @@ pub enum Why {
     Resting,
     /// So much is asked already that this was not.
     Busy,
+    /// It is at an address at which nobody is asked.
+    Forbidden,
     /// A fault of ours.
     Fault,
 }
@@ -101,7 +109,7 @@ pub enum Why {
 impl Why {
     /// Whether it speaks against the other server. What we did not ask does not.
     pub(crate) fn is_its_failure(self) -> bool {
-        !matches!(self, Why::Resting | Why::Busy | Why::Fault)
+        !matches!(self, Why::Resting | Why::Busy | Why::Forbidden | Why::Fault)
     }
 
     /// A label for metrics.
@@ -114,6 +122,7 @@ impl Why {
             Why::Unreadable => "unreadable",
             Why::Resting => "resting",
             Why::Busy => "busy",
+            Why::Forbidden => "forbidden",
             Why::Fault => "fault",
         }
     }
@@ -127,6 +136,7 @@ impl Why {
             Why::Unreadable => "answered with something that cannot be read",
             Why::Resting => "failed too often and is not asked for a while",
             Why::Busy => "was not asked, because too much is asked already",
+            Why::Forbidden => "was not asked, because of its address",
             Why::Fault => "was not asked, by a fault of Waykeeper's",
         }
     }

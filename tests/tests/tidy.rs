@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("provider/kubernetes", &["api", "status", "runtime", "provider"]),
     ("xds", &["proto", "runtime"]),
     ("outbound", &[]),
-    ("extauth", &["api", "status", "proto", "runtime", "provider", "kubernetes"]),
+    ("extauth", &["api", "status", "proto", "runtime", "outbound", "provider", "kubernetes"]),
     ("ratelimit/limit", &["api"]),
     ("ratelimit/rules", &["limit", "api", "status", "proto"]),
     ("ratelimit/store", &["limit", "api", "runtime"]),

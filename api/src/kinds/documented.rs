@@ -92,8 +92,12 @@ mod tests {
             absent.extend(missing::<RouteOption>("RouteOption", &[&format!("spec.options.{option}")]));
         }
         absent.extend(missing::<AuthConfig>("AuthConfig", &["spec", "spec.configs.[]"]));
-        for method in ["apiKeyAuth", "basicAuth"] {
+        for method in ["apiKeyAuth", "basicAuth", "passThroughAuth"] {
             absent.extend(missing::<AuthConfig>("AuthConfig", &[&format!("spec.configs.[].{method}")]));
+        }
+        for part in ["grpc", "grpc.tlsConfig", "http", "http.request", "http.response"] {
+            let path = format!("spec.configs.[].passThroughAuth.{part}");
+            absent.extend(missing::<AuthConfig>("AuthConfig", &[&path]));
         }
         let raw =
             ["spec", "spec.raw", "spec.raw.descriptors.[]", "spec.raw.setDescriptors.[]", "spec.raw.rateLimits.[]"];

@@ -10,7 +10,10 @@ use proptest::prelude::*;
 use proto::envoy::service::auth::v3 as pb;
 
 use super::*;
+use std::borrow::Cow;
+
 use crate::headers::{Mutation, Mutations, Value};
+use crate::state::State;
 
 /// Answers what it was told to, in its own time.
 #[derive(Debug)]
@@ -42,7 +45,7 @@ fn chain(plan: Plan, says: &[(Says, bool)]) -> Chain {
             Says::Pass => {
                 let mut headers = Mutations::default();
                 headers.apply(&"x-steps".into(), Mutation::Append(Value::new(&number.to_string()).unwrap()));
-                Outcome::Pass(Arc::new(Grant { headers, user: Value::new(&format!("user {number}")) }))
+                Outcome::Pass(Arc::new(Grant { headers, user: Value::new(&format!("user {number}")), more: None }))
             }
             Says::Deny => Outcome::Deny(Denial::plain(401, "told to")),
             Says::Fault => Outcome::Fault(Fault::Busy),
@@ -54,6 +57,9 @@ fn chain(plan: Plan, says: &[(Says, bool)]) -> Chain {
         steps: says.iter().enumerate().map(step).collect(),
         plan,
         seal: Arc::default(),
+        declared: Arc::default(),
+        shares_state: false,
+        fail_on_redirect: false,
         user_header: "x-user-id".into(),
         meters: OnceLock::new(),
     }
@@ -187,4 +193,82 @@ fn nothing_to_check_is_no_permission() {
     for plan in [Plan::All(vec![]), Plan::Any(vec![]), Plan::Not(Box::new(Plan::Any(vec![]))), Plan::in_order(1)] {
         assert_eq!(granted(&decide(&chain(plan, &[])).0), Err(403));
     }
+}
+
+/// Answers in place of a step that denies.
+fn denying(chain: &mut Chain, step: usize, denial: Denial) {
+    chain.steps[step] = Box::new(Told { outcome: Outcome::Deny(denial), later: true });
+}
+
+/// A page to log in at is of more use than a status.
+#[test]
+fn who_may_log_in_is_sent_there_whatever_else_denies_unless_that_is_not_wanted() {
+    let login = Denial {
+        headers: vec![(Cow::Borrowed("location"), Cow::Borrowed("https://login"))].into(),
+        ..Denial::plain(302, "log in")
+    };
+    let any = || Plan::Any((0..3).map(|step| Plan::Step(Place { step, number: step })).collect());
+    for at in 0..3 {
+        let mut one = chain(any(), &[(Says::Deny, true); 3]);
+        denying(&mut one, at, login.clone());
+        assert_eq!(decide(&one).0, Decision::Deny(login.clone()), "{at}");
+        one.fail_on_redirect = true;
+        assert_eq!(granted(&decide(&one).0), Err(401), "{at}");
+        one.plan = Plan::Not(Box::new(Plan::Step(Place { step: at, number: 0 })));
+        assert_eq!(granted(&decide(&one).0), Ok(String::new()), "{at}: it did not pass");
+    }
+    let mut all = chain(Plan::in_order(2), &[(Says::Pass, true), (Says::Pass, false)]);
+    denying(&mut all, 1, login.clone());
+    assert_eq!(decide(&all).0, Decision::Deny(login));
+    all.fail_on_redirect = true;
+    assert_eq!(decide(&all).0, Decision::Deny(Denial::NO_REDIRECT));
+}
+
+/// Keeps what it was shown of what steps before it have told.
+#[derive(Debug, Default)]
+struct Listens(std::sync::Mutex<Vec<serde_json::Value>>);
+
+impl Step for Arc<Listens> {
+    fn check(&self, ask: &Ask<'_>) -> Answer {
+        let state = ask.granted.and_then(|granted| granted.state()).map(State::expose).cloned();
+        self.0.lock().unwrap().push(state.unwrap_or_default().into());
+        Answer::Now(Outcome::Deny(Denial::plain(403, "listening")))
+    }
+}
+
+/// Tells its number.
+#[derive(Debug)]
+struct Tells(usize);
+
+impl Step for Tells {
+    fn check(&self, _: &Ask<'_>) -> Answer {
+        Answer::Now(Outcome::Pass(Arc::default()))
+    }
+
+    fn tells(&self, _: &Ask<'_>, _: &Grant) -> State {
+        let mut state = State::default();
+        state.set(format!("step {}", self.0), self.0.into());
+        state
+    }
+}
+
+#[test]
+fn steps_learn_from_those_before_them_that_passed_on_the_same_way() {
+    let listens = Arc::new(Listens::default());
+    let step = |step| Plan::Step(Place { step, number: step });
+    // Both ways lead to the one that listens: by 0, and by 1 and not 2.
+    let listening = |number| Plan::Step(Place { step: 3, number });
+    let ways = vec![
+        Plan::All(vec![step(0), listening(10)]),
+        Plan::All(vec![step(1), Plan::Any(vec![Plan::Not(Box::new(step(2))), listening(11)])]),
+    ];
+    let mut chain = chain(Plan::Any(ways), &[(Says::Pass, false); 3]);
+    chain.steps = (0..3).map(|number| Box::new(Tells(number)) as Box<dyn Step>).collect();
+    chain.steps.push(Box::new(listens.clone()));
+    decide(&chain);
+    assert_eq!(*listens.0.lock().unwrap(), [serde_json::json!({}), serde_json::json!({})], "nobody shares");
+    listens.0.lock().unwrap().clear();
+    chain.shares_state = true;
+    decide(&chain);
+    assert_eq!(*listens.0.lock().unwrap(), [serde_json::json!({"step 0": 0}), serde_json::json!({"step 1": 1})]);
 }

@@ -12,6 +12,7 @@ use api::{Fingerprint, Meta as _, Problem, Redacted, Secret};
 use super::{Accepts, Compiled, Context, Credentials, Inputs, Method, Read};
 use crate::headers::{MOST_BYTES, Mutation, Mutations, Value};
 use crate::select::Need;
+use crate::state::State;
 use crate::step::{Answer, Ask, Denial, Grant, Outcome, Step};
 
 /// A compiled `apiKeyAuth`. The keys themselves are not here, nor anywhere else.
@@ -30,6 +31,20 @@ impl Step for ApiKey {
             Some(grant) => Outcome::Pass(grant.clone()),
             None => Outcome::Deny(NO_KEY),
         })
+    }
+
+    /// The key as it was sent, and what its Secret says, by the header that it is said in.
+    fn tells(&self, ask: &Ask<'_>, grant: &Grant) -> State {
+        let mut state = State::default();
+        if let Some(key) = ask.header(&self.header).and_then(|key| String::from_utf8(key.into_owned()).ok()) {
+            state.set("api_key_value", key.into());
+        }
+        for (name, mutation) in grant.headers.iter() {
+            if let Mutation::Overwrite(value) = mutation {
+                state.set(&**name, value.expose().into());
+            }
+        }
+        state
     }
 }
 
@@ -57,7 +72,7 @@ impl Method for ApiKeyAuth {
         self.needs(namespace).into_iter().map(|need| Credentials::Keys(need, required.clone())).collect()
     }
 
-    fn compile(&self, field: &str, read: &Read, context: &Context) -> Compiled {
+    fn compile(&self, field: &str, _: &str, read: &Read, context: &Context) -> Compiled {
         let mut problems = Vec::new();
         let headers: Vec<(Arc<str>, &str, bool)> = self
             .metadata_headers()
@@ -156,5 +171,5 @@ fn owner(
         };
         mutations.apply(header, mutation);
     }
-    Some((key.fingerprint, Arc::new(Grant { headers: mutations, user: Some(user) })))
+    Some((key.fingerprint, Arc::new(Grant { headers: mutations, user: Some(user), more: None })))
 }

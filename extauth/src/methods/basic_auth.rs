@@ -107,7 +107,7 @@ impl Method for BasicAuth {
         users.collect()
     }
 
-    fn compile(&self, field: &str, _: &Read, context: &Context) -> Compiled {
+    fn compile(&self, field: &str, _: &str, _: &Read, context: &Context) -> Compiled {
         let mut problems = Vec::new();
         let mut users: HashMap<String, Arc<User>, ahash::RandomState> = HashMap::default();
         let written = self.users();

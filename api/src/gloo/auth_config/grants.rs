@@ -31,15 +31,25 @@ impl AuthConfigSpec {
                 ldap: _,
                 oauth2: _,
                 jwt: _,
-                pass_through_auth: _,
+                pass_through_auth,
                 hmac_auth: _,
                 portal_auth: _,
             } = config;
             if let Some(keys) = api_key_auth {
                 headers.extend(keys.metadata_headers().into_keys());
             }
+            if let Some(service) = pass_through_auth {
+                headers.extend(service.sets());
+            }
         }
         headers
+    }
+
+    /// Of these, those that are filled from what is declared alone: whoever is asked about a request in the course of it is
+    /// shown them as they are set, and never as a client says them.
+    pub fn granted_by_declared(&self) -> BTreeSet<String> {
+        let keys = self.configs.iter().filter_map(|config| config.api_key_auth.as_ref());
+        keys.flat_map(|keys| keys.metadata_headers().into_keys()).collect()
     }
 }
 
@@ -58,5 +68,19 @@ mod tests {
         .unwrap();
         let granted: Vec<String> = spec.grants("X-Who").into_iter().collect();
         assert_eq!(granted, ["x-organization", "x-plan", "x-who"]);
+    }
+
+    #[test]
+    fn what_others_may_set_is_granted_and_nothing_else_of_their_answers() {
+        let spec: AuthConfigSpec = serde_json::from_value(serde_json::json!({"configs": [
+            {"passThroughAuth": {"grpc": {"address": "a:1", "allowedUpstreamHeaders": ["X-Team"]}}},
+            {"passThroughAuth": {"http": {"url": "http://a", "request": {"allowedHeaders": ["Cookie"]}, "response": {
+                "allowedUpstreamHeaders": ["X-Roles"], "allowedUpstreamHeadersToOverwrite": ["x-plan"],
+                "allowedClientHeadersOnDenied": ["x-a"], "allowedClientHeadersOnSuccess": ["x-b"]}}}},
+            {"apiKeyAuth": {"headersFromMetadata": {"X-Org": {"name": "org"}}}},
+        ]}))
+        .unwrap();
+        assert_eq!(spec.granted_by_steps().into_iter().collect::<Vec<_>>(), ["x-org", "x-plan", "x-roles", "x-team"]);
+        assert_eq!(spec.granted_by_declared().into_iter().collect::<Vec<_>>(), ["x-org"]);
     }
 }

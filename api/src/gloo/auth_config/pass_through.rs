@@ -1,6 +1,9 @@
 //! `passThroughAuth`: another service decides.
 
-use std::collections::BTreeMap;
+mod target;
+mod validate;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +12,9 @@ use crate::proto_json::ProtoDuration;
 use crate::redacted::Redacted;
 
 use super::secret_texts;
+
+pub use target::Target;
+pub(super) use validate::pass_through;
 
 /// Another service decides, over gRPC or HTTP.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -28,6 +34,28 @@ pub struct PassThroughAuth {
     pub failure_mode_allow: bool,
 }
 
+impl PassThroughAuth {
+    /// The headers that its answers may set on requests that pass, in lower case.
+    pub fn sets(&self) -> BTreeSet<String> {
+        let grpc = self.grpc.iter().flat_map(|grpc| &grpc.allowed_upstream_headers);
+        let response = self.http.iter().filter_map(|http| http.response.as_ref());
+        let http = response.flat_map(|response| {
+            response.allowed_upstream_headers.iter().chain(&response.allowed_upstream_headers_to_overwrite)
+        });
+        grpc.chain(http).map(|name| name.to_ascii_lowercase()).collect()
+    }
+
+    /// The headers of the request that the service is shown, in lower case; none if it is shown all.
+    pub fn shows(&self) -> Option<BTreeSet<String>> {
+        if self.grpc.is_some() {
+            return None;
+        }
+        let request = self.http.as_ref()?.request.as_ref();
+        let names = request.into_iter().flat_map(|request| &request.allowed_headers);
+        Some(names.map(|name| name.to_ascii_lowercase()).collect())
+    }
+}
+
 /// An ext_authz service.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -44,6 +72,10 @@ pub struct PassThroughGrpc {
     /// Retries.
     #[serde(alias = "retry_policy", skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<RetryPolicy>,
+    /// The headers that it may set on requests that pass; ours, in the words of the HTTP form. What is not listed here
+    /// nobody could keep clients from saying themselves, so that an answer which sets it is not taken.
+    #[serde(alias = "allowed_upstream_headers", skip_serializing_if = "Vec::is_empty")]
+    pub allowed_upstream_headers: Vec<String>,
 }
 
 /// TLS towards that service.

@@ -17,6 +17,8 @@ impl AuthConfigSpec {
                 ["basicAuth"] => {
                     headers.extend(config.basic_auth.as_ref()?.headers().iter().map(|name| (*name).to_owned()));
                 }
+                // What is shown to another service; over gRPC everything.
+                ["passThroughAuth"] => headers.extend(config.pass_through_auth.as_ref()?.shows()?),
                 // It may look at everything.
                 _ => return None,
             }
@@ -48,6 +50,11 @@ mod tests {
         assert_eq!(reads(several).as_deref(), Some("authorization,x-key,x-organization"));
         let newer = json!([{"basicAuth": {"encryption": {"apr": {}}, "userList": {"users": {}}}}]);
         assert_eq!(reads(newer).as_deref(), Some("authorization,proxy-authorization"));
+        let shown = json!([{"passThroughAuth": {"http": {"url": "http://a",
+            "request": {"allowedHeaders": ["Cookie"], "headersToAdd": {"x-own": "1"}},
+            "response": {"allowedUpstreamHeaders": ["X-Roles"], "allowedClientHeadersOnDenied": ["x-why"]}}}}]);
+        assert_eq!(reads(shown).as_deref(), Some("cookie,x-roles"));
+        assert_eq!(reads(json!([{"passThroughAuth": {"http": {"url": "http://a"}}}])), None);
     }
 
     #[test]
@@ -56,6 +63,7 @@ mod tests {
         for other in ["opaAuth", "jwt", "ldap", "hmacAuth", "passThroughAuth", "oauth2"] {
             assert_eq!(reads(json!([key, {other: {}}])), None, "{other}");
         }
+        assert_eq!(reads(json!([key, {"passThroughAuth": {"grpc": {"address": "a:1"}}}])), None);
         // Two types in one step are none, and so is a step without a type.
         assert_eq!(reads(json!([{"apiKeyAuth": {}, "basicAuth": {}}])), None);
         assert_eq!(reads(json!([{"name": "a"}])), None);

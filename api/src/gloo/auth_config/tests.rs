@@ -78,14 +78,6 @@ fn every_type_of_the_schema_decodes_and_is_refused_until_it_is_enforced() {
         ),
         ("jwt", json!({"jwt": {}})),
         (
-            "passThroughAuth",
-            json!({"passThroughAuth": {"grpc": {"address": "a:1", "connectionTimeout": "3s", "retryPolicy": {"numRetries": 2, "retryBackOff": {"baseInterval": "1s"}}}, "config": {"x": 1}, "failureModeAllow": true}}),
-        ),
-        (
-            "passThroughAuth",
-            json!({"passThroughAuth": {"http": {"url": "http://a", "request": {"headersToAdd": {"a": "b"}, "passThroughBody": true}, "response": {"allowedUpstreamHeaders": ["x"]}}}}),
-        ),
-        (
             "hmacAuth",
             json!({"hmacAuth": {"secretRefs": {"secretRefs": [{"name": "s", "namespace": "n"}]}, "parametersInHeaders": {}}}),
         ),
@@ -216,6 +208,105 @@ fn an_expression_names_steps_that_exist() {
             assert!(message.contains(part), "{message}");
         }
     }
+}
+
+/// A `passThroughAuth` over HTTP with these fields besides its URL.
+fn http(fields: serde_json::Value) -> serde_json::Value {
+    let mut http = json!({"url": "http://auth.n:8080/check"});
+    http.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    json!({"configs": [{"passThroughAuth": {"http": http}}]})
+}
+
+/// The same over gRPC.
+fn grpc(fields: serde_json::Value) -> serde_json::Value {
+    let mut grpc = json!({"address": "auth.n:9001"});
+    grpc.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    json!({"configs": [{"passThroughAuth": {"grpc": grpc}}]})
+}
+
+#[test]
+fn others_may_be_asked_in_the_ways_that_gloo_has() {
+    for spec in [
+        grpc(
+            json!({"connectionTimeout": "3s", "retryPolicy": {"numRetries": 2, "retryBackOff": {"baseInterval": "0.1s", "maxInterval": "1s"}}, "tlsConfig": {}}),
+        ),
+        grpc(json!({"allowedUpstreamHeaders": ["X-Team"]})),
+        http(json!({})),
+        json!({"configs": [{"passThroughAuth": {"http": {"url": "https://auth/", "tlsConfig": {}}, "config": {"any": [1, {"a": null}]}, "failureModeAllow": true}}]}),
+        http(
+            json!({"request": {"allowedHeaders": ["Authorization"], "headersToAdd": {"x-from": "waypoint"}, "passThroughState": true, "passThroughFilterMetadata": true},
+            "response": {"allowedUpstreamHeaders": ["x"], "allowedUpstreamHeadersToOverwrite": ["y"], "allowedClientHeadersOnDenied": ["set-cookie", "location"],
+                "allowedClientHeadersOnSuccess": ["set-cookie"], "readStateFromResponse": true},
+            "connectionTimeout": "1s", "responseHeaderTimeout": "2s", "connectionPool": {"maxConnections": 10, "idleTimeout": "30s"}}),
+        ),
+    ] {
+        let admission = auth_config(spec.clone());
+        assert!(messages(&admission).is_empty(), "{spec}: {:?}", messages(&admission));
+    }
+}
+
+#[test]
+fn of_asking_others_what_is_not_enforced_or_makes_no_sense_is_refused() {
+    let one = |auth: serde_json::Value| json!({"configs": [{"passThroughAuth": auth}]});
+    refused(one(json!({})), "passThroughAuth: names no service");
+    refused(one(json!({"grpc": {"address": "a:1"}, "http": {"url": "http://a"}})), "names two services");
+    refused(one(json!({"grpc": {}})), "passThroughAuth.grpc.address: missing");
+    refused(one(json!({"grpc": {"address": "a"}})), "passThroughAuth.grpc.address: has no port");
+    refused(one(json!({"http": {}})), "passThroughAuth.http.url: missing");
+    refused(one(json!({"http": {"url": "http://a"}, "config": "text"})), "passThroughAuth.config: write a mapping");
+    for (fields, why) in [
+        (json!({"url": "http://user:canary@a/"}), "http.url: has a user before the host"),
+        (json!({"connectionTimeout": "0s"}), "http.connectionTimeout: write a duration"),
+        (json!({"responseHeaderTimeout": "2h"}), "http.responseHeaderTimeout: write a duration"),
+        (json!({"tlsConfig": {}}), "http.tlsConfig: has no effect"),
+        (json!({"request": {"passThroughBody": true}}), "http.request.passThroughBody: bodies"),
+        (
+            json!({"request": {"allowedHeaders": [":path"]}}),
+            "http.request.allowedHeaders: \":path\" is a pseudo-header",
+        ),
+        (json!({"request": {"allowedHeaders": ["Content-Length"]}}), "http.request.allowedHeaders"),
+        (json!({"request": {"headersToAdd": {"host": "a"}}}), "http.request.headersToAdd"),
+        (json!({"request": {"headersToAdd": {"a": "canary\r\nb: c"}}}), "headersToAdd.a: its value"),
+        (json!({"request": {"headersToAdd": {"a": ""}}}), "headersToAdd.a: its value"),
+        (json!({"response": {"allowedUpstreamHeaders": ["Host"]}}), "response.allowedUpstreamHeaders"),
+        (json!({"response": {"allowedUpstreamHeaders": ["a", "A"]}}), "stands there twice"),
+        (
+            json!({"response": {"allowedUpstreamHeaders": ["X-A"], "allowedUpstreamHeadersToOverwrite": ["x-a"]}}),
+            "is also in",
+        ),
+        (
+            json!({"response": {"allowedUpstreamHeadersToOverwrite": ["x-envoy-a"]}}),
+            "allowedUpstreamHeadersToOverwrite",
+        ),
+        (json!({"response": {"allowedClientHeadersOnDenied": ["content-length"]}}), "allowedClientHeadersOnDenied"),
+        (
+            json!({"response": {"allowedClientHeadersOnSuccess": ["transfer-encoding"]}}),
+            "allowedClientHeadersOnSuccess",
+        ),
+    ] {
+        let admission = auth_config(http(fields.clone()));
+        assert!(admission.rejected(), "{fields}");
+        let said = messages(&admission).join("\n");
+        assert!(said.contains(why) && !said.contains("canary"), "{fields}: {said}");
+    }
+    for (fields, why) in [
+        (
+            json!({"tlsConfig": {"secretRef": {"name": "s", "namespace": "n"}}}),
+            "tlsConfig.secretRef: Secrets with certificates",
+        ),
+        (json!({"tlsConfig": {"sslParams": {}}}), "tlsConfig.sslParams: is not enforced yet"),
+        (json!({"tlsConfig": {"sni": "a"}}), "tlsConfig.sni: is not enforced yet"),
+        (json!({"tlsConfig": {"verifySubjectAltName": ["a"]}}), "tlsConfig.verifySubjectAltName: is not enforced yet"),
+        (json!({"tlsConfig": {"alpnProtocols": ["h2"]}}), "tlsConfig.alpnProtocols: is not enforced yet"),
+        (json!({"retryPolicy": {"numRetries": 11}}), "retryPolicy.numRetries: at most 10"),
+        (json!({"retryPolicy": {"retryBackOff": {"baseInterval": "0s"}}}), "baseInterval: write a duration"),
+        (json!({"retryPolicy": {"retryBackOff": {"maxInterval": "0.5s"}}}), "maxInterval: is shorter"),
+        (json!({"allowedUpstreamHeaders": ["connection"]}), "grpc.allowedUpstreamHeaders"),
+    ] {
+        refused(grpc(fields), why);
+    }
+    let many: Vec<String> = (0..65).map(|number| format!("x-{number}")).collect();
+    refused(grpc(json!({"allowedUpstreamHeaders": many})), "more than 64 headers");
 }
 
 #[test]

@@ -1,0 +1,306 @@
+//! Another server decides over gRPC: it is asked as Envoy asks (`envoy.service.auth.v3.Authorization/Check`), with what
+//! earlier steps know among the metadata.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use ::http::Uri;
+use api::gloo::auth_config::{PassThroughGrpc, RetryPolicy, Target};
+use api::header::{self, HeaderUse};
+use api::proto_json::ProtoDuration;
+use futures_util::future::BoxFuture;
+use outbound::grpc::Said;
+use outbound::http::{Client, Speaks};
+use outbound::{Outcome as Asking, Server, Why};
+use prost::Message as _;
+use proto::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use proto::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption};
+use proto::envoy::service::auth::v3 as pb;
+use proto::envoy::service::auth::v3::check_response::HttpResponse;
+use proto::envoy::r#type::v3::StatusCode;
+use proto::google::protobuf::Struct;
+
+use super::{ASKED, Asked, Before, Granting, Heard, How, MOST_HEADERS, failed, to_client, told, unusable};
+use crate::headers::{Mutation, Mutations, Value};
+use crate::methods::Context;
+use crate::state::{State, struct_of};
+use crate::step::{Ask, Denial, Header, Outcome, SET_COOKIE};
+
+/// Where in the metadata of a question stands what earlier steps have told, and in that of an answer what it tells.
+const STATE: &str = "solo.auth.passthrough";
+/// Where stands what the AuthConfig has for the server.
+const CONFIG: &str = "solo.auth.passthrough.config";
+
+const METHOD: &str = "/envoy.service.auth.v3.Authorization/Check";
+
+/// Streams to one server at a time.
+const MOST_CALLS: usize = 256;
+
+#[derive(Debug)]
+pub(super) struct Grpc {
+    uri: Uri,
+    /// Headers that an answer may set, in lower case.
+    sets: Arc<BTreeSet<String>>,
+    retries: Retries,
+    /// Whether there has been a connection: until then it is not tried again.
+    connected: Arc<AtomicBool>,
+}
+
+/// How often it is asked again, and how far apart.
+#[derive(Debug, Clone, Copy)]
+struct Retries {
+    most: u32,
+    first: Duration,
+    longest: Duration,
+}
+
+impl Retries {
+    fn of(policy: Option<&RetryPolicy>) -> Self {
+        let back_off = policy.and_then(|policy| policy.retry_back_off.as_ref());
+        let first = back_off.and_then(|back_off| back_off.base_interval).map_or(Duration::from_secs(1), |d| d.0);
+        let longest = back_off.and_then(|back_off| back_off.max_interval).map_or(first * 10, |ProtoDuration(d)| d);
+        Self { most: policy.map_or(0, |policy| policy.num_retries.unwrap_or(1)), first, longest }
+    }
+
+    /// How long to wait before the retry of this number, the first being 0: not as long as all others do.
+    fn pause(self, number: u32) -> Duration {
+        let full = self.first.saturating_mul(1 << number.min(16)).min(self.longest);
+        full.mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
+impl Grpc {
+    pub(super) fn of(grpc: &PassThroughGrpc, context: &Context) -> Option<(How, Target, Client, Server)> {
+        let target = Target::of_address(grpc.address.as_deref()?, grpc.tls_config.is_some()).ok()?;
+        let (client, server) =
+            super::reach(&target, Speaks::Http2, grpc.connection_timeout, None, MOST_CALLS, context)?;
+        let scheme = if target.tls { "https" } else { "http" };
+        let uri = Uri::builder().scheme(scheme).authority(target.authority()).path_and_query(METHOD).build().ok()?;
+        let sets = grpc.allowed_upstream_headers.iter().map(|name| name.to_ascii_lowercase()).collect();
+        let retries = Retries::of(grpc.retry_policy.as_ref());
+        Some((
+            How::Grpc(Grpc { uri, sets: Arc::new(sets), retries, connected: Arc::default() }),
+            target,
+            client,
+            server,
+        ))
+    }
+
+    pub(super) fn ask(
+        &self,
+        ask: &Ask<'_>,
+        before: Before,
+        asked: Arc<Asked>,
+        deadline: Instant,
+    ) -> Option<BoxFuture<'static, Heard>> {
+        let question = question(ask, &before, asked.config.as_ref().map(struct_of))?.encode_to_vec();
+        let (uri, sets, retries, connected) =
+            (self.uri.clone(), self.sets.clone(), self.retries, self.connected.clone());
+        Some(Box::pin(async move {
+            let mut number = 0;
+            loop {
+                let said = asked.server.ask(deadline, asked.client.unary(uri.clone(), &question, deadline)).await;
+                if !matches!(&said, Asking::Unavailable(unavailable) if unavailable.why != Why::Broken) {
+                    connected.store(true, Ordering::Relaxed);
+                }
+                let again = match &said {
+                    Asking::Answered(Said::Status(status)) => *status == UNAVAILABLE,
+                    Asking::Answered(Said::Message(_)) => false,
+                    Asking::Unavailable(unavailable) => matches!(unavailable.why, Why::Broken | Why::Unreachable),
+                };
+                let pause = retries.pause(number);
+                let now = tokio::time::Instant::now();
+                let in_time = now.into_std() + pause < deadline;
+                if again && number < retries.most && connected.load(Ordering::Relaxed) && in_time {
+                    tokio::time::sleep_until(now + pause).await;
+                    number += 1;
+                    continue;
+                }
+                return match said {
+                    Asking::Answered(said) => heard(said, &asked.name, &sets, &before),
+                    Asking::Unavailable(unavailable) => failed(&unavailable),
+                };
+            }
+        }))
+    }
+}
+
+/// Envoy's question, as the steps before this one leave the request.
+fn question(ask: &Ask<'_>, before: &Before, config: Option<Struct>) -> Option<pb::CheckRequest> {
+    let mut attributes = ask.request.attributes()?.clone();
+    if let Some(http) = attributes.request.as_mut().and_then(|request| request.http.as_mut()) {
+        let hidden = ask.hidden(&before.changes);
+        match &mut http.header_map {
+            Some(raw) => rewrite_raw(raw, &hidden, &before.changes),
+            None => {
+                http.headers.retain(|name, _| !hidden.contains(name));
+                for (name, mutation) in before.changes.iter() {
+                    let sent = http.headers.remove(&**name);
+                    let value = match (mutation, sent) {
+                        (Mutation::Remove, _) => continue,
+                        (Mutation::Append(value), Some(sent)) => format!("{sent},{}", value.expose()),
+                        (Mutation::Append(value) | Mutation::Overwrite(value), _) => value.expose().to_owned(),
+                    };
+                    http.headers.insert(name.to_string(), value);
+                }
+            }
+        }
+    }
+    attributes.context_extensions.insert(ASKED.to_owned(), "true".to_owned());
+    let told = ask.granted.and_then(|granted| granted.state()).map(State::to_wire).unwrap_or_default();
+    let metadata = &mut attributes.metadata_context.get_or_insert_default().filter_metadata;
+    metadata.insert(STATE.to_owned(), told);
+    match config {
+        Some(config) => drop(metadata.insert(CONFIG.to_owned(), config)),
+        None => drop(metadata.remove(CONFIG)),
+    }
+    Some(pb::CheckRequest { attributes: Some(attributes) })
+}
+
+/// The same where headers are a list.
+fn rewrite_raw(raw: &mut HeaderMap, hidden: &BTreeSet<String>, changes: &Mutations) {
+    let replaced = |name: &str| {
+        let mut changed = changes.iter().filter(|(changed, _)| ***changed == *name);
+        changed.any(|(_, mutation)| !matches!(mutation, Mutation::Append(_)))
+    };
+    raw.headers.retain(|header| !hidden.contains(&header.key) && !replaced(&header.key));
+    for (name, mutation) in changes.iter() {
+        if let Mutation::Append(value) | Mutation::Overwrite(value) = mutation {
+            let raw_value = value.expose().as_bytes().to_vec();
+            raw.headers.push(HeaderValue { key: name.to_string(), raw_value, ..Default::default() });
+        }
+    }
+}
+
+const UNAVAILABLE: u16 = 14;
+
+/// What the server said, and what that means.
+fn heard(said: Said, name: &str, sets: &BTreeSet<String>, before: &Before) -> Heard {
+    let message = match said {
+        Said::Message(message) => message,
+        // A denial in the form of a failure.
+        Said::Status(7 | 16) => return Heard::Decided(Outcome::Deny(Denial::plain(403, DENIED))),
+        // Unknown, too late, internal, unavailable: what would be a 5xx over HTTP.
+        Said::Status(status @ (2 | 4 | 13 | UNAVAILABLE)) => {
+            return Heard::Failed(crate::step::Fault::Unavailable, format!("failed with gRPC status {status}").into());
+        }
+        Said::Status(status) => return unusable(format!("answered with gRPC status {status}")),
+    };
+    let Ok(response) = pb::CheckResponse::decode(message) else { return unusable("its answer is no CheckResponse") };
+    let passes = response.status.as_ref().map(|status| status.code == 0);
+    match (passes, &response.http_response) {
+        (Some(true), None) => allowed(&pb::OkHttpResponse::default(), &response, name, sets, before),
+        (Some(true) | None, Some(HttpResponse::OkResponse(ok))) => allowed(ok, &response, name, sets, before),
+        (Some(false) | None, Some(HttpResponse::DeniedResponse(denied))) => {
+            Heard::Decided(Outcome::Deny(denial(denied)))
+        }
+        (Some(false), _) => Heard::Decided(Outcome::Deny(Denial::plain(403, DENIED))),
+        // It says yes and no, or nothing at all.
+        (Some(true), Some(_)) | (None, _) => unusable("its answer contradicts itself or says nothing"),
+    }
+}
+
+const DENIED: &str = "another server denied";
+
+/// The request may pass, if all can be done that the answer asks for.
+#[allow(deprecated)]
+fn allowed(
+    ok: &pb::OkHttpResponse,
+    response: &pb::CheckResponse,
+    name: &str,
+    sets: &BTreeSet<String>,
+    before: &Before,
+) -> Heard {
+    if !ok.query_parameters_to_set.is_empty() || !ok.query_parameters_to_remove.is_empty() {
+        return unusable("its answer changes the query, which is not implemented");
+    }
+    let headers = [ok.headers.len(), ok.headers_to_remove.len(), ok.response_headers_to_add.len()];
+    if headers.iter().sum::<usize>() > MOST_HEADERS {
+        return unusable(format!("its answer changes more than {MOST_HEADERS} headers"));
+    }
+    let mut granting = Granting::on(before);
+    for option in &ok.headers {
+        let Some((key, value)) = option.header.as_ref().map(text) else { return unusable("a header without a name") };
+        if !sets.contains(&key) {
+            return unusable(format!(
+                "its answer sets the header {:?}, which grpc.allowedUpstreamHeaders does not list",
+                key.chars().take(100).collect::<String>()
+            ));
+        }
+        let Some(value) = std::str::from_utf8(&value).ok().map(Value::new) else {
+            return unusable(format!("its value of the header {key} is no text"));
+        };
+        match (value, appended(option)) {
+            (Some(value), Some(true)) => granting.add(&key, value),
+            (Some(value), Some(false)) => granting.set(&key, value),
+            (None, Some(false)) if option.header.as_ref().is_some_and(is_empty) => granting.remove(&key),
+            (None, Some(true)) if option.header.as_ref().is_some_and(is_empty) => {}
+            (None, _) => return unusable(format!("its value of the header {key} is one that no header carries")),
+            (_, None) => return unusable(format!("it sets the header {key} on a condition, which is not implemented")),
+        }
+    }
+    for name in &ok.headers_to_remove {
+        // As with Envoy, what frames a request stays.
+        if header::check(name, HeaderUse::Write).is_ok() {
+            granting.remove(&name.to_ascii_lowercase());
+        }
+    }
+    for option in &ok.response_headers_to_add {
+        let told = option.header.as_ref().map(text).and_then(|(key, value)| to_client(&key, &value));
+        let Some((key, value)) = told else { return unusable("it sets a header of the response that it may not set") };
+        granting.more.response.retain(|(known, _)| **known != *key || key == SET_COOKIE);
+        granting.more.response.push((key.into(), value));
+    }
+    let metadata = ok.dynamic_metadata.as_ref().or(response.dynamic_metadata.as_ref());
+    if let Some(metadata) = metadata {
+        let Some(all) = State::of_wire(metadata) else { return unusable("its metadata have a number that is none") };
+        let mut own = all.expose().clone();
+        match own.remove(STATE) {
+            None => {}
+            Some(serde_json::Value::Object(told)) => granting.more.state = told.into(),
+            Some(_) => return unusable("what it tells later steps is no mapping"),
+        }
+        if !own.is_empty() {
+            granting.more.metadata.set(name, own.into());
+        }
+    }
+    granting.done()
+}
+
+/// Name in lower case and value.
+fn text(header: &HeaderValue) -> (String, Cow<'_, [u8]>) {
+    let value = if header.raw_value.is_empty() { header.value.as_bytes() } else { &header.raw_value };
+    (header.key.to_ascii_lowercase(), Cow::Borrowed(value))
+}
+
+fn is_empty(header: &HeaderValue) -> bool {
+    header.value.is_empty() && header.raw_value.is_empty()
+}
+
+/// Whether a header is added to what there is; none if that depends on whether there is any.
+///
+/// Who writes neither field replaces: in messages of authorization `append` is false unless written.
+#[allow(deprecated)]
+fn appended(option: &HeaderValueOption) -> Option<bool> {
+    match (&option.append, HeaderAppendAction::try_from(option.append_action).ok()?) {
+        (Some(append), _) => Some(append.value),
+        (None, HeaderAppendAction::AppendIfExistsOrAdd | HeaderAppendAction::OverwriteIfExistsOrAdd) => Some(false),
+        (None, HeaderAppendAction::AddIfAbsent | HeaderAppendAction::OverwriteIfExists) => None,
+    }
+}
+
+/// The server's own answer to the client, whole.
+fn denial(denied: &pb::DeniedHttpResponse) -> Denial {
+    let code = denied.status.as_ref().map_or(0, |status| status.code);
+    // Another code Envoy would not take, and with it nothing of the answer.
+    let known = StatusCode::try_from(code).is_ok_and(|code| code as i32 >= 200);
+    let status = u16::try_from(code).ok().filter(|_| known).unwrap_or(403);
+    // Of one name there may be several, as of cookies.
+    let named = denied.headers.iter().filter_map(|option| option.header.as_ref().map(text));
+    let allowed = named.filter_map(|(key, value)| to_client(&key, &value)).map(told);
+    let headers: Vec<Header> = allowed.take(MOST_HEADERS).collect();
+    Denial { status, headers: headers.into(), body: denied.body.clone().into(), reason: DENIED }
+}
