@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::Serialize;
 
 use crate::kinds::kinds;
@@ -150,6 +150,23 @@ macro_rules! objects {
             pub fn generation(&self) -> Option<i64> {
                 match self { $(Object::$variant(object) => object.generation(),)+ }
             }
+
+            /// When it was made, if that is known.
+            pub fn created(&self) -> Option<&Time> {
+                match self { $(Object::$variant(object) => object.created(),)+ }
+            }
+
+            /// Whether both say the same.
+            fn says_as(&self, other: &Object) -> bool {
+                $(if let (Object::$variant(one), Object::$variant(other)) = (self, other) {
+                    return one == other;
+                })+
+                false
+            }
+
+            fn set_created(&mut self, created: Option<Time>) {
+                match self { $(Object::$variant(object) => Arc::make_mut(object).set_created(created),)+ }
+            }
         }
 
         $(
@@ -161,6 +178,8 @@ macro_rules! objects {
                 fn name_of(&self) -> Name { self.metadata.name_of() }
                 fn label(&self, key: &str) -> Option<&str> { self.metadata.label(key) }
                 fn generation(&self) -> Option<i64> { self.metadata.generation() }
+                fn created(&self) -> Option<&Time> { self.metadata.created() }
+                fn set_created(&mut self, created: Option<Time>) { self.metadata.set_created(created); }
                 fn set_meta(&mut self, metadata: ObjectMeta) { self.metadata.set_meta(metadata); }
             }
         )+
@@ -168,6 +187,16 @@ macro_rules! objects {
 }
 
 kinds!(objects);
+
+impl Object {
+    /// What an API server makes of it that has `stored` by that name: it stays as old as it is. Where nothing else is
+    /// new, that is `stored` itself.
+    #[must_use]
+    pub fn applied_over(mut self, stored: &Object) -> Object {
+        self.set_created(stored.created().cloned());
+        if self.says_as(stored) { stored.clone() } else { self }
+    }
+}
 
 impl Kind {
     /// Finds the kind that `api_version` and `kind` name in a manifest.

@@ -18,6 +18,12 @@ pub trait Meta {
     /// the source has none, as files do not.
     fn generation(&self) -> Option<i64>;
 
+    /// When it was made, if that is known.
+    fn created(&self) -> Option<&Time>;
+
+    /// Makes it one that was made then.
+    fn set_created(&mut self, created: Option<Time>);
+
     /// Gives it this metadata in place of its own.
     fn set_meta(&mut self, metadata: ObjectMeta);
 }
@@ -33,6 +39,14 @@ impl Meta for ObjectMeta {
 
     fn generation(&self) -> Option<i64> {
         self.generation
+    }
+
+    fn created(&self) -> Option<&Time> {
+        self.creation_timestamp.as_ref()
+    }
+
+    fn set_created(&mut self, created: Option<Time>) {
+        self.creation_timestamp = created;
     }
 
     fn set_meta(&mut self, metadata: ObjectMeta) {
@@ -88,6 +102,14 @@ impl Meta for Brief {
 
     fn generation(&self) -> Option<i64> {
         None
+    }
+
+    fn created(&self) -> Option<&Time> {
+        self.created.as_ref()
+    }
+
+    fn set_created(&mut self, created: Option<Time>) {
+        self.created = created;
     }
 
     fn set_meta(&mut self, metadata: ObjectMeta) {

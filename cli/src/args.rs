@@ -50,6 +50,9 @@ pub enum Command {
     Check(Box<crate::check::CheckArgs>),
     /// Say what applies to a service or goes through a gateway, and where a route or a policy is in force
     Describe(Box<crate::describe::DescribeArgs>),
+    /// Print what Envoys are configured with, or what other manifests would change in it
+    #[command(subcommand)]
+    Config(crate::config::Command),
     /// Declare, list and delete waypoints of a cluster, as istioctl does
     #[command(subcommand)]
     Waypoint(crate::waypoints::Command),

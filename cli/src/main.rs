@@ -8,6 +8,7 @@ mod become_program;
 mod certificate;
 mod check;
 mod cluster;
+mod config;
 mod describe;
 mod inspect;
 mod kinds;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Validate(args) => Ok(validate::run(&args)),
         Command::Ratelimit(command) => runtime.block_on(crate::ratelimit::run(command)),
         Command::Describe(args) => runtime.block_on(describe::run(&args)),
+        Command::Config(command) => config::run(command, &runtime),
         Command::Check(args) => runtime.block_on(check::run(&args)),
         Command::Waypoint(command) => runtime.block_on(waypoints::run(command)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),

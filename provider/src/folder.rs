@@ -88,7 +88,12 @@ pub struct Loaded {
 
 /// Reads `paths` once, for `validate PATH…`. Blocks.
 pub fn load(paths: &[PathBuf]) -> Loaded {
-    let mut engine = Engine::new(paths.to_vec(), FolderSettings::default());
+    load_as(paths, FolderSettings::default())
+}
+
+/// [`load`] with other settings.
+pub fn load_as(paths: &[PathBuf], settings: FolderSettings) -> Loaded {
+    let mut engine = Engine::new(paths.to_vec(), settings);
     engine.load();
     let assembled = engine.assemble();
     Loaded {

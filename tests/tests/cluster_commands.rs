@@ -336,4 +336,18 @@ fn it_is_described_what_applies_and_where_it_is_in_force() {
     let output = Command::new(binary("waykeeper")).args(of_files).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert!(text(&output).contains("at the waypoint t/wp"), "{output:?}");
+
+    // What is applied already changes nothing, also where files leave out what the API server has added; an edit does.
+    cluster.apply(SHOP);
+    let diff = |text: &str| {
+        std::fs::write(dir.path().join("shop.yaml"), text).unwrap();
+        admin.run(&["config", "diff", "--file", dir.path().to_str().unwrap()])
+    };
+    let same = diff(SHOP);
+    assert_eq!(same.status.code(), Some(0), "{same:?}");
+    let edit = text(&diff(&SHOP.replace("value: /admin", "value: /secret")));
+    assert!(edit.starts_with("~ HTTPRoute t/web\n"), "{edit}");
+    assert!(edit.contains("~ Scope t/web/80\n") && edit.contains("+          path: /secret\n"), "{edit}");
+    let dump = admin.done(&["config", "dump", "wp", "-n", "t", "-o", "name"]);
+    assert!(dump.contains("t/wp Scope t/web/80\n"), "{dump}");
 }

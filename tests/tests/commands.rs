@@ -84,6 +84,70 @@ fn objects_are_found_by_kind_name_and_namespace_and_printed_as_asked() {
 }
 
 #[test]
+fn it_is_said_what_an_edit_would_change_before_anybody_makes_it() {
+    let (now, then) = (Folder::example(), Folder::example());
+    let diff = |now: &Folder, then: &Folder| {
+        waykeeper(&["config", "diff", "--from", now.path().to_str().unwrap(), "-f", then.path().to_str().unwrap()])
+    };
+    let same = diff(&now, &then);
+    assert_eq!((same.status.code(), stdout(&same)), (Some(0), String::new()), "{same:?}");
+
+    then.apply_walkthrough("apikeys");
+    let guarded = diff(&now, &then);
+    assert_eq!(guarded.status.code(), Some(1));
+    let said = stdout(&guarded);
+    for line in [
+        "+ RouteOption httpbin/httpbin2\n",
+        "+ RouteOption httpbin/httpbin2: Service httpbin/httpbin2: Accepted is True (Accepted): governs HTTPRoute",
+        "Envoys of Gateway httpbin/gloo-waypoint:\n~ Scope httpbin/httpbin2/8000\n",
+        "    +              config_id: httpbin.apikeys\n",
+    ] {
+        assert!(said.contains(line), "{line:?} is not in\n{said}");
+    }
+    assert!(!said.contains("httpbin3") && !said.contains("~ Service"), "what stays as it is: {said}");
+    assert!(!said.contains("mykey"), "a key");
+
+    // The other way round everything is said to go, and a policy that would be refused is seen to be.
+    let opened = stdout(&diff(&then, &now));
+    assert!(opened.starts_with("- Secret gloo-system/apikey\n") && opened.contains("    -              config_id"));
+    now.apply_walkthrough("apikeys");
+    let option = "apikeys-02-routeoption-httpbin2.yaml";
+    let text = std::fs::read_to_string(then.path().join(option)).unwrap();
+    then.apply(option, &text.replace("name: apikeys", "name: nobody"));
+    let refused = stdout(&diff(&now, &then));
+    assert!(
+        refused.contains("+ RouteOption httpbin/httpbin2: Service httpbin/httpbin2: ResolvedRefs is False"),
+        "{refused}"
+    );
+
+    then.apply(
+        "mistake.yaml",
+        "apiVersion: gateway.solo.io/v1\nkind: RouteOption\nmetadata: {name: a, namespace: httpbin}\nspec: []\n",
+    );
+    let wrong = diff(&now, &then);
+    assert_eq!(wrong.status.code(), Some(2), "nobody can tell: {wrong:?}");
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("waykeeper validate"), "{wrong:?}");
+    let nowhere = waykeeper(&["config", "diff", "-f", "/nowhere", "--from", now.path().to_str().unwrap()]);
+    assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
+}
+
+#[test]
+fn what_envoys_are_configured_with_is_printed() {
+    let folder = Folder::example();
+    let dump = |more: &[&str]| waykeeper(&[&["config", "dump", "-f", folder.path().to_str().unwrap()], more].concat());
+    let names = stdout(&dump(&["-o", "name"]));
+    assert!(names.contains("httpbin/gloo-waypoint Scope httpbin/httpbin2/8000\n"), "{names}");
+    let scopes = dump(&["gloo-waypoint", "-n", "httpbin", "--type", "scope", "-o", "json"]);
+    let scopes: Value = serde_json::from_slice(&scopes.stdout).unwrap();
+    let types: Vec<&Value> = scopes[0]["resources"].as_array().unwrap().iter().map(|one| &one["type"]).collect();
+    assert_eq!(types, ["Scope", "Scope"]);
+    assert!(scopes[0]["resources"][0]["resource"]["route_configuration"]["virtual_hosts"].is_array());
+    let none = dump(&["gloo-waypoint"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&none.stderr).contains("these are: httpbin/gloo-waypoint"), "{none:?}");
+}
+
+#[test]
 fn what_cannot_start_says_why_and_guesses_nothing() {
     let _turn = turn();
     let folder = Folder::example();

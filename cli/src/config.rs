@@ -1,0 +1,253 @@
+//! `waykeeper config`: what Envoys are configured with by what a cluster or a folder declares, and what other manifests
+//! would change in it.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what these commands are for")]
+
+mod changes;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use api::{Name, Object, Reader, Snapshot};
+use clap::{Args, Subcommand, ValueEnum};
+use kubernetes::once;
+use proto::{ResourceSet, ResourceType};
+use provider::folder::{FolderSettings, Loaded, load_as};
+use serde_json::{Value, json};
+use waypoint::classes::ClassArgs;
+use waypoint_translate::{GatewayOutput, Settings, Translation, translate};
+
+use crate::cluster::ClusterArgs;
+
+/// The exit code of `diff` when it cannot tell, as `kubectl diff` has it: 1 says that something would change.
+const CANNOT_TELL: u8 = 2;
+
+/// `waykeeper config`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print what the Envoys of Gateways are configured with, by a cluster or by files
+    Dump(Box<Dump>),
+    /// Say what manifests would change: exit 0 when nothing, 1 when something, 2 when that cannot be told
+    Diff(Box<Diff>),
+}
+
+/// `waykeeper config dump`.
+#[derive(Debug, Args)]
+pub struct Dump {
+    /// One Gateway by its name [default: all]
+    gateway: Option<String>,
+    /// Of these files or folders instead of a cluster
+    #[arg(short = 'f', long = "file", value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    files: Vec<PathBuf>,
+    /// Only resources of this type
+    #[arg(long = "type", value_enum, value_name = "TYPE")]
+    kind: Option<Type>,
+    /// How to print it
+    #[arg(short = 'o', long, env = "WAYKEEPER_OUTPUT", value_enum, default_value_t = Output::Yaml, value_name = "HOW")]
+    output: Output,
+    #[command(flatten)]
+    classes: ClassArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// `waykeeper config diff`.
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// The manifests: files or folders, as if they were applied to the cluster
+    #[arg(short = 'f', long = "file", value_name = "PATH", required = true)]
+    files: Vec<PathBuf>,
+    /// These files or folders in place of a cluster; the others are then all there is
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["kubeconfig", "context"])]
+    from: Vec<PathBuf>,
+    #[command(flatten)]
+    classes: ClassArgs,
+    #[command(flatten)]
+    cluster: ClusterArgs,
+}
+
+/// How to print it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// YAML.
+    Yaml,
+    /// JSON.
+    Json,
+    /// Names only.
+    Name,
+}
+
+/// A type of resources, as it is written on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Type {
+    /// Where requests go.
+    Cluster,
+    /// At which addresses.
+    Endpoint,
+    /// The routes of one address and port.
+    Scope,
+    /// Where Envoy listens, and its filters.
+    Listener,
+    /// Filters of one Service.
+    FilterChain,
+    /// A table of routes by itself.
+    Route,
+}
+
+impl Type {
+    fn is(self, kind: ResourceType) -> bool {
+        let own = match self {
+            Type::Cluster => ResourceType::Cluster,
+            Type::Endpoint => ResourceType::Endpoint,
+            Type::Scope => ResourceType::Scope,
+            Type::Listener => ResourceType::Listener,
+            Type::FilterChain => ResourceType::FilterChain,
+            Type::Route => ResourceType::Route,
+        };
+        own == kind
+    }
+}
+
+/// Runs one of them.
+///
+/// # Errors
+/// When what is declared cannot be read; `diff` says so by itself.
+pub fn run(command: Command, runtime: &tokio::runtime::Runtime) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Dump(args) => runtime.block_on(dump(&args)),
+        Command::Diff(args) => Ok(runtime.block_on(diff(&args)).unwrap_or_else(|error| {
+            eprintln!("waykeeper: {error:#}");
+            ExitCode::from(CANNOT_TELL)
+        })),
+    }
+}
+
+async fn dump(args: &Dump) -> anyhow::Result<ExitCode> {
+    let (snapshot, namespace) = if args.files.is_empty() {
+        let (client, namespace) = args.cluster.open().await?;
+        let one = args.gateway.is_some() || args.cluster.namespace.is_some();
+        (once::read(&client, Reader::ControlPlane).await?, one.then_some(namespace))
+    } else {
+        let one = args.gateway.as_ref().map(|_| "default".to_owned());
+        (files(&args.files, true)?.snapshot, args.cluster.namespace.clone().or(one))
+    };
+    let translation = translated(&snapshot, &args.classes);
+    let wanted = |name: &Name| {
+        namespace.as_ref().is_none_or(|namespace| name.namespace == *namespace)
+            && args.gateway.as_ref().is_none_or(|gateway| name.name == *gateway)
+    };
+    let gateways: Vec<(&Name, &GatewayOutput)> = translation.gateways.iter().filter(|(name, _)| wanted(name)).collect();
+    if gateways.is_empty() {
+        let known: Vec<String> = translation.gateways.keys().map(ToString::to_string).collect();
+        let known = if known.is_empty() { "none is".to_owned() } else { format!("these are: {}", known.join(", ")) };
+        eprintln!("no Gateway of that name and namespace is served; {known}");
+        return Ok(ExitCode::FAILURE);
+    }
+    match args.output {
+        Output::Name => {
+            for (gateway, output) in &gateways {
+                for (kind, name) in listed(&output.resources, args.kind) {
+                    println!("{gateway} {kind:?} {}", output.shown(&(kind, name.to_owned())));
+                }
+            }
+        }
+        other => {
+            let all: Vec<Value> =
+                gateways.iter().map(|(gateway, output)| written(gateway, output, args.kind)).collect();
+            match other {
+                Output::Json => println!("{:#}", json!(all)),
+                _ => print!("{}", proto::yaml::to_yaml(&json!(all))),
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The resources of a type, or of all, in the order in which Envoy is sent them.
+fn listed(resources: &ResourceSet, wanted: Option<Type>) -> impl Iterator<Item = (ResourceType, &str)> {
+    resources
+        .iter()
+        .filter(move |(kind, _)| wanted.is_none_or(|wanted| wanted.is(**kind)))
+        .flat_map(|(kind, named)| named.keys().map(|name| (*kind, name.as_str())))
+}
+
+/// A Gateway with its resources, in Envoy's own field names.
+fn written(gateway: &Name, output: &GatewayOutput, wanted: Option<Type>) -> Value {
+    let resource = |(kind, name): (ResourceType, &str)| {
+        let body = output.resources.get(&kind)?.get(name)?;
+        let shown = output.shown(&(kind, name.to_owned()));
+        Some(
+            json!({"type": format!("{kind:?}"), "for": shown, "name": name, "resource": proto::yaml::json(&body.body)}),
+        )
+    };
+    let resources: Vec<Value> = listed(&output.resources, wanted).filter_map(resource).collect();
+    json!({"gateway": gateway.to_string(), "resources": resources})
+}
+
+async fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
+    let (old, new) = if args.from.is_empty() {
+        let (client, _) = args.cluster.open().await?;
+        let old = once::read(&client, Reader::ControlPlane).await?;
+        let new = applied(&old, old.clone(), &files(&args.files, false)?);
+        (old, new)
+    } else {
+        let (old, new) = (files(&args.from, true)?.snapshot, files(&args.files, true)?);
+        let applied = applied(&old, new.snapshot.clone(), &new);
+        (old, applied)
+    };
+    let (before, after) = (translated(&old, &args.classes), translated(&new, &args.classes));
+    let said = changes::say((&old, &before), (&new, &after));
+    print!("{said}");
+    Ok(if said.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+}
+
+/// `snapshot` with what files declare, applied over what was there before: of what is as it was nothing is new.
+fn applied(before: &Snapshot, mut snapshot: Snapshot, files: &Loaded) -> Snapshot {
+    for object in files.origins.keys().filter_map(|name| files.snapshot.get(name)) {
+        let name = object.reference();
+        let object = match before.get(&name) {
+            Some(stored) => at_its_addresses(object, &stored).applied_over(&stored),
+            None => object,
+        };
+        snapshot.broken.remove(&name);
+        snapshot.insert(object);
+    }
+    snapshot
+}
+
+/// A Service that names no addresses keeps those that it has.
+fn at_its_addresses(object: Object, stored: &Object) -> Object {
+    match (object, stored) {
+        (Object::Service(mut service), Object::Service(stored)) => {
+            if let (Some(spec), Some(stored)) = (&mut Arc::make_mut(&mut service).spec, &stored.spec)
+                && spec.cluster_ip.is_none()
+            {
+                spec.cluster_ip.clone_from(&stored.cluster_ip);
+                spec.cluster_ips.clone_from(&stored.cluster_ips);
+            }
+            Object::Service(service)
+        }
+        (object, _) => object,
+    }
+}
+
+/// What files declare; nobody can tell what they would change if there are mistakes in them.
+fn files(paths: &[PathBuf], allocate_vips: bool) -> anyhow::Result<Loaded> {
+    if let Some(missing) = paths.iter().find(|path| !path.exists()) {
+        bail!("{} does not exist", missing.display());
+    }
+    let loaded = load_as(paths, FolderSettings { allocate_vips, log_mistakes: false, ..FolderSettings::default() });
+    let broken = loaded.snapshot.broken.keys().next().map(ToString::to_string);
+    let withheld = loaded.snapshot.withheld.first().map(ToString::to_string);
+    match broken.or(withheld) {
+        None => Ok(loaded),
+        Some(what) => Err(anyhow::anyhow!("{what}")).context("there are mistakes, which `waykeeper validate` names"),
+    }
+}
+
+/// What the control plane makes of it, with the addresses of servers that `waykeeper up` has.
+fn translated(snapshot: &Snapshot, classes: &ClassArgs) -> Translation {
+    let settings = Settings { class_names: classes.names(), ..crate::plan::translate_settings("cluster.local") };
+    translate(snapshot, &settings)
+}
