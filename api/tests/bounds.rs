@@ -261,6 +261,38 @@ fn cross_origin_filters_of_routes() {
 }
 
 #[test]
+fn mirrors_of_routes() {
+    let mut route = route();
+    let mirror = json!({"backendRef": {"name": "b", "port": 80}, "percent": 50});
+    route["spec"]["rules"][2]["filters"] = json!([{"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "a", "port": 80}}},
+        {"type": "RequestMirror", "requestMirror": mirror}]);
+    let at = |field: &str| format!("/spec/rules/2/filters/1/requestMirror/{field}");
+    hold(&route, &at("percent"), &[json!(0), json!(100)], &[json!(-1), json!(101)]);
+    hold(&route, &at("backendRef/port"), &[json!(1), json!(65535)], &[json!(0), json!(65536), json!(null)]);
+    hold(&route, &at("backendRef/namespace"), &[json!("u")], &[json!("A"), json!("a.b")]);
+    hold(&route, &at("backendRef/name"), &[], &[json!("")]);
+    let other = json!({"group": "example.com", "kind": "Other", "name": "b"});
+    hold(
+        &route,
+        &at("backendRef"),
+        &[other],
+        &[json!({"kind": "a b", "name": "b"}), json!({"group": "a b", "name": "b"})],
+    );
+    let fraction = |fraction: Value| json!({"backendRef": {"name": "b", "port": 80}, "fraction": fraction});
+    let right = [json!({"numerator": 0}), json!({"numerator": 100}), json!({"numerator": 3, "denominator": 3})];
+    let wrong = [
+        json!({"numerator": -1}),
+        json!({"numerator": 101}),
+        json!({"numerator": 4, "denominator": 3}),
+        json!({"numerator": 0, "denominator": 0}),
+        json!({"numerator": -1, "denominator": -1}),
+    ];
+    hold(&route, "/spec/rules/2/filters/1/requestMirror", &right.map(fraction), &wrong.map(fraction));
+    hold(&route, &at("fraction"), &[], &[json!({"numerator": 1})]);
+    hold(&route, "/spec/rules/2/filters/1", &[], &[json!({"type": "RequestMirror"})]);
+}
+
+#[test]
 fn retries_of_routes() {
     let mut route = route();
     route["spec"]["rules"][2]["retry"] = json!({"codes": [500, 503], "attempts": 2, "backoff": "1s"});

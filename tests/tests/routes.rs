@@ -1,8 +1,10 @@
 //! What the rules of an HTTPRoute do besides choosing where a request goes, as the real Envoy does it.
 #![allow(clippy::unwrap_used)]
 
+use std::time::Duration;
+
 use waykeeper_tests::echo::{Answer, Echo, get, send};
-use waykeeper_tests::{Folder, Waykeeper, turn};
+use waykeeper_tests::{Folder, Waykeeper, eventually, turn};
 
 const A: &str = "127.0.20.51:8000";
 
@@ -174,4 +176,67 @@ fn it_is_tried_again_where_no_answer_came_or_one_with_a_status_that_is_worth_it(
     let begun = std::time::Instant::now();
     assert_eq!(tried("/in-all/status?503", "x: y").0, 504);
     assert!(begun.elapsed().as_secs_f32() < 3.0, "all tries have one time: {:?}", begun.elapsed());
+}
+
+/// What reached `echo` within a while: `count` requests.
+fn copies(echo: &Echo, count: usize) -> Vec<String> {
+    let mut seen = Vec::new();
+    eventually("copies", Duration::from_secs(5), || {
+        seen.extend(echo.reached());
+        if seen.len() >= count { Ok(()) } else { Err(format!("{} of {count}", seen.len())) }
+    });
+    seen
+}
+
+#[test]
+fn copies_are_made_of_what_passed_as_it_was_sent_on_and_believe_no_client() {
+    let _turn = turn();
+    for flags in [&[][..], &["--clusters-on-demand"]] {
+        let (folder, [a, b]) = town();
+        let mirror = |more: &str| {
+            format!("{{type: RequestMirror, requestMirror: {{backendRef: {{name: b, port: 8000}}{more}}}}}")
+        };
+        let changed = "{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: x-set, value: yes}]}}, {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /inner}}}";
+        let broken = mirror("").replace("name: b", "name: gone");
+        folder.apply(
+            "route.yaml",
+            &route(&[
+                ("/guarded", &format!("filters: [{GUARDED}, {}]\n    {TO_A}", mirror(""))),
+                ("/open", &format!("filters: [{}, {changed}]\n    {TO_A}", mirror(""))),
+                ("/half", &format!("filters: [{}]\n    {TO_A}", mirror(", percent: 50"))),
+                ("/none", &format!("filters: [{}, {broken}]\n    {TO_A}", mirror(", percent: 0"))),
+            ]),
+        );
+        let _waykeeper = Waykeeper::up(&folder, flags);
+
+        // Who is refused is copied to nobody.
+        assert_eq!(get(A, "/guarded/1", "a", &["api-key: bad"]).status(), 401);
+        assert_eq!(get(A, "/guarded/2", "a:8000", &["api-key: good", "X-User-Id: root"]).status(), 200);
+        let copy = copies(&b, 1).remove(0);
+        let header = |copy: &str, name: &str| -> Vec<String> {
+            let lines = copy.lines().filter_map(|line| line.split_once(": "));
+            lines.filter(|(n, _)| n.replace('_', "-") == name).map(|(_, value)| value.to_owned()).collect()
+        };
+        assert!(copy.starts_with("get /guarded/2 "), "{copy}");
+        assert_eq!(header(&copy, "x-user-id"), ["ann"], "{copy}");
+        assert_eq!(header(&copy, "host"), ["a-shadow:8000"], "{copy}");
+
+        // What authorization says to b, no client says by a copy.
+        assert_eq!(get(A, "/open/3", "a", &["X-User-Id: root", "X_User_Id: root", "x-set: no"]).status(), 200);
+        let copy = copies(&b, 1).remove(0);
+        assert!(copy.starts_with("get /inner/3 "), "{copy}");
+        assert_eq!((header(&copy, "x-user-id").len(), header(&copy, "x-set")), (0, vec!["yes".to_owned()]), "{copy}");
+        assert!(!copy.contains("x-waykeeper"), "{copy}");
+        assert_eq!(a.reached().len(), 2);
+
+        for n in 0..200 {
+            assert_eq!(get(A, &format!("/half/{n}"), "a", &[]).status(), 200);
+            if n < 5 {
+                assert_eq!(get(A, "/none", "a", &[]).status(), 200, "requests are answered whoever gets no copies");
+            }
+        }
+        let seen = copies(&b, 50);
+        assert!((60..140).contains(&(seen.len() + copies(&b, 0).len())), "{} of 200", seen.len());
+        assert!(seen.iter().all(|copy| copy.starts_with("get /half/")), "{seen:?}");
+    }
 }

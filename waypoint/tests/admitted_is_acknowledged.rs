@@ -266,6 +266,14 @@ fn edges() -> Vec<(&'static str, BoxedStrategy<Value>)> {
         ("cors", (text(), header_name(), select(vec!["1d", "0", "86400", "2s", "x", "-1", "4294967296"])).prop_map(|(origin, name, age)| {
             option_of(json!({"cors": {"allowOrigin": [origin], "allowMethods": [name], "allowHeaders": [name], "exposeHeaders": [name], "maxAge": age}}))
         }).boxed()),
+        ("mirrors", (option_i64(), prop_oneof![Just(0), Just(1), any::<i64>()], prop_oneof![Just(3), Just(i64::from(i32::MAX)), any::<i64>()]).prop_map(move |(percent, numerator, denominator)| {
+            let mut mirror = json!({"backendRef": {"name": "b", "port": 80}});
+            match percent {
+                Some(percent) => mirror["percent"] = json!(percent),
+                None => mirror["fraction"] = json!({"numerator": numerator, "denominator": denominator}),
+            }
+            with_filter(json!({"type": "RequestMirror", "requestMirror": mirror}))
+        }).boxed()),
         ("route retries", (duration(), prop_oneof![-1..5i64, any::<i64>()], prop_oneof![400..600i64, any::<i64>()]).prop_map(move |(pause, attempts, code)| {
             route(json!({"retry": {"codes": [code], "attempts": attempts, "backoff": pause}, "backendRefs": backend()}))
         }).boxed()),

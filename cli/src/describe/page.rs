@@ -142,7 +142,12 @@ fn outcome(action: &Action) -> String {
                     _ => format!("{target} ({} of {whole})", backend.weight),
                 }
             };
-            format!("to {}", forward.backends.iter().map(backend).collect::<Vec<_>>().join(", "))
+            let backends = forward.backends.iter().map(backend).collect::<Vec<_>>().join(", ");
+            let copy = |mirror: &ir::Mirror| {
+                let share = f64::from(mirror.millionths) / 10_000.0;
+                format!(", copies of {share} % to {}", to(&mirror.target))
+            };
+            format!("to {backends}{}", forward.mirrors.iter().map(copy).collect::<String>())
         }
         Action::Redirect(redirect) => format!("is redirected by {}", redirect.status),
         Action::Refuse(refusal) => format!("is answered {}: {}", refusal.status, refusal.why),

@@ -40,7 +40,7 @@ pub fn shown(port: &PortRef, protocol: &str) -> String {
 /// What the names of Services end with.
 pub const CLUSTER_DOMAIN: &str = "cluster.local";
 
-/// When Envoy is told of a cluster that routes lead to.
+/// When Envoy is told of a cluster that routes lead to. One that gets copies of requests is always told ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Told {
     /// Before the routes that lead there.

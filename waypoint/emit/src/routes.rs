@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ir::{
-    Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, PathMatch, PathRewrite, PortRef, Redirect,
-    Refusal, Retries, RetryOn, Route, Settings, ValueMatch,
+    Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, Mirror, PathMatch, PathRewrite, PortRef,
+    Redirect, Refusal, Retries, RetryOn, Route, Settings, ValueMatch,
 };
 use serde_json::{Map, Value, json};
 
@@ -207,10 +207,23 @@ fn forward(forward: &Forward, matches: &Match, told: Told) -> Value {
     if let Some(path) = &forward.path {
         rewrite(path, matches, &mut fields);
     }
+    if !forward.mirrors.is_empty() {
+        fields["request_mirror_policies"] = forward.mirrors.iter().map(mirror).collect();
+    }
     // Zero is no limit, as is none.
     let each = forward.try_timeout.filter(|each| !each.is_zero());
     if forward.retries.is_some() || each.is_some() {
         fields["retry_policy"] = retries(forward.retries.as_ref(), each);
+    }
+    fields
+}
+
+/// Envoy makes a copy only if it knows the cluster by then, so that is told ahead.
+fn mirror(mirror: &Mirror) -> Value {
+    let mut fields = json!({"cluster": Told::Ahead.cluster(&mirror.target)});
+    if mirror.millionths < 1_000_000 {
+        let share = json!({"numerator": mirror.millionths, "denominator": "MILLION"});
+        fields["runtime_fraction"] = json!({"default_value": share});
     }
     fields
 }

@@ -271,6 +271,25 @@ pub struct Forward {
     pub host: Option<String>,
     /// What replaces the path.
     pub path: Option<PathRewrite>,
+    /// Who gets copies of it.
+    pub mirrors: Vec<Mirror>,
+}
+
+impl Forward {
+    /// Where requests are sent, and copies of them.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        let backends = self.backends.iter().filter_map(|backend| backend.target.as_ref());
+        backends.chain(self.mirrors.iter().map(|mirror| &mirror.target))
+    }
+}
+
+/// A place that gets copies of requests; its answers are thrown away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mirror {
+    /// Where.
+    pub target: Destination,
+    /// Of a million requests, how many; not none.
+    pub millionths: u32,
 }
 
 /// What replaces a path.

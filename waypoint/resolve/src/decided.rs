@@ -78,7 +78,7 @@ impl Unit {
             found.extend(chain.traffic.unread());
             for route in chain.traffic.routes().into_iter().flatten() {
                 if let Action::Forward(forward) = &route.action {
-                    found.extend(forward.backends.iter().filter_map(|backend| backend.target.as_ref()));
+                    found.extend(forward.destinations());
                 }
             }
         }

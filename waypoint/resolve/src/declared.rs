@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use api::core::{ObjectMeta, Time};
 use api::{Name, ObjectRef, Problem};
-use ir::{Match, Retries};
+use ir::{Match, PortRef, Retries};
 
 use filters::Filters;
 
@@ -84,6 +84,26 @@ pub struct Rule {
 /// A place that a rule forwards to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BackendRef {
+    /// Which.
+    pub to: Reference,
+    /// Its share.
+    pub weight: u32,
+    /// What its own filters ask for.
+    pub filters: Filters,
+}
+
+/// A place that gets copies of a rule's requests.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MirrorRef {
+    /// Which.
+    pub to: Reference,
+    /// Of a million requests, how many.
+    pub millionths: u32,
+}
+
+/// A place as it is named.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Reference {
     /// Where it stands: `spec.rules[0].backendRefs[0]`.
     pub field: String,
     /// API group, empty for core.
@@ -94,8 +114,12 @@ pub struct BackendRef {
     pub name: Name,
     /// Port.
     pub port: Option<i32>,
-    /// Its share.
-    pub weight: u32,
-    /// What its own filters ask for.
-    pub filters: Filters,
+}
+
+impl Reference {
+    /// The port of a Service that it names if it names one; what is no port is 0, which no Service has.
+    pub fn service_port(&self) -> PortRef {
+        let port = self.port.and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
+        PortRef { service: self.name.clone(), port }
+    }
 }

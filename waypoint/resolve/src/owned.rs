@@ -81,7 +81,7 @@ pub struct Disowning {
 /// which it limits, other spellings: the application is not to take for the header what nobody looked at.
 fn of_route(view: &View<'_>, route: &Route) -> BTreeSet<Disowned> {
     let Action::Forward(forward) = &route.action else { return BTreeSet::new() };
-    let there: BTreeSet<&String> = backends(forward).flat_map(|service| view.owned(service)).collect();
+    let there: BTreeSet<&String> = services(forward).flat_map(|service| view.owned(service)).collect();
     let own = match there.is_empty() {
         true => BTreeSet::new(),
         false => route.policy.auth.as_ref().map(|auth| grants(view, &auth.config)).unwrap_or_default(),
@@ -110,9 +110,10 @@ fn grants(view: &View<'_>, config: &Name) -> BTreeSet<String> {
     object.map(|object| object.spec.grants(user_header)).unwrap_or_else(|| BTreeSet::from([user_header.to_owned()]))
 }
 
-fn backends(forward: &Forward) -> impl Iterator<Item = &Name> {
-    forward.backends.iter().filter_map(|backend| match backend.target.as_ref()? {
-        Destination::Service(port) => Some(&port.service),
+/// The Services that get requests, or copies of them.
+fn services(forward: &Forward) -> impl Iterator<Item = &Name> {
+    forward.destinations().map(|to| match to {
+        Destination::Service(port) => &port.service,
     })
 }
 

@@ -8,14 +8,14 @@ use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{
-    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, PathRewrite, Policy, PortRef, Redirect, Retries,
-    Route, Stage,
+    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, Mirror, PathRewrite, Policy, PortRef, Redirect,
+    Retries, Route, Stage,
 };
 
 use crate::decided::attached::Bound;
 use crate::decided::said::{InDoubt, Shadow, Unlimited};
 use crate::declared::filters::Filters;
-use crate::declared::{BackendRef, Declared, Rule};
+use crate::declared::{Declared, Reference, Rule};
 use crate::guards::Guard;
 use crate::options::{self, Effective};
 use crate::precedence::{Precedence, by_precedence, precedence};
@@ -104,7 +104,15 @@ fn usual_timeout(each: Option<Duration>, retries: Option<&Retries>) -> Duration 
 }
 
 fn forward() -> Forward {
-    Forward { backends: vec![], timeout: TIMEOUT, try_timeout: None, retries: None, host: None, path: None }
+    Forward {
+        backends: vec![],
+        timeout: TIMEOUT,
+        try_timeout: None,
+        retries: None,
+        host: None,
+        path: None,
+        mirrors: vec![],
+    }
 }
 
 fn to(target: PortRef) -> Backend {
@@ -251,10 +259,10 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         }
         self.statuses.policies(self.bound, rule, effective);
         if let Some(config) = self.authorization(&effective.options) {
-            for backend in &rule.backends {
-                // A backend without a port is none, and its application is told nothing.
-                let port = backend.port.and_then(|port| u16::try_from(port).ok()).unwrap_or_default();
-                self.statuses.claim(PortRef { service: backend.name.clone(), port }, &config);
+            // Who gets copies of what passed is told as much as who answers it. One without a port is told nothing.
+            let backends = rule.backends.iter().map(|backend| &backend.to);
+            for to in backends.chain(written.mirrors.iter().map(|mirror| &mirror.to)) {
+                self.statuses.claim(to.service_port(), &config);
             }
         }
 
@@ -350,15 +358,21 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
     }
 
     fn forward(&mut self, rule: &Rule, options: &RouteOptions) -> Action {
+        let mirrors = self.mirrors(&rule.filters);
         let mut backends = Vec::new();
         for reference in &rule.backends {
             let own = &reference.filters;
-            let beyond = own.redirect.is_some() || own.host.is_some() || own.path.is_some() || !own.options.is_empty();
-            let mut target = self.backend(reference);
+            let beyond = own.redirect.is_some()
+                || own.host.is_some()
+                || own.path.is_some()
+                || own.cors.is_some()
+                || !own.mirrors.is_empty()
+                || !own.options.is_empty();
+            let mut target = self.backend(&reference.to);
             if beyond || !own.problems.is_empty() {
                 let problem = own.problems.first().cloned().unwrap_or_else(|| {
                     Problem::error(
-                        format!("{}.filters", reference.field),
+                        format!("{}.filters", reference.to.field),
                         "a backend's filters may change headers only; requests to it are answered 500",
                     )
                 });
@@ -392,13 +406,23 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             retries,
             host: written.host.clone().or_else(|| options.host_rewrite.clone()),
             path,
+            mirrors,
         })
     }
 
+    /// Who gets copies. Whoever cannot get them is left out, and the status says so: requests are answered all the same.
+    fn mirrors(&mut self, filters: &Filters) -> Vec<Mirror> {
+        let resolved = filters.mirrors.iter().filter_map(|mirror| {
+            let target = self.backend(&mirror.to)?;
+            (mirror.millionths > 0).then_some(Mirror { target, millionths: mirror.millionths })
+        });
+        resolved.collect()
+    }
+
     /// The Service port a backendRef means; none, and a word in the status, if it cannot be used.
-    fn backend(&mut self, reference: &BackendRef) -> Option<Destination> {
+    fn backend(&mut self, reference: &Reference) -> Option<Destination> {
         let home = &self.route.reference.name.namespace;
-        let BackendRef { field, group, kind, name, .. } = reference;
+        let Reference { field, group, kind, name, .. } = reference;
         let name = name.clone();
         let status = self.statuses.route(&self.route.reference.name);
         if (group.as_str(), kind.as_str()) != ("", "Service") {

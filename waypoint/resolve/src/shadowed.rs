@@ -282,6 +282,7 @@ mod tests {
             retries: None,
             host: None,
             path: None,
+            mirrors: vec![],
         };
         Route { action: Action::Forward(forward), ..route(path) }
     }

@@ -311,7 +311,7 @@ fn a_guarded_service_has_no_port_without_its_guard() {
 
 #[test]
 fn whoever_is_redirected_gets_around_the_limits_behind() {
-    let rule = |redirects| Rule { path: ("PathPrefix", "/"), extension: None, backend: "a", redirects };
+    let rule = |redirects| Rule { path: ("PathPrefix", "/"), extension: None, backend: "a", redirects, mirror: None };
     let route = |redirects| HttpRoute {
         parents: vec![Parent::Service { name: "a", port: None, section: None }],
         rules: vec![rule(redirects)],

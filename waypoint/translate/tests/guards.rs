@@ -75,6 +75,10 @@ fn becomes(resolved: &Resolved, service: &str, number: u16, path: &str) -> Strin
     }
 }
 
+/// A filter that is not supported.
+const UNSUPPORTED: &str =
+    "{type: ExternalAuth, externalAuth: {protocol: HTTP, http: {}, backendRef: {name: b, port: 80}}}";
+
 /// An HTTPRoute `t/r` on Service `a` with these rules.
 fn on_a(rules: &str) -> String {
     format!(
@@ -338,6 +342,62 @@ fn a_weight_of_zero_gets_nothing_and_all_zero_is_refused() {
     assert_eq!(answer([0, 3]), "t/b/80*3");
     assert_eq!(answer([2, 0]), "t/a/80*2");
     assert_eq!(answer([0, 0]), "500");
+}
+
+/// The copies of requests to `/` of Service `a`.
+fn copies(resolved: &Resolved) -> Vec<(String, u32)> {
+    let Action::Forward(forward) = &route(resolved, "a", 80, "/").action else { panic!() };
+    forward.mirrors.iter().map(|mirror| (mirror.target.to_string(), mirror.millionths)).collect()
+}
+
+#[test]
+fn copies_go_where_they_may_and_requests_are_answered_all_the_same() {
+    let with = |mirrors: &[&str]| {
+        let filter = |mirror: &&str| format!("{{type: RequestMirror, requestMirror: {mirror}}}");
+        let filters = mirrors.iter().map(filter).collect::<Vec<_>>().join(", ");
+        resolved(&on_a(&format!("[{{filters: [{filters}], {TO_A}}}]")))
+    };
+    let [half, all, lost] = [
+        "{backendRef: {name: b, port: 80}, percent: 50}",
+        "{backendRef: {name: a, port: 81}}",
+        "{backendRef: {name: gone, port: 80}}",
+    ];
+    let resolved = with(&[half, lost, "{backendRef: {name: b, port: 80}, percent: 0}", all]);
+    assert_eq!(becomes(&resolved, "a", 80, "/"), "t/a/80*1");
+    assert_eq!(copies(&resolved), [("t/b/80".to_owned(), 500_000), ("t/a/81".to_owned(), 1_000_000)]);
+    let said = |kind: &str| conditions(&resolved, &ObjectRef::new(Kind::HttpRoute, "t", "r"), kind).remove(0);
+    assert_eq!((said("Accepted").0, said("ResolvedRefs").0), (Some(true), Some(false)));
+    let (_, reason, message) = said("ResolvedRefs");
+    assert_eq!(reason, "BackendNotFound");
+    assert!(message.contains("spec.rules[0].filters[1].requestMirror.backendRef"), "{message}");
+}
+
+#[test]
+fn who_gets_copies_believes_what_authorization_says_and_no_client() {
+    let mirror = "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}]";
+    let disowned = |manifests: &str, service: &str| -> Vec<String> {
+        let resolved = resolved(manifests);
+        let policy = &route(&resolved, service, 80, "/").policy;
+        policy.disowned.iter().map(|one| format!("{} {}", one.name, one.spelling_stays)).collect()
+    };
+    let on_b = |rule: &str| http_route("s", "[{group: '', kind: Service, name: b}]", &format!("[{{{rule}}}]"));
+    let guarded =
+        |of: &str| option("x", &format!("[{{group: gateway.networking.k8s.io, kind: HTTPRoute, name: {of}}}]"), KEYS);
+    let copied = on_a(&format!("[{{{mirror}, {TO_A}}}]"));
+    let to_b = "backendRefs: [{name: b, port: 80}]";
+
+    // What is said to b by authorization, nobody says by a copy.
+    let own = disowned(&(copied.clone() + &on_b(to_b) + &guarded("s")), "b");
+    assert!(
+        own.iter().all(|one| one.ends_with(" true")) && own.iter().any(|one| one.starts_with("x-user-id")),
+        "{own:?}"
+    );
+    let by_copies = disowned(&(copied.clone() + &on_b(to_b) + &guarded("s")), "a");
+    assert!(by_copies.contains(&"x-user-id false".to_owned()), "{by_copies:?}");
+    // What is said to it by copies of what passed, nobody says to it himself.
+    let himself = disowned(&(copied.clone() + &on_b(to_b) + &guarded("r")), "b");
+    assert!(himself.contains(&"x-user-id false".to_owned()), "{himself:?}");
+    assert_eq!(disowned(&(copied + &on_b(to_b)), "b"), [""; 0]);
 }
 
 #[test]
@@ -746,10 +806,9 @@ fn a_status_tells_of_the_second_of_two() {
     assert_eq!((behind.0, behind.1.as_str()), (Some(false), "NoMatchingParent"));
 
     // A route of which two rules are refused.
-    let mirror =
-        format!("filters: [{{type: RequestMirror, requestMirror: {{backendRef: {{name: b, port: 80}}}}}}], {TO_A}");
+    let refused = format!("filters: [{UNSUPPORTED}], {TO_A}");
     let said = conditions(
-        &resolved(&on_a(&format!("[{{{mirror}}}, {{{mirror}}}]"))),
+        &resolved(&on_a(&format!("[{{{refused}}}, {{{refused}}}]"))),
         &object(Kind::HttpRoute, "r"),
         "Accepted",
     );
@@ -873,12 +932,12 @@ fn of_many_ancestors_those_are_told_of_which_something_is_to_be_known_and_the_wh
 
 #[test]
 fn routes_are_attached_where_they_are_accepted_and_the_generation_that_was_judged_is_told() {
-    let mirror = "filters: [{type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}]";
+    let unsupported = format!("filters: [{UNSUPPORTED}]");
     let on_gateway = |name: &str, rule: &str| http_route(name, "[{name: wp}]", &format!("[{{{rule}}}]"));
     let missing = "backendRefs: [{name: gone, port: 80}]";
     let routes = on_gateway("one", TO_A)
         + &on_gateway("lost", missing)
-        + &on_gateway("refused", &format!("{mirror}, {TO_A}"))
+        + &on_gateway("refused", &format!("{unsupported}, {TO_A}"))
         + &http_route("other", "[{name: wp, sectionName: another}]", &format!("[{{{TO_A}}}]"))
         + &on_a(&format!("[{{{TO_A}}}]"));
     let resolved = resolved(&routes.replace("name: one,", "name: one, generation: 4,"));

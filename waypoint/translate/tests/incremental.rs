@@ -33,7 +33,7 @@ fn same(one: &Translation, other: &Translation) {
 }
 
 /// Routes lead to clusters that there are, and those with limits to none that is told on demand: Envoy does not count
-/// a request whose cluster it does not know.
+/// a request whose cluster it does not know. Nor does it make a copy for one.
 fn known_to_envoy(translation: &Translation) {
     fn actions<'v>(value: &'v Value, found: &mut Vec<&'v Value>) {
         match value {
@@ -57,6 +57,11 @@ fn known_to_envoy(translation: &Translation) {
                     assert!(clusters.unwrap().contains_key(name), "{action}");
                     let limited = action.get("rate_limits").is_some();
                     assert!(!(limited && waypoint_translate::on_demand(ResourceType::Cluster, name)), "{action}");
+                }
+                for copy in action["request_mirror_policies"].as_array().into_iter().flatten() {
+                    let name = copy["cluster"].as_str().unwrap();
+                    assert!(clusters.unwrap().contains_key(name), "{action}");
+                    assert!(!waypoint_translate::on_demand(ResourceType::Cluster, name), "{action}");
                 }
             }
         }

@@ -39,6 +39,8 @@ pub struct Rule {
     pub backend: &'static str,
     /// Whether it redirects, and has no backend.
     pub redirects: bool,
+    /// Who gets copies, unless it redirects.
+    pub mirror: Option<&'static str>,
 }
 
 #[derive(Debug, Clone)]
@@ -105,8 +107,9 @@ pub fn world() -> impl Strategy<Value = World> {
         1 => Just(Parent::Gateway),
         1 => select(vec![Parent::Alone, Parent::Foreign]),
     ];
-    let rule = (select(&PATHS[..]), option::weighted(0.2, 0..4_usize), select(vec!["a", "b"]), weighted(0.2))
-        .prop_map(|(path, extension, backend, redirects)| Rule { path, extension, backend, redirects });
+    let mirror = option::weighted(0.2, select(vec!["a", "b"]));
+    let rule = (select(&PATHS[..]), option::weighted(0.2, 0..4_usize), select(vec!["a", "b"]), weighted(0.2), mirror)
+        .prop_map(|(path, extension, backend, redirects, mirror)| Rule { path, extension, backend, redirects, mirror });
     let route = (vec(parent, 1..3), vec(rule, 1..3)).prop_map(|(parents, rules)| HttpRoute { parents, rules });
     let says = prop_oneof![
         3 => Just(Says::Guard),
@@ -199,6 +202,10 @@ impl World {
                 filters.push(json!({"type": "RequestRedirect", "requestRedirect": {"hostname": "elsewhere.example"}}));
             } else {
                 fields["backendRefs"] = json!([{"name": rule.backend, "port": port}]);
+                if let Some(mirror) = rule.mirror {
+                    let to = json!({"name": mirror, "port": self.services[mirror][0].number});
+                    filters.push(json!({"type": "RequestMirror", "requestMirror": {"backendRef": to}}));
+                }
             }
             fields["filters"] = json!(filters);
             fields

@@ -7,11 +7,11 @@ use crate::envoy::Checks;
 use crate::gateway::HttpRoute;
 use crate::gateway::httproutes::{
     HttpRouteParentRefs as ParentRef, HttpRouteRules as Rule, HttpRouteRulesBackendRefs as BackendRef,
-    HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersRequestRedirectPathType as RedirectPath,
-    HttpRouteRulesFiltersType as FilterType, HttpRouteRulesFiltersUrlRewritePathType as RewritePath,
-    HttpRouteRulesMatches as Match, HttpRouteRulesMatchesHeadersType as HeaderType,
-    HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
-    HttpRouteRulesRetry as Retry,
+    HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersRequestMirror as Mirror,
+    HttpRouteRulesFiltersRequestRedirectPathType as RedirectPath, HttpRouteRulesFiltersType as FilterType,
+    HttpRouteRulesFiltersUrlRewritePathType as RewritePath, HttpRouteRulesMatches as Match,
+    HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesPathType as PathType,
+    HttpRouteRulesMatchesQueryParamsType as QueryType, HttpRouteRulesRetry as Retry,
 };
 use crate::header::HeaderUse;
 use crate::problem::Problem;
@@ -274,12 +274,7 @@ fn backend(field: &str, backend: &BackendRef, matches: &[Match], checks: &mut Ch
         backend.namespace.as_deref(),
         checks,
     );
-    names::port(&format!("{field}.port"), backend.port, checks);
-    let service =
-        backend.group.as_deref().is_none_or(str::is_empty) && backend.kind.as_deref().is_none_or(|k| k == "Service");
-    if service && backend.port.is_none() {
-        checks.error(&format!("{field}.port"), "missing: a Service is named with a port");
-    }
+    service_port(field, backend.group.as_deref(), backend.kind.as_deref(), backend.port, checks);
     if backend.weight.is_some_and(|weight| !(0..=1_000_000).contains(&weight)) {
         checks.error(&format!("{field}.weight"), "write 0 to 1000000");
     }
@@ -383,12 +378,45 @@ fn filter(field: &str, filter: &Filter, matches: &[Match], checks: &mut Checks) 
             );
         }
     }
+    if let Some(mirror) = &filter.request_mirror {
+        self::mirror(&format!("{field}.requestMirror"), mirror, checks);
+    }
     if let Some(cors) = &filter.cors {
         cors::cors(&format!("{field}.cors"), cors, checks);
     }
     if let Some(reference) = &filter.extension_ref {
         let (group, kind) = (Some(reference.group.as_str()), Some(reference.kind.as_str()));
         names::reference(&format!("{field}.extensionRef"), group, kind, Some(&reference.name), None, checks);
+    }
+}
+
+fn mirror(field: &str, mirror: &Mirror, checks: &mut Checks) {
+    let to = &mirror.backend_ref;
+    let at = format!("{field}.backendRef");
+    names::reference(&at, to.group.as_deref(), to.kind.as_deref(), Some(&to.name), to.namespace.as_deref(), checks);
+    service_port(&at, to.group.as_deref(), to.kind.as_deref(), to.port, checks);
+    if mirror.percent.is_some_and(|percent| !(0..=100).contains(&percent)) {
+        checks.error(&format!("{field}.percent"), "write 0 to 100");
+    }
+    if let Some(fraction) = &mirror.fraction {
+        if mirror.percent.is_some() {
+            checks.error(field, "percent and fraction say the same thing; keep one of the two");
+        }
+        let of = fraction.denominator.unwrap_or(100);
+        if of < 1 {
+            checks.error(&format!("{field}.fraction.denominator"), "write at least 1");
+        } else if !(0..=of).contains(&fraction.numerator) {
+            checks.error(&format!("{field}.fraction.numerator"), format!("write 0 to {of}, the denominator"));
+        }
+    }
+}
+
+/// A port, which a Service is named with.
+fn service_port(field: &str, group: Option<&str>, kind: Option<&str>, port: Option<i32>, checks: &mut Checks) {
+    names::port(&format!("{field}.port"), port, checks);
+    let service = group.is_none_or(str::is_empty) && kind.is_none_or(|kind| kind == "Service");
+    if service && port.is_none() {
+        checks.error(&format!("{field}.port"), "missing: a Service is named with a port");
     }
 }
 

@@ -6,6 +6,7 @@ use api::{Name, Problem, envoy};
 use ir::{Cors, HeaderChanges, HeaderPut, PathRewrite, Redirect};
 
 use super::cors::{self, Written};
+use super::{MirrorRef, Reference};
 
 /// What the filters of a rule or backend ask for.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -22,6 +23,8 @@ pub struct Filters {
     pub path: Option<PathRewrite>,
     /// Cross-origin policy. Few have one, and many filters are kept.
     pub cors: Option<Box<Cors>>,
+    /// Who gets copies.
+    pub mirrors: Vec<MirrorRef>,
     /// RouteOptions by `ExtensionRef`.
     pub options: Vec<Name>,
     /// What cannot be done; a filter must never be skipped.
@@ -33,9 +36,22 @@ enum Filter {
     RequestHeaders(Modifier),
     ResponseHeaders(Modifier),
     Redirect(Redirect),
-    Rewrite { host: Option<String>, path: Option<PathRewrite> },
+    Rewrite {
+        host: Option<String>,
+        path: Option<PathRewrite>,
+    },
     Cors(Result<Box<Cors>, (&'static str, &'static str)>),
-    Extension { group: String, kind: String, name: String },
+    /// The field of the reference is not known yet.
+    Mirror {
+        to: Reference,
+        namespace: Option<String>,
+        millionths: u32,
+    },
+    Extension {
+        group: String,
+        kind: String,
+        name: String,
+    },
     Unsupported(&'static str),
 }
 
@@ -117,7 +133,27 @@ macro_rules! read {
                         name: extension.name.clone(),
                     }
                 }
-                written::$Type::RequestMirror => Filter::Unsupported("RequestMirror"),
+                written::$Type::RequestMirror => {
+                    let mirror = filter.request_mirror.as_ref().ok_or("requestMirror")?;
+                    let (to, fraction) = (&mirror.backend_ref, mirror.fraction.as_ref());
+                    Filter::Mirror {
+                        to: Reference {
+                            field: String::new(),
+                            group: to.group.clone().unwrap_or_default(),
+                            kind: to.kind.clone().unwrap_or_else(|| "Service".to_owned()),
+                            name: Name::new("", to.name.as_str()),
+                            port: to.port,
+                        },
+                        namespace: to.namespace.clone(),
+                        millionths: match (mirror.percent, fraction) {
+                            (Some(percent), _) => millionths(percent, 100),
+                            (None, Some(fraction)) => {
+                                millionths(fraction.numerator, fraction.denominator.unwrap_or(100))
+                            }
+                            (None, None) => millionths(1, 1),
+                        },
+                    }
+                }
                 written::$Type::Cors => {
                     let cors = filter.cors.as_ref().ok_or("cors")?;
                     Filter::Cors(
@@ -162,9 +198,21 @@ fn gather(filters: impl Iterator<Item = Result<Filter, &'static str>>, field: &s
             out.problems.push(problem);
         }
     }
-    if out.redirect.is_some() && out.cors.is_some() {
-        let why = "CORS beside RequestRedirect: Envoy answers nothing about origins where it redirects; requests of this rule are answered 500";
-        out.problems.push(Problem::error(field, why));
+    if out.redirect.is_some() {
+        for (present, why) in [
+            (
+                out.cors.is_some(),
+                "CORS beside RequestRedirect: Envoy answers nothing about origins where it redirects; requests of this rule are answered 500",
+            ),
+            (
+                !out.mirrors.is_empty(),
+                "RequestMirror beside RequestRedirect: Envoy copies only what it sends on; requests of this rule are answered 500",
+            ),
+        ] {
+            if present {
+                out.problems.push(Problem::error(field, why));
+            }
+        }
     }
     out
 }
@@ -189,6 +237,11 @@ fn add(filter: Filter, field: &str, namespace: &str, out: &mut Filters) -> Resul
         Filter::Cors(cors) => {
             out.cors = Some(cors.map_err(|(name, why)| Problem::error(format!("{field}.cors.{name}"), why))?);
         }
+        Filter::Mirror { mut to, namespace: of, millionths } => {
+            to.field = format!("{field}.requestMirror.backendRef");
+            to.name.namespace = of.as_deref().unwrap_or(namespace).into();
+            out.mirrors.push(MirrorRef { to, millionths });
+        }
         Filter::Extension { group, kind, name } if group == "gateway.solo.io" && kind == "RouteOption" => {
             out.options.push(Name::new(namespace, name));
         }
@@ -201,6 +254,19 @@ fn add(filter: Filter, field: &str, namespace: &str, out: &mut Filters) -> Resul
         Filter::Unsupported(name) => return Err(unsupported(field, name)),
     }
     Ok(())
+}
+
+/// Of a million, how many are `numerator` of `denominator`: all only if all are meant, and none only if none are.
+fn millionths(numerator: i32, denominator: i32) -> u32 {
+    const ALL: i64 = 1_000_000;
+    let (numerator, denominator) = (i64::from(numerator.max(0)), i64::from(denominator.max(1)));
+    let rounded = (numerator * ALL + denominator / 2) / denominator;
+    let share = match numerator {
+        0 => 0,
+        some if some >= denominator => ALL,
+        _ => rounded.clamp(1, ALL - 1),
+    };
+    share as u32
 }
 
 fn unsupported(field: &str, name: &str) -> Problem {
@@ -234,4 +300,27 @@ fn change(modifier: &Modifier, removal: HeaderUse, field: &str, out: &mut Header
         out.put.push(put(header, true, field)?);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_million_requests_as_many_are_copied_as_the_fraction_says() {
+        for (numerator, denominator, share) in [
+            (0, 100, 0),
+            (1, 100, 10_000),
+            (100, 100, 1_000_000),
+            (5, 1, 1_000_000),
+            (1, 3, 333_333),
+            (2, 3, 666_667),
+            (1, i32::MAX, 1),
+            (i32::MAX - 1, i32::MAX, 999_999),
+            (i32::MAX, i32::MAX, 1_000_000),
+            (-1, 100, 0),
+        ] {
+            assert_eq!(millionths(numerator, denominator), share, "{numerator} of {denominator}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use api::{Kind, Name, ObjectRef, Problem};
 use ir::{KeyMatch, Match, PathMatch, Pauses, Retries, RetryOn, ValueMatch};
 
 use super::filters::{of_backend, of_rule};
-use super::{BackendRef, Declared, ParentRef, Rule, age};
+use super::{BackendRef, Declared, ParentRef, Reference, Rule, age};
 
 /// `route` in nouns of ours.
 pub fn declared(route: &HttpRoute) -> Declared {
@@ -104,13 +104,15 @@ fn retry(written: &HttpRouteRulesRetry, backoff: Option<Duration>) -> Retries {
 fn backend(written: &HttpRouteRulesBackendRefs, field: String, namespace: &str) -> BackendRef {
     let filters = written.filters.as_deref().unwrap_or_default();
     BackendRef {
-        group: written.group.clone().unwrap_or_default(),
-        kind: written.kind.clone().unwrap_or_else(|| "Service".to_owned()),
-        name: Name::new(written.namespace.as_deref().unwrap_or(namespace), written.name.as_str()),
-        port: written.port,
         weight: written.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
         filters: of_backend(filters, &format!("{field}.filters"), namespace),
-        field,
+        to: Reference {
+            group: written.group.clone().unwrap_or_default(),
+            kind: written.kind.clone().unwrap_or_else(|| "Service".to_owned()),
+            name: Name::new(written.namespace.as_deref().unwrap_or(namespace), written.name.as_str()),
+            port: written.port,
+            field,
+        },
     }
 }
 

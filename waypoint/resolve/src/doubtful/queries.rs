@@ -103,6 +103,7 @@ mod tests {
             retries: None,
             host: None,
             path: None,
+            mirrors: vec![],
         };
         let route = |query: Vec<KeyMatch>, auth: Option<Auth>| Route {
             name: "r".to_owned(),
