@@ -14,7 +14,7 @@ pub struct Area {
 }
 
 /// All of them.
-pub const AREAS: [Area; 11] = [
+pub const AREAS: [Area; 12] = [
     Area {
         name: "extauth",
         paths: &[
@@ -29,9 +29,21 @@ pub const AREAS: [Area; 11] = [
             "extauth/src/sealed.rs",
             "extauth/src/select.rs",
             "extauth/src/service.rs",
+            "extauth/src/state.rs",
             "extauth/src/step.rs",
         ],
         why: "whether a request may pass",
+    },
+    Area {
+        name: "asking others",
+        paths: &[
+            "outbound/src/address.rs",
+            "outbound/src/breaker.rs",
+            "outbound/src/grpc.rs",
+            "outbound/src/server.rs",
+            "api/src/gloo/auth_config/pass_through",
+        ],
+        why: "whether somebody is asked, and what is taken for an answer",
     },
     Area {
         name: "ratelimit rules",

@@ -62,6 +62,8 @@ pub struct Client {
 pub enum Speaks {
     /// HTTP/1, or over TLS what the server chooses.
     Either,
+    /// HTTP/1.
+    Http1,
     /// HTTP/2 from the first byte, as gRPC does.
     Http2,
 }
@@ -95,6 +97,7 @@ impl Client {
         let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
         let connector = match speaks {
             Speaks::Either => connector.enable_http1().enable_http2().wrap_connector(tcp),
+            Speaks::Http1 => connector.enable_http1().wrap_connector(tcp),
             Speaks::Http2 => connector.enable_http2().wrap_connector(tcp),
         };
         let pooled = Pooled::builder(TokioExecutor::new())

@@ -53,7 +53,7 @@ impl Http {
         let idle = pool.and_then(|pool| pool.idle_timeout).map(|ProtoDuration(idle)| idle);
         let idle = idle.filter(|idle| !idle.is_zero());
         let (client, server) =
-            super::reach(&target, Speaks::Either, http.connection_timeout, idle, most_calls, context)?;
+            super::reach(&target, Speaks::Http1, http.connection_timeout, idle, most_calls, context)?;
         let scheme = if target.tls { "https" } else { "http" };
         let uri = Uri::builder().scheme(scheme).authority(target.authority()).path_and_query(&*target.path);
         let request = http.request.clone().unwrap_or_default();
@@ -156,6 +156,12 @@ impl Http {
 
 impl Takes {
     fn heard(&self, answer: &Response<Bytes>, before: &Before) -> Heard {
+        // There 200 says nothing: of what a server of gRPC does not know it says so with this status.
+        let content = answer.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        if content.to_ascii_lowercase().starts_with(b"application/grpc") || answer.headers().contains_key("grpc-status")
+        {
+            return unusable("it answers as a server of gRPC; write grpc.address");
+        }
         match answer.status().as_u16() {
             200 => self.allowed(answer, before),
             status @ 500.. => Heard::Failed(Fault::Unavailable, format!("failed with status {status}").into()),
