@@ -240,3 +240,70 @@ fn copies_are_made_of_what_passed_as_it_was_sent_on_and_believe_no_client() {
         assert!(seen.iter().all(|copy| copy.starts_with("get /half/")), "{seen:?}");
     }
 }
+
+#[test]
+fn each_backend_gets_its_share_with_what_is_its_own() {
+    let _turn = turn();
+    let (folder, [a, b]) = town();
+    let path = |path: &str| {
+        format!("{{type: URLRewrite, urlRewrite: {{path: {{type: ReplacePrefixMatch, replacePrefixMatch: {path}}}}}}}")
+    };
+    let of_a = format!(
+        "{{name: a, port: 8000, weight: 50, filters: [{}, {{type: RequestMirror, requestMirror: {{backendRef: {{name: b, port: 8000}}, percent: 50}}}}]}}",
+        path("/of-a")
+    );
+    let away = "{name: b, port: 8000, weight: 25, filters: [{type: RequestRedirect, requestRedirect: {hostname: away.example, scheme: https, statusCode: 307}}]}";
+    let gone = format!("{{name: gone, port: 8000, weight: 25, filters: [{}]}}", path("/of-nobody"));
+    folder.apply(
+        "route.yaml",
+        &route(&[
+            ("/shared", &format!("filters: [{GUARDED}]\n    backendRefs: [{of_a}, {away}, {gone}]")),
+            (
+                "/one",
+                &format!(
+                    "filters: [{}]\n    backendRefs: [{}]",
+                    path("/of-the-rule"),
+                    of_a.replace(", percent: 50", "")
+                ),
+            ),
+        ]),
+    );
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+    // Whatever becomes of a share, nobody gets around what guards the rule.
+    for _ in 0..20 {
+        assert_eq!(get(A, "/shared/x", "a", &["api-key: bad"]).status(), 401);
+    }
+    assert_eq!((a.reached().len(), b.reached().len()), (0, 0));
+
+    const ALL: usize = 400;
+    let (mut answered, mut redirected, mut refused) = (0, 0, 0);
+    for _ in 0..ALL {
+        let answer = get(A, "/shared/x", "a", &["api-key: good"]);
+        match answer.status() {
+            200 => answered += 1,
+            307 => {
+                assert_eq!(answer.header("location"), Some("https://away.example/shared/x"));
+                redirected += 1;
+            }
+            500 => refused += 1,
+            other => panic!("{other}: {answer:?}"),
+        }
+    }
+    let about = |count: usize, percent: usize| {
+        let expected = ALL * percent / 100;
+        assert!(count.abs_diff(expected) < 50, "{count} of {ALL} are not {percent} %");
+    };
+    about(answered, 50);
+    about(redirected, 25);
+    about(refused, 25);
+    let seen = a.reached();
+    assert_eq!(seen.len(), answered);
+    assert!(seen.iter().all(|head| head.starts_with("get /of-a/x ")), "{seen:?}");
+    let copied = copies(&b, 50);
+    about(copied.len() + copies(&b, 0).len(), 25);
+    assert!(copied.iter().all(|head| head.starts_with("get /of-a/x ")), "{copied:?}");
+
+    assert_eq!(get(A, "/one/x", "a", &[]).status(), 200);
+    assert!(a.reached()[0].starts_with("get /of-a/x "), "the backend's own comes before its rule's");
+    assert_eq!(copies(&b, 1).len(), 1);
+}

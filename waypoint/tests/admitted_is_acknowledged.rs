@@ -266,6 +266,16 @@ fn edges() -> Vec<(&'static str, BoxedStrategy<Value>)> {
         ("cors", (text(), header_name(), select(vec!["1d", "0", "86400", "2s", "x", "-1", "4294967296"])).prop_map(|(origin, name, age)| {
             option_of(json!({"cors": {"allowOrigin": [origin], "allowMethods": [name], "allowHeaders": [name], "exposeHeaders": [name], "maxAge": age}}))
         }).boxed()),
+        ("backends with filters", (prop::collection::vec(prop_oneof![Just(0), Just(1), Just(1_000_000), 0..100i64], 1..16), path(), host(), option_i64()).prop_map(|(weights, path, host, percent)| {
+            let filters = [
+                json!({"type": "URLRewrite", "urlRewrite": {"hostname": host, "path": {"type": "ReplacePrefixMatch", "replacePrefixMatch": path}}}),
+                json!({"type": "RequestRedirect", "requestRedirect": {"hostname": host, "path": {"type": "ReplaceFullPath", "replaceFullPath": path}}}),
+                json!({"type": "RequestMirror", "requestMirror": {"backendRef": {"name": "b", "port": 80}, "percent": percent.unwrap_or(50)}}),
+            ];
+            let backend = |(number, weight): (usize, &i64)| json!({"name": "b", "port": 80, "weight": weight, "filters": [filters[number % 3]]});
+            let backends: Vec<_> = weights.iter().enumerate().map(backend).collect();
+            route(json!({"matches": [{"path": {"value": "/a"}}], "backendRefs": backends}))
+        }).boxed()),
         ("mirrors", (option_i64(), prop_oneof![Just(0), Just(1), any::<i64>()], prop_oneof![Just(3), Just(i64::from(i32::MAX)), any::<i64>()]).prop_map(move |(percent, numerator, denominator)| {
             let mut mirror = json!({"backendRef": {"name": "b", "port": 80}});
             match percent {

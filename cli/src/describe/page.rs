@@ -136,7 +136,12 @@ fn outcome(action: &Action) -> String {
         Action::Forward(forward) => {
             let whole: u64 = forward.backends.iter().map(|backend| u64::from(backend.weight)).sum();
             let backend = |backend: &ir::Backend| {
-                let target = backend.target.as_ref().map_or("nowhere (500)".to_owned(), to);
+                let away = backend.own.as_ref().and_then(|own| own.redirect.as_ref());
+                let target = match (&backend.target, away) {
+                    (Some(target), _) => to(target),
+                    (None, Some(redirect)) => format!("a redirection by {}", redirect.status),
+                    (None, None) => "nowhere (500)".to_owned(),
+                };
                 match forward.backends.len() {
                     1 => target,
                     _ => format!("{target} ({} of {whole})", backend.weight),
@@ -147,7 +152,7 @@ fn outcome(action: &Action) -> String {
                 let share = f64::from(mirror.millionths) / 10_000.0;
                 format!(", copies of {share} % to {}", to(&mirror.target))
             };
-            format!("to {backends}{}", forward.mirrors.iter().map(copy).collect::<String>())
+            format!("to {backends}{}", forward.copies().map(copy).collect::<String>())
         }
         Action::Redirect(redirect) => format!("is redirected by {}", redirect.status),
         Action::Refuse(refusal) => format!("is answered {}: {}", refusal.status, refusal.why),

@@ -285,7 +285,7 @@ fn routed(chain: &Chain, settings: &Settings) -> BTreeSet<(Destination, Told)> {
     });
     let targets = forwards.flat_map(|(forward, told)| {
         let targets = forward.backends.iter().filter_map(|backend| backend.target.clone());
-        let copies = forward.mirrors.iter().map(|mirror| (mirror.target.clone(), Told::Ahead));
+        let copies = forward.copies().map(|mirror| (mirror.target.clone(), Told::Ahead));
         targets.map(move |to| (to, told)).chain(copies)
     });
     targets.collect()

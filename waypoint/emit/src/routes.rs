@@ -1,5 +1,7 @@
 //! A route table: one virtual host for whatever Host header, routes in order.
 
+mod shares;
+
 use std::time::Duration;
 
 use ir::{
@@ -17,7 +19,8 @@ use crate::{access_log, duration, scopes};
 /// The route table of `port`. What no route matches is answered 404.
 pub fn table(port: &PortRef, routes: &[Route], settings: &Settings) -> Value {
     let name = port.to_string();
-    let mut written: Vec<Value> = routes.iter().map(|one| route(one, settings)).collect();
+    let shares = routes.iter().flat_map(shares::shares);
+    let mut written: Vec<Value> = shares.map(|(one, bound)| share(&one, bound, settings)).collect();
     if !routes.iter().any(|route| route.matches == Match::everything()) {
         // Envoy's own answer would say that there is no such Service.
         let why = scopes::no_route(port);
@@ -41,6 +44,16 @@ pub fn refusing(name: &str) -> Value {
     json!({"name": name, "virtual_hosts": [
         {"name": name, "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "direct_response": answer}]},
     ]})
+}
+
+/// `route` for the requests whose number, which Envoy draws once for each, is below `bound`.
+fn share(route: &Route, bound: Option<u64>, settings: &Settings) -> Value {
+    let mut fields = self::route(route, settings);
+    if let Some(bound) = bound {
+        let share = json!({"numerator": bound, "denominator": "MILLION"});
+        fields["match"]["runtime_fraction"] = json!({"default_value": share});
+    }
+    fields
 }
 
 fn route(route: &Route, settings: &Settings) -> Value {
@@ -196,10 +209,10 @@ fn forward(forward: &Forward, matches: &Match, told: Told) -> Value {
         several => {
             let shares: Vec<Value> = several.iter().map(|backend| weighted(backend, told)).collect();
             fields["weighted_clusters"] = json!({"clusters": shares});
-            if several.iter().any(|backend| backend.target.is_none()) {
-                fields["cluster_not_found_response_code"] = json!("INTERNAL_SERVER_ERROR");
-            }
         }
+    }
+    if forward.backends.iter().any(|backend| backend.target.is_none()) {
+        fields["cluster_not_found_response_code"] = json!("INTERNAL_SERVER_ERROR");
     }
     if let Some(host) = &forward.host {
         fields["host_rewrite_literal"] = json!(host);

@@ -279,7 +279,13 @@ impl Forward {
     /// Where requests are sent, and copies of them.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
         let backends = self.backends.iter().filter_map(|backend| backend.target.as_ref());
-        backends.chain(self.mirrors.iter().map(|mirror| &mirror.target))
+        backends.chain(self.copies().map(|mirror| &mirror.target))
+    }
+
+    /// Who gets copies of requests, or of those of one backend.
+    pub fn copies(&self) -> impl Iterator<Item = &Mirror> {
+        let own = self.backends.iter().filter_map(|backend| backend.own.as_deref());
+        self.mirrors.iter().chain(own.flat_map(|own| &own.mirrors))
     }
 }
 
@@ -319,7 +325,7 @@ impl fmt::Display for Destination {
 /// One of the places among which requests are shared.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
-    /// Where; none answers 500 for its share.
+    /// Where; none answers 500 for its share, unless that is sent away.
     pub target: Option<Destination>,
     /// Its share.
     pub weight: u32,
@@ -327,6 +333,21 @@ pub struct Backend {
     pub request: HeaderChanges,
     /// Changes to the response's headers.
     pub response: HeaderChanges,
+    /// What else happens to its share. Few have any.
+    pub own: Option<Box<Own>>,
+}
+
+/// What happens to the share of one backend besides what happens to all requests of its route.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Own {
+    /// It is sent away.
+    pub redirect: Option<Redirect>,
+    /// What replaces the host.
+    pub host: Option<String>,
+    /// What replaces the path.
+    pub path: Option<PathRewrite>,
+    /// Who gets copies of it.
+    pub mirrors: Vec<Mirror>,
 }
 
 /// A redirection.

@@ -8,14 +8,14 @@ use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{
-    Action, Auth, Backend, Destination, Forward, HeaderChanges, Match, Mirror, PathRewrite, Policy, PortRef, Redirect,
-    Retries, Route, Stage,
+    Action, Auth, Backend, Cors, Destination, Forward, HeaderChanges, Match, Mirror, Own, PathRewrite, Policy, PortRef,
+    Redirect, Retries, Route, Stage,
 };
 
 use crate::decided::attached::Bound;
 use crate::decided::said::{InDoubt, Shadow, Unlimited};
 use crate::declared::filters::Filters;
-use crate::declared::{Declared, Reference, Rule};
+use crate::declared::{BackendRef, Declared, Reference, Rule};
 use crate::guards::Guard;
 use crate::options::{self, Effective};
 use crate::precedence::{Precedence, by_precedence, precedence};
@@ -121,6 +121,7 @@ fn to(target: PortRef) -> Backend {
         weight: 1,
         request: HeaderChanges::default(),
         response: HeaderChanges::default(),
+        own: None,
     }
 }
 
@@ -204,7 +205,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
                 let name = format!("{} rule {number} match {index}", route.reference);
                 let mut action = action.clone();
                 self.fit_rewrite(matches, &mut action, rule);
-                if matches!(action, Action::Redirect(_)) && !policy.limits.is_empty() {
+                if redirects(&action) && !policy.limits.is_empty() {
                     self.warn(&rule.field, "redirects are not limited: Envoy asks for limits only where it forwards");
                     self.statuses.redirects(bound, rule, &effective);
                 }
@@ -237,12 +238,18 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
     /// `ReplacePrefixMatch` needs a prefix to replace.
     fn fit_rewrite(&mut self, matches: &Match, action: &mut Action, rule: &Rule) {
         use ir::PathMatch;
-        let path = match action {
-            Action::Forward(forward) => &forward.path,
-            Action::Redirect(redirect) => &redirect.path,
+        let paths: Vec<&Option<PathRewrite>> = match action {
+            Action::Forward(forward) => {
+                let own = forward.backends.iter().filter_map(|backend| backend.own.as_deref());
+                let of_backends =
+                    own.flat_map(|own| [&own.path].into_iter().chain(own.redirect.as_ref().map(|r| &r.path)));
+                std::iter::once(&forward.path).chain(of_backends).collect()
+            }
+            Action::Redirect(redirect) => vec![&redirect.path],
             Action::Refuse(_) => return,
         };
-        if matches!(path, Some(PathRewrite::Prefix(_))) && !matches!(matches.path, PathMatch::Prefix(_)) {
+        let replaces = paths.iter().any(|path| matches!(path, Some(PathRewrite::Prefix(_))));
+        if replaces && !matches!(matches.path, PathMatch::Prefix(_)) {
             let field = rule.field.clone();
             let why = "a prefix is replaced, but the match is not of type PathPrefix";
             self.statuses.route(&self.route.reference.name).unsupported(Problem::error(field, why));
@@ -261,7 +268,9 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         if let Some(config) = self.authorization(&effective.options) {
             // Who gets copies of what passed is told as much as who answers it. One without a port is told nothing.
             let backends = rule.backends.iter().map(|backend| &backend.to);
-            for to in backends.chain(written.mirrors.iter().map(|mirror| &mirror.to)) {
+            let of_backends = rule.backends.iter().flat_map(|backend| &backend.filters.mirrors);
+            let mirrors = written.mirrors.iter().chain(of_backends).map(|mirror| &mirror.to);
+            for to in backends.chain(mirrors) {
                 self.statuses.claim(to.service_port(), &config);
             }
         }
@@ -277,14 +286,15 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             return (refuse(500, why.clone()), Policy::default(), origins);
         }
 
-        let policy = self.policy(written, effective, &mut origins);
-        if written.cors.is_some() && effective.options.cors.is_some() {
+        let policy = self.policy(rule, effective, &mut origins);
+        let cors = written.cors.is_some() || matches!(cors_of_backends(rule), Ok(Some(_)));
+        if cors && effective.options.cors.is_some() {
             self.warn(&rule.field, "it has a CORS filter, so cors of its RouteOptions has no effect here");
         }
         if rule.retry.is_some() && effective.options.retries.is_some() {
             self.warn(&rule.field, "it says when to try again, so retries of its RouteOptions has no effect here");
         }
-        if written.cors.is_some() && rule.matches.iter().all(|matches| matches.takes_no("OPTIONS")) {
+        if cors && rule.matches.iter().all(|matches| matches.takes_no("OPTIONS")) {
             let why = "a browser asks by the method OPTIONS whether it may send a request, and no match of this rule takes that";
             self.warn(&rule.field, why);
         }
@@ -300,14 +310,16 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             return (refuse(403, why), Policy::default(), origins);
         }
         let action = match &written.redirect {
-            Some(redirect) => {
-                // Where neither a port nor a scheme is written, the port stays that to which the request came.
-                let port = redirect.port.or(redirect.scheme.is_none().then_some(self.port));
-                Action::Redirect(Redirect { port, ..redirect.clone() })
-            }
+            Some(redirect) => Action::Redirect(self.redirect(redirect)),
             None => self.forward(rule, &effective.options),
         };
         (action, policy, origins)
+    }
+
+    /// Where neither a port nor a scheme is written, the port stays that to which the request came.
+    fn redirect(&self, written: &Redirect) -> Redirect {
+        let port = written.port.or(written.scheme.is_none().then_some(self.port));
+        Redirect { port, ..written.clone() }
     }
 
     /// The AuthConfig that is to decide.
@@ -316,8 +328,8 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         Some(extauth.config_ref.as_ref()?.resolve(&self.route.reference.name.namespace))
     }
 
-    fn policy(&mut self, written: &Filters, effective: &Effective, origins: &mut BTreeSet<ObjectRef>) -> Policy {
-        let (view, options) = (self.view, &effective.options);
+    fn policy(&mut self, rule: &Rule, effective: &Effective, origins: &mut BTreeSet<ObjectRef>) -> Policy {
+        let (view, options, written) = (self.view, &effective.options, &rule.filters);
         let home = self.route.reference.name.namespace.as_str();
         let mut policy =
             Policy { request: written.request.clone(), response: written.response.clone(), ..Policy::default() };
@@ -349,8 +361,8 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
                 policy.limits.extend(describe::by_caller(&basic_id(option), basic, user));
             }
         }
-        policy.cors = match &written.cors {
-            Some(own) => Some(own.as_ref().clone()),
+        policy.cors = match written.cors.as_deref().or(cors_of_backends(rule).ok().flatten()) {
+            Some(own) => Some(own.clone()),
             None => options.cors.as_ref().and_then(gloo::cors),
         };
         policy.faults = options.faults.as_ref().map(gloo::faults);
@@ -361,29 +373,31 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         let mirrors = self.mirrors(&rule.filters);
         let mut backends = Vec::new();
         for reference in &rule.backends {
-            let own = &reference.filters;
-            let beyond = own.redirect.is_some()
-                || own.host.is_some()
-                || own.path.is_some()
-                || own.cors.is_some()
-                || !own.mirrors.is_empty()
-                || !own.options.is_empty();
+            let filters = &reference.filters;
             let mut target = self.backend(&reference.to);
-            if beyond || !own.problems.is_empty() {
-                let problem = own.problems.first().cloned().unwrap_or_else(|| {
-                    Problem::error(
-                        format!("{}.filters", reference.to.field),
-                        "a backend's filters may change headers only; requests to it are answered 500",
-                    )
-                });
-                self.statuses.route(&self.route.reference.name).unsupported(problem);
+            let mut own = self.own(filters);
+            let problems = of_backend(rule, reference);
+            if !problems.is_empty() {
                 target = None;
             }
-            let (request, response) = (own.request.clone(), own.response.clone());
-            backends.push(Backend { target, weight: reference.weight, request, response });
+            for problem in problems {
+                self.statuses.route(&self.route.reference.name).unsupported(problem);
+            }
+            if target.is_none() {
+                own = Own::default();
+            } else if own.redirect.is_some() {
+                target = None;
+            }
+            backends.push(Backend {
+                target,
+                weight: reference.weight,
+                request: filters.request.clone(),
+                response: filters.response.clone(),
+                own: (own != Own::default()).then(|| Box::new(own)),
+            });
         }
         backends.retain(|backend| backend.weight > 0);
-        if backends.iter().all(|backend| backend.target.is_none()) {
+        if backends.iter().all(|backend| backend.target.is_none() && backend.own.is_none()) {
             return refuse(500, format!("{} {} has no backend that exists", self.route.reference, rule.field));
         }
         let (retries, try_timeout) = match &rule.retry {
@@ -408,6 +422,16 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             path,
             mirrors,
         })
+    }
+
+    /// What the filters of a backend do to its share, besides changing headers.
+    fn own(&mut self, filters: &Filters) -> Own {
+        Own {
+            redirect: filters.redirect.as_ref().map(|redirect| self.redirect(redirect)),
+            host: filters.host.clone(),
+            path: filters.path.clone(),
+            mirrors: self.mirrors(filters),
+        }
     }
 
     /// Who gets copies. Whoever cannot get them is left out, and the status says so: requests are answered all the same.
@@ -460,6 +484,63 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
 /// What governs `rule` of `route`.
 fn effective(view: &View<'_>, route: &Declared, rule: &Rule) -> Effective {
     options::effective(view, &route.reference, rule.name.as_deref(), &rule.filters.options)
+}
+
+/// What of the filters of a backend of `rule` cannot be done: its share is answered 500.
+fn of_backend(rule: &Rule, backend: &BackendRef) -> Vec<Problem> {
+    let filters = &backend.filters;
+    let mut problems = filters.problems.clone();
+    let mut cannot = |why: &str| {
+        problems
+            .push(Problem::error(format!("{}.filters", backend.to.field), format!("{why}; its share is answered 500")));
+    };
+    if !filters.options.is_empty() {
+        cannot(
+            "a RouteOption governs all requests of a rule: for those of one backend it would be chance whom it guards; name it among the filters of the rule",
+        );
+    }
+    if filters.redirect.is_some() && rule.filters.cors.is_some() {
+        cannot(
+            "RequestRedirect for a backend of a rule with CORS: Envoy answers nothing about origins where it redirects",
+        );
+    }
+    if filters.redirect.is_some() && !rule.filters.mirrors.is_empty() {
+        cannot("RequestRedirect for a backend of a rule with RequestMirror: Envoy copies only what it sends on");
+    }
+    if let (Some(_), Err(why)) = (&filters.cors, cors_of_backends(rule)) {
+        cannot(why);
+    }
+    problems
+}
+
+/// The CORS filter that all backends of `rule` have, or why it cannot be done.
+fn cors_of_backends(rule: &Rule) -> Result<Option<&Cors>, &'static str> {
+    let mut all = rule.backends.iter().filter(|backend| backend.weight > 0).map(|one| one.filters.cors.as_deref());
+    let Some(first) = all.next() else { return Ok(None) };
+    let same = all.clone().all(|other| other == first);
+    if first.is_none() && same {
+        Ok(None)
+    } else if rule.filters.cors.is_some() {
+        Err("the rule has a CORS filter as well; keep one of the two")
+    } else if same {
+        Ok(first)
+    } else {
+        Err(
+            "a browser's preflight and the request behind it may go to different backends, which have different CORS filters; write one among the filters of the rule",
+        )
+    }
+}
+
+/// Whether `action` sends requests away, or some of them.
+fn redirects(action: &Action) -> bool {
+    match action {
+        Action::Redirect(_) => true,
+        Action::Forward(forward) => {
+            let mut own = forward.backends.iter().filter_map(|backend| backend.own.as_deref());
+            own.any(|own| own.redirect.is_some())
+        }
+        Action::Refuse(_) => false,
+    }
 }
 
 fn refuse(status: u32, why: String) -> Action {

@@ -68,6 +68,9 @@ fn becomes(resolved: &Resolved, service: &str, number: u16, path: &str) -> Strin
         Action::Forward(forward) => {
             let to = forward.backends.iter().map(|backend| match &backend.target {
                 Some(Destination::Service(target)) => format!("{target}*{}", backend.weight),
+                None if backend.own.as_ref().is_some_and(|own| own.redirect.is_some()) => {
+                    format!("away*{}", backend.weight)
+                }
                 None => format!("500*{}", backend.weight),
             });
             format!("{}{asks}", to.collect::<Vec<_>>().join(" "))
@@ -397,6 +400,11 @@ fn who_gets_copies_believes_what_authorization_says_and_no_client() {
     // What is said to it by copies of what passed, nobody says to it himself.
     let himself = disowned(&(copied.clone() + &on_b(to_b) + &guarded("r")), "b");
     assert!(himself.contains(&"x-user-id false".to_owned()), "{himself:?}");
+    let of_backend = on_a(&format!("[{{{}}}]", TO_A.replace("port: 80", &format!("port: 80, {mirror}"))));
+    let himself = disowned(&(of_backend.clone() + &on_b(to_b) + &guarded("r")), "b");
+    assert!(himself.contains(&"x-user-id false".to_owned()), "{himself:?}");
+    let by_copies = disowned(&(of_backend + &on_b(to_b) + &guarded("s")), "a");
+    assert!(by_copies.contains(&"x-user-id false".to_owned()), "{by_copies:?}");
     assert_eq!(disowned(&(copied + &on_b(to_b)), "b"), [""; 0]);
 }
 
@@ -717,16 +725,62 @@ fn a_backend_with_filters_that_cannot_be_had_for_it_alone_gets_nothing() {
         let guard = option("x", "[]", KEYS);
         becomes(&resolved(&format!("{}{guard}", on_a(&format!("[{{backendRefs: [{backends}]}}]")))), "a", 80, "/")
     };
-    assert_eq!(answer("{type: RequestHeaderModifier, requestHeaderModifier: {remove: [x-a]}}"), "t/a/80*1 t/b/80*1");
     for filter in [
+        "{type: RequestHeaderModifier, requestHeaderModifier: {remove: [x-a]}}",
         "{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /x}}}",
         "{type: URLRewrite, urlRewrite: {hostname: x.example}}",
-        "{type: RequestRedirect, requestRedirect: {hostname: x.example}}",
-        "{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: x}}",
         "{type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}",
+        "{type: RequestMirror, requestMirror: {backendRef: {name: gone, port: 80}}}",
+    ] {
+        assert_eq!(answer(filter), "t/a/80*1 t/b/80*1", "{filter}");
+    }
+    assert_eq!(answer("{type: RequestRedirect, requestRedirect: {hostname: x.example}}"), "away*1 t/b/80*1");
+    for filter in [
+        "{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: x}}",
+        "{type: CORS, cors: {allowOrigins: ['*']}}",
+        "{type: URLRewrite, urlRewrite: {hostname: x.example}}, {type: CORS, cors: {allowOrigins: ['*']}}",
+        "{type: RequestRedirect, requestRedirect: {scheme: https}}, {type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}",
+        UNSUPPORTED,
     ] {
         assert_eq!(answer(filter), "500*1 t/b/80*1", "{filter}");
     }
+}
+
+#[test]
+fn backends_have_one_cors_filter_or_none_of_theirs_is_done() {
+    let answer = |rule: &str, backends: &[&str]| {
+        let backend = |(number, filters): (usize, &&str)| {
+            let weight = u8::from(!filters.contains("weight: 0"));
+            format!(
+                "{{name: {}, port: 80, weight: {weight}, filters: [{}]}}",
+                ["a", "b"][number % 2],
+                filters.replace("weight: 0", "")
+            )
+        };
+        let backends = backends.iter().enumerate().map(backend).collect::<Vec<_>>().join(", ");
+        let resolved = resolved(&on_a(&format!("[{{filters: [{rule}], backendRefs: [{backends}]}}]")));
+        let asked = route(&resolved, "a", 80, "/").policy.cors.is_some();
+        (becomes(&resolved, "a", 80, "/"), asked)
+    };
+    let (one, other) = ("{type: CORS, cors: {allowOrigins: ['*']}}", "{type: CORS, cors: {maxAge: 7}}");
+    assert_eq!(answer("", &[one, one]), ("t/a/80*1 t/b/80*1".to_owned(), true));
+    assert_eq!(answer("", &[one]), ("t/a/80*1".to_owned(), true));
+    assert_eq!(answer("", &["", ""]), ("t/a/80*1 t/b/80*1".to_owned(), false));
+    assert_eq!(answer("", &[one, "weight: 0"]), ("t/a/80*1".to_owned(), true), "one that gets nothing is not asked");
+    assert_eq!(answer("", &[one, ""]), ("500*1 t/b/80*1".to_owned(), false));
+    assert_eq!(answer("", &["", one]), ("t/a/80*1 500*1".to_owned(), false));
+    assert_eq!(answer("", &[one, other]), ("500".to_owned(), false));
+    assert_eq!(answer(one, &[one, one]), ("500".to_owned(), true));
+    let away = "{type: RequestRedirect, requestRedirect: {hostname: x.example}}";
+    assert_eq!(answer("", &["", away]), ("t/a/80*1 away*1".to_owned(), false));
+    assert_eq!(
+        answer(one, &["", away]),
+        ("t/a/80*1 500*1".to_owned(), true),
+        "where it redirects Envoy answers no browser"
+    );
+    let copied = "{type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}";
+    assert_eq!(answer(copied, &["", away]), ("t/a/80*1 500*1".to_owned(), false), "nor does it copy");
+    assert_eq!(answer(one, &["", ""]), ("t/a/80*1 t/b/80*1".to_owned(), true));
 }
 
 #[test]

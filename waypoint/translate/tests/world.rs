@@ -204,7 +204,12 @@ impl World {
                 fields["backendRefs"] = json!([{"name": rule.backend, "port": port}]);
                 if let Some(mirror) = rule.mirror {
                     let to = json!({"name": mirror, "port": self.services[mirror][0].number});
-                    filters.push(json!({"type": "RequestMirror", "requestMirror": {"backendRef": to}}));
+                    let copied = json!({"type": "RequestMirror", "requestMirror": {"backendRef": to}});
+                    // Of its requests, or of those of its one backend.
+                    match rule.extension {
+                        None => fields["backendRefs"][0]["filters"] = json!([copied]),
+                        Some(_) => filters.push(copied),
+                    }
                 }
             }
             fields["filters"] = json!(filters);

@@ -23,7 +23,7 @@ pub fn cors(written: &Written<'_>) -> Result<Cors, (&'static str, &'static str)>
         return Err((
             "exposeHeaders",
             "\"*\" does not expose anything to requests with credentials, which allowCredentials allows: name the headers; \
-             requests of this rule are answered 500",
+             requests are answered 500",
         ));
     }
     Ok(Cors {

@@ -202,11 +202,11 @@ fn gather(filters: impl Iterator<Item = Result<Filter, &'static str>>, field: &s
         for (present, why) in [
             (
                 out.cors.is_some(),
-                "CORS beside RequestRedirect: Envoy answers nothing about origins where it redirects; requests of this rule are answered 500",
+                "CORS beside RequestRedirect: Envoy answers nothing about origins where it redirects; requests are answered 500",
             ),
             (
                 !out.mirrors.is_empty(),
-                "RequestMirror beside RequestRedirect: Envoy copies only what it sends on; requests of this rule are answered 500",
+                "RequestMirror beside RequestRedirect: Envoy copies only what it sends on; requests are answered 500",
             ),
         ] {
             if present {
