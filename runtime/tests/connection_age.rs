@@ -2,15 +2,16 @@
 #![allow(clippy::unwrap_used)]
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::Request;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::service::Routes;
 use waykeeper_runtime::grpc::{Age, GrpcOptions, serve};
-use waykeeper_runtime::{Addr, Listener, Readiness, Shutdown};
+use waykeeper_runtime::tls::{Client, ClientTls, ServerTls, acceptor};
+use waykeeper_runtime::{Addr, Listener, Readiness, Shutdown, Tasks};
 
 const AGE: Age = Age { most: Duration::from_millis(300), grace: Duration::from_millis(900) };
 
@@ -37,20 +38,22 @@ async fn start() -> (SocketAddr, Shutdown) {
 }
 
 /// A connection whose frames are read by hand.
-struct Raw {
-    stream: TcpStream,
+struct Raw<S> {
+    stream: S,
     began: Instant,
 }
 
-impl Raw {
-    async fn connect(address: SocketAddr) -> Raw {
+impl Raw<TcpStream> {
+    async fn connect(address: SocketAddr) -> Raw<TcpStream> {
         let began = Instant::now();
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
         stream.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await.unwrap();
         Raw { stream, began }
     }
+}
 
+impl<S: AsyncRead + AsyncWrite + Unpin> Raw<S> {
     /// The type and payload of the next frame that is not about settings; None at the end of the connection.
     async fn frame(&mut self) -> Option<(u8, Vec<u8>)> {
         loop {
@@ -129,4 +132,57 @@ async fn shutdown_asks_every_connection_to_end() {
     shutdown.begin();
     assert_eq!(goaway(raw.frame().await), (0x7fff_ffff, 0));
     assert!(raw.began.elapsed() < AGE.most + AGE.grace);
+}
+
+/// A certificate of `by`, good for `seconds` from now, and its key.
+fn certificate(by: &rcgen::CertifiedIssuer<'static, rcgen::KeyPair>, seconds: u64) -> (String, String) {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = (SystemTime::now() + Duration::from_secs(seconds)).into();
+    (params.signed_by(&key, by).unwrap().pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_connection_is_asked_to_end_when_the_certificate_ends_by_which_its_client_was_let_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap();
+    let trusted = put("ca.pem", &authority.pem());
+    let (cert, key) = certificate(&authority, 3600);
+    let at = ServerTls {
+        cert: put("s.pem", &cert),
+        key: put("s.key", &key),
+        client_ca: Some(trusted.clone()),
+        client_san: None,
+    };
+    let shutdown = Shutdown::new();
+    let mut tasks = Tasks::new(shutdown.clone());
+    let options = GrpcOptions { acceptor: Some(acceptor(at, &mut tasks).unwrap()), ..GrpcOptions::default() };
+    let listener = Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let Addr::Tcp(address) = listener.local_addr().unwrap() else { panic!("TCP") };
+    tokio::spawn(serve(listener, Routes::from(axum::Router::new()), options, Readiness::new(), shutdown.clone()));
+
+    let connect = async |(cert, key): (String, String)| {
+        let [cert, key] = [put("c.pem", &cert), put("c.key", &key)];
+        let client =
+            Client::http2(ClientTls { ca: Some(trusted.clone()), client: Some((cert, key)), ..ClientTls::default() });
+        let began = Instant::now();
+        let mut stream = client.unwrap().connect("127.0.0.1", address.port(), "localhost").await.unwrap();
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+        stream.write_all(&[0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]).await.unwrap();
+        Raw { stream, began }
+    };
+    let mut lasting = connect(certificate(&authority, 3600)).await;
+    let mut short = connect(certificate(&authority, 3)).await;
+    assert_eq!(goaway(short.frame().await), (0x7fff_ffff, 0));
+    let asked = short.began.elapsed();
+    assert!(asked > Duration::from_secs(1) && asked < Duration::from_secs(6), "{asked:?}");
+    let nothing = tokio::time::timeout(Duration::from_millis(100), lasting.frame()).await;
+    assert!(nothing.is_err(), "another's connection goes on");
 }

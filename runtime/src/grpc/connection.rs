@@ -1,9 +1,9 @@
-//! One connection from its handshake to its end: asked to end when it is old or when shutdown
-//! begins, and cut only if it is still open after a grace.
+//! One connection from its handshake to its end: asked to end when it is old, when the client's certificate has ended
+//! or when shutdown begins, and cut only if it is still open after a grace.
 
 use std::convert::Infallible;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -13,6 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::body::Body;
 use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::services::Services;
 use crate::Shutdown;
@@ -25,6 +26,9 @@ pub struct Age {
     /// It is cut if it is still open so much later.
     pub grace: Duration,
 }
+
+/// How long calls may still take once a client's certificate has ended.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What the handshake said about a client.
 pub(super) type Client = TlsConnectInfo<TcpConnectInfo>;
@@ -55,6 +59,10 @@ impl Terms {
         services: Services,
         shutdown: Shutdown,
     ) {
+        // Who a client is was looked at in the handshake: what it was let in by must not be outlived.
+        let good = client.as_ref().and_then(|client| good_for(client, SystemTime::now()));
+        let grace = self.age.map_or(GRACE, |age| age.grace);
+        let most = [self.age.map(|age| age.most), good].into_iter().flatten().min();
         let answer = service_fn(move |mut request: Request<Incoming>| {
             if let Some(client) = &client {
                 request.extensions_mut().insert(client.clone());
@@ -63,8 +71,8 @@ impl Terms {
             async move { Ok::<Response<Body>, Infallible>(answered.await.unwrap_or_else(|never| match never {})) }
         });
         let mut connection = pin!(self.http2.serve_connection(TokioIo::new(io), answer));
-        let mut old = pin!(elapsed(self.age.map(|age| age.most)));
-        let mut too_old = pin!(elapsed(self.age.map(|age| age.most.saturating_add(age.grace))));
+        let mut old = pin!(elapsed(most));
+        let mut too_old = pin!(elapsed(most.map(|most| most.saturating_add(grace))));
         let mut stopping = pin!(super::drained(&shutdown));
         let mut asked = false;
         loop {
@@ -86,6 +94,18 @@ impl Terms {
             connection.as_mut().graceful_shutdown();
         }
     }
+}
+
+/// For how long the certificates that a client has shown are still good; none where it has shown none. One that cannot
+/// be read is good no longer.
+fn good_for(client: &Client, now: SystemTime) -> Option<Duration> {
+    let shown = client.peer_certs().filter(|shown| !shown.is_empty())?;
+    let ends = shown.iter().map(|certificate| match X509Certificate::from_der(certificate) {
+        Ok((_, certificate)) => u64::try_from(certificate.validity().not_after.timestamp()).unwrap_or_default(),
+        Err(_) => 0,
+    });
+    let end = UNIX_EPOCH + Duration::from_secs(ends.min().unwrap_or_default());
+    Some(end.duration_since(now).unwrap_or_default())
 }
 
 async fn elapsed(after: Option<Duration>) {
