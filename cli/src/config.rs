@@ -3,17 +3,18 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "printing is what these commands are for")]
 
 mod changes;
+mod tried;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use api::{Name, Object, Reader, Snapshot};
+use api::{Kind, Name, ObjectRef, Reader, Snapshot};
 use clap::{Args, Subcommand, ValueEnum};
 use kubernetes::once;
 use proto::{ResourceSet, ResourceType};
 use provider::folder::{FolderSettings, Loaded, load_as};
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use waypoint::classes::ClassArgs;
 use waypoint_translate::{GatewayOutput, Settings, Translation, translate};
@@ -189,12 +190,23 @@ async fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
     let (old, new) = if args.from.is_empty() {
         let (client, _) = args.cluster.open().await?;
         let old = once::read(&client, Reader::ControlPlane).await?;
-        let new = applied(&old, old.clone(), &files(&args.files, false)?);
+        let mut new = old.clone();
+        for (name, manifest) in documents(&files(&args.files, false)?)? {
+            if let Some(object) = tried::object(&client, &name, &manifest).await? {
+                new.broken.remove(&name);
+                new.insert(object);
+            }
+        }
         (old, new)
     } else {
         let (old, new) = (files(&args.from, true)?.snapshot, files(&args.files, true)?);
-        let applied = applied(&old, new.snapshot.clone(), &new);
-        (old, applied)
+        let mut then = new.snapshot.clone();
+        for object in new.origins.keys().filter_map(|name| new.snapshot.get(name)) {
+            if let Some(was) = old.get(&object.reference()) {
+                then.insert(object.applied_over(&was));
+            }
+        }
+        (old, then)
     };
     let (before, after) = (translated(&old, &args.classes), translated(&new, &args.classes));
     let said = changes::say((&old, &before), (&new, &after));
@@ -202,34 +214,20 @@ async fn diff(args: &Diff) -> anyhow::Result<ExitCode> {
     Ok(if said.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// `snapshot` with what files declare, applied over what was there before: of what is as it was nothing is new.
-fn applied(before: &Snapshot, mut snapshot: Snapshot, files: &Loaded) -> Snapshot {
-    for object in files.origins.keys().filter_map(|name| files.snapshot.get(name)) {
-        let name = object.reference();
-        let object = match before.get(&name) {
-            Some(stored) => at_its_addresses(object, &stored).applied_over(&stored),
-            None => object,
-        };
-        snapshot.broken.remove(&name);
-        snapshot.insert(object);
-    }
-    snapshot
-}
-
-/// A Service that names no addresses keeps those that it has.
-fn at_its_addresses(object: Object, stored: &Object) -> Object {
-    match (object, stored) {
-        (Object::Service(mut service), Object::Service(stored)) => {
-            if let (Some(spec), Some(stored)) = (&mut Arc::make_mut(&mut service).spec, &stored.spec)
-                && spec.cluster_ip.is_none()
-            {
-                spec.cluster_ip.clone_from(&stored.cluster_ip);
-                spec.cluster_ips.clone_from(&stored.cluster_ips);
+/// The documents of files that name objects which the control plane reads: Secrets are none of its business.
+fn documents(loaded: &Loaded) -> anyhow::Result<Vec<(ObjectRef, Value)>> {
+    let read = Kind::read_by(Reader::ControlPlane);
+    let mut found = Vec::new();
+    for path in loaded.files.keys() {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        for document in serde_norway::Deserializer::from_str(&text) {
+            let value = Value::deserialize(document).with_context(|| path.display().to_string())?;
+            if let Some(name) = api::admit(&value).reference.filter(|name| read.contains(&name.kind)) {
+                found.push((name, value));
             }
-            Object::Service(service)
         }
-        (object, _) => object,
     }
+    Ok(found)
 }
 
 /// What files declare; nobody can tell what they would change if there are mistakes in them.

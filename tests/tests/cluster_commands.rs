@@ -347,7 +347,16 @@ fn it_is_described_what_applies_and_where_it_is_in_force() {
     assert_eq!(same.status.code(), Some(0), "{same:?}");
     let edit = text(&diff(&SHOP.replace("value: /admin", "value: /secret")));
     assert!(edit.starts_with("~ HTTPRoute t/web\n"), "{edit}");
-    assert!(edit.contains("~ Scope t/web/80\n") && edit.contains("+          path: /secret\n"), "{edit}");
+    assert!(edit.contains("~ Scope t/web/80\n") && edit.contains("    +        path: /secret\n"), "{edit}");
+    // What is taken out of a manifest would be taken out of the object: a guard that would be gone is seen to go.
+    let guard = "{extauth: {configRef: {name: keys, namespace: t}}}";
+    let opened = text(&diff(&SHOP.replace(guard, "{timeout: 5s}")));
+    assert!(
+        opened.contains("~ RouteOption t/keys\n") && opened.contains("-              config_id: t.keys\n"),
+        "{opened}"
+    );
+    let refused = diff(&SHOP.replace("port: 80}]", "port: 0}]"));
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let dump = admin.done(&["config", "dump", "wp", "-n", "t", "-o", "name"]);
     assert!(dump.contains("t/wp Scope t/web/80\n"), "{dump}");
 }

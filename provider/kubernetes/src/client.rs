@@ -135,6 +135,25 @@ impl Client {
         self.ask(Request::patch(path).header(CONTENT_TYPE, "application/apply-patch+yaml"), Some(object)).await
     }
 
+    /// What [`apply`](Self::apply) would make of the object at `path`, done by `manager` and against all others. Nothing
+    /// is kept.
+    ///
+    /// # Errors
+    /// When it would be refused.
+    pub async fn try_apply(&self, path: &str, object: &Value, manager: &str) -> Result<Value, Refusal> {
+        let path = format!("{path}?dryRun=All&force=true&fieldManager={}", escaped(manager));
+        self.ask(Request::patch(path).header(CONTENT_TYPE, "application/apply-patch+yaml"), Some(object)).await
+    }
+
+    /// What [`merge`](Self::merge) would make of the object at `path`. Nothing is kept.
+    ///
+    /// # Errors
+    /// When it would be refused.
+    pub async fn try_merge(&self, path: &str, patch: &Value) -> Result<Value, Refusal> {
+        let path = format!("{path}?dryRun=All&fieldManager={MANAGER}");
+        self.ask(Request::patch(path).header(CONTENT_TYPE, "application/merge-patch+json"), Some(patch)).await
+    }
+
     /// Merges `patch` into the object at `path`.
     ///
     /// # Errors
