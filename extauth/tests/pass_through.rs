@@ -889,6 +889,78 @@ async fn over_tls_only_a_server_of_a_trusted_authority_is_asked_and_only_by_its_
     }
 }
 
+/// What a log holds.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whatever is logged, down to what the libraries beneath say of each frame.
+#[test]
+fn nothing_that_is_asked_or_answered_is_in_a_log_or_a_status() {
+    let (log, runtime) = (Log::default(), tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap());
+    let writer = log.clone();
+    let all =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_writer(move || writer.clone()).finish();
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let said = tracing::subscriber::with_default(all, || {
+        runtime.block_on(async {
+            let (server, address) = Grpc::start().await;
+            let (web, web_address) = Http::start().await;
+            let options = ", request: {allowedHeaders: [cookie], headersToAdd: {x-secret: canary-added}, passThroughState: true},
+                response: {allowedUpstreamHeaders: [x-a], allowedClientHeadersOnDenied: [set-cookie], readStateFromResponse: true}";
+            let steps = [KEY.to_owned(), grpc(address, ", failureModeAllow: true"), http(web_address, options, "")].join(", ");
+            let manifest = config(&steps, "").replace("api-key: good", "api-key: canary-key").replace("org: acme", "org: canary-org");
+            let compiled = compile(&compiler(), &snapshot(1, &manifest), Compilation::default());
+            let mut said = format!("{:?} {compiled:?}", report(&compiled.index));
+            let authority = Authority::new();
+            authority.install(compiled.index);
+            let state = struct_of(json!({"solo.auth.passthrough": {"a": "canary-told"}, "b": "canary-metadata"}));
+            let team = pb::OkHttpResponse { headers: vec![header("x-team", "canary-team", None)], ..Default::default() };
+            let other = pb::OkHttpResponse { headers: vec![header("x-other", "canary-other", None)], ..Default::default() };
+            let denied = pb::DeniedHttpResponse { body: "canary-body".into(), headers: vec![header("set-cookie", "canary-cookie", None)], ..Default::default() };
+            let sent = [("api-key", "canary-key"), ("cookie", "canary-sent")];
+            for (answer, http, status) in [
+                (pb::CheckResponse { dynamic_metadata: Some(state), ..yes_with(team) }, ok_web(), 200),
+                (yes_with(other), ok_web(), 503),
+                (no(7, Some(denied)), ok_web(), 403),
+                (yes(), answers(403, "set-cookie: canary-cookie\r\n", "canary-body"), 401),
+                (yes(), ok("x-a: canary\u{1}\r\n", "{}"), 503),
+                (yes(), ok("", "{canary}"), 503),
+                (yes(), answers(500, "", "canary"), 503),
+                (yes(), "canary\r\n\r\n".into(), 503),
+            ] {
+                server.says(answer);
+                web.says(http);
+                assert_eq!(ask(&authority, &sent).await.status, status);
+            }
+            server.fails(tonic::Code::Internal);
+            assert_eq!(ask(&authority, &sent).await.status, 503);
+            said += &format!("{authority:?}");
+            said
+        })
+    });
+    let logs = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert!(logs.contains("cannot be used; denying") && logs.contains("h2::codec"), "it is all there");
+    for text in [&said, &logs] {
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("canary")).collect();
+        assert!(lines.is_empty(), "{lines:#?}");
+    }
+}
+
+fn ok_web() -> String {
+    ok("x-a: canary-a\r\n", r#"{"state": {"c": "canary-state"}}"#)
+}
+
 /// So that an edit of what is asked, and with what, is in effect at once.
 #[test]
 fn an_edit_of_how_a_server_is_asked_leaves_no_older_version_answering() {

@@ -304,3 +304,119 @@ fn denial(denied: &pb::DeniedHttpResponse) -> Denial {
     let headers: Vec<Header> = allowed.take(MOST_HEADERS).collect();
     Denial { status, headers: headers.into(), body: denied.body.clone().into(), reason: DENIED }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use proto::google::rpc::Status;
+
+    use super::*;
+
+    const NAMES: [&str; 10] = [
+        "x-team",
+        "X-Team",
+        "x_team",
+        "x-other",
+        "x-user-id",
+        ":path",
+        "Host",
+        "content-length",
+        "x-envoy-peer",
+        "set-cookie",
+    ];
+    const VALUES: [&str; 5] = ["a", "", "a\r\nb: c", "ü", "\0"];
+
+    fn option() -> impl Strategy<Value = HeaderValueOption> {
+        let of = (0..NAMES.len(), 0..VALUES.len(), any::<bool>(), prop::option::of(any::<bool>()), 0..4_i32);
+        of.prop_map(|(name, value, raw, append, append_action)| {
+            let value = VALUES[value];
+            let header = match raw {
+                true => HeaderValue { key: NAMES[name].into(), raw_value: value.into(), ..Default::default() },
+                false => HeaderValue { key: NAMES[name].into(), value: value.into(), ..Default::default() },
+            };
+            #[allow(deprecated)]
+            HeaderValueOption {
+                header: Some(header),
+                append: append.map(|value| proto::google::protobuf::BoolValue { value }),
+                append_action,
+                ..Default::default()
+            }
+        })
+    }
+
+    fn options() -> impl Strategy<Value = Vec<HeaderValueOption>> {
+        prop::collection::vec(option(), 0..3)
+    }
+
+    fn response() -> impl Strategy<Value = pb::CheckResponse> {
+        let removed = prop::collection::vec((0..NAMES.len()).prop_map(|name| NAMES[name].to_owned()), 0..3);
+        let ok = (options(), removed, options()).prop_map(|(headers, headers_to_remove, response_headers_to_add)| {
+            HttpResponse::OkResponse(pb::OkHttpResponse {
+                headers,
+                headers_to_remove,
+                response_headers_to_add,
+                ..Default::default()
+            })
+        });
+        let denied = (options(), 0..600_i32).prop_map(|(headers, code)| {
+            let status = Some(proto::envoy::r#type::v3::HttpStatus { code });
+            HttpResponse::DeniedResponse(pb::DeniedHttpResponse { headers, status, ..Default::default() })
+        });
+        let http_response = prop::option::of(prop_oneof![3 => ok, 1 => denied]);
+        let code = prop::option::of(prop_oneof![3 => Just(0), 1 => 0..17_i32]);
+        (code, http_response).prop_map(|(code, http_response)| pb::CheckResponse {
+            status: code.map(|code| Status { code, ..Default::default() }),
+            http_response,
+            ..Default::default()
+        })
+    }
+
+    proptest! {
+        /// A request passes by a yes alone, with what is listed alone; and nothing that goes to a client frames a message.
+        #[test]
+        fn whatever_it_answers_only_what_is_listed_is_set(response in response(), lists_user in any::<bool>()) {
+            let mut sets = BTreeSet::from(["x-team".to_owned()]);
+            sets.extend(lists_user.then(|| "x-user-id".to_owned()));
+            let before = Before { changes: Mutations::default(), user_header: "x-user-id".into() };
+            let said = Said::Message(response.encode_to_vec().into());
+            let for_client = |name: &str| header::check(name, HeaderUse::Write).is_ok();
+            match heard(said, "step", &sets, &before) {
+                Heard::Decided(Outcome::Pass(grant)) => {
+                    prop_assert!(response.status.as_ref().is_none_or(|status| status.code == 0));
+                    prop_assert!(!matches!(response.http_response, Some(HttpResponse::DeniedResponse(_))));
+                    prop_assert!(response.status.is_some() || response.http_response.is_some());
+                    for (name, mutation) in grant.headers.iter() {
+                        let sets_it = !matches!(mutation, Mutation::Remove);
+                        prop_assert!(!sets_it || (sets.contains(&**name) && &**name != "x-user-id"), "{name}");
+                        prop_assert!(!matches!(mutation, Mutation::Append(_)) , "nobody has set it before");
+                        prop_assert!(for_client(name), "{name}");
+                    }
+                    prop_assert!(grant.user.is_none() || lists_user);
+                    let told = grant.more.iter().flat_map(|more| &more.response);
+                    for (name, value) in told {
+                        prop_assert!(for_client(name) && !value.expose().contains(['\r', '\n', '\0']), "{name}");
+                    }
+                }
+                Heard::Decided(Outcome::Deny(denial)) => {
+                    prop_assert!((200..600).contains(&denial.status), "{}", denial.status);
+                    for (name, value) in denial.headers.iter() {
+                        prop_assert!(for_client(name) && !value.contains(['\r', '\n', '\0']), "{name}");
+                    }
+                }
+                Heard::Decided(Outcome::Fault(_)) | Heard::Failed(..) => prop_assert!(false, "it did answer"),
+                Heard::Unusable(..) => {}
+            }
+        }
+
+        #[test]
+        fn bytes_that_are_no_answer_let_nobody_pass(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let before = Before { changes: Mutations::default(), user_header: "x-user-id".into() };
+            let passes = matches!(
+                heard(Said::Message(bytes.clone().into()), "step", &BTreeSet::new(), &before),
+                Heard::Decided(Outcome::Pass(_))
+            );
+            let says = pb::CheckResponse::decode(&*bytes).ok();
+            prop_assert!(!passes || says.is_some_and(|said| said.status.is_some() || said.http_response.is_some()));
+        }
+    }
+}
