@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use extauth::methods::Pem;
 use extauth::report::report;
 use extauth::{Authority, Compilation, Compiler, Settings};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use proto::envoy::config::core::v3::{HeaderMap, HeaderValue, HeaderValueOption, Metadata, QueryParameter};
 use proto::envoy::service::auth::v3 as pb;
 use proto::envoy::service::auth::v3::authorization_server::{Authorization, AuthorizationServer};
@@ -886,6 +887,34 @@ async fn over_tls_only_a_server_of_a_trusted_authority_is_asked_and_only_by_its_
     assert_eq!(ask(&plain, &[]).await.status, 503);
     for wrong in ["", "?", &STANDARD.encode("no PEM")] {
         assert!(Pem::parse(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// Of what passes unasked somebody should hear.
+#[test]
+fn requests_that_pass_unasked_are_counted_by_the_way_of_asking() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let metrics = recorder.handle();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+            let open = ", failureModeAllow: true";
+            for (step, times) in [(grpc(nobody, open), 2), (http(nobody, "", open), 3), (grpc(nobody, ""), 1)] {
+                let authority = authority(&config(&step, ""));
+                for _ in 0..times {
+                    ask(&authority, &[]).await;
+                }
+            }
+        });
+    });
+    let text = metrics.render();
+    for line in [
+        "extauth_solo_io_passthrough_failure_bypass 2",
+        "extauth_solo_io_http_passthrough_bypass_failure 3",
+        "auth_server_outbound_failures_total{reason=\"unreachable\"} 6",
+    ] {
+        assert!(text.lines().any(|known| known == line), "{line}: {text}");
     }
 }
 

@@ -70,6 +70,8 @@ struct Asked {
     config: Option<Map<String, Json>>,
     /// Whether requests pass while the server cannot be asked.
     open: bool,
+    /// What counts those, as Gloo calls it.
+    bypassed: &'static str,
     /// When a log last said that it could not be used.
     said: Mutex<Option<Instant>>,
 }
@@ -121,7 +123,7 @@ impl Asked {
         match heard {
             Heard::Decided(outcome) => outcome,
             Heard::Failed(_, why) if self.open => {
-                counter!("extauth_solo_io_passthrough_failure_bypass").increment(1);
+                counter!(self.bypassed).increment(1);
                 self.warn(&why, "a request passes unasked, as failureModeAllow says");
                 Outcome::Pass(Arc::default())
             }
@@ -275,6 +277,10 @@ impl Method for PassThroughAuth {
             client,
             config: self.config.as_ref().and_then(Json::as_object).cloned(),
             open: self.failure_mode_allow,
+            bypassed: match how {
+                How::Grpc(_) => "extauth_solo_io_passthrough_failure_bypass",
+                How::Http(_) => "extauth_solo_io_http_passthrough_bypass_failure",
+            },
             said: Mutex::default(),
         };
         let step = Box::new(PassThrough { how, asked: Arc::new(asked) });
