@@ -341,6 +341,36 @@ fn no_spelling_of_a_path_gets_by_its_guard() {
     refused("/adm@in");
     assert_eq!(plain(A, "/adm%40in", &[]).status(), 400);
 
+    // An expression is gone by in no other spelling: what it writes escaped as it is, or in the other case; what may stand in
+    // a path only escaped; a class of characters that takes none of an escape, or the digits of one alone.
+    for (expression, sent) in [
+        ("/u/%40a.*", &[("/u/%40a", 401), ("/u/@a", 400)][..]),
+        ("/u/%5Ba.*", &[("/u/%5Ba", 401), ("/u/%5ba", 400), ("/u/[a", 400)]),
+        (r"/u/\[a.*", &[("/u/[a", 401), ("/u/%5ba", 400)]),
+        (r"/u/(\{|\^|a)b.*", &[("/u/ab", 401), ("/u/{b", 400), ("/u/%7Bb", 400), ("/u/^b", 400)]),
+        ("/u/[@:]+b", &[("/u/@b", 401), ("/u/%40b", 400)]),
+        (r"/u/\W+b", &[("/u/@b", 401), ("/u/%40b", 400)]),
+        ("/u/[^%]+b", &[("/u/@b", 401), ("/u/%40b", 400)]),
+        ("/u/%[0-9A-F]{2}b", &[("/u/%40b", 400), ("/u/@b", 400)]),
+        ("/u/.*b", &[("/u/@b", 401), ("/u/%40b", 401), ("/u/%2b", 400)]),
+        ("/caf%C3%A9.*", &[("/caf%C3%A9", 401), ("/caf%c3%a9", 400)]),
+    ] {
+        let regex = guarded(&format!("'{expression}'")).replace("PathPrefix", "RegularExpression");
+        folder.apply("a.yaml", &table(&[regex, rule("/", "")]));
+        eventually(expression, Duration::from_secs(2), || {
+            let answers: Vec<u16> = sent.iter().map(|(path, _)| plain(A, path, &[]).status()).collect();
+            let wanted: Vec<u16> = sent.iter().map(|(_, status)| *status).collect();
+            if answers == wanted { Ok(()) } else { Err(format!("{answers:?}")) }
+        });
+        assert_eq!(plain(A, "/other/a-b", &[]).status(), 200, "{expression}");
+    }
+    for (written, sent) in [("/u%5Bin", "/u[in"), ("/u%5Din", "/u%5din"), ("/u%7Cin", "/u|in"), ("/u%22in", "/u%22in")]
+    {
+        folder.apply("a.yaml", &table(&[guarded(&format!("'{written}'")), rule("/", "")]));
+        refused(written);
+        assert_eq!(plain(A, sent, &[]).status(), 401, "{written}: {sent}");
+    }
+
     // Paths all of one policy: only what leads out of where it was sent is refused.
     folder.apply("a.yaml", &table(&[guarded("/one"), guarded("/two")]));
     refused("/two");

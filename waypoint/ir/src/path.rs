@@ -1,18 +1,18 @@
 //! How a path may be spelt.
 //!
-//! Envoy decodes escapes of letters, digits and `-._~` before it looks at a path,
-//! and leaves all others as they came: `/a%40b` stays `/a%40b`, though it is the
-//! path `/a@b` to every application.
+//! Envoy decodes escapes of letters, digits and `-._~` before it looks at a path, escapes what may not stand in one
+//! ([`ESCAPED`]), and leaves everything else as it came: `/a%40b` stays `/a%40b`, though it is the path `/a@b` to every
+//! application.
 
-/// Characters that may stand in a path as they are or escaped, to the same effect.
-pub const RESERVED: &str = "!$&'()*+,;=:@";
+/// Characters that may stand in a path as they are or escaped, to the same effect. (Brackets may not, but Envoy and
+/// browsers leave them as they come.)
+pub const RESERVED: &str = "!$&'()*+,;=:@[]";
 
-/// An expression for the escape of `c`, in whichever case.
-pub fn escaped(c: char) -> String {
-    escape(u32::from(c) as u8)
-}
+/// Characters that Envoy escapes before it looks at a path.
+pub const ESCAPED: &str = "\"<>^`{|}";
 
-fn escape(byte: u8) -> String {
+/// An expression for the escape of `byte`, in whichever case.
+pub fn escape(byte: u8) -> String {
     let digit = |digit: u8| match char::from_digit(u32::from(digit), 16) {
         Some(letter @ 'a'..='f') => format!("[{letter}{}]", letter.to_ascii_uppercase()),
         Some(number) => number.to_string(),
@@ -33,7 +33,7 @@ pub fn spellings(text: &str) -> Option<String> {
         } else if RESERVED.contains(plain) {
             several = true;
             out += &format!("(?:{}|{})", regex_literal(plain), escape(byte));
-        } else if byte.is_ascii() && !escaped {
+        } else if byte.is_ascii() && !escaped && !ESCAPED.contains(plain) {
             out += &regex_literal(plain);
         } else {
             // What is not ASCII is never sent unescaped: Envoy refuses it.
@@ -69,7 +69,7 @@ pub fn canonical(text: &str) -> String {
     for Spelled { byte, escaped } in spelled(text) {
         let plain = char::from(byte);
         let as_it_is = byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) || RESERVED.contains(plain);
-        if as_it_is || !escaped && byte.is_ascii() {
+        if as_it_is || !escaped && byte.is_ascii() && !ESCAPED.contains(plain) {
             out.push(plain);
         } else {
             out += &format!("%{byte:02X}");
@@ -128,6 +128,10 @@ mod tests {
             ("/caf%C3%a9", "/caf%[cC]3%[aA]9"),
             ("/a%2Bb.c", "/a(?:\\+|%2[bB])b\\.c"),
             ("/é", "/%[cC]3%[aA]9"),
+            ("/a[b", "/a(?:\\[|%5[bB])b"),
+            ("/a%5Bb", "/a(?:\\[|%5[bB])b"),
+            ("/a{b", "/a%7[bB]b"),
+            ("/a%7cb", "/a%7[cC]b"),
         ] {
             assert_eq!(spellings(path).as_deref(), Some(regex), "{path}");
         }
@@ -154,6 +158,8 @@ mod tests {
             ("/a%40b", "/a@b"),
             ("/%61%2D", "/a-"),
             ("/a%2fb%2F", "/a%2Fb%2F"),
+            ("/a%5b]", "/a[]"),
+            ("/a{%7c", "/a%7B%7C"),
             ("/é", "/%C3%A9"),
             ("/%c3%A9", "/%C3%A9"),
             ("/%zz", "/%zz"),

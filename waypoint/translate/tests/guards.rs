@@ -303,6 +303,15 @@ fn an_option_governs_the_rule_it_names_and_the_second_target_counts() {
     for path in ["/one", "/two", "/"] {
         assert_eq!(becomes(&resolved, "a", 80, path), "500", "{path}");
     }
+    // So it is where another option, which names rules that are there, comes before.
+    for (first, second) in [("one", "six"), ("six", "one")] {
+        let options =
+            option("x", &format!("[{}]", section(first)), KEYS) + &option("y", &format!("[{}]", section(second)), KEYS);
+        let resolved = self::resolved(&format!("{rules}{options}"));
+        for path in ["/one", "/two", "/"] {
+            assert_eq!(becomes(&resolved, "a", 80, path), "500", "{first} {second} {path}");
+        }
+    }
 }
 
 #[test]
@@ -1040,6 +1049,12 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
 ---
 {apiVersion: v1, kind: Namespace, metadata: {name: u}}
 ---
+{apiVersion: v1, kind: Service, metadata: {name: d, namespace: t, labels: {istio.io/use-waypoint: wr, istio.io/use-waypoint-namespace: w}}, spec: {clusterIP: 127.0.20.7, ports: [{name: web, port: 80}]}}
+---
+{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: wr, namespace: w}, spec: {gatewayClassName: gloo-waypoint, listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY, allowedRoutes: {namespaces: {from: Selector, selector: {matchExpressions: [{key: kubernetes.io/metadata.name, operator: In, values: [t]}]}}}}]}}
+---
+{apiVersion: v1, kind: Namespace, metadata: {name: w}}
+---
 ";
     // The Service ports to which nothing goes any more.
     let closed = |kind: &'static str, namespace: &str, spec: Value| {
@@ -1065,7 +1080,7 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
     };
     let json = |text: &str| serde_norway::from_str::<Value>(text).unwrap();
     const EVERYTHING_OF_T: &str = "a:80 a:81 b:80 db:5432";
-    const IN_REACH_OF_T: &str = "a:80 a:81 b:80 db:5432 c:80 c:81";
+    const IN_REACH_OF_T: &str = "a:80 a:81 b:80 db:5432 c:80 c:81 d:80";
     const SERVICE: &str = "{targetRefs: [{group: '', kind: Service, name: a}]}";
     const GATEWAY: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wp}]}";
     const CLASS: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: gloo-waypoint}]}";
@@ -1081,6 +1096,14 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
         // The Gateway admits routes of this namespace.
         ("GRPCRoute", "t", "{parentRefs: [{name: wq, namespace: u}]}", "c:80 c:81"),
         ("TCPRoute", "t", "{parentRefs: [{name: 5}]}", IN_REACH_OF_T),
+        // One that admits nobody's routes, not even those of its own namespace, is its own namespace's all the same.
+        (
+            "AuthorizationPolicy",
+            "w",
+            "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wr}]}",
+            "d:80",
+        ),
+        ("AuthorizationPolicy", "w", "[]", "d:80"),
         // What governs nothing of ours closes nothing.
         ("AuthorizationPolicy", "t", "{selector: {matchLabels: {app: a}}}", ""),
         ("AuthorizationPolicy", "t", "{targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]}", ""),

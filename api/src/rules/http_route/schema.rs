@@ -205,6 +205,7 @@ fn matches(field: &str, matches: &Match, checks: &mut Checks) {
         if path.r#type == Some(PathType::RegularExpression) {
             text(&field, value, 1024, checks);
             checks.regex(&field, value);
+            needless_escape(&field, value, checks);
         } else {
             checks.match_path(&field, value);
         }
@@ -231,6 +232,7 @@ fn matches(field: &str, matches: &Match, checks: &mut Checks) {
         text(&format!("{field}.value"), &written.value, 1024, checks);
         if written.r#type == Some(QueryType::RegularExpression) {
             checks.regex(&format!("{field}.value"), &written.value);
+            needless_escape(&format!("{field}.value"), &written.value, checks);
         } else {
             escaped_value(&format!("{field}.value"), &written.value, checks);
         }
@@ -247,6 +249,23 @@ fn escaped_value(field: &str, value: &str, checks: &mut Checks) {
             value.len()
         );
         checks.error(field, message);
+    }
+}
+
+/// An expression that looks for the escape of a character that needs none finds nothing: Envoy has decoded it in a path,
+/// and no such request comes by where a policy depends on a parameter.
+fn needless_escape(field: &str, regex: &str, checks: &mut Checks) {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    let plain = regex.as_bytes().windows(3).find_map(|three| match three {
+        [b'%', high, low] => {
+            let byte = char::from_u32(digit(*high)? << 4 | digit(*low)?)?;
+            let needless = byte.is_ascii_alphanumeric() || "-._~".contains(byte);
+            needless.then(|| (String::from_utf8_lossy(three).into_owned(), byte))
+        }
+        _ => None,
+    });
+    if let Some((escape, plain)) = plain {
+        checks.error(field, format!("{escape} is in no request that this is compared with; write {plain:?} for it"));
     }
 }
 

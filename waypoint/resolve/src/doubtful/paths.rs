@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use ir::{Match, PathMatch, Route};
 
-use super::escapes;
+use super::escapes::{self, Spelling};
 use super::treatment::Treatment;
 
 pub const WHY: &str = "this path may mean another one to the application (an escaped slash or dot segment, a backslash, a semicolon, or an escape of no character)";
@@ -15,6 +15,9 @@ const SLASHES: &str = "%2[fF]|%5[cC]|\\\\";
 
 /// The headers from which frameworks take another path than that of the request.
 pub const OVERRIDES: [&str; 2] = ["x-original-url", "x-rewrite-url"];
+
+/// How the characters of paths are written.
+pub(super) const SPELLING: Spelling = Spelling { either: ir::path::RESERVED, escaped: ir::path::ESCAPED, blank: None };
 
 /// Which requests are in doubt; none where all rules take all paths.
 pub fn doubtful(routes: &[Route]) -> Option<Match> {
@@ -45,7 +48,7 @@ fn doubtful_paths(routes: &[Route]) -> Option<String> {
             PathMatch::Regex(regex) => Some(regex.as_str()),
             PathMatch::Exact(_) | PathMatch::Prefix(_) => None,
         });
-        doubtful.extend(escapes::missed(regexes, ir::path::RESERVED).map(|escapes| format!("(?:{escapes}).*")));
+        doubtful.extend(escapes::missed(regexes, SPELLING).map(|escapes| format!("(?:{escapes}).*")));
     }
     Some(format!(".*(?:{})", doubtful.join("|")))
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use ir::{Match, RequestTarget, Route, ValueMatch};
 
-use super::escapes;
+use super::escapes::{self, Spelling};
 use super::treatment::depends_on;
 
 pub const WHY: &str = "a parameter of this request's query may mean something else to the application (written twice, or in another spelling)";
@@ -13,8 +13,9 @@ pub const WHY: &str = "a parameter of this request's query may mean something el
 /// The escape of a letter, a digit or one of `-._~`, which nobody has to write.
 const NEEDLESS: &str = "%(?:[46][1-9a-fA-F]|[57][0-9aA]|3[0-9]|2[dDeE]|5[fF]|7[eE])";
 
-/// Characters that may stand in the value of a parameter as they are or escaped, or have to be escaped there.
-const RESERVED: &str = " !\"#$%&'()*+,/:;<=>?@[\\]^`{|}";
+/// How the characters of a parameter's value are written.
+pub(super) const SPELLING: Spelling =
+    Spelling { either: "!\"$'()*+,/:<=>?@[\\]^`{|}", escaped: " #%&;", blank: Some('+') };
 
 /// A longer name would make expressions that Envoy does not compile.
 const LONGEST_SPELLED: usize = 40;
@@ -50,7 +51,7 @@ pub fn doubtful(routes: &[Route]) -> Vec<Match> {
             ValueMatch::Regex(regex) => Some(regex.as_str()),
             ValueMatch::Exact(_) => None,
         });
-        let missed = escapes::missed_in_query(regexes, RESERVED);
+        let missed = escapes::missed(regexes, SPELLING);
         all.extend(missed.map(|escapes| only(value_with(&escapes))));
     }
     if !all.is_empty() {

@@ -71,3 +71,37 @@ pub fn overlap(one: &PathMatch, other: &PathMatch) -> bool {
         (PathMatch::Prefix(one), PathMatch::Prefix(other)) => below(one, other) || below(other, one),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_overlap_where_both_may_take_one() {
+        let read = |text: &str| match text.split_at(1) {
+            ("=", path) => PathMatch::Exact(path.to_owned()),
+            ("~", regex) => PathMatch::Regex(regex.to_owned()),
+            _ => PathMatch::Prefix(text.to_owned()),
+        };
+        for (one, other, expected) in [
+            ("/a", "/a", true),
+            ("/a", "/a/b", true),
+            ("/", "/a", true),
+            ("=/a", "/a", true),
+            ("=/a/b", "/a", true),
+            ("=/a", "/", true),
+            ("=/a", "=/a", true),
+            ("~/a", "/b", true),
+            ("~/a", "=/b", true),
+            ("~/a", "~/b", true),
+            ("/a", "/b", false),
+            ("/a", "/ab", false),
+            ("=/ab", "/a", false),
+            ("=/a", "/a/b", false),
+            ("=/a", "=/a/", false),
+        ] {
+            assert_eq!(overlap(&read(one), &read(other)), expected, "{one} {other}");
+            assert_eq!(overlap(&read(other), &read(one)), expected, "{other} {one}");
+        }
+    }
+}
