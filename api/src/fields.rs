@@ -197,5 +197,6 @@ mod tests {
         ] {
             assert_eq!(nearest(written, &known), meant, "{written}");
         }
+        assert!(!resembles("--", "") && !resembles("", "--"), "nothing is like nothing");
     }
 }

@@ -137,6 +137,20 @@ fn nothing_of_a_secret_is_kept_but_what_admission_keeps() {
     assert!(!read[0].object.admission.rejected() && read[0].object.deleting);
 }
 
+/// What kubectl notes for itself says what the object says once more, and nothing of its own.
+#[test]
+fn what_was_applied_last_makes_no_difference_and_is_not_kept() {
+    let of = |applied: Value| {
+        let mut value = option("a", json!({}));
+        value["metadata"]["annotations"] = applied;
+        manifest(Kind::RouteOption, GROUP, &value.to_string()).unwrap()
+    };
+    let none = of(json!({}));
+    assert_eq!(of(json!({LAST_APPLIED: "canary"})), none);
+    assert_eq!(none["metadata"].get("annotations"), None);
+    assert_eq!(of(json!({LAST_APPLIED: "canary", "a": "b"}))["metadata"]["annotations"], json!({"a": "b"}));
+}
+
 #[test]
 fn a_refusal_means_what_its_number_and_its_words_say() {
     let failure = |code: u16, body: Value| Refusal::read(body.to_string().as_bytes()).failure(code, None);

@@ -206,7 +206,10 @@ mod tests {
             rule("ns.c", &shared, Style::Tree, 0),
         ];
         assert_eq!(all.iter().map(Rule::id).collect::<BTreeSet<_>>().len(), all.len());
-        assert_eq!(rule("ns.c", &one, Style::Tree, 0).id(), rule("ns.c", &one, Style::Tree, 0).id());
+        let first = rule("ns.c", &one, Style::Tree, 0);
+        assert_eq!(first.id(), rule("ns.c", &one, Style::Tree, 0).id());
+        let alone = Rule::new("ns.c", one.to_vec(), Style::Tree, first.limit, Beside::none());
+        assert_eq!(alone.id(), first.id(), "the first of its parts, and none of the others");
     }
 
     #[test]
