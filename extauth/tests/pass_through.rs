@@ -619,6 +619,7 @@ async fn over_http_what_is_listed_is_shown_and_taken_and_nothing_else() {
         format!("host: {address}"),
         "x-mine: ours".into(),
         "x-secret: canary".into(),
+        "x-waykeeper-asks: for-a-manifest".into(),
     ];
     expected.sort();
     assert_eq!((head, body.as_str()), (expected, ""));
@@ -810,6 +811,25 @@ async fn a_redirect_is_an_answer_and_nobody_is_asked_at_addresses_of_the_cloud()
         authority.install(compiled.index);
         assert_eq!(ask(&authority, &[]).await.status, 503);
     }
+}
+
+/// Who may write an AuthConfig does not thereby operate the server: it alone reaches its admin port.
+#[tokio::test]
+async fn an_admin_port_of_ours_answers_nobody_who_makes_a_server_ask_it() {
+    let telemetry = runtime::telemetry::Telemetry::detached().unwrap();
+    let admin = runtime::Admin::new(runtime::Readiness::new(), telemetry);
+    let added = axum::Router::new().route("/reset", axum::routing::post(|| async { "done" }));
+    let listener = runtime::Listener::bind(&"127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let runtime::Addr::Tcp(address) = listener.local_addr().unwrap() else { panic!("TCP") };
+    tokio::spawn(admin.merge(added).serve(listener, runtime::Shutdown::new()));
+    let authority = authority(&config(&http(address, "", "").replace("/check?by=waypoint", "/reset"), ""));
+    assert_eq!(ask(&authority, &[]).await.status, 401, "it was refused");
+    let mut operator = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("POST /reset HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    operator.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    operator.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("done"), "{answer}");
 }
 
 #[tokio::test]

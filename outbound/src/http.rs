@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::address::{Forbidden, Resolver, literal};
 
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::body::Body as _;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -22,6 +22,9 @@ use tokio::time::timeout_at;
 use crate::{Outcome, Unavailable, Why};
 
 pub use rustls::RootCertStore as Authorities;
+
+/// Every request bears it: who writes a manifest says whom we ask, and our own admin ports answer nobody who does.
+const ASKS: &str = "x-waykeeper-asks";
 
 /// What a server may do to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,9 +123,10 @@ impl Client {
     /// The same, with what came after the body.
     pub(crate) async fn exchange(
         &self,
-        request: Request<Bytes>,
+        mut request: Request<Bytes>,
         deadline: Instant,
     ) -> Outcome<(Response<Bytes>, HeaderMap)> {
+        request.headers_mut().insert(ASKS, HeaderValue::from_static("for-a-manifest"));
         let who: Arc<str> = who(request.uri());
         let failed = |why, detail: String| Outcome::Unavailable(Unavailable::new(&who, why, detail));
         if let Some(forbidden) = request.uri().host().and_then(literal).and_then(Forbidden::of) {

@@ -99,13 +99,22 @@ impl Admin {
     }
 }
 
-/// Lets no web page change anything, on whatever machine it is looked at.
+/// Requests that a server makes because somebody's manifest says so bear this header.
+const ASKED_FOR: &str = "x-waykeeper-asks";
+
+/// Answers nobody who makes a server of ours ask for him, and lets no web page change anything, on whatever machine it is
+/// looked at.
+///
+/// Who may write an AuthConfig says whom `extauth` asks, and that could be its own admin port, which nobody else reaches.
 ///
 /// A page may send requests to 127.0.0.1, or make its own name resolve to it. Its browser says in
 /// `Origin` whose page asks whenever something is to be changed, so that a request without comes
 /// from no page. What asks with one must be a page of this very port, opened by an address or as
 /// localhost and by no name that others could have pointed here.
 async fn guard(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(ASKED_FOR) {
+        return (StatusCode::FORBIDDEN, "refused: this port is for those who operate the server\n").into_response();
+    }
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     if reads || is_ours(request.headers()) {
         return next.run(request).await;
