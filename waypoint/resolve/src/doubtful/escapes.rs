@@ -56,12 +56,20 @@ fn all(text: &str) -> Ascii {
     text.bytes().fold(0, |set, byte| set | one(byte))
 }
 
+/// Of which characters an expression takes one.
+#[derive(Debug, Clone, Copy)]
+struct Members {
+    ascii: Ascii,
+    /// Whether others are among them, as with `.` and `[^/]`: who writes that means whatever there is.
+    others: bool,
+}
+
 /// What is to be seen of an expression at one place.
 enum Atom<'h> {
     /// This byte.
     Byte(u8),
     /// One of these characters.
-    Class(Ascii),
+    Class(Members),
     /// Whatever else.
     Other(&'h Hir),
 }
@@ -100,7 +108,7 @@ impl Missed {
             match *atom {
                 Atom::Byte(b'%') => at += self.escape(&atoms[at..]),
                 Atom::Byte(byte) => self.byte(byte),
-                Atom::Class(set) => self.class(set),
+                Atom::Class(members) => self.class(members),
                 Atom::Other(hir) => self.other(hir, &atoms[at..], behind),
             }
         }
@@ -110,8 +118,10 @@ impl Missed {
         let next = first(rest, behind);
         match hir.kind() {
             HirKind::Repetition(repetition) => match members(&repetition.sub) {
-                Some(set) if self.is_wide(repetition, set) => self.wide(repetition, set, rest, next),
-                Some(set) => self.class(set),
+                Some(members) if self.is_wide(repetition, members.ascii) => {
+                    self.wide(repetition, members.ascii, rest, next);
+                }
+                Some(members) => self.class(members),
                 None => {
                     let mut inner = Vec::new();
                     flatten(&repetition.sub, &mut inner);
@@ -165,21 +175,21 @@ impl Missed {
         }
     }
 
-    /// One character of several: each that may be escaped is missed if it is, and nobody knows which it will be.
-    fn class(&mut self, set: Ascii) {
-        if set == one(b'%') {
-            return self.anything();
-        }
-        if set.count_ones() == 1 {
-            return self.byte(set.trailing_zeros() as u8);
-        }
+    /// One character of several: each that may be escaped is missed if it is.
+    fn class(&mut self, Members { ascii, others }: Members) {
         let either = all(self.spelling.either);
-        if set & (either | all(self.spelling.escaped) | one(b'%')) != 0 {
+        let percent = ascii & one(b'%') != 0;
+        if ascii == one(b'%') {
+            self.anything();
+        } else if percent || others && ascii & (either | all(self.spelling.escaped)) != 0 {
+            // It takes a part of any escape, or what any may stand for.
             self.any_escape();
-        }
-        // Who writes of escapes alone means what they stand for.
-        if set & one(b'%') != 0 && set & either == 0 {
-            self.any_raw();
+            // Who writes of escapes alone means what they stand for.
+            if percent && ascii & either == 0 {
+                self.any_raw();
+            }
+        } else {
+            (0..128).filter(|byte| ascii & one(*byte) != 0).for_each(|byte| self.byte(byte));
         }
     }
 
@@ -197,7 +207,7 @@ impl Missed {
         // Two that want one character at least want two, or one that is escaped.
         if let Some(Atom::Other(other)) = rest.first()
             && let HirKind::Repetition(second) = other.kind()
-            && members(&second.sub).is_some_and(|set| self.is_wide(second, set))
+            && members(&second.sub).is_some_and(|members| self.is_wide(second, members.ascii))
         {
             if repetition.min > 0 && second.min > 0 {
                 self.any_escape();
@@ -256,7 +266,7 @@ fn first(atoms: &[Atom<'_>], behind: Ascii) -> Ascii {
         for atom in atoms {
             let (set, nothing) = match *atom {
                 Atom::Byte(byte) => (one(byte), false),
-                Atom::Class(set) => (set, false),
+                Atom::Class(members) => (members.ascii, false),
                 Atom::Other(hir) => of(hir),
             };
             all |= set;
@@ -282,22 +292,26 @@ fn flatten<'h>(hir: &'h Hir, out: &mut Vec<Atom<'h>>) {
     }
 }
 
-/// The ASCII characters of which `hir` takes one; none if it takes no single character.
-fn members(hir: &Hir) -> Option<Ascii> {
-    let within = |start: u32, end: u32| {
-        (0..128).filter(|byte| (start..=end).contains(&u32::from(*byte))).fold(0, |set, byte| set | one(byte))
+/// Of which characters `hir` takes one; none if it takes no single character.
+fn members(hir: &Hir) -> Option<Members> {
+    let of = |ranges: &mut dyn Iterator<Item = (u32, u32)>| {
+        ranges.fold(Members { ascii: 0, others: false }, |members, (start, end)| {
+            let within = (0..128).filter(|byte| (start..=end).contains(&u32::from(*byte)));
+            Members {
+                ascii: within.fold(members.ascii, |set, byte| set | one(byte)),
+                others: members.others || end >= 128,
+            }
+        })
     };
     match hir.kind() {
         HirKind::Class(Class::Unicode(class)) => {
-            let ranges = class.ranges().iter().map(|range| within(range.start().into(), range.end().into()));
-            Some(ranges.fold(0, |all, set| all | set))
+            Some(of(&mut class.ranges().iter().map(|range| (range.start().into(), range.end().into()))))
         }
         HirKind::Class(Class::Bytes(class)) => {
-            let ranges = class.ranges().iter().map(|range| within(range.start().into(), range.end().into()));
-            Some(ranges.fold(0, |all, set| all | set))
+            Some(of(&mut class.ranges().iter().map(|range| (range.start().into(), range.end().into()))))
         }
         HirKind::Literal(literal) => match *literal.0 {
-            [byte] if byte.is_ascii() => Some(one(byte)),
+            [byte] if byte.is_ascii() => Some(Members { ascii: one(byte), others: false }),
             _ => None,
         },
         HirKind::Capture(capture) => members(&capture.sub),
@@ -309,8 +323,8 @@ fn members(hir: &Hir) -> Option<Ascii> {
 fn digit(atom: &Atom<'_>) -> Option<(u8, Ascii)> {
     let set = match *atom {
         Atom::Byte(byte) => one(byte),
-        Atom::Class(set) => set,
-        Atom::Other(_) => return None,
+        Atom::Class(Members { others: true, .. }) | Atom::Other(_) => return None,
+        Atom::Class(members) => members.ascii,
     };
     let first = char::from(u8::try_from(set.trailing_zeros()).ok()?);
     let digit = u8::try_from(first.to_digit(16)?).ok()?;
@@ -369,6 +383,11 @@ mod tests {
             ("/[^@]+", "%40"),
             ("/[(]+", "%28"),
             ("/[@]*", "%40"),
+            ("/[@a]", "%40"),
+            ("/[@:]+", "%3[aA]|%40"),
+            (r"/[\w@.+-]+/x", "%2[bB]|%40"),
+            ("/[]x]", "%5[dD]"),
+            (r"/[\]a]*", "%5[dD]"),
             ("/é", "%[aA]9|%[cC]3"),
             // What is written escaped comes as it is, or in the other case.
             ("/u/%40a.*", "@"),
@@ -386,8 +405,8 @@ mod tests {
             assert_eq!(of(regex).as_deref(), Some(missed), "{regex}");
         }
         for one in [
-            "/a.b", "/a.?", "/a.{2}", "/a.{2,}", "/[^a]x", "/[@a]", "/[!-~]", r"/\Wx", r"/\S", "/[]x]", "/a.",
-            "/[@:]+", r"/[\]a]*", r"/\D+", r"/\W+", "/[^%]+", "/[^0-9]*", "/(?:a.)*",
+            "/a.b", "/a.?", "/a.{2}", "/a.{2,}", "/[^a]x", "/[!-~]", r"/\Wx", r"/\S", "/a.", r"/\D+", r"/\W+",
+            "/[^%]+", "/[^0-9]*", "/(?:a.)*",
         ] {
             assert_eq!(of(one).as_deref(), Some(ANY), "{one}");
         }
