@@ -39,15 +39,25 @@ impl Client {
             .body(frame.freeze());
         let Ok(request) = request else { return failed(Why::Fault) };
         self.exchange(request, deadline).await.and_then(|(answer, after)| match said(&answer, &after) {
+            Some(said) if gave_up(&said, deadline, tokio::time::Instant::now().into_std()) => failed(Why::TooLate),
             Some(said) => Outcome::Answered(said),
             None => failed(Why::Unreadable),
         })
     }
 }
 
-/// At most eight digits, in milliseconds.
+const CANCELLED: u16 = 1;
+const DEADLINE_EXCEEDED: u16 = 4;
+
+/// Whether what is heard `now` is only that the time is over which the server was told: it gives up when we do, and its
+/// word for that may be read before our own clock is looked at.
+fn gave_up(said: &Said, deadline: Instant, now: Instant) -> bool {
+    matches!(said, Said::Status(CANCELLED | DEADLINE_EXCEEDED)) && now >= deadline
+}
+
+/// At most eight digits, in milliseconds. Rounded up: a server that gives up in time does not do so before we do.
 fn timeout(left: Duration) -> String {
-    format!("{}m", left.as_millis().min(99_999_999))
+    format!("{}m", left.as_nanos().div_ceil(1_000_000).min(99_999_999))
 }
 
 /// What `answer` says with what came `after` it; none if that makes no sense.
@@ -123,6 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn a_server_that_gives_up_when_its_time_is_over_has_not_answered() {
+        let deadline = Instant::now();
+        let (before, after) = (deadline - Duration::from_nanos(1), deadline + Duration::from_millis(3));
+        for status in [1, 4] {
+            let said = Said::Status(status);
+            assert!(gave_up(&said, deadline, deadline) && gave_up(&said, deadline, after), "{status}");
+            assert!(!gave_up(&said, deadline, before), "{status}: in time it means something else");
+        }
+        for said in [Said::Status(0), Said::Status(2), Said::Status(7), Said::Message(Bytes::new())] {
+            assert!(!gave_up(&said, deadline, after), "{said:?}");
+        }
+    }
+
+    #[test]
     fn statuses_are_read_wherever_they_stand_and_other_answers_are_none() {
         let none = HeaderMap::new();
         assert_eq!(said(&answer(200, &[GRPC, ("grpc-status", "14")], b""), &none), Some(Said::Status(14)));
@@ -132,5 +156,7 @@ mod tests {
         let html = answer(200, &[("content-type", "text/html"), ("grpc-status", "0")], b"\0\0\0\0\0");
         assert_eq!(said(&html, &none), None);
         assert_eq!((timeout(Duration::from_millis(150)), timeout(Duration::MAX)), ("150m".into(), "99999999m".into()));
+        assert_eq!((timeout(Duration::ZERO), timeout(Duration::from_nanos(1))), ("0m".into(), "1m".into()));
+        assert_eq!(timeout(Duration::from_micros(154_001)), "155m");
     }
 }
