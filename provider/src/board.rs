@@ -202,11 +202,18 @@ impl StatusBoard {
         self.0.serving.send_if_modified(|serving| serving.insert(author, revision) != Some(revision));
     }
 
-    /// Waits until all who say by which snapshot they answer do so by that of `revision` or a later one.
-    pub async fn until_served(&self, revision: u64) {
+    /// Waits until all others than `but` who say by which snapshot they answer do so by that of `revision` or a later one.
+    pub async fn until_served(&self, but: Author, revision: u64) {
         let mut serving = self.0.serving.subscribe();
+        let late = |(author, served): (&Author, &u64)| *author != but && *served < revision;
         // The sender lives as long as the board.
-        let _ = serving.wait_for(|serving| serving.values().all(|served| *served >= revision)).await;
+        let _ = serving.wait_for(|serving| !serving.iter().any(late)).await;
+    }
+
+    /// Waits until the author of this name has said what it makes of all that is declared, and answers by it.
+    pub async fn until_judged(&self, author: &str) {
+        let mut serving = self.0.serving.subscribe();
+        let _ = serving.wait_for(|serving| serving.contains_key(author)).await;
     }
 
     /// Counts up with every change of what the board holds.
@@ -262,17 +269,22 @@ mod tests {
     #[tokio::test]
     async fn a_revision_is_served_once_all_who_answer_have_it() {
         let board = StatusBoard::new();
-        board.until_served(7).await;
+        board.until_served("waypoint", 7).await;
         board.serves("extauth", 7);
         board.serves("ratelimit", 6);
+        // Whoever waits for the others does not wait for itself.
+        board.serves("waypoint", 5);
         let waiting = tokio::spawn({
             let board = board.clone();
-            async move { board.until_served(7).await }
+            async move { board.until_served("waypoint", 7).await }
         });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         board.serves("ratelimit", 8);
         assert!(waiting.await.is_ok());
+        board.until_judged("waypoint").await;
+        let moment = std::time::Duration::from_millis(1);
+        assert!(tokio::time::timeout(moment, board.until_judged("somebody else")).await.is_err());
     }
 
     /// Sends what it is to write.

@@ -73,6 +73,11 @@ impl ObjectStatus {
         self.conditions.iter().find(|condition| condition.kind == kind)
     }
 
+    /// Whether something is not known yet.
+    pub fn is_pending(&self) -> bool {
+        self.conditions.iter().any(|condition| condition.status.is_none())
+    }
+
     /// Whether all conditions hold and nothing is to be said of them.
     pub(crate) fn is_simply_good(&self) -> bool {
         self.conditions.iter().all(|condition| condition.status == Some(true) && condition.problems.is_empty())

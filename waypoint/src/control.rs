@@ -143,7 +143,7 @@ impl Follower for Controlling {
         // What Envoy is told to ask for is known to those whom it asks. What it is told to ask for
         // no longer they still know, for a grace that is longer than this.
         let revision = translated.snapshot.revision;
-        if tokio::time::timeout(SERVERS_FIRST, self.board.until_served(revision)).await.is_err() {
+        if tokio::time::timeout(SERVERS_FIRST, self.board.until_served(crate::AUTHOR, revision)).await.is_err() {
             tracing::warn!(revision, "the servers are late; Envoy is told all the same");
         }
         let mut control = self.control.lock();
@@ -205,11 +205,12 @@ impl Control {
     /// Puts what was translated in force.
     fn take(&mut self, Translated { snapshot, translation, quarantines }: Translated) {
         gauge!("waypoint_gateways").set(translation.gateways.len() as f64);
-        let translation = Arc::new(translation);
+        let (translation, revision) = (Arc::new(translation), snapshot.revision);
         let old_snapshot = std::mem::replace(&mut self.snapshot, snapshot);
         self.offer(&translation, quarantines);
         let old = self.translation.send_replace(translation);
         self.report(&old, &old_snapshot);
+        self.board.serves(crate::AUTHOR, revision);
         if let Some(gate) = self.translated.take() {
             gate.open();
         }

@@ -17,7 +17,8 @@ use crate::session::{Limits, Nack, OnDemand, Session, SessionState};
 pub struct AckState {
     /// How many streams speak for the node.
     pub sessions: usize,
-    /// The newest generation every session has answered in full; 0 for none.
+    /// The newest generation that all clients which serve something have answered in full; 0 for none. One that begins with
+    /// nothing serves from its first full answer on: until then it is not counted beside others.
     pub generation: u64,
     /// What any session refuses at present.
     pub nacks: Vec<Nack>,
@@ -53,7 +54,14 @@ struct Inner {
 struct Node {
     target: watch::Sender<Option<Target>>,
     set_at: Instant,
-    sessions: BTreeMap<u64, SessionState>,
+    sessions: BTreeMap<u64, Member>,
+}
+
+#[derive(Debug)]
+struct Member {
+    /// Whether the client serves something, which it was told on this stream or on one before.
+    serves: bool,
+    state: SessionState,
 }
 
 impl Default for Node {
@@ -116,12 +124,12 @@ impl Hub {
         self.0.acks.subscribe()
     }
 
-    /// A new session of `node`: what it is to have, and where it reports.
-    pub(crate) fn join(&self, node: &str) -> (watch::Receiver<Option<Target>>, Membership) {
+    /// A new session of `node`, whose client has something already or not: what it is to have, and where it reports.
+    pub(crate) fn join(&self, node: &str, serves: bool) -> (watch::Receiver<Option<Target>>, Membership) {
         let id = self.0.next_session.fetch_add(1, Ordering::Relaxed);
         let mut nodes = self.0.nodes.lock();
         let entry = nodes.entry(node.to_owned()).or_default();
-        entry.sessions.insert(id, SessionState::default());
+        entry.sessions.insert(id, Member { serves, state: SessionState::default() });
         gauge!("pilot_xds").increment(1.0);
         let mut target = entry.target.subscribe();
         // A session reads what stands before it waits for a change.
@@ -134,10 +142,11 @@ impl Hub {
         let mut nodes = self.0.nodes.lock();
         let Some(entry) = nodes.get_mut(node) else { return };
         let Some(known) = entry.sessions.get_mut(&id) else { return };
-        if state.generation > known.generation {
+        if state.generation > known.state.generation {
             histogram!("pilot_proxy_convergence_time").record(entry.set_at.elapsed().as_secs_f64());
         }
-        *known = state;
+        known.serves |= state.generation > 0;
+        known.state = state;
         self.publish(node, entry);
     }
 
@@ -174,12 +183,13 @@ impl Hub {
 
 fn summary(node: &Node) -> AckState {
     let mut nacks: Vec<Nack> = Vec::new();
-    for nack in node.sessions.values().flat_map(|session| &session.nacks) {
+    for nack in node.sessions.values().flat_map(|session| &session.state.nacks) {
         if !nacks.contains(nack) {
             nacks.push(nack.clone());
         }
     }
-    let generation = node.sessions.values().map(|session| session.generation).min().unwrap_or_default();
+    let serving = node.sessions.values().filter(|session| session.serves);
+    let generation = serving.map(|session| session.state.generation).min().unwrap_or_default();
     AckState { sessions: node.sessions.len(), generation, nacks }
 }
 
@@ -213,24 +223,58 @@ mod tests {
     }
 
     #[test]
-    fn a_generation_counts_once_every_session_of_the_node_has_it() {
+    fn a_generation_counts_once_every_session_that_serves_has_it() {
         let hub = Hub::new();
         hub.set("a", Target { generation: 7, ..Target::default() });
         let acks = hub.watch_acks();
-        let (_, one) = hub.join("a");
-        let (_, two) = hub.join("a");
-        one.report(at(7));
-        assert_eq!(acks.borrow()["a"], AckState { sessions: 2, generation: 0, nacks: vec![] });
-        two.report(at(7));
+        let (_, new) = hub.join("a", false);
+        assert_eq!(acks.borrow()["a"], AckState { sessions: 1, generation: 0, nacks: vec![] }, "it has taken nothing");
+        new.report(at(7));
         assert_eq!(acks.borrow()["a"].generation, 7);
-        drop((one, two));
+        let (_, back) = hub.join("a", true);
+        assert_eq!(acks.borrow()["a"].generation, 0, "this one serves what it had, and nobody knows yet what that is");
+        back.report(at(7));
+        hub.set("a", Target { generation: 8, ..Target::default() });
+        new.report(at(8));
+        assert_eq!(acks.borrow()["a"], AckState { sessions: 2, generation: 7, nacks: vec![] });
+        drop((new, back));
         assert_eq!(acks.borrow()["a"], AckState::default(), "without a session nothing is programmed");
+    }
+
+    #[test]
+    fn one_that_begins_beside_others_changes_nothing_until_it_serves() {
+        let hub = Hub::new();
+        hub.set("a", Target { generation: 3, ..Target::default() });
+        let acks = hub.watch_acks();
+        let (_, old) = hub.join("a", false);
+        old.report(at(3));
+        let (_, new) = hub.join("a", false);
+        assert_eq!(acks.borrow()["a"], AckState { sessions: 2, generation: 3, nacks: vec![] });
+        let nack = Nack {
+            kind: proto::ResourceType::Route,
+            name: "r".into(),
+            version: "1".into(),
+            message: "no".into(),
+            generation: 3,
+        };
+        new.report(SessionState { generation: 0, nacks: vec![nack.clone()] });
+        assert_eq!(acks.borrow()["a"].nacks, [nack], "what it refuses is known at once");
+        new.report(at(2));
+        assert_eq!(acks.borrow()["a"].generation, 2, "it serves, and has not taken everything");
+        new.report(at(3));
+        assert_eq!(acks.borrow()["a"].generation, 3);
+        drop(old);
+        let (_, last) = hub.join("a", false);
+        drop(new);
+        assert_eq!(acks.borrow()["a"].generation, 0, "none of those that are left serves");
+        last.report(at(3));
+        assert_eq!(acks.borrow()["a"].generation, 3);
     }
 
     #[test]
     fn a_node_nobody_declared_leaves_no_trace() {
         let hub = Hub::new();
-        let (target, session) = hub.join("stranger");
+        let (target, session) = hub.join("stranger", false);
         assert!(target.borrow().is_none());
         assert!(hub.watch_acks().borrow().is_empty());
         drop(session);

@@ -138,11 +138,11 @@ impl Service {
             return Err(Status::permission_denied(format!("this client may not have the resources of node {node:?}")));
         }
         tracing::debug!(node, "an xDS stream began");
-        let (mut target, membership) = self.hub.join(&node);
+        let mut has_nothing = first.initial_resource_versions.is_empty();
+        let (mut target, membership) = self.hub.join(&node, !has_nothing);
         let mut waiting = target.borrow().is_none().then(Waiting::begin);
         let mut pump = Pump { session: self.hub.session(self.options.limits), node: &node, membership, responses };
         let mut patience: Option<Instant> = None;
-        let mut has_nothing = first.initial_resource_versions.is_empty();
         // What comes after what such a client is sent first.
         let mut next: Option<Target> = None;
         pump.request(first).await?;

@@ -8,7 +8,8 @@ mod election;
 mod events;
 mod form;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +38,8 @@ const AT_A_TIME: usize = 16;
 const QUIET: Duration = Duration::from_millis(100);
 /// A Gateway, of which every route says something, is written no more often.
 const GATEWAY_EVERY: Duration = Duration::from_secs(1);
+/// Who has begun to lead may have to wait so long until all have connected to it of whom it says something.
+const HEARS_FOR: Duration = Duration::from_secs(15);
 /// How long to wait after something could not be written, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long what is under way may take when the process is to stop, with the Lease given up after it.
@@ -115,12 +118,12 @@ impl Lead {
     }
 }
 
-/// The Lease's name for each server.
-fn lease_name(reader: Reader) -> &'static str {
+/// The Lease's name for each server, and by which name it says on the board what it makes of objects.
+fn names(reader: Reader) -> (&'static str, &'static str) {
     match reader {
-        Reader::Authorization => "waykeeper-extauth",
-        Reader::RateLimits => "waykeeper-ratelimit",
-        Reader::ControlPlane => "waykeeper-waypoint",
+        Reader::Authorization => ("waykeeper-extauth", "extauth"),
+        Reader::RateLimits => ("waykeeper-ratelimit", "ratelimit"),
+        Reader::ControlPlane => ("waykeeper-waypoint", "waypoint"),
     }
 }
 
@@ -136,8 +139,8 @@ pub async fn write(
     let due = Arc::new(Due::default());
     board.write_by(Box::new(Fill(due.clone())));
     let me = format!("{}-{:08x}", host(), rand::random::<u32>());
-    let lease =
-        Leases { server: server.clone(), namespace: settings.namespace.clone(), name: lease_name(settings.reader), me };
+    let (name, author) = names(settings.reader);
+    let lease = Leases { server: server.clone(), namespace: settings.namespace.clone(), name, me };
     let mut replica = Replica {
         election: Election::new(lease.me.clone()),
         lease,
@@ -151,12 +154,15 @@ pub async fn write(
         pause: PAUSES.0,
         not_before: Instant::now(),
         was_leading: false,
+        unheard: BTreeSet::new(),
+        hears_until: None,
         looking: None,
         lead,
+        is_judged: false,
         events: Events::default(),
         telling: JoinSet::new(),
     };
-    replica.run(shutdown).await;
+    replica.run(shutdown, board.until_judged(author)).await;
 }
 
 /// The name of this machine or pod.
@@ -188,6 +194,12 @@ struct Replica {
     pause: Duration,
     not_before: Instant,
     was_leading: bool,
+    /// Whether the server has said what it makes of all that is declared.
+    is_judged: bool,
+    /// Until when somebody of whom something is said may not have connected yet: what stands may be better known.
+    hears_until: Option<Instant>,
+    /// What was written before that while something of it was not known.
+    unheard: BTreeSet<ObjectRef>,
     /// Whoever looks for what was said of objects of which nothing is said now.
     looking: Option<AbortOnDropHandle<Result<Vec<ObjectRef>, Failure>>>,
     /// Where others are told whether we hold the Lease.
@@ -199,7 +211,8 @@ struct Replica {
 }
 
 impl Replica {
-    async fn run(&mut self, shutdown: Shutdown) {
+    async fn run(&mut self, shutdown: Shutdown, judged: impl Future<Output = ()>) {
+        let mut judged = pin!(judged);
         let mut look = Instant::now();
         let mut write_at: Option<Instant> = None;
         let mut tell_at = look;
@@ -210,6 +223,11 @@ impl Replica {
                 () = sleep_until(look) => {
                     self.elect().await;
                     look = Instant::now() + EVERY;
+                    write_at.get_or_insert_with(Instant::now);
+                }
+                () = &mut judged, if !self.is_judged => {
+                    self.is_judged = true;
+                    self.hears_until = Some(Instant::now() + HEARS_FOR);
                     write_at.get_or_insert_with(Instant::now);
                 }
                 () = due.changed.notified() => drop(write_at.get_or_insert_with(|| Instant::now() + QUIET)),
@@ -255,7 +273,12 @@ impl Replica {
     }
 
     fn speaker(&self) -> Speaker {
-        speaker(self.settings.namespace.clone())
+        Speaker {
+            controller: contract::CONTROLLER_NAME.to_owned(),
+            namespace: self.settings.namespace.clone(),
+            now: seconds(),
+            has_heard_all: self.hears_until.is_none(),
+        }
     }
 
     fn is_leading(&self) -> bool {
@@ -294,6 +317,7 @@ impl Replica {
         metrics::gauge!("waykeeper_kubernetes_leading").set(f64::from(u8::from(leading)));
         if leading && !self.was_leading {
             info!(lease = self.lease.name, holder = self.lease.me, "this replica writes statuses");
+            self.hears_until = Some(Instant::now() + HEARS_FOR);
             // What another one has written since is not known here.
             self.due.outbox.lock().all_again();
             self.looking = Some(AbortOnDropHandle::new(tokio::spawn(left_over(
@@ -310,8 +334,14 @@ impl Replica {
     /// Begins to write what is due, as much as may be under way.
     fn begin(&mut self) {
         let now = Instant::now();
-        if !self.is_leading() || now < self.not_before {
+        // Before everything was read and judged, silence about an object means nothing.
+        if !self.is_leading() || !self.is_judged || now < self.not_before {
             return;
+        }
+        if self.hears_until.is_some_and(|until| now >= until) {
+            self.hears_until = None;
+            let mut outbox = self.due.outbox.lock();
+            std::mem::take(&mut self.unheard).into_iter().for_each(|object| outbox.put_back(object));
         }
         let reader = self.settings.reader;
         while self.under_way.len() < AT_A_TIME {
@@ -329,6 +359,9 @@ impl Replica {
                 self.gateways.insert(object.clone(), now);
             }
             let (server, speaker) = (self.server.clone(), self.speaker());
+            if !speaker.has_heard_all && said.iter().any(ObjectStatus::is_pending) {
+                self.unheard.insert(object.clone());
+            }
             self.under_way.spawn(async move {
                 let mut about = None;
                 let outcome = write_one(&server, &object, &said, &speaker, &mut about).await;
@@ -419,11 +452,6 @@ async fn tell_one(server: &Server, event: &Event, by: &By<'_>) -> Result<String,
     }
     let (name, new) = event.new_one(rand::random(), by);
     server.post(&path, &new).await.map(|()| name)
-}
-
-/// Us, now.
-fn speaker(namespace: String) -> Speaker {
-    Speaker { controller: contract::CONTROLLER_NAME.to_owned(), namespace, now: seconds() }
 }
 
 /// Now, in whole seconds.

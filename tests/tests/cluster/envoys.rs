@@ -199,6 +199,109 @@ fn an_envoy_gets_what_the_token_of_its_service_account_is_good_for() {
 }
 
 /// The control plane has refused more streams than before.
+/// What Envoys have taken is known to one that begins anew once they have come to it; until then it writes nothing else,
+/// and if they do not come, not for ever.
+#[test]
+fn a_control_plane_that_begins_again_writes_no_status_that_stands() {
+    let _turn = turn();
+    let cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    let certificates = Certificates::new(dir.path());
+    namespace(&cluster);
+    gateway_crds(&cluster);
+    for file in files("deploy/crds") {
+        cluster.apply(&file);
+    }
+    let kubeconfig = account(&cluster, "waypoint", None);
+    bind(&cluster, "waykeeper-waypoint-xds");
+    let (cert, key) = (certificates.at("tls.crt"), certificates.at("tls.key"));
+    let own = ["--tls-cert", cert.as_str(), "--tls-key", &key];
+    let mut waypoint = Server::start("waypoint", &kubeconfig, dir.path(), &own);
+    waypoint.ready();
+    let gateway = gateway("a", free().rsplit(':').next().unwrap().parse().unwrap());
+    cluster.apply(&gateway);
+    cluster.apply(&mutual::service("192.0.2.1"));
+    let routes: Vec<String> = (0..3).map(routed).collect();
+    routes.iter().for_each(|route| cluster.apply(route));
+    let option = gloo(
+        "RouteOption",
+        "o",
+        "{targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: r0}], options: {timeout: 5s}}",
+    );
+    cluster.apply(&option);
+    let token = cluster.token_for("t", "gloo-proxy-a", AUDIENCE);
+    let pod = Pod::of(dir.path(), "a", &token, &waypoint.grpc, &certificates.at("ca.crt"));
+    pod.ready();
+    told(&cluster, &gateway, "programmed", programmed);
+    for route in &routes {
+        told(&cluster, route, "programmed", |status| programmed(&status["parents"][0]));
+    }
+    let accepted = |status: &serde_json::Value| status["statuses"]["default"]["state"] == "Accepted";
+    told(&cluster, &option, "accepted", accepted);
+    let all: Vec<&String> = routes.iter().chain([&gateway, &option]).collect();
+    let versions = || -> Vec<String> {
+        all.iter().map(|object| cluster.get(object).json()["metadata"]["resourceVersion"].to_string()).collect()
+    };
+    let before = versions();
+
+    let written = |server: &Server, outcome: &str| {
+        let (_, metrics) = server.page("/metrics");
+        let all = metrics.lines().filter(|line| {
+            line.starts_with("waykeeper_kubernetes_statuses_total") && line.contains(&format!("outcome=\"{outcome}\""))
+        });
+        all.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>()
+    };
+    waypoint.stop(Duration::from_secs(20));
+    let mut waypoint = Server::at(waypoint.grpc.clone(), "waypoint", &kubeconfig, dir.path(), &own);
+    eventually("the Envoy to come back", RETURN, || match waypoint.page("/config") {
+        (200, body) if body.contains("\"envoys\":1") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    eventually("all to be compared", CHANGE, || match written(&waypoint, "stands") {
+        count if count >= all.len() as f64 => Ok(()),
+        count => Err(format!("{count}\n{}\n{}", waypoint.page("/metrics").1, waypoint.log())),
+    });
+    cluster.apply(&routed(3));
+    told(&cluster, &routed(3), "programmed", |status| programmed(&status["parents"][0]));
+    assert_eq!(written(&waypoint, "failed"), 0.0);
+    let gateway_at = all.iter().position(|object| **object == gateway).unwrap();
+    let unchanged = |now: Vec<String>| {
+        let (mut now, mut before) = (now, before.clone());
+        // Of it one route more is to be said.
+        (now.remove(gateway_at), before.remove(gateway_at));
+        assert_eq!(now, before);
+    };
+    unchanged(versions());
+
+    // Nobody comes: what is not known any more is not said for ever.
+    waypoint.stop(Duration::from_secs(20));
+    pod.stop();
+    let mut waypoint = Server::at(waypoint.grpc.clone(), "waypoint", &kubeconfig, dir.path(), &own);
+    waypoint.ready();
+    eventually("all to be compared", CHANGE, || match written(&waypoint, "stands") {
+        count if count >= all.len() as f64 => Ok(()),
+        count => Err(format!("{count}\n{}", waypoint.log())),
+    });
+    unchanged(versions());
+    for object in [&routes[0], &gateway] {
+        eventually("the end of what is not known", RETURN, || {
+            let status = cluster.get(object).json()["status"].take();
+            let of = if *object == gateway { &status } else { &status["parents"][0] };
+            if programmed(of) { Err(status.to_string()) } else { Ok(()) }
+        });
+    }
+    waypoint.stop(Duration::from_secs(20));
+}
+
+/// A route of the Service `app`.
+fn routed(number: usize) -> String {
+    format!(
+        "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r{number}, namespace: t}}\nspec:\n  \
+         parentRefs: [{{group: '', kind: Service, name: app}}]\n  rules:\n  - matches: [{{path: {{value: /{number}}}}}]\n    \
+         backendRefs: [{{name: app, port: 8000}}]\n"
+    )
+}
+
 fn refused(waypoint: &Server, before: f64, pod: &Pod) {
     eventually("a refusal", CHANGE, || match counted(waypoint, "waykeeper_xds_refused_streams_total") {
         now if now > before => Ok(()),

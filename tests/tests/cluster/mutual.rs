@@ -117,7 +117,7 @@ spec:
 ";
 
 /// A Service, and the application behind it at `endpoint`.
-fn service(endpoint: &str) -> String {
+pub fn service(endpoint: &str) -> String {
     format!(
         "apiVersion: v1\nkind: Service\nmetadata: {{name: app, namespace: t, labels: {{istio.io/use-waypoint: a}}}}\n\
          spec: {{ports: [{{name: http, port: 8000, targetPort: 8080}}]}}\n---\n\

@@ -31,6 +31,9 @@ pub struct Speaker {
     pub namespace: String,
     /// Now, in RFC 3339, of whole seconds.
     pub now: String,
+    /// Whether everybody had the time to be heard. Before that, what the speaker does not know yet may be known: what
+    /// stands of the same version of an object stays.
+    pub has_heard_all: bool,
 }
 
 /// The fields of `status` that are to stand on `object`, of which this is `said` now; none if they stand already, or
@@ -42,11 +45,17 @@ pub fn wanted(kind: Kind, object: &Value, said: &[ObjectStatus], speaker: &Speak
         Told::Gateway => gateway(&there, said, speaker)?,
         Told::Route => route(&there, said, speaker)?,
         Told::PerNamespace => {
+            if State::of(said) == State::Pending && !speaker.has_heard_all {
+                let known = &there["statuses"][&speaker.namespace]["state"];
+                if !said.is_empty() && known.is_string() {
+                    return None;
+                }
+            }
             let now = (!said.is_empty()).then(|| per_namespace(said));
             // A merge patch takes away what is null.
             json!({"statuses": {&speaker.namespace: now}})
         }
-        Told::State => state(&there, said)?,
+        Told::State => state(&there, said, speaker)?,
     };
     (!stands(&wanted, &there)).then_some(wanted)
 }
@@ -98,6 +107,16 @@ fn conditions<'c>(
     speaker: &Speaker,
 ) -> Vec<Value> {
     let one = |condition: &Condition| {
+        let known = |one: &&Value| {
+            let of = one.get("observedGeneration").and_then(Value::as_i64);
+            one["type"] == condition.kind.as_str() && one["status"] != "Unknown" && of == observed
+        };
+        if condition.status.is_none()
+            && !speaker.has_heard_all
+            && let Some(known) = there.iter().find(known)
+        {
+            return known.clone();
+        }
         let status = match condition.status {
             Some(true) => "True",
             Some(false) => "False",
@@ -295,9 +314,16 @@ fn per_namespace(said: &[ObjectStatus]) -> Value {
     json!({"state": state, "reason": (!reason.is_empty()).then_some(reason), "reportedBy": "waykeeper"})
 }
 
-fn state(there: &Value, said: &[ObjectStatus]) -> Option<Value> {
+fn state(there: &Value, said: &[ObjectStatus], speaker: &Speaker) -> Option<Value> {
     let whole = itself(said)?;
     if is_later(std::slice::from_ref(there), whole.observed_generation) {
+        return None;
+    }
+    if State::of(said) == State::Pending
+        && !speaker.has_heard_all
+        && there["state"].is_string()
+        && there["observedGeneration"].as_i64() == whole.observed_generation
+    {
         return None;
     }
     let state = match State::of(said) {

@@ -12,7 +12,12 @@ const NOW: &str = "2026-02-01T00:00:00Z";
 const BEFORE: &str = "2026-01-01T00:00:00Z";
 
 fn speaker() -> Speaker {
-    Speaker { controller: "us.example/x".to_owned(), namespace: "ours".to_owned(), now: NOW.to_owned() }
+    Speaker {
+        controller: "us.example/x".to_owned(),
+        namespace: "ours".to_owned(),
+        now: NOW.to_owned(),
+        has_heard_all: true,
+    }
 }
 
 fn parent(name: &str) -> Parent {
@@ -266,4 +271,58 @@ fn merge(there: &mut Value, patch: &Value) {
             value => merge(&mut there[key], value),
         }
     }
+}
+
+/// A replica that has just begun to lead does not know what its predecessor had heard from Envoys.
+#[test]
+fn what_is_known_of_this_version_stays_until_everybody_had_the_time_to_be_heard() {
+    let early = Speaker { has_heard_all: false, ..speaker() };
+    let pending = Condition::pending(PROGRAMMED, "Pending", "waiting for Envoy");
+    let of = |generation: i64, condition: &str, status: &str| {
+        json!({"type": condition, "status": status, "reason": "Because", "message": "known", "lastTransitionTime": BEFORE,
+            "observedGeneration": generation})
+    };
+    let said =
+        |parent: Parent| ObjectStatus::at(Place::Parent(parent), vec![good(), pending.clone()]).observing(Some(4));
+    let there = |generation: i64, programmed: &str| {
+        let mut entry = entry("a", "us.example/x", "True", generation, BEFORE);
+        entry["conditions"] = json!([good_there(generation), of(generation, "Programmed", programmed)]);
+        route(json!([entry]))
+    };
+    let written = |there: &Value, speaker: &Speaker| {
+        wanted(Kind::HttpRoute, there, &[said(parent("a"))], speaker)
+            .map(|status| status["parents"][0]["conditions"][1]["status"].as_str().unwrap().to_owned())
+    };
+    for known in ["True", "False"] {
+        assert_eq!(written(&there(4, known), &early), None, "{known}");
+        assert_eq!(written(&there(4, known), &speaker()), Some("Unknown".into()), "{known}: it had the time");
+        assert_eq!(written(&there(3, known), &early), Some("Unknown".into()), "{known}: another version of the route");
+    }
+    let none = route(json!([entry("a", "us.example/x", "True", 4, BEFORE)]));
+    assert_eq!(written(&none, &early), Some("Unknown".into()), "nothing was known");
+    // What is known to the speaker is written, whenever that is.
+    let fails =
+        ObjectStatus::at(Place::Parent(parent("a")), vec![good(), Condition::fails(PROGRAMMED, "Rejected", "no")]);
+    let status = wanted(Kind::HttpRoute, &there(4, "True"), &[fails.observing(Some(4))], &early).unwrap();
+    assert_eq!(status["parents"][0]["conditions"][1]["status"], "False");
+
+    // Gloo's forms.
+    let whole = [ObjectStatus::new(vec![good(), pending.clone()]).observing(Some(4))];
+    for (known, stays) in [("Accepted", true), ("Rejected", true), ("Warning", true)] {
+        let there = json!({"status": {"statuses": {"ours": {"state": known}, "theirs": {"state": "Accepted"}}}});
+        assert_eq!(wanted(Kind::RouteOption, &there, &whole, &early).is_none(), stays, "{known}");
+        assert!(wanted(Kind::RouteOption, &there, &whole, &speaker()).is_some());
+        assert!(wanted(Kind::RouteOption, &there, &[], &early).is_some(), "nothing is said of it any more");
+    }
+    let there = json!({"status": {"statuses": {"theirs": {"state": "Accepted"}}}});
+    assert!(wanted(Kind::RouteOption, &there, &whole, &early).is_some(), "of ours nothing was known");
+    for (generation, stays) in [(4, true), (3, false)] {
+        let there = json!({"status": {"state": "ACCEPTED", "observedGeneration": generation}});
+        assert_eq!(wanted(Kind::RateLimitConfig, &there, &whole, &early).is_none(), stays, "{generation}");
+        assert!(wanted(Kind::RateLimitConfig, &there, &whole, &speaker()).is_some());
+    }
+}
+
+fn good_there(generation: i64) -> Value {
+    entry("a", "us.example/x", "True", generation, BEFORE)["conditions"][0].clone()
 }
