@@ -155,6 +155,7 @@ pub async fn write(
         not_before: Instant::now(),
         was_leading: false,
         unheard: BTreeSet::new(),
+        own: BTreeSet::new(),
         hears_until: None,
         looking: None,
         lead,
@@ -198,8 +199,10 @@ struct Replica {
     is_judged: bool,
     /// Until when somebody of whom something is said may not have connected yet: what stands may be better known.
     hears_until: Option<Instant>,
-    /// What was written before that while something of it was not known.
+    /// What was looked at before that while something of it was not known.
     unheard: BTreeSet<ObjectRef>,
+    /// What this replica has written before that: what stands there is its own.
+    own: BTreeSet<ObjectRef>,
     /// Whoever looks for what was said of objects of which nothing is said now.
     looking: Option<AbortOnDropHandle<Result<Vec<ObjectRef>, Failure>>>,
     /// Where others are told whether we hold the Lease.
@@ -318,6 +321,7 @@ impl Replica {
         if leading && !self.was_leading {
             info!(lease = self.lease.name, holder = self.lease.me, "this replica writes statuses");
             self.hears_until = Some(Instant::now() + HEARS_FOR);
+            self.own.clear();
             // What another one has written since is not known here.
             self.due.outbox.lock().all_again();
             self.looking = Some(AbortOnDropHandle::new(tokio::spawn(left_over(
@@ -340,6 +344,7 @@ impl Replica {
         }
         if self.hears_until.is_some_and(|until| now >= until) {
             self.hears_until = None;
+            self.own.clear();
             let mut outbox = self.due.outbox.lock();
             std::mem::take(&mut self.unheard).into_iter().for_each(|object| outbox.put_back(object));
         }
@@ -358,7 +363,8 @@ impl Replica {
                 self.gateways.retain(|_, last| now < *last + GATEWAY_EVERY);
                 self.gateways.insert(object.clone(), now);
             }
-            let (server, speaker) = (self.server.clone(), self.speaker());
+            let (server, mut speaker) = (self.server.clone(), self.speaker());
+            speaker.has_heard_all |= self.own.contains(&object);
             if !speaker.has_heard_all && said.iter().any(ObjectStatus::is_pending) {
                 self.unheard.insert(object.clone());
             }
@@ -384,6 +390,9 @@ impl Replica {
         };
         metrics::counter!("waykeeper_kubernetes_statuses_total", "kind" => object.kind.as_str(), "outcome" => word)
             .increment(1);
+        if self.hears_until.is_some() && matches!(outcome, Outcome::Done("written")) {
+            self.own.insert(object.clone());
+        }
         match (&outcome, about) {
             (Outcome::Done("written" | "no status"), Some(about)) => self.events.take(&about, &said),
             // Whoever wrote it has told of it.
