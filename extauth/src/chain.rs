@@ -4,7 +4,7 @@
 //! needs time, evaluation stops there; with its answer it begins anew and comes further.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use api::Name;
 use api::gloo::auth_config::Expression;
@@ -70,6 +70,8 @@ pub struct Question<'a> {
     pub request: Request<'a>,
     /// When the answer must be there.
     pub deadline: Instant,
+    /// The time by the clock.
+    pub now: SystemTime,
 }
 
 /// What steps that needed time have answered, by the number of their place.
@@ -114,6 +116,11 @@ enum Verdict {
 }
 
 impl Chain {
+    /// Begins to get what its steps will need.
+    pub fn prepare(&self) {
+        self.steps.iter().for_each(|step| step.prepare());
+    }
+
     /// Decides about a request, given what was `known` already.
     pub fn decide(&self, question: Question<'_>, known: &Known) -> Progress {
         match self.run(&self.plan, question, known, None) {
@@ -195,7 +202,8 @@ impl Chain {
         let Some(step) = self.steps.get(place.step) else { return Answer::Now(Outcome::Fault(Fault::Internal)) };
         let request = question.request;
         let user_header = request.user_header().unwrap_or(&self.user_header);
-        let ask = Ask { request, granted, user_header, declared: &self.declared, deadline: question.deadline };
+        let Question { deadline, now, .. } = question;
+        let ask = Ask { request, granted, user_header, declared: &self.declared, deadline, now };
         let answer = match known.iter().find(|(number, _)| *number == place.number) {
             Some((_, outcome)) => Answer::Now(outcome.clone()),
             None => step.check(&ask),

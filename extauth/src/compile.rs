@@ -16,7 +16,7 @@ use crate::Settings;
 use crate::chain::{Chain, Plan};
 use crate::edit::Admits;
 use crate::methods::hashing::Hashing;
-use crate::methods::{self, Accepts, Context, Inputs, Method, Read, Trust};
+use crate::methods::{self, Accepts, Context, Inputs, Method, Read, Remotes, Trust};
 use crate::select::{Labelled, Need, Readers, Secrets};
 
 pub use crate::no_chain::NoChain;
@@ -95,6 +95,7 @@ impl Compiler {
             hashing: Arc::new(Hashing::new()),
             user_id_header: settings.user_id_header.to_ascii_lowercase().into(),
             trust: Trust::beside(settings.https_passthrough_ca_cert.as_ref()),
+            remotes: Remotes::default(),
         };
         let (removed_grace, replaced_grace) = (settings.removed_grace(), settings.replaced_grace());
         Self { context, removed_grace, replaced_grace }
@@ -333,6 +334,12 @@ impl Index {
     pub fn declared(&self, name: &Name) -> Option<&Compiled> {
         let found = self.configs.get(config_id(name).as_str())?;
         found.removed_until.is_none().then_some(&**found)
+    }
+
+    /// Begins to get what the AuthConfigs of these names will need before they are asked.
+    pub fn prepare<'a>(&self, names: impl IntoIterator<Item = &'a Name>) {
+        let declared = names.into_iter().filter_map(|name| self.declared(name));
+        declared.filter_map(|compiled| compiled.chain.as_ref()).for_each(|chain| chain.prepare());
     }
 
     /// When the first of those that were removed or replaced stops answering.

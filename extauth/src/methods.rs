@@ -1,7 +1,10 @@
 //! The ways to prove who sends a request: one file each, one row in [`of`].
 
+mod access_token;
 mod api_key;
 mod basic_auth;
+mod complaints;
+mod granting;
 pub(crate) mod hashing;
 mod pass_through;
 mod trust;
@@ -12,14 +15,15 @@ use std::fmt;
 use std::ops::AddAssign;
 use std::sync::Arc;
 
-use api::gloo::auth_config::{Config, PasswordKind};
+use api::gloo::auth_config::{Config, OAuth2, PasswordKind};
 use api::{Problem, Secret};
 
 use crate::headers::Seal;
 use crate::select::{Need, Secrets};
-use crate::step::Step;
+use crate::step::{Answer, Ask, Fault, Outcome, Step};
 use hashing::Hashing;
 
+pub use access_token::Remotes;
 pub use trust::{Pem, Trust};
 
 /// A type of step, as it is written in an AuthConfig.
@@ -53,12 +57,17 @@ pub trait Method {
 
 /// The one type that is written in `config` and its name, if it is one that is enforced.
 pub fn of(config: &Config) -> Option<(&'static str, &dyn Method)> {
-    let Config { api_key_auth, basic_auth, pass_through_auth, .. } = config;
+    let Config { api_key_auth, basic_auth, pass_through_auth, oauth2, .. } = config;
     let api_key = api_key_auth.as_ref().map(|auth| ("apiKeyAuth", auth as &dyn Method));
     let basic = basic_auth.as_ref().map(|auth| ("basicAuth", &**auth as &dyn Method));
     let pass_through = pass_through_auth.as_ref().map(|auth| ("passThroughAuth", &**auth as &dyn Method));
+    let tokens = oauth2.as_ref().and_then(|oauth2| match &**oauth2 {
+        OAuth2 { oidc_authorization_code: None, access_token_validation: Some(tokens), oauth2: None } => Some(tokens),
+        _ => None,
+    });
+    let tokens = tokens.map(|tokens| ("oauth2.accessTokenValidation", tokens as &dyn Method));
     // Two in one step are refused, and so is one that is not enforced.
-    (config.types().len() == 1).then(|| api_key.or(basic).or(pass_through)).flatten()
+    (config.types().len() == 1).then(|| api_key.or(basic).or(pass_through).or(tokens)).flatten()
 }
 
 /// By what a step lets somebody in. Whoever shows one of them passes. None of it is printed.
@@ -131,6 +140,8 @@ pub struct Context {
     pub user_id_header: Arc<str>,
     /// Whose certificates other servers may show.
     pub trust: Trust,
+    /// Keys at addresses.
+    pub remotes: Remotes,
 }
 
 /// A step and what goes with it.
@@ -155,6 +166,8 @@ pub struct Accepts {
     pub users: usize,
     /// Servers that are asked.
     pub servers: usize,
+    /// Issuers of tokens.
+    pub issuers: usize,
 }
 
 impl AddAssign for Accepts {
@@ -163,5 +176,23 @@ impl AddAssign for Accepts {
         self.secrets += more.secrets;
         self.users += more.users;
         self.servers += more.servers;
+        self.issuers += more.issuers;
+    }
+}
+
+/// A step that could not be made.
+#[derive(Debug)]
+struct Never;
+
+impl Never {
+    /// What is said of it.
+    fn problem(field: &str) -> Problem {
+        Problem::warning(field, "cannot be asked by a fault of Waykeeper's: every request is refused")
+    }
+}
+
+impl Step for Never {
+    fn check(&self, _: &Ask<'_>) -> Answer {
+        Answer::Now(Outcome::Fault(Fault::Internal))
     }
 }

@@ -47,9 +47,9 @@ fn accepted(compiled: &Compiled) -> Condition {
 
 /// What is accepted, in words; an AuthConfig that lets nobody in says so in figures.
 fn said(accepts: Accepts) -> String {
-    let Accepts { keys, secrets, users, servers } = accepts;
+    let Accepts { keys, secrets, users, servers, issuers } = accepts;
     let mut said = Vec::new();
-    if keys + secrets > 0 || users + servers == 0 {
+    if keys + secrets > 0 || users + servers + issuers == 0 {
         said.push(format!("{} from {}", count(keys, "key", "keys"), count(secrets, "Secret", "Secrets")));
     }
     if users > 0 {
@@ -57,6 +57,9 @@ fn said(accepts: Accepts) -> String {
     }
     if servers > 0 {
         said.push(format!("asks {}", count(servers, "server", "servers")));
+    }
+    if issuers > 0 {
+        said.push(format!("tokens of {}", count(issuers, "issuer", "issuers")));
     }
     said.join(", ")
 }

@@ -96,6 +96,12 @@ impl<'a> Request<'a> {
         clipped(path.split(['?', '#']).next().unwrap_or_default())
     }
 
+    /// What stands behind the first question mark of the path.
+    pub(crate) fn query(&self) -> Option<&'a str> {
+        let (_, query) = self.http?.path.split('#').next()?.split_once('?')?;
+        Some(query)
+    }
+
     /// The value of a header that is text and comes once, given in lower case.
     pub(crate) fn header_text(&self, name: &str) -> Option<&'a str> {
         self.http?.headers.get(name).map(String::as_str)

@@ -1,9 +1,10 @@
 //! Puts the service together in a process: snapshots in, gRPC out, statuses back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
-use api::Snapshot;
+use api::{Name, Snapshot};
 use parking_lot::Mutex;
 use provider::StatusBoard;
 use runtime::follow::{Follower, follow};
@@ -83,7 +84,8 @@ struct Following {
 
 impl Follower for Following {
     type Declared = Snapshot;
-    type Made = (Arc<Index>, Diff);
+    /// The index, what is said of it, and the AuthConfigs that are another version in it.
+    type Made = (Arc<Index>, Diff, BTreeSet<Name>);
 
     fn make(&self, snapshot: &Arc<Snapshot>, now: Instant) -> Option<Self::Made> {
         if snapshot.revision == 0 {
@@ -92,15 +94,16 @@ impl Follower for Following {
         let last = self.last.lock().take();
         let last = last.unwrap_or_else(|| Compilation::resuming(self.authority.index()));
         let compilation = self.compiler.compile(last, snapshot, now);
-        let made = (compilation.index.clone(), diff(&compilation));
+        let made = (compilation.index.clone(), diff(&compilation), compilation.touched.clone());
         *self.last.lock() = Some(compilation);
         Some(made)
     }
 
-    async fn install(&self, (index, said): Self::Made) {
+    async fn install(&self, (index, said, others): Self::Made) {
         let (revision, touched) = (index.revision, said.said.len() + said.silent.len());
         let anew = revision != self.authority.index().revision;
-        self.authority.install(index);
+        self.authority.install(index.clone());
+        index.prepare(&others);
         self.board.apply(AUTHOR, said);
         self.board.serves(AUTHOR, revision);
         if let Some(gate) = self.gate.lock().take() {

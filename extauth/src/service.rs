@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use futures_util::FutureExt as _;
@@ -111,7 +111,7 @@ impl Authority {
     fn begin(&self, request: Request<'_>, now: Instant, deadline: Instant) -> Begun {
         let index = self.index.load();
         match index.find(request.config_id(), request.brings(), now) {
-            Ok(chain) => match chain.decide(Question { request, deadline }, &Known::new()) {
+            Ok(chain) => match chain.decide(Question { request, deadline, now: SystemTime::now() }, &Known::new()) {
                 Progress::Decided(decision) => {
                     self.decided(chain, &decision, now.elapsed());
                     Begun::Decided(decision)
@@ -164,7 +164,7 @@ impl Authority {
                 Err(_) => Outcome::Fault(Fault::TooLate),
             };
             known.push((place, outcome));
-            match self.guarded(|| go_on(chain, Question { request, deadline }, &known)) {
+            match self.guarded(|| go_on(chain, Question { request, deadline, now: SystemTime::now() }, &known)) {
                 Begun::Waits(_, next, wait) => (place, waited) = (next, wait),
                 Begun::Decided(decision) => break decision,
                 Begun::NotYet(_) => break Decision::Deny(Fault::Internal.denial()),

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
 
@@ -25,6 +25,9 @@ pub trait Step: fmt::Debug + Send + Sync {
         let _ = (ask, grant);
         State::default()
     }
+
+    /// Begins to get what it will need, before anybody asks it.
+    fn prepare(&self) {}
 }
 
 /// What a step is asked.
@@ -40,6 +43,8 @@ pub struct Ask<'a> {
     pub declared: &'a Seal,
     /// An answer that comes later than this is not heard, and the request is denied.
     pub deadline: Instant,
+    /// The time by the clock.
+    pub now: SystemTime,
 }
 
 impl<'a> Ask<'a> {

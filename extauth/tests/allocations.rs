@@ -1,7 +1,7 @@
 //! Deciding about a key asks nobody for memory, whatever the key is, however many there are and whichever version decides.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use allocation_counter::measure;
 use extauth::Compilation;
@@ -52,7 +52,8 @@ fn a_decision_about_a_key_allocates_nothing() {
             let request = Request::new(&asked);
             let chain = index.find(request.config_id(), request.brings(), deadline).map(Arc::as_ref);
             if let Ok(chain) = chain
-                && let Progress::Decided(decision) = chain.decide(Question { request, deadline }, &Known::new())
+                && let Progress::Decided(decision) =
+                    chain.decide(Question { request, deadline, now: SystemTime::now() }, &Known::new())
             {
                 allowed = Some(matches!(decision, Decision::Allow(_)));
             }

@@ -1,6 +1,7 @@
 //! The ext_authz service from the outside: manifests in, answers out.
 #![allow(clippy::unwrap_used)]
 
+mod access_token;
 mod allocations;
 mod cases;
 mod grpc;

@@ -103,17 +103,17 @@ fn struct_of(facts: serde_json::Value) -> Struct {
 }
 
 /// An answer over HTTP, as bytes, to a request's head and body.
-type Speaks = Arc<dyn Fn(&str, &[u8]) -> String + Send + Sync>;
+pub type Speaks = Arc<dyn Fn(&str, &[u8]) -> String + Send + Sync>;
 
 /// Another server over HTTP/1.
 #[derive(Clone)]
-struct Http {
-    speaks: Arc<Mutex<Speaks>>,
+pub struct Http {
+    pub speaks: Arc<Mutex<Speaks>>,
     asked: Arc<Mutex<Vec<(String, String)>>>,
 }
 
 impl Http {
-    async fn start() -> (Http, SocketAddr) {
+    pub async fn start() -> (Http, SocketAddr) {
         let http = Http { speaks: Arc::new(Mutex::new(Arc::new(|_, _| ok("", "")))), asked: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -146,26 +146,26 @@ impl Http {
         (http, address)
     }
 
-    fn says(&self, answer: String) {
+    pub fn says(&self, answer: String) {
         *self.speaks.lock().unwrap() = Arc::new(move |_, _| answer.clone());
     }
 
     /// The lines of the head that it was asked with last, and the body.
-    fn asked(&self) -> (Vec<String>, String) {
+    pub fn asked(&self) -> (Vec<String>, String) {
         let (head, body) = self.asked.lock().unwrap().last().cloned().expect("it was asked");
         (head.trim_end().lines().map(str::to_owned).collect(), body)
     }
 
-    fn times(&self) -> usize {
+    pub fn times(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 }
 
-fn answers(status: u16, headers: &str, body: &str) -> String {
+pub fn answers(status: u16, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status} X\r\n{headers}content-length: {}\r\n\r\n{body}", body.len())
 }
 
-fn ok(headers: &str, body: &str) -> String {
+pub fn ok(headers: &str, body: &str) -> String {
     answers(200, headers, body)
 }
 
@@ -215,14 +215,14 @@ fn http(address: SocketAddr, options: &str, rest: &str) -> String {
 
 /// What became of a question, as a test compares it.
 #[derive(Debug)]
-struct Answer {
-    status: i32,
-    set: BTreeMap<String, String>,
-    removed: Vec<String>,
+pub struct Answer {
+    pub status: i32,
+    pub set: BTreeMap<String, String>,
+    pub removed: Vec<String>,
     /// To the client, in order.
-    told: Vec<(String, String)>,
-    body: String,
-    metadata: serde_json::Value,
+    pub told: Vec<(String, String)>,
+    pub body: String,
+    pub metadata: serde_json::Value,
 }
 
 #[allow(deprecated)]
@@ -231,7 +231,7 @@ fn pairs(options: &[HeaderValueOption]) -> Vec<(String, String)> {
     options.iter().map(pair).collect()
 }
 
-async fn ask_as(authority: &Authority, check: pb::CheckRequest) -> Answer {
+pub async fn ask_as(authority: &Authority, check: pb::CheckRequest) -> Answer {
     ask_within(LONG, authority, check).await
 }
 

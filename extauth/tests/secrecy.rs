@@ -9,6 +9,8 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
+use waykeeper_tests::tokens::{Signer, jwks};
 
 use crate::support::{ask, check, compile, compiler, one_key, read, snapshot};
 
@@ -48,7 +50,18 @@ fn no_trace_of_a_key_anywhere() {
     let users =
         basic("people", &format!("encryption: {{sha1: {{}}}}, userList: {{users: {{u: {{hashedPassword: {hash}}}}}}}"))
             + &basic("plain", &format!("apr: {{users: {{u: {{salt: s, hashedPassword: {CANARY}}}}}}}"));
+    // A token that is good, what it claims beyond what anybody is told, and one that is not.
+    let signer = Signer::ed25519("a");
+    let (good, bad) = (
+        signer.token(&json!({"iss": "i", "sub": "ann", "aud": "us", "mail": CANARY})),
+        signer.token(&json!({"iss": "j", "sub": CANARY})),
+    );
+    let tokens = format!(
+        "---\n{{apiVersion: extauth.solo.io/v1, kind: AuthConfig, metadata: {{name: tokens}}, spec: {{configs: [{{oauth2: {{accessTokenValidation: {{jwt: {{issuer: i, audiences: [us], localJwks: {{inlineString: '{}'}}}}}}}}}}]}}}}\n",
+        jwks([&signer])
+    );
     let yaml = users
+        + &tokens
         + "---\n"
         + &one_key(CANARY)
         + "---\n"
@@ -81,6 +94,21 @@ fn no_trace_of_a_key_anywhere() {
                 assert_eq!(read(&answer).status, status);
                 seen += &format!("{answer:?}");
             }
+            for (token, status) in [(&good, 200), (&bad, 401)] {
+                for in_query in [false, true] {
+                    let header = format!("Bearer {token}");
+                    let mut asks = check(Some("default.tokens"), &[("authorization", header.as_str())]);
+                    let attributes = asks.attributes.as_mut().unwrap();
+                    let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
+                    http.path = if in_query { format!("/get?access_token={token}") } else { "/get".to_owned() };
+                    if in_query {
+                        http.headers.clear();
+                    }
+                    let answer = ask(&authority, &asks);
+                    assert_eq!(read(&answer).status, status);
+                    seen += &format!("{answer:?}");
+                }
+            }
             authority.unreadable();
             seen + &format!("{authority:?} {compilation:?} {declared:?}")
         })
@@ -92,14 +120,15 @@ fn no_trace_of_a_key_anywhere() {
         ),
         "{text}"
     );
-    assert!(text.contains("auth_server_response_status{status=\"UNAUTHENTICATED\"} 3"), "{text}");
+    assert!(text.contains("auth_server_response_status{status=\"UNAUTHENTICATED\"} 5"), "{text}");
     assert!(text.contains("grpc_server_handled_total"), "{text}");
     let logs = String::from_utf8(logs.0.lock().unwrap().clone()).unwrap();
     assert!(logs.contains("decided"), "{logs}");
     for text in [&seen, &text, &logs] {
-        for secret in ["canary", hash, &STANDARD.encode(CANARY)[..12]] {
+        let parts = [&good, &bad].map(|token| token.split('.').skip(1).collect::<Vec<_>>()).concat();
+        for secret in ["canary", hash, &STANDARD.encode(CANARY)[..12]].into_iter().chain(parts) {
             assert!(!text.contains(secret), "{secret}: {text}");
         }
-        assert!(!text.contains("access_token"), "{text}");
+        assert!(!text.contains("access_token="), "{text}");
     }
 }

@@ -152,6 +152,11 @@ where
         }
     }
 
+    /// Whether somebody is being asked about `key`.
+    pub fn is_under_way(&self, key: &K) -> bool {
+        self.inner.state.lock().under_way.contains_key(key)
+    }
+
     /// Forgets what is known of `key`: it turned out to be wrong.
     pub fn forget(&self, key: &K) {
         self.inner.state.lock().cache.forget(key);
@@ -216,18 +221,19 @@ where
                 outcome
             }
         };
-        let until = |lasts: Duration| now() + lasts;
-        let (outcome, bytes, until) = match outcome {
-            Outcome::Answered(Fetched { value, bytes, fresh_for }) => {
-                (Outcome::Answered(value), bytes, until(fresh_for))
-            }
+        let (outcome, bytes, lasts) = match outcome {
+            Outcome::Answered(Fetched { value, bytes, fresh_for }) => (Outcome::Answered(value), bytes, fresh_for),
             Outcome::Unavailable(unavailable) => {
                 debug!(%unavailable, "asking failed");
                 let lasts = self.settings.failures_for.min(LONGEST_FAILURE);
-                (Outcome::Unavailable(unavailable), FAILURE_BYTES, until(lasts))
+                (Outcome::Unavailable(unavailable), FAILURE_BYTES, lasts)
             }
         };
-        self.state.lock().cache.put(key, outcome.clone(), bytes, until);
+        // What does not count any more takes the place of nothing that does.
+        match lasts.is_zero() {
+            true => self.state.lock().cache.forget(&key),
+            false => self.state.lock().cache.put(key, outcome.clone(), bytes, now() + lasts),
+        }
         // First known, then no longer under way: whoever comes in between finds one of the two.
         drop(landed);
         let _ = answer.send(outcome);

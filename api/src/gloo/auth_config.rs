@@ -13,6 +13,7 @@ mod opa;
 mod pass_through;
 mod reads;
 mod redis;
+mod said;
 mod session;
 mod validate;
 

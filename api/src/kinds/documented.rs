@@ -99,6 +99,12 @@ mod tests {
             let path = format!("spec.configs.[].passThroughAuth.{part}");
             absent.extend(missing::<AuthConfig>("AuthConfig", &[&path]));
         }
+        for part in
+            ["", ".accessTokenValidation", ".accessTokenValidation.jwt", ".accessTokenValidation.jwt.remoteJwks"]
+        {
+            let path = format!("spec.configs.[].oauth2{part}");
+            absent.extend(missing::<AuthConfig>("AuthConfig", &[&path]));
+        }
         let raw =
             ["spec", "spec.raw", "spec.raw.descriptors.[]", "spec.raw.setDescriptors.[]", "spec.raw.rateLimits.[]"];
         absent.extend(missing::<RateLimitConfig>("RateLimitConfig", &raw));

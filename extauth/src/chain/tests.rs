@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use futures_util::FutureExt as _;
 use proptest::prelude::*;
@@ -68,7 +68,7 @@ fn chain(plan: Plan, says: &[(Says, bool)]) -> Chain {
 /// Decides to the end, and says how often evaluation had to begin anew.
 fn decide(chain: &Chain) -> (Decision, usize) {
     let check = pb::CheckRequest::default();
-    let question = Question { request: Request::new(&check), deadline: Instant::now() };
+    let question = Question { request: Request::new(&check), deadline: Instant::now(), now: SystemTime::now() };
     let mut known = Known::new();
     loop {
         match chain.decide(question, &known) {

@@ -11,7 +11,7 @@ mod http;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use api::gloo::auth_config::{PassThroughAuth, Target};
 use api::header::{self, HeaderUse};
@@ -22,29 +22,24 @@ use metrics::counter;
 use outbound::address::{Forbidden, literal};
 use outbound::http::{Authorities, Client, Limits, Speaks};
 use outbound::{Server, Unavailable, Why, server};
-use parking_lot::Mutex;
 use serde_json::{Map, Value as Json};
-use tracing::warn;
 
-use super::{Accepts, Compiled, Context, Credentials, Method, Read};
-use crate::headers::{Mutation, Mutations, Value};
-use crate::state::State;
-use crate::step::{Answer, Ask, Fault, Grant, Header, More, Outcome, Step};
+use super::complaints::{self, Complaints, in_time};
+use super::granting::{Before, Granting};
+use super::{Accepts, Compiled, Context, Credentials, Method, Never, Read};
+use crate::headers::Value;
+use crate::step::{Answer, Ask, Fault, Header, Outcome, Step};
 
 /// How long connecting may take, unless written.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Of an answer, its body or message.
 const MOST_BYTES: usize = 256 * 1024;
-/// Of what an answer tells later steps and Envoy, as JSON.
-const MOST_STATE_BYTES: usize = 64 * 1024;
 /// Headers of an answer that are used.
 const MOST_HEADERS: usize = 64;
 /// Calls to one server over HTTP at a time, unless written.
 const MOST_CALLS: usize = 100;
 /// What a question over gRPC says in its context extensions, which no client can: that it comes from such a step.
 const ASKED: &str = "waykeeper.asked";
-/// What a log says at most once in so long.
-const QUIET: Duration = Duration::from_secs(10);
 
 /// A compiled `passThroughAuth`.
 #[derive(Debug)]
@@ -72,8 +67,7 @@ struct Asked {
     open: bool,
     /// What counts those, as Gloo calls it.
     bypassed: &'static str,
-    /// When a log last said that it could not be used.
-    said: Mutex<Option<Instant>>,
+    complaints: Complaints,
 }
 
 /// What came of asking.
@@ -86,13 +80,6 @@ enum Heard {
     Unusable(Fault, Cow<'static, str>),
 }
 
-/// What the steps before this one have done, for putting the answer on top of it.
-#[derive(Debug, Clone)]
-struct Before {
-    changes: Mutations,
-    user_header: Arc<str>,
-}
-
 impl Step for PassThrough {
     fn check(&self, ask: &Ask<'_>) -> Answer {
         let said = ask.request.attributes().map(|attributes| &attributes.context_extensions);
@@ -100,7 +87,7 @@ impl Step for PassThrough {
             // It may be ourselves who ask, and would do so for ever.
             return Answer::Now(self.asked.outcome(unusable("the question comes from such a step already")));
         }
-        let before = Before { changes: ask.changes(), user_header: ask.user() };
+        let before = Before::of(ask);
         let deadline = in_time(ask.deadline);
         let heard: Option<BoxFuture<'static, Heard>> = match &self.how {
             How::Grpc(grpc) => grpc.ask(ask, before, self.asked.clone(), deadline),
@@ -112,101 +99,40 @@ impl Step for PassThrough {
     }
 }
 
-/// Before the chain itself gives up, so that whether a failure lets requests pass is still this step's to say.
-fn in_time(deadline: Instant) -> Instant {
-    let left = deadline.saturating_duration_since(tokio::time::Instant::now().into_std());
-    deadline - (left / 8).min(Duration::from_millis(20))
-}
-
 impl Asked {
     fn outcome(&self, heard: Heard) -> Outcome {
         match heard {
             Heard::Decided(outcome) => outcome,
             Heard::Failed(_, why) if self.open => {
                 counter!(self.bypassed).increment(1);
-                self.warn(&why, "a request passes unasked, as failureModeAllow says");
+                self.complaints.warn(&why, "a request passes unasked, as failureModeAllow says");
                 Outcome::Pass(Arc::default())
             }
             Heard::Failed(fault, why) | Heard::Unusable(fault, why) => {
-                self.warn(&why, "another server's answer cannot be used; denying");
+                self.complaints.warn(&why, "another server's answer cannot be used; denying");
                 Outcome::Fault(fault)
             }
-        }
-    }
-
-    /// Says so, but not for every request.
-    fn warn(&self, why: &str, what: &str) {
-        let now = Instant::now();
-        let mut said = self.said.lock();
-        if said.is_none_or(|last| now.duration_since(last) >= QUIET) {
-            *said = Some(now);
-            warn!(step = self.name, server = %self.server.who(), why, "{what}");
         }
     }
 }
 
 /// Whether it is the server's failure that it is `unavailable`.
 fn failed(unavailable: &Unavailable) -> Heard {
-    counter!("auth_server_outbound_failures_total", "reason" => unavailable.why.label()).increment(1);
-    let why = Cow::Owned(unavailable.to_string());
+    let (fault, why) = (complaints::unavailable(unavailable), Cow::Owned(unavailable.to_string()));
     match unavailable.why {
-        Why::TooLate => Heard::Failed(Fault::TooLate, why),
-        Why::Unreachable | Why::Broken | Why::Resting => Heard::Failed(Fault::Unavailable, why),
-        Why::Busy => Heard::Unusable(Fault::Busy, why),
-        Why::TooLarge | Why::Unreadable | Why::Forbidden | Why::Fault => Heard::Unusable(Fault::Unavailable, why),
+        Why::TooLate | Why::Unreachable | Why::Broken | Why::Resting => Heard::Failed(fault, why),
+        Why::Busy | Why::TooLarge | Why::Unreadable | Why::Forbidden | Why::Fault => Heard::Unusable(fault, why),
     }
 }
 
 /// An answer that is none.
 fn unusable(why: impl Into<Cow<'static, str>>) -> Heard {
-    counter!("auth_server_outbound_failures_total", "reason" => "unusable").increment(1);
-    Heard::Unusable(Fault::Unavailable, why.into())
+    Heard::Unusable(complaints::unusable(), why.into())
 }
 
-/// A grant as it is put together from an answer.
-struct Granting<'a> {
-    before: &'a Before,
-    headers: Mutations,
-    user: Option<Value>,
-    more: More,
-}
-
-impl<'a> Granting<'a> {
-    fn on(before: &'a Before) -> Self {
-        Self { before, headers: Mutations::default(), user: None, more: More::default() }
-    }
-
-    /// The header `name`, in lower case, replaces what there is.
-    fn set(&mut self, name: &str, value: Value) {
-        match *name == *self.before.user_header {
-            true => self.user = Some(value),
-            false => self.headers.apply(&name.into(), Mutation::Overwrite(value)),
-        }
-    }
-
-    /// The header `name` is added to what earlier steps say there, and to nothing that a client says.
-    fn add(&mut self, name: &str, value: Value) {
-        let earlier = self.before.changes.touches(name) || self.headers.touches(name);
-        match earlier && *name != *self.before.user_header {
-            true => self.headers.apply(&name.into(), Mutation::Append(value)),
-            false => self.set(name, value),
-        }
-    }
-
-    /// The header `name` is taken out.
-    fn remove(&mut self, name: &str) {
-        self.headers.apply(&name.into(), Mutation::Remove);
-    }
-
-    fn done(self) -> Heard {
-        let Granting { headers, user, more, .. } = self;
-        let bytes = |state: &State| serde_json::to_vec(state.expose()).map_or(usize::MAX, |text| text.len());
-        if bytes(&more.state).saturating_add(bytes(&more.metadata)) > MOST_STATE_BYTES {
-            return unusable(format!("tells more than {MOST_STATE_BYTES} bytes of state and metadata"));
-        }
-        let more = (!more.is_empty()).then(|| Box::new(more));
-        Heard::Decided(Outcome::Pass(Arc::new(Grant { headers, user, more })))
-    }
+/// What was put together, if it is not too much.
+fn granted(granting: Granting<'_>) -> Heard {
+    granting.done().map_or_else(unusable, |grant| Heard::Decided(Outcome::Pass(grant)))
 }
 
 /// A header of an answer to the client, if it may have it: what frames a message is not another server's to say.
@@ -265,14 +191,13 @@ impl Method for PassThroughAuth {
         };
         let accepts = Accepts { servers: 1, ..Accepts::default() };
         let Some((how, target, client, server)) = made else {
-            let problem =
-                Problem::warning(field, "cannot be asked by a fault of Waykeeper's: every request is refused");
-            return Compiled { step: Box::new(Never), accepts, problems: vec![problem] };
+            return Compiled { step: Box::new(Never), accepts, problems: vec![Never::problem(field)] };
         };
         let forbidden = literal(&target.host).and_then(Forbidden::of);
         let problems = forbidden.map(|why| Problem::warning(field, format!("{why}; every request is answered 503")));
         let asked = Asked {
             name: name.to_owned(),
+            complaints: Complaints::of(name, server.who()),
             server,
             client,
             config: self.config.as_ref().and_then(Json::as_object).cloned(),
@@ -281,19 +206,8 @@ impl Method for PassThroughAuth {
                 How::Grpc(_) => "extauth_solo_io_passthrough_failure_bypass",
                 How::Http(_) => "extauth_solo_io_http_passthrough_bypass_failure",
             },
-            said: Mutex::default(),
         };
         let step = Box::new(PassThrough { how, asked: Arc::new(asked) });
         Compiled { step, accepts, problems: problems.into_iter().collect() }
-    }
-}
-
-/// A step that could not be made.
-#[derive(Debug)]
-struct Never;
-
-impl Step for Never {
-    fn check(&self, _: &Ask<'_>) -> Answer {
-        Answer::Now(Outcome::Fault(Fault::Internal))
     }
 }

@@ -29,7 +29,7 @@ impl AuthConfigSpec {
                 opa_auth: _,
                 opa_server_auth: _,
                 ldap: _,
-                oauth2: _,
+                oauth2,
                 jwt: _,
                 pass_through_auth,
                 hmac_auth: _,
@@ -41,15 +41,21 @@ impl AuthConfigSpec {
             if let Some(service) = pass_through_auth {
                 headers.extend(service.sets());
             }
+            if let Some(validation) = oauth2.as_ref().and_then(|oauth2| oauth2.access_token_validation.as_ref()) {
+                headers.extend(validation.sets());
+            }
         }
         headers
     }
 
-    /// Of these, those that are filled from what is declared alone: whoever is asked about a request in the course of it is
-    /// shown them as they are set, and never as a client says them.
+    /// Of these, those that are filled from what is declared, or proven by a token: whoever is asked about a request in the
+    /// course of it is shown them as they are set, and never as a client says them.
     pub fn granted_by_declared(&self) -> BTreeSet<String> {
         let keys = self.configs.iter().filter_map(|config| config.api_key_auth.as_ref());
-        keys.flat_map(|keys| keys.metadata_headers().into_keys()).collect()
+        let oauth2 = self.configs.iter().filter_map(|config| config.oauth2.as_ref());
+        let tokens = oauth2.filter_map(|oauth2| oauth2.access_token_validation.as_ref());
+        let keys = keys.flat_map(|keys| keys.metadata_headers().into_keys());
+        keys.chain(tokens.flat_map(|validation| validation.sets())).collect()
     }
 }
 
@@ -78,9 +84,11 @@ mod tests {
                 "allowedUpstreamHeaders": ["X-Roles"], "allowedUpstreamHeadersToOverwrite": ["x-plan"],
                 "allowedClientHeadersOnDenied": ["x-a"], "allowedClientHeadersOnSuccess": ["x-b"]}}}},
             {"apiKeyAuth": {"headersFromMetadata": {"X-Org": {"name": "org"}}}},
+            {"oauth2": {"accessTokenValidation": {"claimsToHeaders": [{"claim": "email", "header": "X-Mail"}]}}},
         ]}))
         .unwrap();
-        assert_eq!(spec.granted_by_steps().into_iter().collect::<Vec<_>>(), ["x-org", "x-plan", "x-roles", "x-team"]);
-        assert_eq!(spec.granted_by_declared().into_iter().collect::<Vec<_>>(), ["x-org"]);
+        let all = ["x-mail", "x-org", "x-plan", "x-roles", "x-team"];
+        assert_eq!(spec.granted_by_steps().into_iter().collect::<Vec<_>>(), all);
+        assert_eq!(spec.granted_by_declared().into_iter().collect::<Vec<_>>(), ["x-mail", "x-org"]);
     }
 }

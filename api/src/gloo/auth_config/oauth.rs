@@ -1,5 +1,8 @@
 //! Steps that speak OAuth 2.0 and OpenID Connect: `oauth`, `oauth2`.
 
+mod access_token;
+pub mod jwks;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +12,8 @@ use crate::proto_json::ProtoDuration;
 
 use super::credentials::Empty;
 use super::session::{HeaderOptions, UserSession};
+
+pub(super) use access_token::oauth2;
 
 /// The first, deprecated form of OpenID Connect login.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]

@@ -1,6 +1,6 @@
 //! Which request headers an AuthConfig reads: whatever else a request says, the answer is the same.
 
-use super::AuthConfigSpec;
+use super::{AccessTokenValidation, AuthConfigSpec};
 use crate::contract::Reads;
 
 /// An AuthConfig with more headers than this is shown all there are: looking each of them up would cost more.
@@ -19,6 +19,10 @@ impl AuthConfigSpec {
                 }
                 // What is shown to another service; over gRPC everything.
                 ["passThroughAuth"] => headers.extend(config.pass_through_auth.as_ref()?.shows()?),
+                ["oauth2"] => {
+                    config.oauth2.as_ref()?.access_token_validation.as_ref()?;
+                    headers.extend([AccessTokenValidation::READS.to_owned()]);
+                }
                 // It may look at everything.
                 _ => return None,
             }
@@ -55,6 +59,9 @@ mod tests {
             "response": {"allowedUpstreamHeaders": ["X-Roles"], "allowedClientHeadersOnDenied": ["x-why"]}}}}]);
         assert_eq!(reads(shown).as_deref(), Some("cookie,x-roles"));
         assert_eq!(reads(json!([{"passThroughAuth": {"http": {"url": "http://a"}}}])), None);
+        let token =
+            json!([{"oauth2": {"accessTokenValidation": {"claimsToHeaders": [{"claim": "a", "header": "X-A"}]}}}]);
+        assert_eq!(reads(token).as_deref(), Some("authorization,x-a"));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::oauth::oauth2;
 use super::pass_through::pass_through;
 use super::{ApiKeyAuth, AuthConfig, BasicAuth, Config, Expression, PasswordKind};
 use crate::gloo::ResourceRef;
@@ -44,11 +45,12 @@ pub fn validate(object: &AuthConfig) -> Vec<Problem> {
 fn step(field: &str, config: &Config, problems: &mut Vec<Problem>) {
     match config.types().as_slice() {
         [] => problems.push(Problem::error(field, "no type: write one of apiKeyAuth, basicAuth, oauth2, …")),
-        [kind] => match (&config.api_key_auth, &config.basic_auth, &config.pass_through_auth) {
+        [kind] => match (&config.api_key_auth, &config.basic_auth, &config.pass_through_auth, &config.oauth2) {
             (Some(auth), ..) => api_key(&format!("{field}.apiKeyAuth"), auth, problems),
-            (_, Some(auth), _) => basic(&format!("{field}.basicAuth"), auth, problems),
-            (.., Some(auth)) => pass_through(&format!("{field}.passThroughAuth"), auth, problems),
-            (None, None, None) => problems.push(not_implemented(field, kind)),
+            (_, Some(auth), ..) => basic(&format!("{field}.basicAuth"), auth, problems),
+            (_, _, Some(auth), _) => pass_through(&format!("{field}.passThroughAuth"), auth, problems),
+            (.., Some(auth)) => oauth2(&format!("{field}.oauth2"), auth, problems),
+            (None, None, None, None) => problems.push(not_implemented(field, kind)),
         },
         several => problems.push(Problem::error(
             field,

@@ -23,7 +23,7 @@ use proto::envoy::service::auth::v3::check_response::HttpResponse;
 use proto::envoy::r#type::v3::StatusCode;
 use proto::google::protobuf::Struct;
 
-use super::{ASKED, Asked, Before, Granting, Heard, How, MOST_HEADERS, failed, to_client, told, unusable};
+use super::{ASKED, Asked, Before, Granting, Heard, How, MOST_HEADERS, failed, granted, to_client, told, unusable};
 use crate::headers::{Mutation, Mutations, Value};
 use crate::methods::Context;
 use crate::state::{State, struct_of};
@@ -267,7 +267,7 @@ fn allowed(
             granting.more.metadata.set(name, own.into());
         }
     }
-    granting.done()
+    granted(granting)
 }
 
 /// Name in lower case and value.

@@ -15,7 +15,9 @@ use outbound::Server;
 use outbound::http::{Client, Speaks};
 use serde_json::{Map, Value as Json};
 
-use super::{Asked, Before, Granting, Heard, How, MOST_CALLS, MOST_HEADERS, failed, to_client, told, unusable};
+use super::{
+    Asked, Before, Granting, Heard, How, MOST_CALLS, MOST_HEADERS, failed, granted, to_client, told, unusable,
+};
 use crate::headers::Value;
 use crate::methods::Context;
 use crate::state::{State, object};
@@ -216,7 +218,7 @@ impl Takes {
                 None => return unusable("its body is no JSON with a mapping called state"),
             }
         }
-        granting.done()
+        granted(granting)
     }
 }
 

@@ -64,7 +64,7 @@ impl Target {
 /// The parts of `host`, `host:port` or `[v6]:port`.
 fn host_and_port(text: &str) -> Result<(String, Option<u16>), &'static str> {
     if text.contains('@') {
-        return Err("has a user before the host; write credentials under request.headersToAdd");
+        return Err("has a user before the host; credentials have fields of their own");
     }
     let (host, rest) = match text.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((v6, rest)) => {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::super::said::Said;
 use super::{BackOff, PassThroughAuth, PassThroughGrpc, PassThroughHttp, RetryPolicy, Target, TlsConfig};
 use crate::header::{self, HeaderUse};
 use crate::problem::Problem;
@@ -14,22 +15,6 @@ const MOST_RETRIES: u32 = 10;
 const MOST_HEADERS: usize = 64;
 /// The longest value of a header.
 const LONGEST_VALUE: usize = 8 * 1024;
-
-/// Where problems of one step are collected.
-struct Said<'a> {
-    field: &'a str,
-    problems: &'a mut Vec<Problem>,
-}
-
-impl Said<'_> {
-    fn wrong(&mut self, at: &str, why: impl AsRef<str>) {
-        self.problems.push(Problem::error(format!("{}{at}", self.field), why.as_ref()));
-    }
-
-    fn refused(&mut self, at: &str, why: &str) {
-        self.wrong(at, format!("{why}; this AuthConfig is refused so that nothing passes unchecked"));
-    }
-}
 
 /// What is wrong with `auth`, which stands at `field`.
 pub(in crate::gloo::auth_config) fn pass_through(field: &str, auth: &PassThroughAuth, problems: &mut Vec<Problem>) {

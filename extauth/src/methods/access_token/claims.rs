@@ -1,0 +1,143 @@
+//! What becomes of the claims of a good token, or of what an issuer says of one: whether they are enough, and what the
+//! application and Envoy are told.
+
+use std::sync::Arc;
+
+use api::gloo::auth_config::AccessTokenValidation;
+use serde_json::{Map, Value as Json};
+
+use crate::headers::Value;
+use crate::methods::granting::{Before, Granting};
+use crate::step::Grant;
+
+/// What is made of claims.
+#[derive(Debug, Clone)]
+pub struct Uses {
+    scopes: Vec<String>,
+    headers: Vec<ToHeader>,
+    /// Name in the metadata, and claim.
+    metadata: Vec<(String, String)>,
+    /// The step, under whose name metadata stands.
+    step: String,
+}
+
+#[derive(Debug, Clone)]
+struct ToHeader {
+    claim: String,
+    /// In lower case.
+    header: String,
+    append: bool,
+}
+
+impl Uses {
+    /// As `validation` says, of the step called `step`.
+    pub fn of(validation: &AccessTokenValidation, step: &str) -> Uses {
+        let headers = validation.claims_to_headers.iter().map(|entry| ToHeader {
+            claim: entry.claim.clone().unwrap_or_default(),
+            header: entry.header.as_deref().unwrap_or_default().to_ascii_lowercase(),
+            append: entry.append,
+        });
+        let metadata = validation.dynamic_metadata_from_claims.iter();
+        Uses {
+            scopes: validation.scopes().to_vec(),
+            headers: headers.collect(),
+            metadata: metadata.map(|(key, claim)| (key.clone(), claim.clone())).collect(),
+            step: step.to_owned(),
+        }
+    }
+
+    /// Whether `claims` have all scopes that are required.
+    pub fn suffices(&self, claims: &Map<String, Json>) -> bool {
+        let scope = claims.get("scope").and_then(Json::as_str).unwrap_or_default();
+        self.scopes.iter().all(|required| scope.split(' ').any(|scope| scope == required))
+    }
+
+    /// What a request with these `claims` gets, whose user is `user`. Later steps know them as `told`.
+    ///
+    /// # Errors
+    /// What of it cannot be said.
+    pub fn grant(
+        &self,
+        claims: Map<String, Json>,
+        told: &str,
+        user: Option<&str>,
+        before: &Before,
+    ) -> Result<Arc<Grant>, &'static str> {
+        let mut granting = Granting::on(before);
+        if let Some(user) = user {
+            granting.set(&before.user_header, Value::new(user).ok_or("a user that no header can name")?);
+        }
+        for ToHeader { claim, header, append } in &self.headers {
+            let Some(text) = claims.get(claim).and_then(text) else { continue };
+            // Left out, it would be taken for a claim that the token does not have.
+            let value = text.as_deref().and_then(Value::new).ok_or("a claim that no header can carry")?;
+            match append {
+                true => granting.add(header, value),
+                false => granting.set(header, value),
+            }
+        }
+        let chosen = self.metadata.iter().filter_map(|(key, claim)| Some((key.clone(), claims.get(claim)?.clone())));
+        let chosen: Map<String, Json> = chosen.collect();
+        if !chosen.is_empty() {
+            granting.more.metadata.set(self.step.clone(), chosen.into());
+        }
+        granting.more.state.set(told, claims.into());
+        granting.done().map_err(|_| "claims that are too large")
+    }
+}
+
+/// A claim as the value of a header: none if it says nothing, the inner none if it cannot be written there.
+fn text(claim: &Json) -> Option<Option<String>> {
+    match claim {
+        Json::Null => None,
+        Json::String(text) if text.is_empty() => None,
+        Json::Array(items) if items.is_empty() => None,
+        // What has commas of its own would become several.
+        Json::Array(items) => Some(
+            items
+                .iter()
+                .map(|item| scalar(item).filter(|text| !text.is_empty() && !text.contains(',')))
+                .collect::<Option<Vec<_>>>()
+                .map(|items| items.join(",")),
+        ),
+        Json::Object(_) => Some(Some(claim.to_string())),
+        scalar_claim => Some(scalar(scalar_claim)),
+    }
+}
+
+fn scalar(claim: &Json) -> Option<String> {
+    match claim {
+        Json::String(text) => Some(text.clone()),
+        Json::Bool(_) | Json::Number(_) => Some(claim.to_string()),
+        Json::Null | Json::Array(_) | Json::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_claim_is_written_as_it_is_or_not_at_all() {
+        let some = |text: &str| Some(Some(text.to_owned()));
+        for (claim, expected) in [
+            (json!("a, b"), some("a, b")),
+            (json!(7), some("7")),
+            (json!(true), some("true")),
+            (json!(["a", 1, false]), some("a,1,false")),
+            (json!({"b": [1], "a": "x"}), some(r#"{"a":"x","b":[1]}"#)),
+            (json!(null), None),
+            (json!(""), None),
+            (json!([]), None),
+            (json!(["a,admin"]), Some(None)),
+            (json!(["a", ""]), Some(None)),
+            (json!(["a", null]), Some(None)),
+            (json!([["a"]]), Some(None)),
+            (json!([{}]), Some(None)),
+        ] {
+            assert_eq!(text(&claim), expected, "{claim}");
+        }
+    }
+}
