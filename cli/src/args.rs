@@ -46,6 +46,9 @@ pub enum Command {
     /// Ask why requests are limited, and what rules would do
     #[command(subcommand)]
     Ratelimit(crate::ratelimit::Command),
+    /// Make, list, rotate, revoke and verify API keys, in a folder of manifests or a cluster
+    #[command(subcommand)]
+    Apikey(crate::apikeys::Command),
     /// Say whether a cluster has what is needed, and how what is installed there is: exit 1 when something is wrong
     Check(Box<crate::check::CheckArgs>),
     /// Say what applies to a service or goes through a gateway, and where a route or a policy is in force

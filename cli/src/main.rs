@@ -1,6 +1,7 @@
 //! The `waykeeper` command: runs everything on one machine, and looks inside.
 
 mod advice;
+mod apikeys;
 mod args;
 mod ask;
 mod banner;
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
         Command::Health { at: Admin { admin }, wait } => Ok(runtime::health::ask(&admin, wait)),
         Command::Validate(args) => Ok(validate::run(&args)),
         Command::Ratelimit(command) => runtime.block_on(crate::ratelimit::run(command)),
+        Command::Apikey(command) => runtime.block_on(apikeys::run(command)),
         Command::Describe(args) => runtime.block_on(describe::run(&args)),
         Command::Config(command) => config::run(command, &runtime),
         Command::Check(args) => runtime.block_on(check::run(&args)),

@@ -359,4 +359,21 @@ fn it_is_described_what_applies_and_where_it_is_in_force() {
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     let dump = admin.done(&["config", "dump", "wp", "-n", "t", "-o", "name"]);
     assert!(dump.contains("t/wp Scope t/web/80\n"), "{dump}");
+
+    // Keys of people are Secrets, of which nobody is shown the key again.
+    let config = "apiVersion: enterprise.gloo.solo.io/v1\nkind: AuthConfig\nmetadata: {name: teams, namespace: t}\nspec:\n  \
+                  configs: [{apiKeyAuth: {labelSelector: {team: x}}}]\n";
+    cluster.apply(config);
+    let key = admin.done(&["apikey", "create", "ann", "-n", "t", "-l", "team=x", "-s", "organization=acme"]);
+    let again = admin.fails(&["apikey", "create", "ann", "-n", "t", "-l", "team=x"]);
+    assert!(again.contains("409") || again.contains("already"), "{again}");
+    let other = admin.done(&["apikey", "rotate", "ann", "-n", "t"]);
+    let listed = admin.done(&["apikey", "list", "-n", "t"]);
+    assert_eq!(listed.matches("t/teams").count(), 2, "{listed}");
+    assert!(!listed.contains(key.trim()) && !listed.contains(other.trim()) && !listed.contains("acme"), "{listed}");
+    admin.done(&["apikey", "revoke", "ann", "-n", "t"]);
+    let listed = admin.done(&["apikey", "list", "-A", "-o", "name"]);
+    assert!(listed.starts_with("secret/ann-") && listed.lines().count() == 1, "{listed}");
+    let said = nobody.fails(&["apikey", "list", "-n", "t"]);
+    assert!(said.contains("403"), "{said}");
 }

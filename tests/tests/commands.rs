@@ -4,6 +4,7 @@
 use std::process::{Command, Output};
 
 use serde_json::Value;
+use waykeeper_tests::curl::Curl;
 use waykeeper_tests::parts::{Application, binary};
 use waykeeper_tests::{Backends, Folder, Waykeeper, turn};
 
@@ -81,6 +82,92 @@ fn objects_are_found_by_kind_name_and_namespace_and_printed_as_asked() {
     let all: Value = serde_json::from_slice(&ask(&["get", "all", "-o", "json"]).stdout).unwrap();
     assert!(all.as_array().unwrap().len() > 18);
     assert!(stdout(&ask(&["ps"])).contains("waypoint httpbin/gloo-waypoint"));
+}
+
+#[test]
+fn keys_are_made_rotated_and_revoked_and_take_effect_at_once() {
+    let _turn = turn();
+    let _backends = Backends::start(Application::Sample);
+    let folder = Folder::example();
+    folder.apply_walkthrough("apikeys");
+    let running = Waykeeper::up(&folder, &[]);
+    let (dir, aside) = (folder.path().to_str().unwrap(), Folder::empty());
+    let apikey = |arguments: &[&str]| waykeeper(&[&["apikey"], arguments, &["-d", dir]].concat());
+    let done = |arguments: &[&str]| {
+        let output = apikey(arguments);
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        stdout(&output)
+    };
+    let verified = |key: &str| {
+        let file = aside.path().join("to-verify");
+        std::fs::write(&file, key).unwrap();
+        let output = apikey(&["verify", "--key-file", file.to_str().unwrap()]);
+        std::fs::remove_file(&file).unwrap();
+        assert!(!stdout(&output).contains(key.trim()), "{output:?}");
+        (output.status.code(), stdout(&output))
+    };
+    let asks = |key: &str, status: u16| {
+        let curl = Curl::to("http://127.0.20.2:8000/headers").header(&format!("api-key: {key}"));
+        running.within_a_second(&format!("{status}"), &curl, |reply| reply.status == status)
+    };
+
+    let ann = done(&["create", "ann", "-l", "team=infrastructure", "-s", "organization=acme"]);
+    let ann = ann.trim_end();
+    assert!(asks(ann, 200).body.contains("acme"), "its entries become headers");
+    let other = done(&["create", "other", "-l", "team=other"]);
+    asks(other.trim_end(), 401);
+    assert_eq!(verified(&format!("{ann}\r\n")).0, Some(0));
+    assert_eq!(verified(other.trim_end()).0, Some(1), "nobody accepts it");
+    assert_eq!(verified("unknown").0, Some(1));
+    let listed = done(&["list"]);
+    assert!(listed.contains("httpbin/apikeys") && listed.contains("team=other"), "{listed}");
+    assert!(!listed.contains(ann) && !listed.contains("mykey") && !listed.contains("acme"), "{listed}");
+    assert_eq!(done(&["list", "-n", "default", "-l", "team=other", "-o", "name"]), "secret/other\n");
+
+    let new = done(&["rotate", "ann"]);
+    let new = new.trim_end();
+    asks(ann, 200);
+    assert!(asks(new, 200).body.contains("acme"), "it has what the other has");
+    done(&["revoke", "ann"]);
+    asks(ann, 401);
+    asks(new, 200);
+
+    // A key that would be another's, that nobody can send, or that is somewhere else as well.
+    let given = aside.path().join("given");
+    let create = |name: &str, key: &str| {
+        std::fs::write(&given, key).unwrap();
+        apikey(&["create", name, "--key-file", given.to_str().unwrap(), "-l", "team=infrastructure"])
+    };
+    for (name, key) in
+        [("twin", new), ("empty", "\n"), ("spaces", " a"), ("UPPER", "k"), ("../up", "k"), ("other", "k")]
+    {
+        let output = create(name, key);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(1), ""), "{name}: {output:?}");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains(new), "{output:?}");
+    }
+    assert!(create("given", "a-key-of-theirs\n").status.success());
+    asks("a-key-of-theirs", 200);
+    folder.apply(
+        "twice.yaml",
+        "# two\napiVersion: v1\nkind: Secret\ntype: extauth.solo.io/apikey\nmetadata: {name: given, labels: {team: infrastructure}}\n\
+         stringData: {api-key: a-key-of-theirs}\n---\n# stays\napiVersion: v1\nkind: Secret\ntype: extauth.solo.io/apikey\n\
+         metadata: {name: last, labels: {team: infrastructure}}\nstringData: {api-key: last-key}\n",
+    );
+    let half = apikey(&["revoke", "given", "last", "nobody"]);
+    assert_eq!(half.status.code(), Some(1), "{half:?}");
+    asks("last-key", 200);
+    let again = apikey(&["revoke", "given"]);
+    assert!(String::from_utf8_lossy(&again.stderr).contains("in another place as well"), "{again:?}");
+    asks("a-key-of-theirs", 200);
+    done(&["revoke", "given"]);
+    asks("a-key-of-theirs", 401);
+    asks("last-key", 200);
+    let left = std::fs::read_to_string(folder.path().join("twice.yaml")).unwrap();
+    assert!(left.starts_with("---\n# stays\n") && !left.contains("theirs"), "{left}");
+
+    // Only kept when that is asked for.
+    let printed = done(&["create", "dry", "--dry-run", "-l", "team=infrastructure"]);
+    assert!(printed.contains("kind: Secret") && !done(&["list"]).contains("dry"), "{printed}");
 }
 
 #[test]
