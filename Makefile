@@ -9,7 +9,7 @@ export PATH := $(TOOLS)/bin:$(PATH)
 export GO_HTTPBIN ?= $(TOOLS)/bin/go-httpbin
 export RATELIMIT_PEER ?= $(TOOLS)/bin/ratelimit-peer
 
-.PHONY: help up test test-cluster lint unit journeys mutants mutants-of-manifests golden fuzz bench bench-control bench-extauth bench-ratelimit images tools tools-envoy tools-test clean
+.PHONY: help up test test-cluster lint unit journeys mutants mutants-of-manifests golden fuzz bench bench-cluster bench-control bench-extauth bench-ratelimit images tools tools-envoy tools-test clean
 
 help: ## What there is to run
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 17
@@ -76,6 +76,11 @@ bench: tools-envoy tools-test ## Requests per second and latency through the way
 bench-control: tools-envoy ## The control plane over 1,000 and 10,000 Services (BENCH_SERVICES=100,1000 for others)
 	cargo build --release -p waykeeper -p waykeeper-bench --bin waykeeper --bin bench-control
 	./target/release/bench-control --write docs/control-plane.md
+
+bench-cluster: tools-envoy ## The control plane on a real API server (BENCH_SERVICES=100,1000 for others; needs root for a namespace)
+	@scripts/tools.sh etcd apiserver
+	cargo build --release -p waypoint -p waykeeper-bench --bin waypoint --bin bench-cluster
+	scripts/alone.sh ./target/release/bench-cluster --write docs/control-plane.md
 
 bench-extauth: ## The ext_authz service over 100,000 Secrets, beside a server that does nothing
 	cargo build --release -p extauth -p waykeeper-bench --bin extauth --bin bench-extauth

@@ -1,14 +1,14 @@
-//! The application behind every service: answers 200 and nothing else.
+//! The application behind every Service: answers 200 and nothing else.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 
-/// Serves on a free loopback port for as long as this process runs.
+/// Serves on a free port of `at` for as long as this process runs.
 ///
 /// # Errors
 /// When no port is free.
-pub fn start() -> anyhow::Result<SocketAddr> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+pub fn start(at: Ipv4Addr) -> anyhow::Result<SocketAddr> {
+    let listener = TcpListener::bind((at, 0))?;
     let address = listener.local_addr()?;
     std::thread::spawn(move || {
         for caller in listener.incoming().flatten() {

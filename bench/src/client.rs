@@ -26,14 +26,19 @@ impl Reply {
     }
 }
 
-/// Asks `at`, each time on a new connection, until `wanted`.
+/// Asks `at`, each time on a new connection that begins with `greeting`, until `wanted`.
 ///
 /// # Errors
 /// When that has not come within `patience`, with the last answer.
-pub fn until(at: SocketAddr, patience: Duration, wanted: impl Fn(&Reply) -> bool) -> anyhow::Result<()> {
+pub fn until(
+    at: SocketAddr,
+    greeting: &[u8],
+    patience: Duration,
+    wanted: impl Fn(&Reply) -> bool,
+) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
-        let reply = ask(at);
+        let reply = ask(at, greeting);
         if reply.as_ref().is_ok_and(&wanted) {
             return Ok(());
         }
@@ -44,10 +49,10 @@ pub fn until(at: SocketAddr, patience: Duration, wanted: impl Fn(&Reply) -> bool
     }
 }
 
-fn ask(at: SocketAddr) -> std::io::Result<Reply> {
+fn ask(at: SocketAddr, greeting: &[u8]) -> std::io::Result<Reply> {
     let mut connection = TcpStream::connect_timeout(&at, ANSWER)?;
     connection.set_read_timeout(Some(ANSWER))?;
-    connection.write_all(b"GET / HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n")?;
+    connection.write_all(&[greeting, b"GET / HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"].concat())?;
     let mut text = String::new();
     connection.take(64 << 10).read_to_string(&mut text)?;
     let status = text.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);

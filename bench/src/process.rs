@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
@@ -55,6 +55,23 @@ impl Process {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid)).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix(name));
         line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) * 1024
+    }
+
+    /// Has it end by SIGTERM, well and within `patience`.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn terminate(self, patience: Duration) -> anyhow::Result<()> {
+        Command::new("kill").args(["-TERM", &self.pid.to_string()]).status().context("kill")?;
+        let begun = Instant::now();
+        loop {
+            let ended = running().iter_mut().find(|child| child.id() == self.pid).map(Child::try_wait);
+            match ended {
+                Some(Ok(Some(status))) if status.success() => return Ok(()),
+                Some(Ok(None)) if begun.elapsed() < patience => std::thread::sleep(Duration::from_millis(5)),
+                other => anyhow::bail!("it did not end well within {patience:?} after SIGTERM: {other:?}"),
+            }
+        }
     }
 
     /// Whether it has ended by itself.

@@ -4,14 +4,13 @@
 //! the folder as a person would, and asks through the services' own addresses
 //! until the edit is in force. Everything on loopback, bounded in time, and ended.
 
-mod backend;
-mod client;
 mod folder;
 mod handmade;
 mod process;
 mod table;
 
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -22,6 +21,7 @@ use clap::Parser;
 use folder::Folder;
 use process::Running;
 use table::{Figures, Sample};
+use waykeeper_bench::{backend, client, page};
 
 /// The longest that a start may take.
 const START: Duration = Duration::from_secs(180);
@@ -61,7 +61,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         None => std::env::current_exe()?.with_file_name("waykeeper"),
     };
     anyhow::ensure!(ours.is_file(), "{} is missing; run `make bench-control`", ours.display());
-    let (envoy, backend) = (handmade::envoy()?, backend::start()?);
+    let (envoy, backend) = (handmade::envoy()?, backend::start(Ipv4Addr::LOCALHOST)?);
     let mut figures = Vec::new();
     for &services in &cli.services {
         let measured = measure(&ours, &envoy, services, cli.edits, backend)?;
@@ -71,7 +71,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
     let table = table::markdown(&figures, cli.edits);
     say(&table);
     if let Some(file) = &cli.write {
-        table::replace(file, &table)?;
+        page::replace(file, "bench-control", &table)?;
     }
     Ok(())
 }
@@ -89,7 +89,7 @@ fn measure(
     let running = Running::start(ours, folder.path())?;
     running.wait_until_ready(START)?;
     for at in folder.some_services() {
-        client::until(at, EDIT, |reply| reply.status == 200)?;
+        client::until(at, &[], EDIT, |reply| reply.status == 200)?;
     }
     let start = begun.elapsed();
     let ready = running.memory();
@@ -101,7 +101,7 @@ fn measure(
         let at = folder.edit_route(edit)?;
         let begun = Instant::now();
         let value = edit.to_string();
-        client::until(at, EDIT, |reply| reply.header("x-edit") == Some(value.as_str()))
+        client::until(at, &[], EDIT, |reply| reply.header("x-edit") == Some(value.as_str()))
             .with_context(|| format!("edit {edit}"))?;
         routes.push(Sample { whole: begun.elapsed(), after_reading: running.since_last_reading() });
     }
@@ -111,7 +111,7 @@ fn measure(
     for _ in 0..edits.min(10) {
         let at = folder.add_service()?;
         let begun = Instant::now();
-        client::until(at, EDIT, |reply| reply.status == 200).context("one more Service")?;
+        client::until(at, &[], EDIT, |reply| reply.status == 200).context("one more Service")?;
         added.push(Sample { whole: begun.elapsed(), after_reading: running.since_last_reading() });
     }
     Ok(Figures {

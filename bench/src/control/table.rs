@@ -1,15 +1,8 @@
 //! The figures beside their targets, as a table for people.
 
-use std::path::Path;
 use std::time::Duration;
 
-use anyhow::Context as _;
-
 use crate::process::Memory;
-
-/// Where the table begins and ends in a page.
-const BEGIN: &str = "<!-- bench-control begins -->";
-const END: &str = "<!-- bench-control ends -->";
 
 /// One edit.
 #[derive(Debug, Clone, Copy)]
@@ -138,28 +131,12 @@ pub fn markdown(figures: &[Figures], edits: u32) -> String {
     out
 }
 
-/// Puts `table` between the two marks in `file`.
-///
-/// # Errors
-/// When the file cannot be read or written, or has no such marks.
-pub fn replace(file: &Path, table: &str) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    let marks = || format!("{} needs the lines {BEGIN} and {END}", file.display());
-    let (before, rest) = text.split_once(BEGIN).with_context(marks)?;
-    let (_, after) = rest.split_once(END).with_context(marks)?;
-    std::fs::write(file, format!("{before}{BEGIN}\n{table}{END}{after}"))
-        .with_context(|| format!("writing {}", file.display()))
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
-    fn a_table_takes_the_place_of_the_one_before_and_of_nothing_else() {
-        let page = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(page.path(), format!("above\n{BEGIN}\nformer\n{END}\nbelow\n")).unwrap();
+    fn every_size_has_a_column() {
         let figures = Figures {
             services: 10,
             start: Duration::from_millis(1500),
@@ -171,9 +148,7 @@ mod tests {
             memory: Memory { control: 5 << 20, control_peak: 6 << 20, envoy: 7 << 20 },
             handmade: 3 << 20,
         };
-        replace(page.path(), &markdown(&[figures], 1)).unwrap();
-        let text = std::fs::read_to_string(page.path()).unwrap();
-        assert!(text.starts_with("above\n") && text.ends_with("\nbelow\n") && !text.contains("former"), "{text}");
+        let text = markdown(&[figures], 1);
         assert!(
             text.contains("| 1.50 s |") && text.contains("20 ms, 20 ms, 20 ms") && text.contains("4 MB, 5 MB, 6 MB |"),
             "{text}"
