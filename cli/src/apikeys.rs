@@ -14,13 +14,15 @@ use std::process::ExitCode;
 use anyhow::{Context as _, bail, ensure};
 use api::Name;
 use api::secret::{ApiKey, KeyFlaw};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::place::{Held, Place};
 use self::secret::{fingerprint, generate, manifest, successor};
+use crate::args::Format;
 use crate::cluster::ClusterArgs;
+use crate::inspect::print;
 use crate::table::table;
 
 /// The longest key that is read: Envoy takes no longer headers.
@@ -85,8 +87,8 @@ pub struct List {
     #[arg(short = 'l', long = "label", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = pair)]
     labels: Vec<(String, String)>,
     /// How to print them
-    #[arg(short = 'o', long, value_enum, default_value_t = Output::Table, value_name = "HOW")]
-    output: Output,
+    #[arg(short = 'o', long, env = "WAYKEEPER_OUTPUT", value_enum, default_value_t = Format::Table, value_name = "HOW")]
+    output: Format,
     #[command(flatten)]
     at: At,
 }
@@ -121,17 +123,6 @@ pub struct Verify {
     key_file: PathBuf,
     #[command(flatten)]
     at: At,
-}
-
-/// How to print a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people.
-    Table,
-    /// JSON.
-    Json,
-    /// Names only.
-    Name,
 }
 
 /// Runs it.
@@ -202,10 +193,10 @@ async fn list(args: List) -> anyhow::Result<ExitCode> {
     found.retain(|held| !one || held.name.namespace == namespace);
     found.retain(|held| args.labels.iter().all(|(key, value)| held.labels.get(key) == Some(value)));
     match args.output {
-        Output::Json => println!("{}", serde_json::to_string_pretty(&found.iter().map(shown).collect::<Vec<_>>())?),
-        Output::Name => found.iter().for_each(|held| println!("secret/{}", held.name.name)),
-        Output::Table if found.is_empty() => eprintln!("no API keys"),
-        Output::Table => {
+        Format::Json | Format::Yaml => print(&found.iter().map(shown).collect(), args.output)?,
+        Format::Name => found.iter().for_each(|held| println!("secret/{}", held.name.name)),
+        Format::Table if found.is_empty() => eprintln!("no API keys"),
+        Format::Table => {
             let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
             let labels = |held: &Held| {
                 dash(held.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","))

@@ -9,15 +9,17 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use api::Reader;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use kubernetes::client::Client;
 use kubernetes::rights::{self, Right};
 use serde_json::{Value, json};
 use waypoint::classes::ClassArgs;
 
 use self::judge::{Answer, Check, Outcome};
+use crate::args::Format;
 use crate::ask::encode;
 use crate::cluster::{ClusterArgs, span};
+use crate::inspect::print;
 
 /// Between two looks at what is waited for.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -35,21 +37,12 @@ pub struct CheckArgs {
     #[arg(long, env = "WAYKEEPER_WAIT", value_name = "TIME", value_parser = span)]
     wait: Option<Duration>,
     /// How to print it
-    #[arg(short = 'o', long, env = "WAYKEEPER_OUTPUT", value_enum, default_value_t = Form::Table, value_name = "HOW")]
-    output: Form,
+    #[arg(short = 'o', long, env = "WAYKEEPER_OUTPUT", value_enum, default_value_t = Format::Table, value_name = "HOW")]
+    output: Format,
     #[command(flatten)]
     classes: ClassArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-}
-
-/// How to print it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Form {
-    /// A line for each.
-    Table,
-    /// JSON, as `linkerd check` has it.
-    Json,
 }
 
 /// What belongs together, under one heading.
@@ -78,8 +71,8 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
             continue;
         }
         match args.output {
-            Form::Table => print!("{}", table(&sections, well)),
-            Form::Json => println!("{:#}", as_json(&sections, well)),
+            Format::Table | Format::Name => print!("{}", table(&sections, well)),
+            form => print(&as_json(&sections, well), form)?,
         }
         return Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::ensure;
+use api::Kind;
 use api::name::is_namespace;
 use clap::Args;
 use kubernetes::client::Client;
@@ -33,6 +34,13 @@ impl ClusterArgs {
         ensure!(is_namespace(&namespace), "{namespace:?}, of the kubeconfig, is not the name of a namespace");
         Ok((client, namespace))
     }
+}
+
+/// Where an API server has the objects of a kind: of `version`, and in `namespace` if they are in one.
+pub fn list_path(kind: Kind, version: &str, namespace: &str) -> String {
+    let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
+    let place = if kind.namespaced() { format!("/namespaces/{namespace}") } else { String::new() };
+    format!("{root}{place}/{}", kind.plural())
 }
 
 /// A namespace, as a flag names it.

@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use waypoint::classes::ClassArgs;
 use waypoint_translate::{GatewayOutput, Settings, Translation, translate};
 
+use crate::args::Format;
 use crate::cluster::ClusterArgs;
 
 /// The exit code of `diff` when it cannot tell, as `kubectl diff` has it: 1 says that something would change.
@@ -45,8 +46,8 @@ pub struct Dump {
     #[arg(long = "type", value_enum, value_name = "TYPE")]
     kind: Option<Type>,
     /// How to print it
-    #[arg(short = 'o', long, env = "WAYKEEPER_OUTPUT", value_enum, default_value_t = Output::Yaml, value_name = "HOW")]
-    output: Output,
+    #[arg(short = 'o', long, env = "WAYKEEPER_OUTPUT", value_enum, default_value_t = Format::Yaml, value_name = "HOW")]
+    output: Format,
     #[command(flatten)]
     classes: ClassArgs,
     #[command(flatten)]
@@ -66,17 +67,6 @@ pub struct Diff {
     classes: ClassArgs,
     #[command(flatten)]
     cluster: ClusterArgs,
-}
-
-/// How to print it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// YAML.
-    Yaml,
-    /// JSON.
-    Json,
-    /// Names only.
-    Name,
 }
 
 /// A type of resources, as it is written on the command line.
@@ -146,7 +136,7 @@ async fn dump(args: &Dump) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     match args.output {
-        Output::Name => {
+        Format::Name => {
             for (gateway, output) in &gateways {
                 for (kind, name) in listed(&output.resources, args.kind) {
                     println!("{gateway} {kind:?} {}", output.shown(&(kind, name.to_owned())));
@@ -157,7 +147,7 @@ async fn dump(args: &Dump) -> anyhow::Result<ExitCode> {
             let all: Vec<Value> =
                 gateways.iter().map(|(gateway, output)| written(gateway, output, args.kind)).collect();
             match other {
-                Output::Json => println!("{:#}", json!(all)),
+                Format::Json => println!("{:#}", json!(all)),
                 _ => print!("{}", proto::yaml::to_yaml(&json!(all))),
             }
         }

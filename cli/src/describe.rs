@@ -14,12 +14,12 @@ use kubernetes::once;
 use provider::findings::did_you_mean;
 use provider::folder::load;
 use serde_json::Value;
-use status::Place;
 use waypoint::classes::ClassArgs;
 use waypoint_translate::{Settings, translate};
 
-use crate::cluster::ClusterArgs;
+use crate::cluster::{ClusterArgs, list_path};
 use crate::kinds::find_kind;
+use crate::report;
 
 /// What can be described.
 const KINDS: [Kind; 6] =
@@ -97,12 +97,9 @@ pub async fn run(args: &DescribeArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Where the API server has objects of its kind in its namespace, under each version.
+/// The lists in which an object may be: one for each version of its kind.
 fn lists(object: &ObjectRef) -> impl Iterator<Item = String> {
-    object.kind.api_versions().iter().map(|version| {
-        let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
-        format!("{root}/namespaces/{}/{}", object.name.namespace, object.kind.plural())
-    })
+    object.kind.api_versions().iter().map(|version| list_path(object.kind, version, &object.name.namespace))
 }
 
 /// What objects of its kind in its namespace are called; nothing where that cannot be read.
@@ -162,11 +159,8 @@ fn reported(object: &ObjectRef, translation: &waypoint_translate::Translation) -
     let said = translation.report.get(object).into_iter().flat_map(|said| said.iter());
     let mut out = String::new();
     for status in said {
-        let place = if status.place == Place::Object { String::new() } else { format!("{}: ", status.place) };
         for condition in &status.conditions {
-            let holds = condition.status.map_or("Unknown", |holds| if holds { "True" } else { "False" });
-            let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
-            out.push_str(&format!("  {place}{} is {holds} ({}){message}\n", condition.kind, condition.reason));
+            out.push_str(&format!("  {}\n", report::condition(status, condition)));
         }
     }
     out

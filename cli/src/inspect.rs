@@ -99,7 +99,8 @@ fn keep(list: &mut Value, wanted: impl Fn(&Value) -> bool) {
     }
 }
 
-fn print(value: &Value, format: Format) -> anyhow::Result<()> {
+/// Prints `value` for programs.
+pub fn print(value: &Value, format: Format) -> anyhow::Result<()> {
     match format {
         Format::Yaml => print!("{}", serde_norway::to_string(value)?),
         _ => println!("{value:#}"),

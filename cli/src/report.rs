@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde_json::Value;
-use status::{ACCEPTED, PROGRAMMED, RESOLVED_REFS};
+use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS};
 
 use crate::table::table;
 
@@ -26,6 +26,14 @@ pub struct ServiceRow {
 
 /// The conditions with a column of their own.
 const COLUMNS: [&str; 3] = [ACCEPTED, RESOLVED_REFS, PROGRAMMED];
+
+/// A condition in a line, with the place in which `status` states it.
+pub fn condition(status: &ObjectStatus, condition: &Condition) -> String {
+    let place = if status.place == Place::Object { String::new() } else { format!("{}: ", status.place) };
+    let holds = condition.status.map_or("Unknown", |holds| if holds { "True" } else { "False" });
+    let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
+    format!("{place}{} is {holds} ({}){message}", condition.kind, condition.reason)
+}
 
 /// The objects of a `/status` as a table: a line for each, and where its status has several places, a line for each of them.
 pub fn objects(status: &Value) -> String {

@@ -218,6 +218,21 @@ fn it_is_said_what_an_edit_would_change_before_anybody_makes_it() {
     assert_eq!(nowhere.status.code(), Some(2), "{nowhere:?}");
 }
 
+/// Who sets once how commands print means all of them.
+#[test]
+fn every_command_prints_in_every_way_that_the_environment_may_name() {
+    let folder = Folder::example();
+    folder.apply_walkthrough("apikeys");
+    let dir = folder.path().to_str().unwrap();
+    for how in ["table", "json", "yaml", "name"] {
+        for arguments in [&["config", "dump", "-f", dir][..], &["apikey", "list", "-d", dir], &["version"]] {
+            let output =
+                Command::new(binary("waykeeper")).args(arguments).env("WAYKEEPER_OUTPUT", how).output().unwrap();
+            assert!(output.status.success() && !output.stdout.is_empty(), "{how} {arguments:?}: {output:?}");
+        }
+    }
+}
+
 #[test]
 fn what_envoys_are_configured_with_is_printed() {
     let folder = Folder::example();

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::secret::{fingerprint, key_of, without_document};
 use crate::ask::encode;
+use crate::cluster::list_path;
 
 /// Where keys are kept.
 #[derive(Debug)]
@@ -122,7 +123,7 @@ impl Place {
                 new.write_all(text.as_bytes()).with_context(what)
             }
             Place::Cluster(client) => {
-                let path = format!("/api/v1/namespaces/{}/secrets", name.namespace);
+                let path = list_path(Kind::Secret, "v1", &name.namespace);
                 client.create(&path, manifest).await.map(drop).with_context(|| format!("making Secret {name}"))
             }
         }
@@ -165,7 +166,7 @@ impl Place {
 }
 
 fn path(name: &Name) -> String {
-    format!("/api/v1/namespaces/{}/secrets/{}", name.namespace, encode(&name.name))
+    format!("{}/{}", list_path(Kind::Secret, "v1", &name.namespace), encode(&name.name))
 }
 
 /// The document of `text` that is the Secret `held`, and nothing else.

@@ -7,8 +7,9 @@ use std::fmt::Write as _;
 use api::{Name, ObjectRef, Snapshot};
 use proto::{ResourceType, resource};
 use similar::TextDiff;
-use status::{Condition, ObjectStatus, Place};
 use waypoint_translate::{GatewayOutput, Translation};
+
+use crate::report;
 
 /// So many lines around each change are shown.
 const AROUND: usize = 3;
@@ -57,7 +58,8 @@ fn statuses(out: &mut String, before: &Translation, after: &Translation) {
     for object in after.report.changed(&before.report) {
         let of = |translation: &Translation| -> Vec<String> {
             let said = translation.report.get(object).into_iter().flat_map(|said| said.iter());
-            said.flat_map(|status| status.conditions.iter().map(|condition| line(status, condition))).collect()
+            said.flat_map(|status| status.conditions.iter().map(|condition| report::condition(status, condition)))
+                .collect()
         };
         let (was, is) = (of(before), of(after));
         let gone = was.iter().filter(|line| !is.contains(line)).map(|line| format!("- {object}: {line}"));
@@ -67,13 +69,6 @@ fn statuses(out: &mut String, before: &Translation, after: &Translation) {
             let _ = writeln!(out, "{line}");
         }
     }
-}
-
-fn line(status: &ObjectStatus, condition: &Condition) -> String {
-    let place = if status.place == Place::Object { String::new() } else { format!("{}: ", status.place) };
-    let holds = condition.status.map_or("Unknown", |holds| if holds { "True" } else { "False" });
-    let message = if condition.message.is_empty() { String::new() } else { format!(": {}", condition.message) };
-    format!("{place}{} is {holds} ({}){message}", condition.kind, condition.reason)
 }
 
 /// The resources of one type in which two configurations of a Gateway's Envoys differ.

@@ -5,6 +5,9 @@ use api::{Object, ObjectRef};
 use kubernetes::client::Client;
 use serde_json::Value;
 
+use crate::ask::encode;
+use crate::cluster::list_path;
+
 /// Where `kubectl apply` notes what it applied last, to know which fields are gone from a manifest.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// As whom `kubectl apply --server-side` writes.
@@ -37,9 +40,7 @@ pub async fn object(client: &Client, name: &ObjectRef, manifest: &Value) -> anyh
 }
 
 fn path(name: &ObjectRef, version: &str) -> String {
-    let root = if version.contains('/') { format!("/apis/{version}") } else { format!("/api/{version}") };
-    let place = if name.kind.namespaced() { format!("/namespaces/{}", name.name.namespace) } else { String::new() };
-    format!("{root}{place}/{}/{}", name.kind.plural(), crate::ask::encode(&name.name.name))
+    format!("{}/{}", list_path(name.kind, version, &name.name.namespace), encode(&name.name.name))
 }
 
 /// A patch that makes of what was applied `last` what is written `now`: what is gone from it is taken away, what others
