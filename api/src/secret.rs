@@ -17,6 +17,12 @@ pub const API_KEY_SECRET: &str = "extauth.solo.io/apikey";
 /// The entry of such a Secret that holds the key; all others are metadata.
 pub const API_KEY: &str = "api-key";
 
+/// The type of a Secret that holds the secret of a client of OAuth 2.0.
+pub const OAUTH_SECRET: &str = "extauth.solo.io/oauth";
+
+/// The entry of such a Secret that holds it.
+pub const CLIENT_SECRET: &str = "client-secret";
+
 /// A Kubernetes Secret with `stringData` already folded into `data` and base64 undone.
 ///
 /// There may be very many, so it is small: of the metadata it has what something reads.

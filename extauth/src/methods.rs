@@ -180,9 +180,9 @@ impl AddAssign for Accepts {
     }
 }
 
-/// A step that could not be made.
+/// A step that could not be made, and what it says to whoever asks.
 #[derive(Debug)]
-struct Never;
+struct Never(Fault);
 
 impl Never {
     /// What is said of it.
@@ -193,6 +193,6 @@ impl Never {
 
 impl Step for Never {
     fn check(&self, _: &Ask<'_>) -> Answer {
-        Answer::Now(Outcome::Fault(Fault::Internal))
+        Answer::Now(Outcome::Fault(self.0))
     }
 }

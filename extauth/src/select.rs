@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use api::gloo::auth_config::KeySource;
 use api::secret::{API_KEY, API_KEY_SECRET};
-use api::{Kind, Name, ObjectRef, Pairs, Problem, Secret, Snapshot};
+use api::{Kind, Name, ObjectRef, Pairs, Problem, Redacted, Secret, Snapshot};
 
 /// Secrets by label.
 #[derive(Debug, Clone, Default)]
@@ -125,6 +125,28 @@ impl Secrets<'_> {
             }
         }
         (found.into_values().cloned().collect(), problems)
+    }
+}
+
+impl Secrets<'_> {
+    /// The entry `key` of the Secret called `name`, which is of the type `kind`; else why there is none.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn named(&self, name: &Name, kind: &str, key: &str) -> Result<Arc<Secret>, String> {
+        let Some(secret) = self.snapshot.secrets.get(name) else {
+            let broken = ObjectRef { kind: Kind::Secret, name: name.clone() };
+            let is_broken = self.snapshot.broken.contains_key(&broken);
+            let why = if is_broken { "cannot be read; see its own status" } else { "does not exist" };
+            return Err(format!("Secret {name}: {why}"));
+        };
+        if secret.kind != kind {
+            return Err(format!("Secret {name}: its type is {:?}; write type: {kind}", secret.kind));
+        }
+        match secret.data.get(key).map(Redacted::expose) {
+            None | Some([]) => Err(format!("Secret {name}: has no entry {key}; write it there")),
+            Some(_) => Ok(secret.clone()),
+        }
     }
 }
 

@@ -940,7 +940,7 @@ fn requests_that_pass_unasked_are_counted_by_the_way_of_asking() {
 
 /// What a log holds.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(pub Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

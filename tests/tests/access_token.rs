@@ -201,3 +201,69 @@ fn without_an_issuer_nobody_passes_until_it_is_there() {
         if answer.status() == 200 { Ok(()) } else { Err(answer.text) }
     });
 }
+
+/// An issuer that is asked about tokens: `good-NAME` is of NAME, any other is not active.
+fn asked(log: &Arc<Mutex<Vec<String>>>) -> Issuer {
+    let log = log.clone();
+    Issuer::start(IDP, move |head, body| {
+        let question = head.lines().next().unwrap().to_owned();
+        log.lock().unwrap().push(format!("{question} {body}"));
+        let name = body.split("good-").nth(1).and_then(|rest| rest.split('&').next());
+        match (&*question, name) {
+            ("GET /me HTTP/1.1", _) => issuer::json(200, r#"{"mail":"a@b"}"#),
+            ("POST /introspect HTTP/1.1", Some(name))
+                if head.contains("authorization: Basic d2F5cG9pbnQ6Y2hhbmdlLW1l") =>
+            {
+                let told = json!({"active": true, "username": name, "exp": in_seconds(600)});
+                issuer::json(200, &told.to_string())
+            }
+            ("POST /introspect HTTP/1.1", None) => issuer::json(200, r#"{"active":false}"#),
+            _ => issuer::json(401, ""),
+        }
+    })
+}
+
+#[test]
+fn an_issuer_that_is_asked_says_who_it_is_and_without_it_nobody_is() {
+    let _turn = turn();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let idp = asked(&log);
+    let policy = [documented("opaque"), option("opaque", "")].concat();
+    let (folder, echo) = town(&policy);
+    let _waykeeper = Waykeeper::up(&folder, &[]);
+    for _ in 0..3 {
+        let answer = ask(A, "good-ann", &EVIL[3..]);
+        unspoilt(&answer);
+        assert_eq!(answer.saw("x-user-id"), ["ann"], "{answer:?}");
+    }
+    let said = std::mem::take(&mut *log.lock().unwrap());
+    assert_eq!(said, ["POST /introspect HTTP/1.1 token=good-ann&token_type_hint=access_token", "GET /me HTTP/1.1 "]);
+    for bad in ["bad", "goo-d"] {
+        let answer = ask(A, bad, &[]);
+        assert_eq!((answer.status(), answer.header("www-authenticate")), (403, None), "{answer:?}");
+    }
+    assert_eq!((get(A, "/", "a", &[]).status(), log.lock().unwrap().len()), (403, 2), "nobody is asked about no token");
+    // Gone: what is known is known, nobody else passes.
+    drop(idp);
+    echo.reached();
+    for _ in 0..8 {
+        assert_eq!((ask(A, "good-ann", &[]).status(), ask(A, "good-bob", &[]).status()), (200, 503));
+    }
+    assert_eq!(echo.reached().len(), 8);
+    let _idp = asked(&log);
+    eventually("the issuer is asked again", Duration::from_secs(60), || {
+        let answer = ask(A, "good-bob", &[]);
+        if answer.status() == 200 { Ok(()) } else { Err(answer.text) }
+    });
+    // With another secret nobody is known any more, and the issuer does not know who asks.
+    folder.apply("policy.yaml", &policy.replace("change-me", "another"));
+    eventually("the edit is in force", Duration::from_secs(10), || {
+        let answer = ask(A, "good-ann", &[]);
+        if answer.status() == 503 { Ok(()) } else { Err(answer.text) }
+    });
+    folder.apply("policy.yaml", &policy);
+    eventually("all is as before", Duration::from_secs(10), || {
+        let answer = ask(A, "good-ann", &[]);
+        if answer.status() == 200 { Ok(()) } else { Err(answer.text) }
+    });
+}

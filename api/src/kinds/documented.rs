@@ -99,9 +99,13 @@ mod tests {
             let path = format!("spec.configs.[].passThroughAuth.{part}");
             absent.extend(missing::<AuthConfig>("AuthConfig", &[&path]));
         }
-        for part in
-            ["", ".accessTokenValidation", ".accessTokenValidation.jwt", ".accessTokenValidation.jwt.remoteJwks"]
-        {
+        for part in [
+            "",
+            ".accessTokenValidation",
+            ".accessTokenValidation.jwt",
+            ".accessTokenValidation.jwt.remoteJwks",
+            ".accessTokenValidation.introspection",
+        ] {
             let path = format!("spec.configs.[].oauth2{part}");
             absent.extend(missing::<AuthConfig>("AuthConfig", &[&path]));
         }

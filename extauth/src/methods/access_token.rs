@@ -5,6 +5,7 @@
 
 mod bearer;
 mod claims;
+mod issuer;
 mod jwt;
 mod keys;
 mod remote;
@@ -12,10 +13,14 @@ mod remote;
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
-use api::Problem;
-use api::gloo::auth_config::AccessTokenValidation;
 use api::gloo::auth_config::jwks::KeySet;
+use api::gloo::auth_config::{AccessTokenValidation, Target};
+use api::secret::{CLIENT_SECRET, OAUTH_SECRET};
+use api::{Problem, Redacted};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use outbound::address::{Forbidden, literal};
 use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
@@ -23,22 +28,35 @@ use zeroize::Zeroizing;
 pub use self::remote::Remotes;
 
 use self::claims::Uses;
+use self::issuer::{Facts, Issuer, Told};
 use self::jwt::{Expected, Refused};
 use self::keys::Keys;
 use self::remote::{Found, Remote};
-use super::complaints::{Complaints, in_time, unavailable};
+use super::complaints::{Complaints, in_time, unavailable, unusable};
 use super::granting::Before;
-use super::{Accepts, Compiled, Context, Credentials, Method, Never, Read};
+use super::{Accepts, Compiled, Context, Credentials, Inputs, Method, Need, Never, Read};
+use crate::state::State;
 use crate::step::{Answer, Ask, Denial, Fault, Outcome, Step};
 
-/// What later steps find the claims of a token under.
+/// What later steps find the claims of a signed token under.
 const CLAIMS: &str = "jwtAccessToken";
+/// And what an issuer says, of the owner if it is asked about him.
+const ISSUER: &str = "introspection";
 
 /// A compiled `accessTokenValidation`.
 #[derive(Debug)]
-struct AccessToken {
+struct AccessToken(Arc<Judge>);
+
+/// What decides about tokens.
+#[derive(Debug)]
+struct Judge {
     how: How,
-    uses: Arc<Uses>,
+    /// Who is asked about the owners of tokens that are signed.
+    owners: Option<Issuer>,
+    /// Which part of what an issuer says of a token names the user.
+    names_user: Option<String>,
+    uses: Uses,
+    complaints: Complaints,
 }
 
 #[derive(Debug)]
@@ -46,14 +64,17 @@ enum How {
     /// It is signed with one of these keys.
     Local(Keys, Expected),
     /// It is signed with one of the keys at an address.
-    Remote(Arc<AtAddress>),
+    Remote(Arc<Remote>, Expected),
+    /// The issuer says whether it is good.
+    Asked(Issuer),
 }
 
-#[derive(Debug)]
-struct AtAddress {
-    remote: Arc<Remote>,
-    expected: Expected,
-    complaints: Complaints,
+/// A token and the request that it is for.
+struct Presented {
+    token: Zeroizing<String>,
+    before: Before,
+    now: SystemTime,
+    deadline: Instant,
 }
 
 impl Step for AccessToken {
@@ -63,73 +84,152 @@ impl Step for AccessToken {
             Ok(token) => token,
             Err(why) => return Answer::Now(Outcome::Deny(Denial::plain(403, why))),
         };
-        match &self.how {
-            How::Local(keys, expected) => {
-                let verified = jwt::verify(&token, keys, expected, ask.now);
-                Answer::Now(judged(verified, &self.uses, &Before::of(ask)))
-            }
-            How::Remote(at) => at.check(token, ask, &self.uses),
+        let (before, now, deadline) = (Before::of(ask), ask.now, in_time(ask.deadline));
+        let (judge, presented) = (self.0.clone(), Presented { token, before, now, deadline });
+        let mut answer: BoxFuture<'static, Outcome> = Box::pin(async move { judge.outcome(presented).await });
+        // What is known at once, or was kept, needs no waiting.
+        match (&mut answer).now_or_never() {
+            Some(outcome) => Answer::Now(outcome),
+            None => Answer::Later(answer),
         }
     }
 
     fn prepare(&self) {
-        if let How::Remote(at) = &self.how {
-            at.remote.prepare();
+        if let How::Remote(remote, _) = &self.0.how {
+            remote.prepare();
         }
     }
 }
 
-impl AtAddress {
-    fn check(self: &Arc<Self>, token: Zeroizing<String>, ask: &Ask<'_>, uses: &Arc<Uses>) -> Answer {
-        if let Some(found) = self.remote.at_hand() {
-            match jwt::verify(&token, &found.keys, &self.expected, ask.now) {
-                Err(Refused::UnknownKey) if self.remote.may_fetch_anew() => {}
-                Err(Refused::UnknownKey) if !found.fresh => return Answer::Now(self.old()),
-                verified => return Answer::Now(judged(verified, uses, &Before::of(ask))),
+impl Judge {
+    async fn outcome(&self, presented: Presented) -> Outcome {
+        let verified = match &self.how {
+            How::Local(keys, expected) => jwt::verify(&presented.token, keys, expected, presented.now),
+            How::Remote(remote, expected) => match self.signed(remote, expected, &presented).await {
+                Ok(verified) => verified,
+                Err(fault) => return Outcome::Fault(fault),
+            },
+            How::Asked(issuer) => return self.asked(issuer, presented).await,
+        };
+        let claims = match verified {
+            Ok(claims) => claims,
+            Err(Refused::UnknownKey) => return Outcome::Deny(not_good("the token names a key that is not known")),
+            Err(Refused::For(why)) => return Outcome::Deny(not_good(why)),
+        };
+        if !self.uses.suffices(&claims) {
+            return Outcome::Deny(NO_SCOPE);
+        }
+        let Presented { token, before, deadline, .. } = presented;
+        let mut state = State::default();
+        if let Some(issuer) = &self.owners {
+            match self.facts(issuer, token, deadline).await {
+                Ok(facts) if !facts.are_of(&claims) => return self.unusable(issuer, "it tells of another user"),
+                Ok(facts) => state.set(ISSUER, facts.owner.clone().unwrap_or_default().into()),
+                Err(outcome) => return outcome,
             }
         }
-        let (at, uses, before, now) = (self.clone(), uses.clone(), Before::of(ask), ask.now);
-        let deadline = in_time(ask.deadline);
-        Answer::Later(Box::pin(async move {
-            match at.remote.fetched(deadline).await {
-                Ok(Found { keys, fresh }) => match jwt::verify(&token, &keys, &at.expected, now) {
-                    Err(Refused::UnknownKey) if !fresh => at.old(),
-                    verified => judged(verified, &uses, &before),
-                },
-                Err(why) => {
-                    let fault = unavailable(&why);
-                    at.complaints.warn(&why.to_string(), "the keys of tokens cannot be had; denying");
-                    Outcome::Fault(fault)
-                }
+        state.set(CLAIMS, claims.clone().into());
+        let text = |name: &str| claims.get(name).and_then(Json::as_str).filter(|text| !text.is_empty());
+        // As for logins: of two issuers each may have a user of that name.
+        let user = text("iss").zip(text("sub")).map(|(issuer, subject)| format!("{issuer};{subject}"));
+        self.granted(&claims, user.as_deref(), state, &before)
+    }
+
+    /// Whether a token is signed with one of the keys of `remote`.
+    async fn signed(
+        &self,
+        remote: &Remote,
+        expected: &Expected,
+        Presented { token, now, deadline, .. }: &Presented,
+    ) -> Result<Result<Map<String, Json>, Refused>, Fault> {
+        // Of old keys none may be the token's: there may be one by now.
+        let old = || {
+            let what = "a token names a key that is not known; denying";
+            self.complaints.warn("keys could not be fetched again", what);
+            Err(Fault::Unavailable)
+        };
+        if let Some(found) = remote.at_hand() {
+            match jwt::verify(token, &found.keys, expected, *now) {
+                Err(Refused::UnknownKey) if remote.may_fetch_anew() => {}
+                Err(Refused::UnknownKey) if !found.fresh => return old(),
+                verified => return Ok(verified),
             }
-        }))
+        }
+        match remote.fetched(*deadline).await {
+            Ok(Found { keys, fresh }) => match jwt::verify(token, &keys, expected, *now) {
+                Err(Refused::UnknownKey) if !fresh => old(),
+                verified => Ok(verified),
+            },
+            Err(why) => {
+                let fault = unavailable(&why);
+                self.complaints.warn(&why.to_string(), "the keys of tokens cannot be had; denying");
+                Err(fault)
+            }
+        }
     }
 
-    /// Of keys that could not be fetched again none is the token's: there may be one by now.
-    fn old(&self) -> Outcome {
-        self.complaints.warn("keys could not be fetched again", "a token names a key that is not known; denying");
-        Outcome::Fault(Fault::Unavailable)
+    /// What becomes of a token about which `issuer` is asked.
+    async fn asked(&self, issuer: &Issuer, presented: Presented) -> Outcome {
+        let Presented { token, before, now, deadline } = presented;
+        let facts = match self.facts(issuer, token, deadline).await {
+            Ok(facts) => facts,
+            Err(outcome) => return outcome,
+        };
+        let Some(claims) = &facts.token else { return Outcome::Fault(Fault::Internal) };
+        if !facts.are_of(claims) {
+            return self.unusable(issuer, "it tells of another user");
+        }
+        // It may have been said a while ago.
+        if let Err(why) = jwt::times(claims, now) {
+            return Outcome::Deny(Denial::plain(403, why));
+        }
+        if !self.uses.suffices(claims) {
+            return Outcome::Deny(NO_SCOPE);
+        }
+        let user = match &self.names_user {
+            None => None,
+            Some(name) => match claims.get(name) {
+                Some(Json::String(user)) if !user.is_empty() => Some(user.clone()),
+                Some(Json::Number(user)) => Some(user.to_string()),
+                _ => return Outcome::Deny(Denial::plain(403, "the token names no user")),
+            },
+        };
+        let mut state = State::default();
+        state.set(ISSUER, facts.owner.as_ref().unwrap_or(claims).clone().into());
+        self.granted(claims, user.as_deref(), state, &before)
+    }
+
+    /// What `issuer` says of `token`, if it is good.
+    async fn facts(&self, issuer: &Issuer, token: Zeroizing<String>, deadline: Instant) -> Result<Arc<Facts>, Outcome> {
+        match issuer.ask(token, deadline).await {
+            outbound::Outcome::Answered(told) => match &*told {
+                Told::Good(facts) => Ok(facts.clone()),
+                Told::NotGood(why) => Err(Outcome::Deny(Denial::plain(403, why))),
+                Told::Unusable(why) => Err(self.unusable(issuer, why)),
+            },
+            outbound::Outcome::Unavailable(why) => {
+                let fault = unavailable(&why);
+                self.complaints.warn(&why.to_string(), "an issuer cannot be asked about a token; denying");
+                Err(Outcome::Fault(fault))
+            }
+        }
+    }
+
+    fn unusable(&self, issuer: &Issuer, why: &str) -> Outcome {
+        self.complaints.warn(&format!("{}: {why}", issuer.who), "an issuer's answer cannot be used; denying");
+        Outcome::Fault(unusable())
+    }
+
+    fn granted(&self, claims: &Map<String, Json>, user: Option<&str>, state: State, before: &Before) -> Outcome {
+        match self.uses.grant(claims, user, state, before) {
+            Ok(grant) => Outcome::Pass(grant),
+            Err(why) => Outcome::Deny(Denial::plain(403, why)),
+        }
     }
 }
 
-/// What becomes of a request whose token was looked at.
-fn judged(verified: Result<Map<String, Json>, Refused>, uses: &Uses, before: &Before) -> Outcome {
-    let claims = match verified {
-        Ok(claims) => claims,
-        Err(Refused::UnknownKey) => return Outcome::Deny(not_good("the token names a key that is not known")),
-        Err(Refused::For(why)) => return Outcome::Deny(not_good(why)),
-    };
-    if !uses.suffices(&claims) {
-        return Outcome::Deny(Denial::plain(403, "the token lacks a scope"));
-    }
-    let text = |name: &str| claims.get(name).and_then(Json::as_str).filter(|text| !text.is_empty());
-    // As for logins: of two issuers each may have a user of that name.
-    let user = text("iss").zip(text("sub")).map(|(issuer, subject)| format!("{issuer};{subject}"));
-    match uses.grant(claims, CLAIMS, user.as_deref(), before) {
-        Ok(grant) => Outcome::Pass(grant),
-        Err(why) => Outcome::Deny(Denial::plain(403, why)),
-    }
-}
+/// The token is good, and not for this.
+const NO_SCOPE: Denial = Denial::plain(403, "the token lacks a scope");
 
 /// The token is there and not good (RFC 6750, 3.1).
 fn not_good(reason: &'static str) -> Denial {
@@ -139,6 +239,22 @@ fn not_good(reason: &'static str) -> Denial {
 }
 
 impl Method for AccessTokenValidation {
+    fn needs(&self, namespace: &str) -> Vec<Need<'_>> {
+        self.client_secret().map(|named| Need::Named(named.resolve(namespace))).into_iter().collect()
+    }
+
+    fn reads(&self, field: &str, namespace: &str, inputs: &Inputs<'_>) -> Read {
+        let Some(named) = self.client_secret() else { return Read::default() };
+        match inputs.secrets.named(&named.resolve(namespace), OAUTH_SECRET, CLIENT_SECRET) {
+            Ok(secret) => Read { secrets: vec![secret], problems: Vec::new() },
+            Err(why) => {
+                let why = format!("{why}; until then every token is answered 503");
+                let field = format!("{field}.introspection.clientSecretRef");
+                Read { secrets: Vec::new(), problems: vec![Problem::warning(field, why)] }
+            }
+        }
+    }
+
     fn lets_in(&self, _: &str) -> BTreeSet<Credentials<'_>> {
         let mut judges = self.clone();
         judges.claims_to_headers.clear();
@@ -147,34 +263,76 @@ impl Method for AccessTokenValidation {
         BTreeSet::from([Credentials::Asked { text, secrets: Vec::new() }])
     }
 
-    fn compile(&self, field: &str, name: &str, _: &Read, context: &Context) -> Compiled {
-        let mut problems = Vec::new();
-        let how = self.jwt.as_ref().and_then(|jwt| {
+    fn compile(&self, field: &str, name: &str, read: &Read, context: &Context) -> Compiled {
+        let accepts = Accepts { issuers: 1, ..Accepts::default() };
+        let never = |fault, problems| Compiled { step: Box::new(Never(fault)), accepts, problems };
+        let secret = read.secrets.first().and_then(|secret| secret.data.get(CLIENT_SECRET));
+        if self.client_secret().is_some() && secret.is_none() {
+            // Which is said already.
+            return never(Fault::Unavailable, Vec::new());
+        }
+        let mut problems: Vec<Problem> =
+            hosts(self).filter_map(|(at, host)| nobody(&format!("{field}{at}"), &host)).collect();
+        let Some(judge) = judge(self, name, secret, context) else {
+            problems.push(Never::problem(field));
+            return never(Fault::Internal, problems);
+        };
+        Compiled { step: Box::new(AccessToken(Arc::new(judge))), accepts, problems }
+    }
+}
+
+/// That nobody is asked at `host`, if it is such an address.
+fn nobody(field: &str, host: &str) -> Option<Problem> {
+    let why = literal(host).and_then(Forbidden::of)?;
+    Some(Problem::warning(field, format!("{why}; every token is answered 503")))
+}
+
+/// Each host that is asked, and where it stands.
+fn hosts(validation: &AccessTokenValidation) -> impl Iterator<Item = (&'static str, String)> {
+    let remote = validation.jwt.as_ref().and_then(|jwt| jwt.remote_jwks.as_ref());
+    let introspection = validation.introspection.as_ref().and_then(|asks| asks.introspection_url.as_deref());
+    let urls = [
+        (".jwt.remoteJwks.url", remote.and_then(|remote| remote.url.as_deref())),
+        (".introspection.introspectionUrl", introspection),
+        (".introspectionUrl", validation.introspection_url.as_deref()),
+        (".userinfoUrl", validation.userinfo_url.as_deref()),
+    ];
+    urls.into_iter().filter_map(|(at, url)| Some((at, Target::of_url(url?).ok()?.host)))
+}
+
+/// What decides about tokens in the step called `name`; none by a fault of ours.
+fn judge(
+    validation: &AccessTokenValidation,
+    name: &str,
+    secret: Option<&Redacted>,
+    context: &Context,
+) -> Option<Judge> {
+    let how = match &validation.jwt {
+        None => How::Asked(Issuer::of(validation, secret, context)?),
+        Some(jwt) => {
             let issuer = jwt.issuer.clone().filter(|issuer| !issuer.is_empty());
             let expected = Expected { issuer, audiences: jwt.audiences.clone() };
             match (&jwt.remote_jwks, &jwt.local_jwks) {
-                (Some(remote), None) => {
-                    let target = api::gloo::auth_config::Target::of_url(remote.url.as_deref()?).ok()?;
-                    if let Some(why) = literal(&target.host).and_then(Forbidden::of) {
-                        problems.push(Problem::warning(field, format!("{why}; every token is answered 503")));
-                    }
-                    let complaints = Complaints::of(name, &target.authority());
-                    let remote = context.remotes.at(remote, &context.trust)?;
-                    Some(How::Remote(Arc::new(AtAddress { remote, expected, complaints })))
-                }
+                (Some(remote), None) => How::Remote(context.remotes.at(remote, &context.trust)?, expected),
                 (None, Some(local)) => {
                     let set = KeySet::parse(local.inline_string.as_deref()?.as_bytes()).ok()?;
-                    Some(How::Local(Keys::of(set), expected))
+                    How::Local(Keys::of(set), expected)
                 }
-                _ => None,
+                _ => return None,
             }
-        });
-        let accepts = Accepts { issuers: 1, ..Accepts::default() };
-        let Some(how) = how else {
-            problems.push(Never::problem(field));
-            return Compiled { step: Box::new(Never), accepts, problems };
-        };
-        let step = Box::new(AccessToken { how, uses: Arc::new(Uses::of(self, name)) });
-        Compiled { step, accepts, problems }
-    }
+        }
+    };
+    let owners = match (&validation.jwt, &validation.userinfo_url) {
+        (Some(_), Some(_)) => Some(Issuer::of(validation, None, context)?),
+        _ => None,
+    };
+    let names_user = validation.introspection.as_ref().and_then(|asks| asks.user_id_attribute_name.clone());
+    let who = hosts(validation).next().map(|(_, host)| host).unwrap_or_default();
+    Some(Judge {
+        how,
+        owners,
+        names_user: names_user.filter(|name| !name.is_empty()),
+        uses: Uses::of(validation, name),
+        complaints: Complaints::of(name, &who),
+    })
 }

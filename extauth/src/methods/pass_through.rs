@@ -191,7 +191,7 @@ impl Method for PassThroughAuth {
         };
         let accepts = Accepts { servers: 1, ..Accepts::default() };
         let Some((how, target, client, server)) = made else {
-            return Compiled { step: Box::new(Never), accepts, problems: vec![Never::problem(field)] };
+            return Compiled { step: Box::new(Never(Fault::Internal)), accepts, problems: vec![Never::problem(field)] };
         };
         let forbidden = literal(&target.host).and_then(Forbidden::of);
         let problems = forbidden.map(|why| Problem::warning(field, format!("{why}; every request is answered 503")));

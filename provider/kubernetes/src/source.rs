@@ -4,7 +4,7 @@ use std::fmt;
 
 use std::collections::BTreeSet;
 
-use api::secret::API_KEY_SECRET;
+use api::secret::{API_KEY_SECRET, OAUTH_SECRET};
 use api::unserved::Unserved;
 use api::{Governs, Kind, Name, ObjectRef, Reader};
 
@@ -66,7 +66,12 @@ pub struct Source {
     pub versions: Vec<String>,
     /// In which namespace; none, in all.
     pub namespace: Option<String>,
+    /// Of Secrets, the type. It never changes, so that none slips in or out unseen.
+    secret_type: Option<&'static str>,
 }
+
+/// The types of Secrets that are read.
+const SECRET_TYPES: [&str; 2] = [API_KEY_SECRET, OAUTH_SECRET];
 
 impl Source {
     /// The sources of all that `reader` reads; Secrets in `secret_namespaces` alone if there are any.
@@ -76,7 +81,7 @@ impl Source {
             // Nobody else refuses what these were to govern.
             sources.extend(Unserved::all().iter().map(|kind| {
                 let versions = kind.versions.iter().map(|version| format!("{}/{version}", kind.group)).collect();
-                Source { subject: Subject::Unserved(kind), versions, namespace: None }
+                Source { subject: Subject::Unserved(kind), versions, namespace: None, secret_type: None }
             }));
         }
         sources
@@ -96,12 +101,22 @@ impl Source {
                 }
             }
             for versions in groups {
-                let source =
-                    |namespace| Source { subject: Subject::Kind(*kind), versions: versions.clone(), namespace };
-                if *kind == Kind::Secret && !secret_namespaces.is_empty() {
-                    sources.extend(secret_namespaces.iter().map(|namespace| source(Some(namespace.clone()))));
-                } else {
-                    sources.push(source(None));
+                let source = |namespace, secret_type| {
+                    let subject = Subject::Kind(*kind);
+                    Source { subject, versions: versions.clone(), namespace, secret_type }
+                };
+                if *kind != Kind::Secret {
+                    sources.push(source(None, None));
+                    continue;
+                }
+                // A list is asked for by one type.
+                for secret_type in SECRET_TYPES.map(Some) {
+                    match secret_namespaces.is_empty() {
+                        true => sources.push(source(None, secret_type)),
+                        false => {
+                            sources.extend(secret_namespaces.iter().map(|name| source(Some(name.clone()), secret_type)))
+                        }
+                    }
                 }
             }
         }
@@ -127,11 +142,7 @@ impl Source {
 
     /// Which of them are meant; empty for all.
     pub fn selector(&self) -> String {
-        match self.subject {
-            // The type of a Secret never changes, so that none slips in or out unseen.
-            Subject::Kind(Kind::Secret) => format!("type={API_KEY_SECRET}"),
-            _ => String::new(),
-        }
+        self.secret_type.map(|secret_type| format!("type={secret_type}")).unwrap_or_default()
     }
 }
 
@@ -160,6 +171,9 @@ impl fmt::Display for Source {
         match group(&self.versions[0]) {
             "" => {}
             group => write!(f, ".{group}")?,
+        }
+        if let Some(secret_type) = self.secret_type.filter(|secret_type| *secret_type != API_KEY_SECRET) {
+            write!(f, " of type {secret_type}")?;
         }
         match &self.namespace {
             Some(namespace) => write!(f, " in namespace {namespace}"),
@@ -190,12 +204,16 @@ mod tests {
     }
 
     #[test]
-    fn only_secrets_with_api_keys_are_asked_for_and_only_where_they_may_be() {
+    fn only_secrets_of_our_types_are_asked_for_and_only_where_they_may_be() {
         let everywhere = Source::of(&[Kind::Secret], &BTreeSet::new());
-        assert_eq!((everywhere.len(), everywhere[0].path("v1").as_str()), (1, "/api/v1/secrets"));
-        assert_eq!(everywhere[0].selector(), "type=extauth.solo.io/apikey");
+        assert_eq!((everywhere.len(), everywhere[0].path("v1").as_str()), (2, "/api/v1/secrets"));
+        let selectors: Vec<String> = everywhere.iter().map(Source::selector).collect();
+        assert_eq!(selectors, ["type=extauth.solo.io/apikey", "type=extauth.solo.io/oauth"]);
+        let shown: Vec<String> = everywhere.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, ["secrets", "secrets of type extauth.solo.io/oauth"]);
         let some = Source::of(&[Kind::Secret, Kind::Service], &["a", "b", "a"].map(str::to_owned).into());
         let paths: Vec<String> = some.iter().map(|source| source.path("v1")).collect();
-        assert_eq!(paths, ["/api/v1/namespaces/a/secrets", "/api/v1/namespaces/b/secrets", "/api/v1/services"]);
+        let (a, b) = ("/api/v1/namespaces/a/secrets", "/api/v1/namespaces/b/secrets");
+        assert_eq!(paths, [a, b, a, b, "/api/v1/services"]);
     }
 }

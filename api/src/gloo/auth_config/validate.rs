@@ -9,6 +9,7 @@ use crate::gloo::ResourceRef;
 use crate::header::{self, HeaderUse};
 use crate::pairs::Pairs;
 use crate::problem::Problem;
+use crate::resource::Meta as _;
 use crate::secret::API_KEY;
 
 /// More steps than this in one AuthConfig are refused: all of them may run on every request.
@@ -34,7 +35,7 @@ pub fn validate(object: &AuthConfig) -> Vec<Problem> {
                 format!("{name:?} is also the name of spec.configs[{first}]; give each config its own name"),
             ));
         }
-        step(&field, config, &mut problems);
+        step(&field, config, &object.name_of().namespace, &mut problems);
     }
     if let Some(text) = spec.expression() {
         expression(text, &seen.keys().map(String::as_str).collect(), &mut problems);
@@ -42,14 +43,14 @@ pub fn validate(object: &AuthConfig) -> Vec<Problem> {
     problems
 }
 
-fn step(field: &str, config: &Config, problems: &mut Vec<Problem>) {
+fn step(field: &str, config: &Config, namespace: &str, problems: &mut Vec<Problem>) {
     match config.types().as_slice() {
         [] => problems.push(Problem::error(field, "no type: write one of apiKeyAuth, basicAuth, oauth2, …")),
         [kind] => match (&config.api_key_auth, &config.basic_auth, &config.pass_through_auth, &config.oauth2) {
             (Some(auth), ..) => api_key(&format!("{field}.apiKeyAuth"), auth, problems),
             (_, Some(auth), ..) => basic(&format!("{field}.basicAuth"), auth, problems),
             (_, _, Some(auth), _) => pass_through(&format!("{field}.passThroughAuth"), auth, problems),
-            (.., Some(auth)) => oauth2(&format!("{field}.oauth2"), auth, problems),
+            (.., Some(auth)) => oauth2(&format!("{field}.oauth2"), auth, namespace, problems),
             (None, None, None, None) => problems.push(not_implemented(field, kind)),
         },
         several => problems.push(Problem::error(

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 
 use crate::headers::Value;
 use crate::methods::granting::{Before, Granting};
+use crate::state::State;
 use crate::step::Grant;
 
 /// What is made of claims.
@@ -52,15 +53,15 @@ impl Uses {
         self.scopes.iter().all(|required| scope.split(' ').any(|scope| scope == required))
     }
 
-    /// What a request with these `claims` gets, whose user is `user`. Later steps know them as `told`.
+    /// What a request with these `claims` gets, whose user is `user`. Later steps know `state`.
     ///
     /// # Errors
     /// What of it cannot be said.
     pub fn grant(
         &self,
-        claims: Map<String, Json>,
-        told: &str,
+        claims: &Map<String, Json>,
         user: Option<&str>,
+        state: State,
         before: &Before,
     ) -> Result<Arc<Grant>, &'static str> {
         let mut granting = Granting::on(before);
@@ -81,7 +82,7 @@ impl Uses {
         if !chosen.is_empty() {
             granting.more.metadata.set(self.step.clone(), chosen.into());
         }
-        granting.more.state.set(told, claims.into());
+        granting.more.state = state;
         granting.done().map_err(|_| "claims that are too large")
     }
 }

@@ -7,6 +7,7 @@ use super::jwks::{KeySet, PRIVATE};
 use super::{
     AccessTokenValidation, ClaimToHeader, IntrospectionValidation, JwtValidation, LocalJwks, OAuth2, RemoteJwks,
 };
+use crate::gloo::ResourceRef;
 use crate::gloo::auth_config::Target;
 use crate::gloo::auth_config::said::Said;
 use crate::header::{self, HeaderUse};
@@ -17,6 +18,10 @@ use crate::proto_json::ProtoDuration;
 pub const REFRESH: Duration = Duration::from_secs(300);
 /// The least and the most that may be written there.
 const REFRESHES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+/// How long it counts what an issuer says of a token, unless written.
+const KEPT: Duration = Duration::from_secs(600);
+/// The most that may be written there.
+const LONGEST_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// More entries of one list are a mistake.
 const MOST_ENTRIES: usize = 64;
 /// A longer text in a token is none.
@@ -38,14 +43,24 @@ impl AccessTokenValidation {
         self.claims_to_headers.iter().filter_map(|claim| claim.header.as_deref()).map(str::to_ascii_lowercase).collect()
     }
 
+    /// How long it counts what an issuer says of a token.
+    pub fn kept(&self) -> Duration {
+        self.cache_timeout.map_or(KEPT, |ProtoDuration(kept)| kept)
+    }
+
+    /// The Secret with which the issuer is asked.
+    pub fn client_secret(&self) -> Option<&ResourceRef> {
+        self.introspection.as_ref()?.client_secret_ref.as_ref()
+    }
+
     /// The scopes that a token must have.
     pub fn scopes(&self) -> &[String] {
         self.required_scopes.as_ref().map(|scopes| &*scopes.scope).unwrap_or_default()
     }
 }
 
-/// What is wrong with `oauth2`, which stands at `field`.
-pub(in crate::gloo::auth_config) fn oauth2(field: &str, oauth2: &OAuth2, problems: &mut Vec<Problem>) {
+/// What is wrong with `oauth2`, which stands at `field` in an AuthConfig of `namespace`.
+pub(in crate::gloo::auth_config) fn oauth2(field: &str, oauth2: &OAuth2, namespace: &str, problems: &mut Vec<Problem>) {
     let OAuth2 { oidc_authorization_code, access_token_validation, oauth2 } = oauth2;
     let mut said = Said { field, problems };
     for (name, written) in [("oidcAuthorizationCode", oidc_authorization_code.is_some()), ("oauth2", oauth2.is_some())]
@@ -59,14 +74,15 @@ pub(in crate::gloo::auth_config) fn oauth2(field: &str, oauth2: &OAuth2, problem
             said.wrong("", "says several ways; write each in a config of its own");
         }
         Some(validation) => {
-            access_token(validation, &mut Said { field: &format!("{field}.accessTokenValidation"), problems })
+            let field = format!("{field}.accessTokenValidation");
+            access_token(validation, namespace, &mut Said { field: &field, problems });
         }
         None if oidc_authorization_code.is_some() || oauth2.is_some() => {}
         None => said.wrong("", "names no way: write accessTokenValidation"),
     }
 }
 
-fn access_token(validation: &AccessTokenValidation, said: &mut Said<'_>) {
+fn access_token(validation: &AccessTokenValidation, namespace: &str, said: &mut Said<'_>) {
     let AccessTokenValidation {
         introspection_url,
         jwt,
@@ -81,32 +97,75 @@ fn access_token(validation: &AccessTokenValidation, said: &mut Said<'_>) {
     } = validation;
     let ways = [introspection_url.is_some(), jwt.is_some(), introspection.is_some()];
     match ways.iter().filter(|written| **written).count() {
-        0 => said.wrong("", "names no way to tell whether a token is good: write jwt"),
+        0 => said.wrong("", "names no way to tell whether a token is good: write jwt or introspection"),
         1 => {}
         _ => said.wrong("", "names several of introspectionUrl, jwt and introspection; write one of them"),
     }
     if let Some(jwt) = jwt {
         of_jwt(jwt, said);
     }
-    for (name, written) in [
-        ("introspectionUrl", introspection_url.is_some()),
-        ("introspection", introspection.is_some()),
-        ("userinfoUrl", userinfo_url.is_some()),
-    ] {
-        if written {
-            said.refused(&format!(".{name}"), "asking the issuer about tokens is not implemented yet");
-        }
+    if introspection_url.is_some() {
+        url(".introspectionUrl", introspection_url.as_deref(), said);
     }
-    let _: Option<&IntrospectionValidation> = introspection.as_ref();
+    if let Some(introspection) = introspection {
+        of_introspection(introspection, namespace, said);
+    }
+    if userinfo_url.is_some() {
+        url(".userinfoUrl", userinfo_url.as_deref(), said);
+    }
     if azure.is_some() {
         said.refused(".azure", "what is particular to Microsoft Entra is not implemented yet; leave it out");
     }
-    if cache_timeout.is_some() {
-        said.warn(".cacheTimeout", "has no effect: nobody is asked about a token, so that there is nothing to keep");
+    if let Some(ProtoDuration(kept)) = cache_timeout {
+        if *kept > LONGEST_KEPT {
+            said.wrong(".cacheTimeout", "write a duration of at most a day, or 0s to ask about each request");
+        } else if jwt.is_some() && userinfo_url.is_none() {
+            let why = "has no effect: nobody is asked about a token, so that there is nothing to keep";
+            said.warn(".cacheTimeout", why);
+        }
     }
     scopes(validation, said);
     headers(claims_to_headers, said);
     metadata(dynamic_metadata_from_claims, said);
+}
+
+fn of_introspection(introspection: &IntrospectionValidation, namespace: &str, said: &mut Said<'_>) {
+    let IntrospectionValidation {
+        introspection_url,
+        client_id,
+        client_secret_ref,
+        disable_client_secret,
+        user_id_attribute_name,
+    } = introspection;
+    url(".introspection.introspectionUrl", introspection_url.as_deref(), said);
+    let named = client_id.as_deref().is_some_and(|id| !id.is_empty());
+    match (client_secret_ref, disable_client_secret.unwrap_or_default()) {
+        (Some(_), true) => {
+            said.wrong(".introspection.disableClientSecret", "stands beside clientSecretRef; write one of them");
+        }
+        (None, false) if named => {
+            let why = "missing: write the Secret that has it, or disableClientSecret: true if there is none";
+            said.wrong(".introspection.clientSecretRef", why);
+        }
+        (Some(_), false) if !named => said.wrong(".introspection.clientId", "missing: write whose secret it is"),
+        _ => {}
+    }
+    if client_id.as_deref().is_some_and(|id| id.len() > LONGEST || id.chars().any(char::is_control)) {
+        said.wrong(".introspection.clientId", "is too long or has control characters");
+    }
+    if let Some(reference) = client_secret_ref {
+        let at = ".introspection.clientSecretRef";
+        if reference.name.is_empty() {
+            said.wrong(&format!("{at}.name"), "empty: write the name of a Secret");
+        }
+        if !reference.namespace.is_empty() && reference.namespace != namespace {
+            let why = "is another than that of this AuthConfig, which says where the secret is sent; keep both in one namespace";
+            said.wrong(&format!("{at}.namespace"), why);
+        }
+    }
+    if user_id_attribute_name.as_deref().is_some_and(|name| name.len() > LONGEST) {
+        said.wrong(".introspection.userIdAttributeName", "is too long");
+    }
 }
 
 fn of_jwt(jwt: &JwtValidation, said: &mut Said<'_>) {
@@ -266,6 +325,11 @@ mod tests {
             with(
                 &json!({"jwt": {"remote_jwks": {"url": "http://idp", "refresh_interval": "24h"}, "issuer": "i", "audiences": ["a", "b"]}}),
             ),
+            json!({"introspectionUrl": "https://idp/i", "userinfoUrl": "https://idp/me", "cacheTimeout": "0s"}),
+            json!({"introspection": {"introspectionUrl": "https://idp/i"}}),
+            json!({"introspection": {"introspectionUrl": "https://idp/i", "clientId": "c", "disableClientSecret": true, "userIdAttributeName": "sub"}}),
+            json!({"introspection": {"introspectionUrl": "https://idp/i", "clientId": "c", "clientSecretRef": {"name": "s", "namespace": "default"}}}),
+            with(&json!({"userinfoUrl": "https://idp/me", "cacheTimeout": "60s"})),
             with(&json!({"requiredScopes": {"scope": ["read", "a:b/c"]}, "default": {},
                 "dynamicMetadataFromClaims": {"any key": "org_id"},
                 "claimsToHeaders": [{"claim": "https://a/roles", "header": "X-Roles"}, {"claim": "b", "header": "x-roles", "append": true}]})),
@@ -301,12 +365,40 @@ mod tests {
     #[test]
     fn what_makes_no_sense_or_is_not_enforced_is_refused() {
         let jwt = |jwt: Value| with(&json!({"jwt": jwt}));
+        let asks = |introspection: Value| json!({"introspection": introspection});
         let local = |text: &str| jwt(json!({"localJwks": {"inlineString": text}, "issuer": "i", "audiences": ["a"]}));
         let remote = |remote: Value| jwt(json!({"remoteJwks": remote, "issuer": "i", "audiences": ["a"]}));
         for (validation, why) in [
             (json!({}), "accessTokenValidation: names no way"),
             (with(&json!({"introspectionUrl": "http://a"})), "names several"),
-            (with(&json!({"userinfoUrl": "http://a"})), "userinfoUrl: asking the issuer"),
+            (with(&json!({"userinfoUrl": "a"})), "userinfoUrl: is no URL"),
+            (json!({"userinfoUrl": "http://a"}), "names no way"),
+            (json!({"introspectionUrl": ""}), "introspectionUrl: missing"),
+            (json!({"introspectionUrl": "http://a", "cacheTimeout": "25h"}), "cacheTimeout: write a duration"),
+            (asks(json!({})), "introspectionUrl: missing"),
+            (asks(json!({"introspectionUrl": "http://a#canary"})), "introspectionUrl: has a fragment"),
+            (asks(json!({"introspectionUrl": "http://a", "clientId": "c"})), "clientSecretRef: missing"),
+            (asks(json!({"introspectionUrl": "http://a", "clientSecretRef": {"name": "s"}})), "clientId: missing"),
+            (
+                asks(
+                    json!({"introspectionUrl": "http://a", "clientId": "c", "clientSecretRef": {"name": "s"}, "disableClientSecret": true}),
+                ),
+                "disableClientSecret: stands beside",
+            ),
+            (
+                asks(
+                    json!({"introspectionUrl": "http://a", "clientId": "c", "clientSecretRef": {"name": "s", "namespace": "other"}}),
+                ),
+                "clientSecretRef.namespace: is another",
+            ),
+            (
+                asks(json!({"introspectionUrl": "http://a", "clientId": "c", "clientSecretRef": {"name": ""}})),
+                "name: empty",
+            ),
+            (
+                asks(json!({"introspectionUrl": "http://a", "clientId": "c\n", "disableClientSecret": true})),
+                "clientId: is too long",
+            ),
             (with(&json!({"azure": {}})), "azure: what is particular"),
             (jwt(json!({"issuer": "i", "audiences": ["a"]})), "jwt: names no keys"),
             (
