@@ -138,6 +138,14 @@ macro_rules! kinds {
                 read_by: [RateLimits, ControlPlane],
                 told: State by RateLimits,
             }
+            /// Istio's authorization policies.
+            AuthorizationPolicy {
+                type: crate::istio::AuthorizationPolicy, kind: "AuthorizationPolicy", plural: "authorizationpolicies",
+                versions: ["security.istio.io/v1", "security.istio.io/v1beta1"], namespaced: true,
+                table: authorization_policies, rules: authorization_policy, governs: Callers,
+                read_by: [ControlPlane],
+                told: Nowhere,
+            }
         }
     };
 }
@@ -166,7 +174,7 @@ impl Unserved {
 
 /// Kinds of groups of ours, or of groups that are to be, that are not served yet. They may hold policies, or be
 /// what policies are attached to: whoever wrote one believes that something is closed.
-pub(crate) const NOT_YET: [Unserved; 14] = {
+pub(crate) const NOT_YET: [Unserved; 13] = {
     const GATEWAY_API: &[&str] = &["v1", "v1beta1", "v1alpha3", "v1alpha2"];
     const fn kind(
         group: &'static str,
@@ -189,7 +197,6 @@ pub(crate) const NOT_YET: [Unserved; 14] = {
         kind("gateway.solo.io", "RouteTable", "routetables", &["v1"]),
         kind("gateway.solo.io", "VirtualHostOption", "virtualhostoptions", &["v1"]),
         kind("gateway.solo.io", "VirtualService", "virtualservices", &["v1"]),
-        kind("security.istio.io", "AuthorizationPolicy", "authorizationpolicies", &["v1", "v1beta1"]),
         kind("security.istio.io", "RequestAuthentication", "requestauthentications", &["v1", "v1beta1"]),
     ]
 };

@@ -21,6 +21,7 @@ pub mod fingerprint;
 pub mod gateway;
 pub mod gloo;
 pub mod header;
+pub mod istio;
 pub mod json;
 mod kinds;
 pub mod loopback;

@@ -40,6 +40,8 @@ pub enum Governs {
     Parents,
     /// Routes, Services and Gateways that it names as its targets, as a policy does.
     Targets,
+    /// Services, Gateways and classes of them that it names as its targets, whatever comes there.
+    Callers,
     /// Nothing: whoever names such an object, or decides by it, sees that it is not valid.
     Named,
 }

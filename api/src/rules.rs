@@ -5,6 +5,7 @@
 //! - `reach`: what an object that was never valid would have governed.
 
 pub mod auth_config;
+pub mod authorization_policy;
 pub mod endpoint_slice;
 pub mod gateway;
 pub mod gateway_class;

@@ -22,13 +22,20 @@ use crate::kinds::find_kind;
 use crate::report;
 
 /// What can be described.
-const KINDS: [Kind; 6] =
-    [Kind::Service, Kind::Gateway, Kind::HttpRoute, Kind::RouteOption, Kind::AuthConfig, Kind::RateLimitConfig];
+const KINDS: [Kind; 7] = [
+    Kind::Service,
+    Kind::Gateway,
+    Kind::HttpRoute,
+    Kind::RouteOption,
+    Kind::AuthorizationPolicy,
+    Kind::AuthConfig,
+    Kind::RateLimitConfig,
+];
 
 /// `waykeeper describe`.
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
-    /// service, gateway, route, routeoption, authconfig or ratelimitconfig
+    /// service, gateway, route, routeoption, authorizationpolicy, authconfig or ratelimitconfig
     kind: String,
     /// Its name
     name: String,
@@ -72,7 +79,11 @@ pub async fn run(args: &DescribeArgs) -> anyhow::Result<ExitCode> {
         let known: Vec<String> = here.map(|one| one.name.name.clone()).collect();
         (loaded.snapshot, ObjectRef::new(kind, namespace, &args.name), known, None)
     };
-    let settings = Settings { class_names: args.classes.names(), ..crate::plan::translate_settings("cluster.local") };
+    let settings = Settings {
+        class_names: args.classes.names(),
+        ztunnel: client.is_some(),
+        ..crate::plan::translate_settings("cluster.local")
+    };
     let translation = translate(&snapshot, &settings);
     let stored = match &client {
         Some(client) => stored(client, &object).await?,

@@ -15,6 +15,7 @@ pub fn translate_settings(trust_domain: &str) -> waypoint_translate::Settings {
     waypoint_translate::Settings {
         bind: Bind::PerGateway,
         trust_domain: trust_domain.to_owned(),
+        ztunnel: false,
         extauth: Some(GrpcTarget::Unix("extauth.sock".to_owned())),
         ratelimit: Some(GrpcTarget::Unix("ratelimit.sock".to_owned())),
         ..waypoint_translate::Settings::default()

@@ -139,8 +139,13 @@ fn exchange(address: &str, bytes: &[u8], enough: impl Fn(&[u8]) -> bool) -> Answ
 pub fn get(address: &str, path: &str, host: &str, headers: &[&str]) -> Answer {
     let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{headers}Connection: close\r\n\r\n");
+    send_one(address, request.as_bytes())
+}
+
+/// Sends the `bytes` of one request and reads one answer.
+pub fn send_one(address: &str, bytes: &[u8]) -> Answer {
     // Envoy holds on to a connection for a second after it has refused what is no HTTP.
-    exchange(address, request.as_bytes(), |answer| {
+    exchange(address, bytes, |answer| {
         let Some(end) = find(answer, b"\r\n\r\n") else { return false };
         let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.trim().parse::<usize>().ok());

@@ -77,6 +77,7 @@ fn every_kind_and_every_route_option_is_in_the_table() {
     let lower = kinds.to_lowercase();
     for plural in plurals {
         let singular = plural.strip_suffix("es").filter(|s| s.ends_with("ss")).or(plural.strip_suffix('s')).unwrap();
+        let singular = singular.strip_suffix("ie").map_or(singular.to_owned(), |stem| format!("{stem}y"));
         assert!(lower.contains(&format!("`{singular}`")), "docs/kinds.md does not name {singular}");
     }
     let source = fs::read_to_string(root().join("api/src/gloo/route_option/options_by_name.rs")).unwrap();

@@ -80,6 +80,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
     };
     let deploy = args.deploy.settings(args.translate.classes.names(), shown.as_ref().map(|_| trusted.clone()))?;
     let mut translate = args.translate.settings();
+    translate.ztunnel = args.kubernetes.kubernetes;
     let servers = AskedServer::all(&translate);
     let (snapshots, leading) =
         kubernetes::follow_and_lead(cluster, (args.paths, FolderSettings::default()), board.clone(), &mut process)

@@ -18,8 +18,10 @@ pub enum Standing<'a> {
     Unclear(Problem),
 }
 
-/// Kinds of Kubernetes' own groups that say nothing of who may call whom.
-const KUBERNETES: [(&str, &[&str]); 3] = [
+/// Kinds of groups that we know that say nothing of who may call whom at a waypoint.
+const HARMLESS: [(&str, &[&str]); 4] = [
+    // ztunnel's to enforce.
+    ("security.istio.io", &["PeerAuthentication"]),
     (
         "",
         &[
@@ -53,14 +55,8 @@ const COMMON_NAMES: [&str; 9] =
     ["ConfigMap", "Deployment", "Gateway", "GatewayClass", "Namespace", "Pod", "Secret", "Service", "ServiceAccount"];
 
 /// What else to know of some of these.
-const INSTEAD: [(&str, &str, &str); 3] = [
+const INSTEAD: [(&str, &str, &str); 2] = [
     ("gateway.solo.io", "Gateway", "it is Gloo Edge's; the Gateway that is served is of gateway.networking.k8s.io/v1"),
-    (
-        "security.istio.io",
-        "AuthorizationPolicy",
-        "until it is, whoever it was to refuse is refused together with everybody else; a RouteOption with extauth \
-         guards a route",
-    ),
     (
         "security.istio.io",
         "RequestAuthentication",
@@ -126,7 +122,7 @@ fn unknown(version: &str, name: &str) -> Standing<'static> {
     let near_kind = nearest(name, &Kind::ALL.iter().map(|kind| kind.as_str()).collect::<Vec<_>>());
     let hint = near_kind.map(|kind| format!("; did you mean {kind}?")).unwrap_or_default();
     let problem = Problem::error("kind", format!("{name} ({version}) is not a kind Waykeeper reads{hint}"));
-    let harmless = KUBERNETES
+    let harmless = HARMLESS
         .iter()
         .any(|(theirs, kinds)| *theirs == group && kinds.contains(&name) && version_is_plausible(version));
     let of_ours = served.contains(&group) || nearest(group, &served).is_some() || !version_is_plausible(version);

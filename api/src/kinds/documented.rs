@@ -12,6 +12,7 @@ mod tests {
     use crate::fields::{Step, known};
     use crate::gateway::{Gateway, HttpRoute, ReferenceGrant};
     use crate::gloo::{AuthConfig, RateLimitConfig, RouteOption};
+    use crate::istio::AuthorizationPolicy;
     use crate::object::Kind;
 
     const PAGE: &str = include_str!("../../../docs/kinds.md");
@@ -108,6 +109,13 @@ mod tests {
         ] {
             let path = format!("spec.configs.[].oauth2{part}");
             absent.extend(missing::<AuthConfig>("AuthConfig", &[&path]));
+        }
+        absent.extend(missing::<AuthorizationPolicy>(
+            "AuthorizationPolicy",
+            &["spec", "spec.targetRefs.[]", "spec.rules.[]"],
+        ));
+        for path in ["from.[].source", "to.[].operation", "when.[]"] {
+            absent.extend(missing::<AuthorizationPolicy>("AuthorizationPolicy", &[&format!("spec.rules.[].{path}")]));
         }
         let raw =
             ["spec", "spec.raw", "spec.raw.descriptors.[]", "spec.raw.setDescriptors.[]", "spec.raw.rateLimits.[]"];

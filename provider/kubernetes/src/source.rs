@@ -51,7 +51,7 @@ impl Subject {
     /// Whether its objects close what others open.
     pub fn is_policy(self) -> bool {
         match self {
-            Subject::Kind(kind) => kind.governs() == Governs::Targets,
+            Subject::Kind(kind) => matches!(kind.governs(), Governs::Targets | Governs::Callers),
             Subject::Unserved(_) => true,
         }
     }

@@ -337,7 +337,7 @@ impl Sheet {
     fn table(&mut self, id: &PortRef, chain: &Chain, routes: &[Route], settings: &Settings) {
         let rules: BTreeMap<String, Origins> =
             routes.iter().map(|route| (route.name.clone(), route.origins.clone())).collect();
-        let table = match message(ROUTES, routes::table(id, routes, settings)) {
+        let table = match message(ROUTES, routes::table(id, routes, &chain.access, settings)) {
             Ok(table) => table,
             Err(why) => {
                 self.failures.push(format!("routes of {id}: {why}"));

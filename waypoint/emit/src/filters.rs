@@ -7,17 +7,19 @@ mod fault;
 pub(crate) mod forwarded_for;
 mod on_demand;
 pub mod rate_limit;
+mod rbac;
 mod router;
 
 use std::fmt::Debug;
 
-use ir::{Policy, Settings};
+use ir::{Access, Policy, Settings};
 use serde_json::{Map, Value, json};
 
+use crate::access::Verdict;
 use crate::packed;
 
 /// The filters in the order in which a request meets them.
-pub(crate) const ORDER: [&dyn HttpFilter; 10] = [
+pub(crate) const ORDER: [&dyn HttpFilter; 12] = [
     // X-Forwarded-For is back before anybody reads it.
     &forwarded_for::ForwardedFor,
     // Fault injection comes next, before anybody is asked: as if the network had failed.
@@ -30,6 +32,10 @@ pub(crate) const ORDER: [&dyn HttpFilter; 10] = [
     &ext_authz::FewHeaders,
     // Who calls, asked with all headers of whoever has not passed the one before; sets headers that limits may count by.
     &ext_authz::ExtAuthz,
+    // Who is refused, by who calls and what is asked for: before it is counted, since it does not come in.
+    &rbac::Rbac(Verdict::Deny),
+    // And who passes, where not everybody does.
+    &rbac::Rbac(Verdict::Allow),
     // How many may call, after it is known who does.
     &rate_limit::RateLimit(ir::Stage::Regular),
     // What the application believes of authorization comes from nobody else.
@@ -50,6 +56,11 @@ pub trait HttpFilter: Debug {
 
     /// Its settings for a route with `policy`. Their presence turns a filter on that is off in the chain.
     fn route(&self, _policy: &Policy) -> Option<Value> {
+        None
+    }
+
+    /// Its settings for all routes of a table of which `access` says who may do what.
+    fn table(&self, _access: &Access) -> Option<Value> {
         None
     }
 
@@ -96,6 +107,11 @@ pub fn chain(settings: &Settings) -> Vec<Value> {
 /// The settings of a route with `policy`, by filter.
 pub fn per_route(policy: &Policy) -> Map<String, Value> {
     ORDER.iter().filter_map(|filter| Some((filter.name().to_owned(), filter.route(policy)?))).collect()
+}
+
+/// The settings of a table of which `access` says who may do what, by filter.
+pub(crate) fn per_table(access: &Access) -> Map<String, Value> {
+    ORDER.iter().filter_map(|filter| Some((filter.name().to_owned(), filter.table(access)?))).collect()
 }
 
 /// The clusters that the filters ask, by name.

@@ -5,6 +5,7 @@
 //! over scoped RDS, one scope for each address and port, and endpoints over EDS. So neither a new
 //! Service nor a change of policy drains a connection.
 
+mod access;
 mod access_log;
 pub mod bootstrap;
 mod clusters;

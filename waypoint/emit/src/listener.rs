@@ -195,7 +195,7 @@ fn unread(settings: &Settings) -> Value {
         "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_LOCAL_ADDRESS%"}},
     });
     let proxy = tcp_proxy(names::TCP, names::NO_BACKEND, access_log::sinks(settings));
-    let filters = json!([peer_principal(), filter_state(cluster), proxy]);
+    let filters = json!([peer_principal(), filter_state(&[cluster]), proxy]);
     json!({"name": names::TCP, "filters": filters})
 }
 
@@ -215,11 +215,11 @@ fn tcp_proxy(name: &str, cluster: &str, access_log: Vec<Value>) -> Value {
     })
 }
 
-/// The caller's SPIFFE id as Istio's policies read it. Without a TLV there is no such
+/// Who calls: the SPIFFE id as Istio's policies read it, and the address. Without a TLV there is no such
 /// object: a `-` would satisfy `principals: ["*"]`.
 fn peer_principal() -> Value {
     let format = format!("%DYNAMIC_METADATA({PROXY_PROTOCOL}:peer_principal)%");
-    filter_state(json!({
+    let principal = json!({
         "object_key": names::PEER_PRINCIPAL,
         "factory_key": "envoy.string",
         "format_string": {
@@ -228,16 +228,26 @@ fn peer_principal() -> Value {
         },
         "skip_if_empty": true,
         "shared_with_upstream": "ONCE",
-    }))
+    });
+    filter_state(&[principal, source_address()])
+}
+
+/// The address from which a connection comes. Later Envoy may take another one from headers.
+fn source_address() -> Value {
+    json!({
+        "object_key": names::SOURCE_ADDRESS,
+        "factory_key": "envoy.string",
+        "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}},
+    })
 }
 
 /// A filter that remembers something of a connection.
-fn filter_state(value: Value) -> Value {
+fn filter_state(values: &[Value]) -> Value {
     json!({
         "name": "envoy.filters.network.set_filter_state",
         "typed_config": packed(
             "envoy.extensions.filters.network.set_filter_state.v3.Config",
-            json!({"on_new_connection": [value]}),
+            json!({"on_new_connection": values}),
         ),
     })
 }

@@ -20,6 +20,9 @@ pub const HTTP: &str = "http";
 /// The filter-state object that holds the caller's SPIFFE id, when there is one.
 pub const PEER_PRINCIPAL: &str = "io.istio.peer_principal";
 
+/// The filter-state object that holds the address from which a connection comes, whatever requests say.
+pub const SOURCE_ADDRESS: &str = "waykeeper.source_address";
+
 /// The listener of a proxy with this front.
 pub fn listener(front: Front) -> &'static str {
     match front {

@@ -5,8 +5,8 @@ mod shares;
 use std::time::Duration;
 
 use ir::{
-    Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, Mirror, PathMatch, PathRewrite, PortRef,
-    Redirect, Refusal, Retries, RetryOn, Route, Settings, ValueMatch,
+    Access, Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, Mirror, PathMatch, PathRewrite,
+    PortRef, Redirect, Refusal, Retries, RetryOn, Route, Settings, ValueMatch,
 };
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,7 @@ use crate::names::{self, Told};
 use crate::{access_log, duration, scopes};
 
 /// The route table of `port`. What no route matches is answered 404.
-pub fn table(port: &PortRef, routes: &[Route], settings: &Settings) -> Value {
+pub fn table(port: &PortRef, routes: &[Route], access: &Access, settings: &Settings) -> Value {
     let name = port.to_string();
     let shares = routes.iter().flat_map(shares::shares);
     let mut written: Vec<Value> = shares.map(|(one, bound)| share(&one, bound, settings)).collect();
@@ -30,9 +30,14 @@ pub fn table(port: &PortRef, routes: &[Route], settings: &Settings) -> Value {
     if let Some(said) = access_log::said_by_routes(port, settings) {
         written.iter_mut().for_each(|route| route["metadata"] = said.clone());
     }
+    let mut host = json!({"name": name, "domains": ["*"], "routes": written});
+    let filters = filters::per_table(access);
+    if !filters.is_empty() {
+        host["typed_per_filter_config"] = json!(filters);
+    }
     json!({
         "name": name,
-        "virtual_hosts": [{"name": name, "domains": ["*"], "routes": written}],
+        "virtual_hosts": [host],
         // A backend that does not exist answers for its share; it does not void the table.
         "validate_clusters": false,
     })

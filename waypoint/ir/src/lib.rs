@@ -3,6 +3,7 @@
 //!
 //! Of Kubernetes only names are known here, of Envoy nothing; a value that exists is valid.
 
+pub mod access;
 pub mod limits;
 pub mod path;
 pub mod policy;
@@ -13,6 +14,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+pub use access::Access;
 pub use api::{Name, ObjectRef, Table, contract};
 pub use limits::{Descriptor, Entry, HeaderCondition, HeaderTest, MetadataPath, MetadataSource, Stage};
 pub use policy::{
@@ -97,6 +99,8 @@ pub struct Chain {
     pub addresses: BTreeSet<IpAddr>,
     /// How its bytes are read.
     pub traffic: Traffic,
+    /// Who may do what there.
+    pub access: Access,
     /// The objects it comes from.
     pub origins: Origins,
 }

@@ -34,6 +34,9 @@ pub struct Settings {
     pub trust_domain: String,
     /// The namespace whose mesh policies are for the whole mesh.
     pub root_namespace: String,
+    /// Whether there is a ztunnel, which guards workloads. Where there is none, connections to workloads that are to
+    /// be guarded are refused.
+    pub ztunnel: bool,
     /// In which form Envoys write a line for each request and each connection that is not read; none for no lines.
     pub access_log: Option<AccessLog>,
     /// Whether Envoys are told of the clusters of Services once they need them, not before.
@@ -54,6 +57,7 @@ impl Default for Settings {
             reserved: BTreeSet::new(),
             trust_domain: "cluster.local".to_owned(),
             root_namespace: "istio-system".to_owned(),
+            ztunnel: true,
             access_log: None,
             clusters_on_demand: false,
         }

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashSet};
 use api::core::SERVICE_NAME;
 use api::{Kind, Meta as _, Name, ObjectRef, Snapshot};
 
+use crate::access;
 use crate::declared::{Age, age};
 use crate::few::remove_from;
 use crate::gloo;
@@ -81,6 +82,20 @@ impl Changes {
                 known.options.entry(route.clone()).or_default().insert((age.clone(), name.clone()));
             }
             changes.facts.extend(before.symmetric_difference(&after).map(|(route, _)| Fact::Options(route.clone())));
+        }
+        for name in delta.of(Kind::AuthorizationPolicy) {
+            let of = |snapshot: &Snapshot| -> BTreeSet<ObjectRef> {
+                let policy = snapshot.authorization_policies.get(name);
+                policy.into_iter().flat_map(|policy| access::targets(name, policy)).collect()
+            };
+            let (before, after) = (of(&old), of(snapshot));
+            for target in before.difference(&after) {
+                remove_from(&mut known.policies, target, name);
+            }
+            for target in after.difference(&before) {
+                known.policies.entry(target.clone()).or_default().insert(name.clone());
+            }
+            changes.facts.extend(before.symmetric_difference(&after).cloned().map(Fact::Policies));
         }
         changes.objects = delta.objects;
         changes

@@ -17,7 +17,9 @@ mod treatment;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::core::Service;
-use ir::{Action, Disowned, Match, Origins, Policy, Refusal, Route};
+use ir::{Access, Action, Disowned, Match, Origins, Policy, Refusal, Route};
+
+use crate::access;
 
 /// The annotation on a Service by which its owner says that its application reads paths as Envoy
 /// does: `keep` passes all of them on.
@@ -33,8 +35,8 @@ pub const METHODS: &str = "waykeeper.dev/doubtful-methods";
 pub const QUERIES: &str = "waykeeper.dev/doubtful-queries";
 
 /// `routes`, which are those of `service`, with the refusals among them, and with what no client may say to their
-/// applications in another spelling.
-pub fn refused(service: &Service, routes: Vec<Route>, origins: &Origins) -> Vec<Route> {
+/// applications in another spelling. What `access` looks at decides as well.
+pub fn refused(service: &Service, routes: Vec<Route>, access: &Access, origins: &Origins) -> Vec<Route> {
     let refuse = |name: String, matches: Match, why: &str| Route {
         name,
         matches,
@@ -46,19 +48,21 @@ pub fn refused(service: &Service, routes: Vec<Route>, origins: &Origins) -> Vec<
     let kept = |annotation: &str| annotations.and_then(|all| all.get(annotation)).is_some_and(|v| v == "keep");
     let mut all = Vec::with_capacity(routes.len());
     let deciding = headers::deciding(&routes);
+    let mut looked = routes.clone();
+    looked.extend(access::as_routes(access));
     // Headers that do not reach the application, and whether they do as they are spelt here.
     let mut disowned: BTreeMap<String, bool> = BTreeMap::new();
-    if !kept(HOSTS) && hosts::decide(&routes) {
+    if !kept(HOSTS) && hosts::decide(&looked) {
         disowned.extend(hosts::OVERRIDES.map(|name| (name.to_owned(), false)));
     }
-    if routes.iter().any(|route| hosts::looks(&route.matches)) {
+    if looked.iter().any(|route| hosts::looks(&route.matches)) {
         let matches = Match { no_host: true, ..Match::everything() };
         all.push(refuse("not a host".to_owned(), matches, "the Host of this request names no host"));
     }
     if !kept(PATHS)
-        && let Some(matches) = paths::doubtful(&routes)
+        && let Some(matches) = paths::doubtful(&looked)
     {
-        if paths::decide(&routes) {
+        if paths::decide(&looked) {
             disowned.extend(paths::OVERRIDES.map(|name| (name.to_owned(), false)));
         }
         all.push(refuse("doubtful path".to_owned(), matches, paths::WHY));
@@ -68,7 +72,7 @@ pub fn refused(service: &Service, routes: Vec<Route>, origins: &Origins) -> Vec<
         all.extend(doubtful.map(|matches| refuse("doubtful query".to_owned(), matches, queries::WHY)));
     }
     if !kept(METHODS) {
-        let doubtful = methods::doubtful(&routes);
+        let doubtful = methods::doubtful(&looked);
         if !doubtful.is_empty() {
             disowned.extend(methods::OVERRIDES.map(|name| (name.to_owned(), true)));
         }
@@ -76,7 +80,7 @@ pub fn refused(service: &Service, routes: Vec<Route>, origins: &Origins) -> Vec<
         all.extend(doubtful.map(|matches| refuse("doubtful method".to_owned(), matches, methods::WHY)));
     }
     // What a rule looks at is there for the application as well, and so is what nobody decides by.
-    disowned.extend(deciding.iter().map(|name| (name.clone(), true)));
+    disowned.extend(deciding.iter().cloned().chain(access::headers(access)).map(|name| (name, true)));
     let disowned: BTreeSet<Disowned> =
         disowned.into_iter().map(|(name, spelling_stays)| Disowned { name, spelling_stays }).collect();
     let around = headers::doubtful(&routes, &deciding);

@@ -1,7 +1,12 @@
 //! Which waypoint serves which Service: the `istio.io/use-waypoint` labels.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use api::Meta;
-use api::core::{USE_WAYPOINT, USE_WAYPOINT_NAMESPACE};
+use api::core::{Service, USE_WAYPOINT, USE_WAYPOINT_NAMESPACE};
+use api::istio::AuthorizationPolicy;
+use api::istio::authorization_policy::{Action, is_tried};
 use api::{Kind, Name, ObjectRef, Reach};
 use ir::Enrolment;
 use status::Condition;
@@ -16,6 +21,10 @@ const BOUND: &str = "istio.io/WaypointBound";
 /// The waypoint of the Service `name`; nothing if there is no such Service.
 pub fn enrolment(view: &View<'_>, name: &Name) -> Option<Enrolled> {
     let service = view.service(name)?;
+    if let Some(why) = unguarded(view, name, service) {
+        let (enrolment, condition) = refused("NoZtunnel", why);
+        return Some(Enrolled { enrolment, condition });
+    }
     let (enrolment, condition) = match wanted(view, name, service.as_ref()) {
         Ok(None) => (Enrolment::None, None),
         Ok(Some(waypoint)) => bind(view, name, waypoint),
@@ -50,6 +59,39 @@ fn wanted(view: &View<'_>, name: &Name, service: &dyn Meta) -> Result<Option<Nam
             Err(format!("{reference} is not valid, and which waypoint it asks for cannot be read; see its status"))
         }
     }
+}
+
+/// Why nobody may reach the Service, if its workloads are to be guarded and there is no ztunnel to do it.
+fn unguarded(view: &View<'_>, name: &Name, service: &Service) -> Option<String> {
+    if view.settings().ztunnel {
+        return None;
+    }
+    let root = view.settings().root_namespace.as_str();
+    let selected = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+    for namespace in BTreeSet::from([name.namespace.as_str(), root]) {
+        let broken = view.all_broken(Kind::AuthorizationPolicy).find(|(object, broken)| {
+            object.name.namespace == namespace && broken.reach.known().is_none_or(<[_]>::is_empty)
+        });
+        if let Some((object, _)) = broken {
+            return Some(format!("{object} is not valid, and may be for its workloads; see its status"));
+        }
+        let guards = |policy: &&Arc<AuthorizationPolicy>| may_be_for(policy, selected);
+        if let Some(policy) = view.policies_in(namespace).find(guards) {
+            let policy = ObjectRef { kind: Kind::AuthorizationPolicy, name: policy.metadata.name_of() };
+            return Some(format!("{policy} is for its workloads, which ztunnel would guard, and there is none here"));
+        }
+    }
+    None
+}
+
+/// Whether `policy` is to be enforced at workloads that have these labels at least.
+fn may_be_for(policy: &AuthorizationPolicy, labels: Option<&BTreeMap<String, String>>) -> bool {
+    let spec = &policy.spec;
+    // Without rules only ALLOW does something, and refuses everybody.
+    let idle = is_tried(policy) || spec.action == Action::Audit || spec.action == Action::Deny && spec.rules.is_empty();
+    let wanted = spec.selector.iter().flat_map(|selector| &selector.match_labels);
+    let other = |(key, value): (&String, &String)| labels.and_then(|own| own.get(key)).is_some_and(|own| own != value);
+    spec.targets().next().is_none() && !idle && !wanted.into_iter().any(other)
 }
 
 fn refused(reason: &str, why: String) -> (Enrolment, Option<Condition>) {

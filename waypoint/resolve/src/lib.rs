@@ -3,6 +3,7 @@
 //! A [`Resolver`] takes snapshot after snapshot. Each decision sees the world through a
 //! [`view::View`] that notes what was asked, and is made anew only when that has changed.
 
+mod access;
 mod applications;
 mod backends;
 mod changes;
@@ -16,6 +17,7 @@ mod few;
 mod gateways;
 mod gloo;
 mod guards;
+mod lists;
 mod options;
 mod ours;
 mod owned;

@@ -9,8 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::{Kind, Name, Object, ObjectRef, Problem};
-use ir::{Action, Chain, Descriptor, Destination, Disowned, Entry, Forward, PortRef, Route, Traffic};
+use ir::{Action, Chain, Descriptor, Destination, Disowned, Entry, Forward, PortRef, Refusal, Route, Traffic};
 
+use crate::access;
 use crate::decided::said::Said;
 use crate::status::Statuses;
 use crate::view::View;
@@ -41,7 +42,18 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
             continue;
         }
         let mut routes = routes.clone();
+        let looked_at = access::headers(&chain.access);
         for (route, disowned) in routes.iter_mut().zip(disowned) {
+            if let Some(header) = theirs(view, route).intersection(&looked_at).next() {
+                let why = format!(
+                    "an AuthorizationPolicy decides by {header}, which only authorization sets, and this route asks none \
+                     that sets it: whoever calls could say it; add extauth"
+                );
+                statuses
+                    .refused(&id.service, format!("requests of {} on port {} are refused: {why}", route.name, id.port));
+                route.action = Action::Refuse(Refusal { status: 500, why });
+                continue;
+            }
             route.policy.disowned = disowned;
             warn(route, &mut statuses);
         }
@@ -96,6 +108,14 @@ fn of_route(view: &View<'_>, route: &Route) -> BTreeSet<Disowned> {
     let joined = |name: &str| !name.starts_with(':') && name.contains(|c: char| !c.is_ascii_alphanumeric());
     let several = looked_at.into_iter().filter(|(name, stays)| !stays || own.contains(name) || joined(name));
     several.map(|(name, spelling_stays)| Disowned { name, spelling_stays }).collect()
+}
+
+/// The headers that the applications behind `route` believe and that it does not set itself.
+fn theirs(view: &View<'_>, route: &Route) -> BTreeSet<String> {
+    let Action::Forward(forward) = &route.action else { return BTreeSet::new() };
+    let own = route.policy.auth.as_ref().map(|auth| grants(view, &auth.config)).unwrap_or_default();
+    let there = services(forward).flat_map(|service| view.owned(service));
+    there.filter(|header| !own.contains(*header)).cloned().collect()
 }
 
 /// What `config` sets; of one that was never valid, what can be read of it.

@@ -31,6 +31,8 @@ pub enum Fact {
     Options(Name),
     /// Of which routes a rule names a RouteOption.
     Referring(Name),
+    /// Which AuthorizationPolicies name a Service, a Gateway or a class of them.
+    Policies(ObjectRef),
     /// How many routes a Gateway has accepted.
     Attachments(Name),
     /// What is made of a Gateway.

@@ -46,6 +46,10 @@ pub fn refusals(view: &View<'_>) -> Refusals {
         let why = format!("{reference} is not valid; see its status");
         refusals.by_policy(view, &reference.name.namespace, &broken.reach, &why);
     }
+    for (reference, broken) in broken(view, Governs::Callers) {
+        let why = format!("{reference} is not valid; see its status");
+        refusals.by_callers(view, &reference.name.namespace, &broken.reach, &why);
+    }
     for (reference, reach) in view.unserved() {
         let why = format!("{reference} is to govern it, and objects of that kind are not served yet");
         refusals.by_unserved(view, &reference.name.namespace, reach, &why);
@@ -149,6 +153,31 @@ impl Refusals {
                 }
                 ("gateway.networking.k8s.io", "HTTPRoute") if target.name.namespace == home => self.policy(target, why),
                 // What we do not serve cannot be reached through us.
+                _ => {}
+            }
+        }
+    }
+
+    /// What a policy of the namespace `home` would have let only some callers reach.
+    fn by_callers(&mut self, view: &View<'_>, home: &str, reach: &Reach, why: &str) {
+        let root = home == view.settings().root_namespace;
+        let Reach::Known(targets) = reach else {
+            if root {
+                self.everything.get_or_insert_with(|| why.to_owned());
+            }
+            view.services_in(home).for_each(|name| self.service(name, why));
+            let own = view.gateways().filter(|(name, _)| name.namespace == home);
+            return own.for_each(|(name, _)| self.waypoint(name, why));
+        };
+        for target in targets {
+            match target.kind.as_str() {
+                "Service" => self.service(&target.name, why),
+                "Gateway" => self.waypoint(&target.name, why),
+                "GatewayClass" if root => {
+                    let class = |name: &Name| view.class_of(name).is_some_and(|class| class == target.name.name);
+                    let of_class = view.gateways().filter(|(name, _)| class(name));
+                    of_class.for_each(|(name, _)| self.waypoint(name, why));
+                }
                 _ => {}
             }
         }

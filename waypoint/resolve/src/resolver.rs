@@ -372,7 +372,7 @@ impl Resolver {
 
     /// Gateways last: they count the routes that are accepted.
     fn statuses(&mut self, changes: &mut Changes) {
-        let reported = [Kind::Gateway, Kind::Service, Kind::HttpRoute, Kind::RouteOption];
+        let reported = [Kind::Gateway, Kind::Service, Kind::HttpRoute, Kind::RouteOption, Kind::AuthorizationPolicy];
         let objects = changes.objects.iter().filter(|object| reported.contains(&object.kind)).cloned();
         let (gateways, others): (BTreeSet<ObjectRef>, BTreeSet<ObjectRef>) =
             due(&self.readers.statuses, changes, objects).into_iter().partition(|object| object.kind == Kind::Gateway);

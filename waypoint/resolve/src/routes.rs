@@ -8,8 +8,8 @@ use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{
-    Action, Auth, Backend, Cors, Destination, Forward, HeaderChanges, Match, Mirror, Own, PathRewrite, Policy, PortRef,
-    Redirect, Retries, Route, Stage,
+    Access, Action, Auth, Backend, Cors, Destination, Forward, HeaderChanges, Match, Mirror, Own, PathRewrite, Policy,
+    PortRef, Redirect, Retries, Route, Stage,
 };
 
 use crate::decided::attached::Bound;
@@ -28,7 +28,24 @@ use crate::{describe, doubtful, gloo, services};
 const TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The routes of the Service port `id`, governed by `bound`; `served` unless all of it is refused.
-pub fn routes(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], served: bool, statuses: &mut Statuses) -> Vec<Route> {
+pub fn routes(
+    view: &View<'_>,
+    id: &PortRef,
+    bound: &[Bound<'_>],
+    access: &Access,
+    served: bool,
+    statuses: &mut Statuses,
+) -> Vec<Route> {
+    let routes = declared(view, id, bound, served, statuses);
+    let Some(service) = view.service(&id.service).filter(|_| !bound.is_empty() || !access.is_empty()) else {
+        return routes;
+    };
+    let origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
+    doubtful::refused(service, routes, access, &origins)
+}
+
+/// The routes as they are declared.
+fn declared(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], served: bool, statuses: &mut Statuses) -> Vec<Route> {
     if bound.is_empty() {
         let service = ObjectRef { kind: Kind::Service, name: id.service.clone() };
         let forward = Forward { backends: vec![to(id.clone())], ..forward() };
@@ -49,10 +66,7 @@ pub fn routes(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], served: bool, 
     if served {
         shadows(id, &all, statuses);
     }
-    let routes: Vec<Route> = all.into_iter().map(|tried| tried.route).collect();
-    let Some(service) = view.service(&id.service) else { return routes };
-    let origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
-    doubtful::refused(service, routes, &origins)
+    all.into_iter().map(|tried| tried.route).collect()
 }
 
 /// The one route of a Service of which everything is refused.

@@ -4,6 +4,7 @@
 //! together from all that was noted about it ([`status()`]), in the places where its readers look: of a route for each
 //! parentRef, of a policy for each Gateway or Service that its routes name.
 
+mod callers;
 mod policy;
 mod ports;
 mod route;
@@ -64,6 +65,14 @@ impl Statuses {
                 let places = &mut self.of(Kind::HttpRoute, &bound.route.reference.name).ports;
                 places.entry(parent.place.clone()).or_default().insert(id.clone(), fate.clone());
             }
+        }
+    }
+
+    /// Notes that an AuthorizationPolicy, which names `targets`, guards `id`; or why that is refused instead.
+    pub fn guards(&mut self, policy: &Name, targets: &BTreeSet<ObjectRef>, id: &PortRef, refused: Option<&str>) {
+        let guarded = &mut self.of(Kind::AuthorizationPolicy, policy).guarded;
+        for target in targets {
+            guarded.entry(target.clone()).or_default().insert(id.clone(), refused.map(str::to_owned));
         }
     }
 
@@ -191,6 +200,7 @@ pub fn status(view: &View<'_>, object: &ObjectRef) -> Option<Vec<ObjectStatus>> 
         Kind::Service => of_service(view, &object.name),
         Kind::HttpRoute => route::status(view, &object.name),
         Kind::RouteOption => policy::status(view, &object.name),
+        Kind::AuthorizationPolicy => callers::status(view, &object.name),
         _ => None,
     }?;
     let generation = view.generation(object);

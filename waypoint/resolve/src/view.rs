@@ -9,6 +9,7 @@ use std::sync::Arc;
 use api::core::{EndpointSlice, Namespace, Service};
 use api::gateway::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use api::gloo::{AuthConfig, RateLimitConfig, RouteOption};
+use api::istio::AuthorizationPolicy;
 use api::unserved::UnservedRef;
 use api::{Broken, Kind, Name, Object, ObjectRef, Reach, Snapshot, Withheld};
 use ir::{Enrolment, PortRef, Settings};
@@ -44,6 +45,8 @@ pub struct Known {
     pub options: HashMap<Name, Few<(Age, Name)>>,
     /// The routes of which a rule names each RouteOption.
     pub referring: HashMap<Name, Few<Name>>,
+    /// The AuthorizationPolicies that name each Service, Gateway and GatewayClass.
+    pub policies: HashMap<ObjectRef, Few<Name>>,
     pub gateways: Gateways,
     pub ours: Ours,
     pub enrolments: BTreeMap<Name, Enrolled>,
@@ -120,6 +123,8 @@ impl<'a> View<'a> {
         auth_config: AuthConfig, AuthConfig, auth_configs;
         /// A RateLimitConfig.
         rate_limit_config: RateLimitConfig, RateLimitConfig, rate_limit_configs;
+        /// An AuthorizationPolicy.
+        authorization_policy: AuthorizationPolicy, AuthorizationPolicy, authorization_policies;
     }
 
     /// An object that was never valid.
@@ -193,6 +198,18 @@ impl<'a> View<'a> {
     pub fn referring(&self, option: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
         self.note(Fact::Referring(option.clone()));
         self.known.referring.get(option).into_iter().flat_map(Few::iter)
+    }
+
+    /// The AuthorizationPolicies that name `target`.
+    pub fn policies_on(&self, target: &ObjectRef) -> impl Iterator<Item = &'a Name> + use<'a> {
+        self.note(Fact::Policies(target.clone()));
+        self.known.policies.get(target).into_iter().flat_map(Few::iter)
+    }
+
+    /// The AuthorizationPolicies of a namespace.
+    pub fn policies_in(&self, namespace: &str) -> impl Iterator<Item = &'a Arc<AuthorizationPolicy>> + use<'a> {
+        self.note(Fact::In(Kind::AuthorizationPolicy, namespace.to_owned()));
+        of_namespace(&self.known.snapshot.authorization_policies, namespace).map(|(_, policy)| policy)
     }
 
     /// The `metadata.generation` of an object, where its source has one.

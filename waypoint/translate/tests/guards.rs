@@ -1085,11 +1085,11 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
     const GATEWAY: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wp}]}";
     const CLASS: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: gloo-waypoint}]}";
     for (kind, namespace, spec, expected) in [
-        ("AuthorizationPolicy", "t", SERVICE, "a:80 a:81"),
-        ("AuthorizationPolicy", "t", "{targetRef: {kind: Service, group: '', name: db}}", "db:5432"),
-        ("AuthorizationPolicy", "t", GATEWAY, EVERYTHING_OF_T),
-        ("AuthorizationPolicy", "t", "{targetRefs: a}", IN_REACH_OF_T),
-        ("AuthorizationPolicy", "t", "[]", IN_REACH_OF_T),
+        ("RequestAuthentication", "t", SERVICE, "a:80 a:81"),
+        ("RequestAuthentication", "t", "{targetRef: {kind: Service, group: '', name: db}}", "db:5432"),
+        ("RequestAuthentication", "t", GATEWAY, EVERYTHING_OF_T),
+        ("RequestAuthentication", "t", "{targetRefs: a}", IN_REACH_OF_T),
+        ("RequestAuthentication", "t", "[]", IN_REACH_OF_T),
         ("RequestAuthentication", "istio-system", CLASS, IN_REACH_OF_T),
         ("VirtualHostOption", "t", GATEWAY, EVERYTHING_OF_T),
         ("GRPCRoute", "t", "{parentRefs: [{group: '', kind: Service, name: b}]}", "b:80"),
@@ -1098,18 +1098,18 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
         ("TCPRoute", "t", "{parentRefs: [{name: 5}]}", IN_REACH_OF_T),
         // One that admits nobody's routes, not even those of its own namespace, is its own namespace's all the same.
         (
-            "AuthorizationPolicy",
+            "RequestAuthentication",
             "w",
             "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wr}]}",
             "d:80",
         ),
-        ("AuthorizationPolicy", "w", "[]", "d:80"),
+        ("RequestAuthentication", "w", "[]", "d:80"),
         // What governs nothing of ours closes nothing.
-        ("AuthorizationPolicy", "t", "{selector: {matchLabels: {app: a}}}", ""),
-        ("AuthorizationPolicy", "t", "{targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]}", ""),
+        ("RequestAuthentication", "t", "{selector: {matchLabels: {app: a}}}", ""),
+        ("RequestAuthentication", "t", "{targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]}", ""),
         // Nobody closes what is another namespace's.
-        ("AuthorizationPolicy", "u", "{targetRefs: [{group: '', kind: Service, name: a, namespace: t}]}", ""),
-        ("AuthorizationPolicy", "u", CLASS, ""),
+        ("RequestAuthentication", "u", "{targetRefs: [{group: '', kind: Service, name: a, namespace: t}]}", ""),
+        ("RequestAuthentication", "u", CLASS, ""),
         ("GRPCRoute", "u", "{parentRefs: [{name: wp, namespace: t}]}", ""),
         ("GRPCRoute", "v", "{parentRefs: [{name: wq, namespace: u}, {name: wp, namespace: t}]}", ""),
         ("GRPCRoute", "v", "{parentRefs: 7}", ""),

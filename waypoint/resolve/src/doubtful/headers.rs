@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use ir::{KeyMatch, Match, Route, ValueMatch};
 
 use super::treatment::{Treatment, depends_on, overlap, reaches};
+use crate::lists::in_a_list;
 
 pub const WHY: &str = "a header of this request may mean something else to the application (a list, or several lines)";
 
@@ -80,21 +81,6 @@ fn behind(route: &Route, later: &[Route]) -> Option<Match> {
         false => KeyMatch { name: key.name.clone(), value: ValueMatch::Regex(in_a_list(&key.value)) },
     });
     Some(Match { headers: headers.collect(), ..route.matches.clone() })
-}
-
-/// An expression for values of which a reader of lists may take one, or all, for `value`.
-fn in_a_list(value: &ValueMatch) -> String {
-    let one = match value {
-        ValueMatch::Exact(text) => text
-            .split(',')
-            .map(|part| regex::escape(part.trim_matches([' ', '\t'])))
-            .collect::<Vec<_>>()
-            .join("[ \\t]*,[ \\t]*"),
-        ValueMatch::Regex(regex) => format!("(?:{regex})"),
-    };
-    let regex = format!("(?:.*,)?[ \\t]*{one}[ \\t]*(?:,.*)?");
-    // What Envoy would not compile is a list all the same.
-    if api::envoy::regex::check(&regex).is_ok() { regex } else { ".*,.*".to_owned() }
 }
 
 /// The names of the headers on which a policy depends, in lower case.

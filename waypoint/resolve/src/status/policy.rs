@@ -319,7 +319,7 @@ fn fails(kind: &str, reason: &str, problems: Vec<Problem>) -> Condition {
 }
 
 /// The worst of `conditions`, with the words of all that are as bad; of many the first.
-fn worst<'c>(conditions: impl Iterator<Item = &'c Condition> + Clone) -> Option<Condition> {
+pub fn worst<'c>(conditions: impl Iterator<Item = &'c Condition> + Clone) -> Option<Condition> {
     const WORDS: usize = 5;
     let rank = conditions.clone().map(Condition::rank).min()?;
     let mut distinct: Vec<&Condition> = Vec::new();
