@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
+use k8s_openapi::jiff::Timestamp;
 use serde_json::Value;
 use zeroize::Zeroize as _;
 
@@ -22,6 +24,9 @@ pub const OAUTH_SECRET: &str = "extauth.solo.io/oauth";
 
 /// The entry of such a Secret that holds it.
 pub const CLIENT_SECRET: &str = "client-secret";
+
+/// The label of such a Secret that says until when its key is good.
+pub const EXPIRES: &str = "waykeeper.dev/expires";
 
 /// A Kubernetes Secret with `stringData` already folded into `data` and base64 undone.
 ///
@@ -59,6 +64,26 @@ pub struct ApiKey {
     pub fingerprint: Fingerprint,
     /// Why no request can hold it.
     pub flaw: Option<KeyFlaw>,
+}
+
+/// The time that a label [`EXPIRES`] says: `2027-01-31`, when that day begins (UTC), or `2027-01-31T18.30.00Z`, as labels have no
+/// colons. None if it says none.
+pub fn expires(label: &str) -> Option<SystemTime> {
+    let timestamp: Timestamp = match label.split_once('T') {
+        None => format!("{label}T00:00:00Z").parse().ok()?,
+        // Another form would be read as another time by somebody.
+        Some((_, time)) if time.contains(':') || time.len() != "18.30.00Z".len() => return None,
+        Some((date, time)) => format!("{date}T{}", time.replace('.', ":")).parse().ok()?,
+    };
+    let written = expires_label(timestamp.into());
+    // Nothing but what would be written: no signs, no spaces, no leap second.
+    (written == label || written.strip_suffix("T00.00.00Z") == Some(label)).then(|| timestamp.into())
+}
+
+/// The label that says `time`, in whole seconds.
+pub fn expires_label(time: SystemTime) -> String {
+    let timestamp = Timestamp::try_from(time).unwrap_or(Timestamp::MIN);
+    timestamp.strftime("%Y-%m-%dT%H.%M.%SZ").to_string()
 }
 
 /// Why no header holds a key.
@@ -142,6 +167,39 @@ mod tests {
             assert_eq!((secret.kind.as_ref(), secret.key), (kind, None));
             assert_eq!(secret.data.get("api-key").map(Redacted::expose), Some(&b"canary"[..]));
         }
+    }
+
+    #[test]
+    fn a_label_says_until_when_in_two_forms_and_no_other() {
+        let seconds =
+            |label: &str| expires(label).map(|time| time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs());
+        assert_eq!(seconds("2027-01-31"), Some(1_801_353_600));
+        assert_eq!(seconds("2027-01-31T18.30.05Z"), Some(1_801_353_600 + 18 * 3600 + 30 * 60 + 5));
+        assert_eq!(seconds("1970-01-01"), Some(0));
+        for wrong in [
+            "",
+            "soon",
+            "2027-1-31",
+            "2027-02-30",
+            "2027-13-01",
+            "20270131",
+            "2027-01-31T",
+            "2027-01-31T18.30Z",
+            "2027-01-31T18.30.05",
+            "2027-01-31T18:30:05Z",
+            "2027-01-31T18.30.60Z",
+            "2027-01-31T24.00.00Z",
+            "2027-01-31T18.30.05z",
+            "2027-01-31t18.30.05Z",
+            "+002027-01-31",
+            "1801353600",
+            "2027-01-31 ",
+            "2027-01-31T1830.05.Z",
+        ] {
+            assert_eq!(seconds(wrong), None, "{wrong:?}");
+        }
+        let now = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_801_353_605);
+        assert_eq!(expires(&expires_label(now)), Some(now));
     }
 
     #[test]

@@ -10,18 +10,19 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, bail, ensure};
 use api::Name;
-use api::secret::{ApiKey, KeyFlaw};
+use api::secret::{ApiKey, EXPIRES, expires, expires_label, wipe};
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use self::place::{Held, Place};
-use self::secret::{fingerprint, generate, manifest, successor};
+use self::secret::{fingerprint, generate, manifest, successor, why};
 use crate::args::Format;
-use crate::cluster::ClusterArgs;
+use crate::cluster::{ClusterArgs, span};
 use crate::inspect::print;
 use crate::table::table;
 
@@ -64,6 +65,9 @@ pub struct Create {
     /// An entry of the Secret, of which an AuthConfig may make a header (headersFromMetadata)
     #[arg(short = 's', long = "set", value_name = "ENTRY=VALUE", value_parser = pair)]
     entries: Vec<(String, String)>,
+    /// Until when it is good: a span such as 90d or 12h, or a time such as 2027-01-31 [default: for ever]
+    #[arg(long, value_name = "WHEN", value_parser = until)]
+    expires: Option<SystemTime>,
     /// How many random bytes it has
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(16..=1024), value_name = "N")]
     bytes: u16,
@@ -98,6 +102,12 @@ pub struct List {
 pub struct Rotate {
     /// The name of the Secret whose key is to be replaced
     name: String,
+    /// Have the old key end by itself after this time, such as 24h
+    #[arg(long, value_name = "TIME", value_parser = until)]
+    grace: Option<SystemTime>,
+    /// Until when the new one is good [default: for ever]
+    #[arg(long, value_name = "WHEN", value_parser = until)]
+    expires: Option<SystemTime>,
     /// How many random bytes the new one has
     #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u16).range(16..=1024), value_name = "N")]
     bytes: u16,
@@ -156,7 +166,9 @@ async fn create(args: Create) -> anyhow::Result<ExitCode> {
         ensure!(map.len() == all, "a {what} is given twice");
         Ok(map)
     };
-    let manifest = manifest(&name, &once(args.labels, "label")?, &once(args.entries, "entry")?, &key)?;
+    let mut labels = once(args.labels, "label")?;
+    labels.extend(args.expires.map(|until| (EXPIRES.to_owned(), expires_label(until))));
+    let manifest = manifest(&name, &labels, &once(args.entries, "entry")?, &key)?;
     if args.dry_run {
         print!("{}", serde_norway::to_string(&manifest)?);
         return Ok(ExitCode::SUCCESS);
@@ -199,19 +211,22 @@ async fn list(args: List) -> anyhow::Result<ExitCode> {
         Format::Table => {
             let dash = |text: String| if text.is_empty() { "-".to_owned() } else { text };
             let labels = |held: &Held| {
-                dash(held.labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","))
+                let shown = held.labels.iter().filter(|(key, _)| *key != EXPIRES);
+                dash(shown.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","))
             };
-            let accepted = |held: &Held| match held.flaw {
-                Some(flaw) => format!("nobody: {}", why(flaw)),
+            let accepted = |held: &Held| match held.unusable(SystemTime::now()) {
+                Some(why) => format!("nobody: {why}"),
                 None => dash(names(&held.accepted_by)),
             };
             let row = |held: &Held| {
                 let (namespace, name) = (held.name.namespace.clone(), held.name.name.clone());
                 let known = dash(held.fingerprint.clone().unwrap_or_default());
-                vec![namespace, name, known, labels(held), dash(held.entries.join(",")), accepted(held)]
+                let expires = dash(held.labels.get(EXPIRES).cloned().unwrap_or_default());
+                vec![namespace, name, known, expires, labels(held), dash(held.entries.join(",")), accepted(held)]
             };
             let rows: Vec<Vec<String>> = found.iter().map(row).collect();
-            print!("{}", table(&["NAMESPACE", "NAME", "FINGERPRINT", "LABELS", "ENTRIES", "ACCEPTED BY"], &rows));
+            let header = ["NAMESPACE", "NAME", "FINGERPRINT", "EXPIRES", "LABELS", "ENTRIES", "ACCEPTED BY"];
+            print!("{}", table(&header, &rows));
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -224,11 +239,20 @@ async fn rotate(args: Rotate) -> anyhow::Result<ExitCode> {
     let key = generate(args.bytes.into());
     let new = Name::new(old.namespace.as_str(), successor(&old.name, &fingerprint(key.as_bytes())));
     let mut source = place.manifest(&held).await?;
-    let made = secret::rotated(&source, &old, &new, &key);
-    api::secret::wipe(&mut source);
+    let made = secret::rotated(&source, &old, &new, &key, args.expires);
+    wipe(&mut source);
     place.create(&new, &made?).await?;
     tell(&place, &new).await;
-    eprintln!("the key of Secret {old} is good as well until it is revoked");
+    match args.grace {
+        Some(end) => {
+            // One that ends before goes on to do so.
+            let end = held.expires().map_or(end, |known| known.min(end));
+            let words = || format!("{new} is there; the key of {old} does not end by itself");
+            place.expire(&held, end).await.with_context(words)?;
+            eprintln!("the key of Secret {old} is good as well until {}", time(end));
+        }
+        None => eprintln!("the key of Secret {old} is good as well until it is revoked"),
+    }
     println!("{}", *key);
     Ok(ExitCode::SUCCESS)
 }
@@ -268,10 +292,8 @@ async fn verify(args: Verify) -> anyhow::Result<ExitCode> {
     let mut accepted = false;
     for held in &found {
         let known = fingerprint(key.as_bytes());
-        match (held.flaw, names(&held.accepted_by)) {
-            (Some(flaw), _) => {
-                println!("{known} is the key of Secret {}, and accepted by nobody: {}", held.name, why(flaw))
-            }
+        match (held.unusable(SystemTime::now()), names(&held.accepted_by)) {
+            (Some(why), _) => println!("{known} is the key of Secret {}, and accepted by nobody: {why}", held.name),
             (None, by) if by.is_empty() => {
                 println!("{known} is the key of Secret {}, which no AuthConfig selects or names", held.name);
             }
@@ -328,12 +350,26 @@ fn read(file: &std::path::Path) -> anyhow::Result<Zeroizing<String>> {
     Ok(text)
 }
 
-fn why(flaw: KeyFlaw) -> &'static str {
-    match flaw {
-        KeyFlaw::Empty => "it is empty",
-        KeyFlaw::LineBreak => "it ends with a line break",
-        KeyFlaw::Spaces => "it has spaces around it or control characters in it",
+/// A time from a span from now, or as it is written.
+fn until(text: &str) -> Result<SystemTime, String> {
+    if let Some(time) = expires(text).or_else(|| expires(&text.replace(':', "."))) {
+        return Ok(time);
     }
+    let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+    let span = match days {
+        Some(0) => Err("a span of no time".to_owned()),
+        Some(days) => Ok(Duration::from_secs(u64::from(days) * 24 * 3600)),
+        None => span(text).map_err(|_| "write a span such as 90d or 12h, or a time such as 2027-01-31".to_owned()),
+    };
+    // Labels say whole seconds.
+    let end = SystemTime::now().checked_add(span?).ok_or("too far away")?;
+    expires(&expires_label(end)).ok_or_else(|| "too far away".to_owned())
+}
+
+/// A time for people.
+fn time(time: SystemTime) -> String {
+    let label = expires_label(time);
+    label.split_once('T').map_or(label.clone(), |(date, time)| format!("{date}T{}", time.replace('.', ":")))
 }
 
 fn names(all: &[Name]) -> String {
@@ -344,7 +380,7 @@ fn names(all: &[Name]) -> String {
 fn shown(held: &Held) -> Value {
     json!({
         "namespace": held.name.namespace, "name": held.name.name, "fingerprint": held.fingerprint,
-        "labels": held.labels, "entries": held.entries,
+        "labels": held.labels, "entries": held.entries, "expires": held.expires().map(time),
         "acceptedBy": held.accepted_by.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
@@ -352,4 +388,25 @@ fn shown(held: &Held) -> Value {
 fn pair(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     if key.is_empty() { Err("write KEY=VALUE".to_owned()) } else { Ok((key.to_owned(), value.to_owned())) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_a_span_from_now_or_a_time() {
+        let day = Duration::from_secs(24 * 3600);
+        for (text, span) in [("90d", day * 90), ("24h", day), ("1m30s", Duration::from_secs(90))] {
+            let (before, end) = (SystemTime::now(), until(text).unwrap());
+            assert!(end + Duration::from_secs(1) > before + span && end <= SystemTime::now() + span, "{text}");
+        }
+        assert_eq!(time(until("2027-01-31").unwrap()), "2027-01-31T00:00:00Z");
+        assert_eq!(time(until("2027-01-31T18:30:05Z").unwrap()), "2027-01-31T18:30:05Z");
+        for wrong in ["", "0d", "d", "-1d", "soon", "2027-02-30", "90", "4294967295d", "99999999999999d"] {
+            assert!(until(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -4,6 +4,7 @@
 mod access_token;
 mod allocations;
 mod cases;
+mod expiring;
 mod grpc;
 mod incremental;
 mod pass_through;

@@ -367,7 +367,9 @@ fn it_is_described_what_applies_and_where_it_is_in_force() {
     let key = admin.done(&["apikey", "create", "ann", "-n", "t", "-l", "team=x", "-s", "organization=acme"]);
     let again = admin.fails(&["apikey", "create", "ann", "-n", "t", "-l", "team=x"]);
     assert!(again.contains("409") || again.contains("already"), "{again}");
-    let other = admin.done(&["apikey", "rotate", "ann", "-n", "t"]);
+    let other = admin.done(&["apikey", "rotate", "ann", "-n", "t", "--grace", "24h"]);
+    let old = cluster.call("GET", "/api/v1/namespaces/t/secrets/ann", None).json();
+    assert!(old["metadata"]["labels"]["waykeeper.dev/expires"].is_string(), "{}", old["metadata"]);
     let listed = admin.done(&["apikey", "list", "-n", "t"]);
     assert_eq!(listed.matches("t/teams").count(), 2, "{listed}");
     assert!(!listed.contains(key.trim()) && !listed.contains(other.trim()) && !listed.contains("acme"), "{listed}");

@@ -124,7 +124,16 @@ fn keys_are_made_rotated_and_revoked_and_take_effect_at_once() {
     assert!(!listed.contains(ann) && !listed.contains("mykey") && !listed.contains("acme"), "{listed}");
     assert_eq!(done(&["list", "-n", "default", "-l", "team=other", "-o", "name"]), "secret/other\n");
 
-    let new = done(&["rotate", "ann"]);
+    let over = done(&["create", "over", "-l", "team=infrastructure", "--expires", "2020-01-31"]);
+    asks(over.trim_end(), 401);
+    let (code, said) = verified(over.trim_end());
+    assert!(code == Some(1) && said.contains("it has expired"), "{said}");
+
+    let new = done(&["rotate", "ann", "--grace", "24h"]);
+    let old = done(&["list", "-n", "default", "-o", "json"]);
+    let old: Value = serde_json::from_str(&old).unwrap();
+    let ends = old.as_array().unwrap().iter().find(|one| one["name"] == "ann").unwrap()["expires"].clone();
+    assert!(ends.as_str().is_some_and(|time| time.starts_with("20")), "{old}");
     let new = new.trim_end();
     asks(ann, 200);
     assert!(asks(new, 200).body.contains("acme"), "it has what the other has");
@@ -153,6 +162,8 @@ fn keys_are_made_rotated_and_revoked_and_take_effect_at_once() {
          stringData: {api-key: a-key-of-theirs}\n---\n# stays\napiVersion: v1\nkind: Secret\ntype: extauth.solo.io/apikey\n\
          metadata: {name: last, labels: {team: infrastructure}}\nstringData: {api-key: last-key}\n",
     );
+    done(&["rotate", "last", "--grace", "1h"]);
+    asks("last-key", 200);
     let half = apikey(&["revoke", "given", "last", "nobody"]);
     assert_eq!(half.status.code(), Some(1), "{half:?}");
     asks("last-key", 200);
@@ -163,7 +174,7 @@ fn keys_are_made_rotated_and_revoked_and_take_effect_at_once() {
     asks("a-key-of-theirs", 401);
     asks("last-key", 200);
     let left = std::fs::read_to_string(folder.path().join("twice.yaml")).unwrap();
-    assert!(left.starts_with("---\n# stays\n") && !left.contains("theirs"), "{left}");
+    assert!(left.starts_with("---\n") && left.contains("name: last\n") && !left.contains("theirs"), "{left}");
 
     // Only kept when that is asked for.
     let printed = done(&["create", "dry", "--dry-run", "-l", "team=infrastructure"]);

@@ -4,17 +4,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, bail, ensure};
-use api::secret::{API_KEY_SECRET, ApiKey, KeyFlaw, wipe};
+use api::secret::{API_KEY_SECRET, ApiKey, EXPIRES, KeyFlaw, expires, expires_label, wipe};
 use api::{Fingerprint, Kind, Name, ObjectRef, Reader, Secret, Snapshot};
 use kubernetes::client::Client;
 use kubernetes::once;
 use provider::folder::{FolderSettings, load_as};
 use serde::Deserialize as _;
-use serde_json::Value;
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
-use super::secret::{fingerprint, key_of, without_document};
+use super::secret::{fingerprint, key_of, why, with_document, without_document};
 use crate::ask::encode;
 use crate::cluster::list_path;
 
@@ -59,6 +61,21 @@ impl Held {
     /// Whether it is this key.
     pub fn is(&self, key: &str) -> bool {
         self.key.is_some_and(|known| known == Fingerprint::of(key.as_bytes()))
+    }
+
+    /// Until when it is good, if that is said and can be read.
+    pub fn expires(&self) -> Option<SystemTime> {
+        self.labels.get(EXPIRES).and_then(|label| expires(label))
+    }
+
+    /// Why nobody accepts it at the time `now`, whatever AuthConfigs say.
+    pub fn unusable(&self, now: SystemTime) -> Option<&'static str> {
+        let unread = self.labels.contains_key(EXPIRES) && self.expires().is_none();
+        match self.flaw.map(why) {
+            None if unread => Some("its time cannot be read"),
+            None => self.expires().is_some_and(|until| now >= until).then_some("it has expired"),
+            flaw => flaw,
+        }
     }
 
     fn of(secret: &Secret, snapshot: &Snapshot, manifest: Option<&Value>, at: Where) -> Self {
@@ -140,6 +157,30 @@ impl Place {
                 alone(&text, *document, held)
             }
             (Place::Cluster(client), Where::Object(_)) => Ok(client.get(&path(&held.name)).await?),
+            (Place::Folder(_), Where::Object(_)) => bail!("it is in no file"),
+        }
+    }
+
+    /// Has a key end at the time `end`. Of the file in which its Secret stands, that document is written anew.
+    ///
+    /// # Errors
+    /// When it is not as it was, or cannot be changed.
+    pub async fn expire(&self, held: &Held, end: SystemTime) -> anyhow::Result<()> {
+        let label = expires_label(end);
+        match (self, &held.at) {
+            (_, Where::File(file, document)) => {
+                let what = || format!("changing {}", file.display());
+                let text = Zeroizing::new(fs::read_to_string(file).with_context(what)?);
+                let mut manifest = alone(&text, *document, held)?;
+                manifest["metadata"]["labels"][EXPIRES] = label.into();
+                let document = with_document(&text, *document, &serde_norway::to_string(&manifest)?);
+                wipe(&mut manifest);
+                replace(file, &document).with_context(what)
+            }
+            (Place::Cluster(client), Where::Object(uid)) => {
+                let patch = json!({"metadata": {"uid": uid, "labels": {EXPIRES: label}}});
+                Ok(client.merge(&path(&held.name), &patch).await.map(drop)?)
+            }
             (Place::Folder(_), Where::Object(_)) => bail!("it is in no file"),
         }
     }

@@ -1,10 +1,11 @@
 //! A key and the Secret that holds it. Pure, but for the randomness of keys.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use anyhow::bail;
 use api::Name;
-use api::secret::{API_KEY, API_KEY_SECRET};
+use api::secret::{API_KEY, API_KEY_SECRET, EXPIRES, KeyFlaw, expires_label};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Map, Value, json};
@@ -31,6 +32,15 @@ pub fn fingerprint(key: &[u8]) -> String {
     hex[..SHOWN].to_owned()
 }
 
+/// Why no request can hold a key.
+pub fn why(flaw: KeyFlaw) -> &'static str {
+    match flaw {
+        KeyFlaw::Empty => "it is empty",
+        KeyFlaw::LineBreak => "it ends with a line break",
+        KeyFlaw::Spaces => "it has spaces around it or control characters in it",
+    }
+}
+
 /// The Secret.
 ///
 /// # Errors
@@ -54,17 +64,25 @@ pub fn manifest(
     checked(json!({"apiVersion": "v1", "kind": "Secret", "type": API_KEY_SECRET, "metadata": metadata, "data": data}))
 }
 
-/// The Secret `new`, which is as `source` is, with another key.
+/// The Secret `new`, which is as `source` is, with another key, good until `expires` or for ever.
 ///
 /// # Errors
 /// When it would not be valid.
-pub fn rotated(source: &Value, old: &Name, new: &Name, key: &str) -> anyhow::Result<Value> {
+pub fn rotated(
+    source: &Value,
+    old: &Name,
+    new: &Name,
+    key: &str,
+    expires: Option<SystemTime>,
+) -> anyhow::Result<Value> {
     let mut data = source["data"].as_object().cloned().unwrap_or_default();
     for (entry, text) in source["stringData"].as_object().into_iter().flatten() {
         data.insert(entry.clone(), STANDARD.encode(text.as_str().unwrap_or_default()).into());
     }
     data.insert(API_KEY.to_owned(), STANDARD.encode(key).into());
-    let labels = source.pointer("/metadata/labels").cloned().unwrap_or_else(|| json!({}));
+    let mut labels = source.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default();
+    labels.remove(EXPIRES);
+    labels.extend(expires.map(|until| (EXPIRES.to_owned(), expires_label(until).into())));
     let metadata = json!({"name": new.name, "namespace": new.namespace, "labels": labels,
         "annotations": {REPLACES: old.name}});
     checked(json!({"apiVersion": "v1", "kind": "Secret", "type": API_KEY_SECRET, "metadata": metadata, "data": data}))
@@ -100,6 +118,25 @@ pub fn key_of(manifest: &Value) -> Option<Zeroizing<Vec<u8>>> {
 
 /// `text` without its document of this number, from 1; none if nothing but comments is left.
 pub fn without_document(text: &str, number: usize) -> Option<String> {
+    let mut documents = documents(text);
+    if (1..=documents.len()).contains(&number) {
+        documents.remove(number - 1);
+    }
+    documents.iter().any(|document| is_something(document)).then(|| documents.concat())
+}
+
+/// `text` with another document of this number, from 1.
+pub fn with_document(text: &str, number: usize, document: &str) -> String {
+    let mut documents = documents(text);
+    if let Some(one) = documents.get_mut(number - 1) {
+        let marker = if number > 1 || one.lines().any(is_marker) { "---\n" } else { "" };
+        *one = format!("{marker}{document}");
+    }
+    documents.concat()
+}
+
+/// The documents of `text`, each with the marker before it and the comments around it.
+fn documents(text: &str) -> Vec<String> {
     let mut documents: Vec<String> = vec![String::new()];
     for line in text.split_inclusive('\n') {
         if is_marker(line) && documents.last().is_some_and(|document| is_something(document)) {
@@ -109,10 +146,7 @@ pub fn without_document(text: &str, number: usize) -> Option<String> {
             document.push_str(line);
         }
     }
-    if (1..=documents.len()).contains(&number) {
-        documents.remove(number - 1);
-    }
-    documents.iter().any(|document| is_something(document)).then(|| documents.concat())
+    documents
 }
 
 /// Whether a line begins a document.
@@ -165,8 +199,11 @@ mod tests {
         let source = json!({"metadata": {"labels": {"team": "x"}, "annotations": {"a": "b"}},
             "data": {"api-key": "b2xk", "zone": "eg=="}, "stringData": {"org": "o"}});
         let (old, new) = (Name::new("t", "k"), Name::new("t", "k-00000000"));
-        let made = rotated(&source, &old, &new, "new").unwrap();
+        let made = rotated(&source, &old, &new, "new", None).unwrap();
         assert_eq!(made["metadata"]["labels"], json!({"team": "x"}));
+        let ending = rotated(&made, &old, &new, "new", api::secret::expires("2027-01-31")).unwrap();
+        assert_eq!(ending["metadata"]["labels"], json!({"team": "x", EXPIRES: "2027-01-31T00.00.00Z"}));
+        assert_eq!(rotated(&ending, &old, &new, "n", None).unwrap()["metadata"]["labels"], json!({"team": "x"}));
         assert_eq!(made["metadata"]["annotations"], json!({"waykeeper.dev/replaces": "k"}));
         assert_eq!(made["data"], json!({"api-key": "bmV3", "zone": "eg==", "org": "bw=="}));
         assert_eq!(successor("k", "00000000"), "k-00000000");
@@ -186,6 +223,9 @@ mod tests {
         assert_eq!(without_document("---\na: 1\n", 1), None);
         assert_eq!(without_document("# only a comment\na: 1\n---\n# and this\n", 1), None);
         assert_eq!(without_document("a: 1\n", 7).unwrap(), "a: 1\n");
+        assert_eq!(with_document(text, 2, "new: 2\n"), "# keys\n---\na: 1\n---\nnew: 2\n---\n\n# third\nc: 3\n");
+        assert_eq!(with_document("a: 1\n---\nb: 2\n", 1, "new: 1\n"), "new: 1\n---\nb: 2\n");
+        assert_eq!(with_document("---\na: 1\n", 1, "new: 1\n"), "---\nnew: 1\n");
         assert_eq!(without_document("--- {a: 1}\n--- {b: 1}\n", 1).unwrap(), "--- {b: 1}\n");
     }
 }

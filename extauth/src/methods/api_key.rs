@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use api::gloo::auth_config::ApiKeyAuth;
-use api::secret::{API_KEY, KeyFlaw};
+use api::secret::{API_KEY, EXPIRES, KeyFlaw, expires};
 use api::{Fingerprint, Meta as _, Problem, Redacted, Secret};
 
 use super::{Accepts, Compiled, Context, Credentials, Inputs, Method, Read};
@@ -21,14 +22,18 @@ struct ApiKey {
     header: String,
     /// What a request with a key gets, by the key's fingerprint.
     grants: HashMap<Fingerprint, Arc<Grant>, ahash::RandomState>,
+    /// Until when keys are good, of those of which that is said.
+    expire: HashMap<Fingerprint, SystemTime, ahash::RandomState>,
 }
 
 impl Step for ApiKey {
     /// Lets the request pass if its header holds a key, exactly.
     fn check(&self, ask: &Ask<'_>) -> Answer {
         let sent = ask.header(&self.header).filter(|key| !key.is_empty());
-        Answer::Now(match sent.and_then(|key| self.grants.get(&Fingerprint::of(&key))) {
-            Some(grant) => Outcome::Pass(grant.clone()),
+        let known = sent.map(|key| Fingerprint::of(&key)).and_then(|key| Some((key, self.grants.get(&key)?)));
+        Answer::Now(match known {
+            Some((key, _)) if self.expire.get(&key).is_some_and(|until| ask.now >= *until) => Outcome::Deny(EXPIRED),
+            Some((_, grant)) => Outcome::Pass(grant.clone()),
             None => Outcome::Deny(NO_KEY),
         })
     }
@@ -55,6 +60,9 @@ const NO_KEY: Denial = Denial {
     body: Cow::Borrowed(""),
     reason: "api key missing or unknown",
 };
+
+/// To the client it is no other key than one that nobody has.
+const EXPIRED: Denial = Denial { reason: "api key expired", ..NO_KEY };
 
 impl Method for ApiKeyAuth {
     fn needs(&self, namespace: &str) -> Vec<Need<'_>> {
@@ -98,12 +106,26 @@ impl Method for ApiKeyAuth {
             (created.is_none(), created)
         });
 
+        let mut expire = HashMap::default();
         let mut owners: HashMap<Fingerprint, (&Secret, Arc<Grant>), ahash::RandomState> = HashMap::default();
         for secret in oldest_first {
             let warn = |message: String| Problem::warning(field, format!("Secret {}: {message}", secret.name_of()));
+            let until = match secret.metadata.label(EXPIRES).map(|label| (label, expires(label))) {
+                None => None,
+                Some((_, Some(until))) => Some(until),
+                Some((label, None)) => {
+                    problems.push(warn(format!(
+                        "its label {EXPIRES} is {label:?}, which is no time, so its key is not accepted; write 2027-01-31 (when that day begins, UTC) or 2027-01-31T18.30.00Z"
+                    )));
+                    continue;
+                }
+            };
             let Some((key, grant)) = owner(secret, &headers, warn, &mut problems) else { continue };
             match owners.entry(key) {
-                Entry::Vacant(free) => drop(free.insert((secret, grant))),
+                Entry::Vacant(free) => {
+                    free.insert((secret, grant));
+                    expire.extend(until.map(|until| (key, until)));
+                }
                 Entry::Occupied(taken) => problems.push(warn(format!(
                     "holds the same key as Secret {}, which is older or comes first by name and wins; give each its own key",
                     taken.get().0.name_of()
@@ -115,7 +137,7 @@ impl Method for ApiKeyAuth {
             problems.push(Problem::warning(field, "no valid keys: every request is answered 401"));
         }
         let grants = owners.into_iter().map(|(key, (_, grant))| (key, grant)).collect();
-        Compiled { step: Box::new(ApiKey { header: self.header(), grants }), accepts, problems }
+        Compiled { step: Box::new(ApiKey { header: self.header(), grants, expire }), accepts, problems }
     }
 }
 
