@@ -21,9 +21,8 @@ use zeroize::Zeroizing;
 
 use self::place::{Held, Place};
 use self::secret::{fingerprint, generate, manifest, successor, why};
-use crate::args::Format;
 use crate::cluster::{ClusterArgs, span};
-use crate::inspect::print;
+use crate::format::{Format, print};
 use crate::table::table;
 
 /// The longest key that is read: Envoy takes no longer headers.

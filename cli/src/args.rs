@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use ratelimit::store::redis::RedisUrl;
 use runtime::Addr;
 use runtime::telemetry::TelemetryArgs;
 use waypoint::classes::ClassArgs;
 use waypoint::envoy_args::EnvoyArgs;
 
+use crate::format::Format;
 use crate::places::{Published, WaypointAt};
 
 /// Gateway policy on your laptop: external auth and rate limits behind a real Envoy,
@@ -221,19 +222,6 @@ impl Client {
     pub fn covers(&self, object: &serde_json::Value) -> bool {
         self.all_namespaces || self.namespace.as_ref().is_none_or(|wanted| object["namespace"] == wanted.as_str())
     }
-}
-
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Columns for people.
-    Table,
-    /// JSON.
-    Json,
-    /// YAML.
-    Yaml,
-    /// Names only.
-    Name,
 }
 
 /// `waykeeper status`.

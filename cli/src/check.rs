@@ -16,10 +16,9 @@ use serde_json::{Value, json};
 use waypoint::classes::ClassArgs;
 
 use self::judge::{Answer, Check, Outcome};
-use crate::args::Format;
 use crate::ask::encode;
 use crate::cluster::{ClusterArgs, span};
-use crate::inspect::print;
+use crate::format::{Format, print};
 
 /// Between two looks at what is waited for.
 const PAUSE: Duration = Duration::from_secs(1);

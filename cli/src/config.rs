@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use waypoint::classes::ClassArgs;
 use waypoint_translate::{GatewayOutput, Settings, Translation, translate};
 
-use crate::args::Format;
 use crate::cluster::ClusterArgs;
+use crate::format::Format;
 
 /// The exit code of `diff` when it cannot tell, as `kubectl diff` has it: 1 says that something would change.
 const CANNOT_TELL: u8 = 2;

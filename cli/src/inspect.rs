@@ -7,7 +7,8 @@ use api::Kind;
 use provider::findings::did_you_mean;
 use serde_json::{Value, json};
 
-use crate::args::{Client, Format, Get, StatusArgs};
+use crate::args::{Client, Get, StatusArgs};
+use crate::format::{Format, print};
 use crate::kinds::find_kind;
 use crate::{ask, report};
 
@@ -97,15 +98,6 @@ fn keep(list: &mut Value, wanted: impl Fn(&Value) -> bool) {
     if let Some(items) = list.as_array_mut() {
         items.retain(|item| wanted(item));
     }
-}
-
-/// Prints `value` for programs.
-pub fn print(value: &Value, format: Format) -> anyhow::Result<()> {
-    match format {
-        Format::Yaml => print!("{}", serde_norway::to_string(value)?),
-        _ => println!("{value:#}"),
-    }
-    Ok(())
 }
 
 fn kind_of(object: &Value) -> Option<Kind> {

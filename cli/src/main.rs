@@ -11,6 +11,7 @@ mod check;
 mod cluster;
 mod config;
 mod describe;
+mod format;
 mod inspect;
 mod kinds;
 mod places;

@@ -9,7 +9,8 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use serde_json::json;
 
-use crate::args::{Cli, Format};
+use crate::args::Cli;
+use crate::format::Format;
 
 /// `waykeeper` alone: what there is to run. A script that left out the command has made a mistake.
 pub fn help() -> ExitCode {
