@@ -1,10 +1,12 @@
 //! AuthorizationPolicies, as callers with identities meet them through the real Envoy, and those who want to get past.
 #![allow(clippy::unwrap_used)]
 
-use std::net::Ipv4Addr;
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use serde_json::{Map, Value, json};
 use waykeeper_tests::curl::Curl;
 use waykeeper_tests::echo::{Answer, Echo, send_one};
 use waykeeper_tests::raw::proxy_header;
@@ -41,6 +43,12 @@ metadata: {name: mark, namespace: t, labels: {kubernetes.io/service-name: mark}}
 addressType: IPv4
 ports: [{name: http, port: 8080}]
 endpoints: [{addresses: [127.0.10.73]}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: closed, namespace: t}
+spec:
+  targetRefs: [{kind: Service, name: mark}]
 ---
 apiVersion: v1
 kind: Pod
@@ -93,15 +101,24 @@ fn listener(waykeeper: &Waykeeper) -> String {
     config.split('"').find(|text| text.ends_with(":15088")).unwrap().to_owned()
 }
 
-/// Sends `request` as ztunnel would for a caller with this identity.
-fn as_caller(listener: &str, identity: Option<&str>, port: u16, request: &str) -> Answer {
+/// The PROXY header that ztunnel would write for a caller with this identity.
+fn header(identity: Option<&str>, vip: Ipv4Addr, port: u16) -> Vec<u8> {
     let tlv = identity.map(|identity| {
         let length = u16::try_from(identity.len()).unwrap().to_be_bytes();
         [&[0xD0][..], &length, identity.as_bytes()].concat()
     });
-    let mut bytes = proxy_header(VIP, port, &tlv.unwrap_or_default());
+    proxy_header(vip, port, &tlv.unwrap_or_default())
+}
+
+/// Sends `request` to an address and port as ztunnel would for a caller with this identity.
+fn at(listener: &str, identity: Option<&str>, (vip, port): (Ipv4Addr, u16), request: &str) -> Answer {
+    let mut bytes = header(identity, vip, port);
     bytes.extend(request.replace('\n', "\r\n").as_bytes());
     send_one(listener, &bytes)
+}
+
+fn as_caller(listener: &str, identity: Option<&str>, request: &str) -> Answer {
+    at(listener, identity, (VIP, 8000), request)
 }
 
 fn request(method: &str, path: &str, more: &str) -> String {
@@ -110,7 +127,7 @@ fn request(method: &str, path: &str, more: &str) -> String {
 
 /// Sends a GET as ztunnel would for this caller.
 fn get(listener: &str, identity: Option<&str>, path: &str, more: &str) -> u16 {
-    as_caller(listener, identity, 8000, &request("GET", path, more)).status()
+    as_caller(listener, identity, &request("GET", path, more)).status()
 }
 
 #[test]
@@ -204,7 +221,7 @@ fn no_spelling_of_a_request_gets_by_a_policy() {
     let deny =
         |operation: &str| policy(&format!("  action: DENY\n  rules:\n  - to: [{{operation: {{{operation}}}}}]\n"));
     let ask = |request: &str| {
-        let answer = as_caller(&to, Some(ANN), 8000, request);
+        let answer = as_caller(&to, Some(ANN), request);
         (answer.status(), echo.reached().len())
     };
     let refused = |request: &str| {
@@ -253,7 +270,7 @@ fn no_spelling_of_a_request_gets_by_a_policy() {
         refused(&request("GET", path, ""));
     }
     for header in ["X-Original-URL", "X-Rewrite-URL", "x_original_url"] {
-        let answer = as_caller(&to, Some(ANN), 8000, &request("GET", "/", &format!("{header}: /admin\n")));
+        let answer = as_caller(&to, Some(ANN), &request("GET", "/", &format!("{header}: /admin\n")));
         assert!(answer.status() != 200 || answer.saw(header).is_empty(), "{answer:?}");
     }
 
@@ -281,7 +298,7 @@ fn no_spelling_of_a_request_gets_by_a_policy() {
     refused("GET / HTTP/1.1\nHost: public.example\nHost: admin.example\nConnection: close\n\n");
     for header in ["X-Forwarded-Host", "Forwarded", "X-Host", "x_forwarded_host"] {
         let more = format!("{header}: admin.example\n");
-        let answer = as_caller(&to, Some(ANN), 8000, &request("GET", "/", &more));
+        let answer = as_caller(&to, Some(ANN), &request("GET", "/", &more));
         assert!(answer.status() != 200 || answer.saw(header).is_empty(), "{answer:?}");
     }
 
@@ -295,7 +312,7 @@ fn no_spelling_of_a_request_gets_by_a_policy() {
         refused(&request("GET", "/", more));
     }
     refused(&request("GET", "/?_method=DELETE", ""));
-    let spelt = as_caller(&to, Some(ANN), 8000, &request("GET", "/", "X_HTTP_Method_Override: DELETE\n"));
+    let spelt = as_caller(&to, Some(ANN), &request("GET", "/", "X_HTTP_Method_Override: DELETE\n"));
     assert!(spelt.saw("x_http_method_override").is_empty(), "{spelt:?}");
 
     let when = |action: &str, condition: &str| {
@@ -316,7 +333,7 @@ fn no_spelling_of_a_request_gets_by_a_policy() {
     ] {
         refused(&request("GET", "/", more));
     }
-    let spelt = as_caller(&to, Some(ANN), 8000, &request("GET", "/", "X_Role: guest\n"));
+    let spelt = as_caller(&to, Some(ANN), &request("GET", "/", "X_Role: guest\n"));
     assert!(spelt.status() == 200 && spelt.saw("x_role").is_empty(), "{spelt:?}");
     for (condition, passes, does_not) in [
         (
@@ -347,5 +364,310 @@ fn no_spelling_of_a_request_gets_by_a_policy() {
         assert_eq!(ask(&request("GET", "/", passes)).0, 200, "{condition}");
         echo.reached();
         does_not.iter().for_each(|more| refused(&request("GET", "/", more)));
+    }
+}
+
+/// Numbers that look drawn, the same each time.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+
+    fn one<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+
+    /// Mostly nothing, or one or two.
+    fn few(&mut self, of: &[&str]) -> Vec<String> {
+        let count = [0, 0, 0, 1, 1, 2][self.below(6)];
+        (0..count).map(|_| self.one(of).to_owned()).collect()
+    }
+}
+
+const IDENTITIES: [Option<&str>; 6] = [
+    None,
+    Some("cluster.local/ns/a/sa/x"),
+    Some("cluster.local/ns/a/sa/y"),
+    Some("cluster.local/ns/b/sa/x"),
+    Some("cluster.local/ns/b-ns/sa/z"),
+    Some("old/ns/a/sa/x"),
+];
+const PRINCIPALS: [&str; 7] = [
+    "*",
+    "cluster.local/ns/a/sa/x",
+    "old/ns/a/sa/x",
+    "cluster.local/ns/b*",
+    "*/sa/x",
+    "*/ns/a/sa/y",
+    "cluster.local/ns/c/sa/x",
+];
+const NAMESPACES: [&str; 5] = ["a", "b", "b*", "*-ns", "*"];
+const METHODS: [&str; 3] = ["GET", "PUT", "PATCH"];
+const OF_METHODS: [&str; 4] = ["GET", "P*", "*CH", "*"];
+const PATHS: [&str; 8] = ["/", "/a", "/a/", "/a/b", "/a/b/c?x=/admin", "/b.html", "/b.html?a", "/admin/x"];
+const OF_PATHS: [&str; 10] =
+    ["/", "/a", "/a*", "*.html", "/a/{*}", "/a/{**}", "/{**}/c", "/{*}/b/{*}", "*", "/admin/*"];
+const HOSTS: [&str; 4] = ["web", "a.shop.example", "B.example", "shop.example"];
+const OF_HOSTS: [&str; 5] = ["web", "*.shop.example", "b.*", "shop.example", "*"];
+const TEAMS: [Option<&str>; 4] = [None, Some("blue"), Some("green"), Some("green-1")];
+const OF_TEAMS: [&str; 5] = ["blue", "green*", "*1", "*", "red"];
+const BLOCKS: [&str; 3] = ["127.0.0.1", "127.0.0.0/8", "10.0.0.0/8"];
+
+/// A policy as it is written.
+fn drawn(dice: &mut Dice) -> Value {
+    let lists = |dice: &mut Dice, of: &[(&str, &[&str])]| {
+        let mut all = Map::new();
+        for (field, values) in of {
+            let values = dice.few(values);
+            if !values.is_empty() {
+                all.insert((*field).to_owned(), json!(values));
+            }
+        }
+        all
+    };
+    let mut rules = Vec::new();
+    for _ in 0..dice.below(3) {
+        let mut rule = Map::new();
+        let sources: &[(&str, &[&str])] = &[
+            ("principals", &PRINCIPALS),
+            ("notPrincipals", &PRINCIPALS),
+            ("namespaces", &NAMESPACES),
+            ("notNamespaces", &NAMESPACES),
+            ("ipBlocks", &BLOCKS),
+            ("notRemoteIpBlocks", &BLOCKS[2..]),
+        ];
+        let from: Vec<Value> = (0..dice.below(3))
+            .map(|_| lists(dice, sources))
+            .filter(|one| !one.is_empty())
+            .map(|source| json!({"source": source}))
+            .collect();
+        let operations: &[(&str, &[&str])] = &[
+            ("methods", &OF_METHODS),
+            ("notMethods", &OF_METHODS[..3]),
+            ("paths", &OF_PATHS),
+            ("notPaths", &OF_PATHS[..8]),
+            ("hosts", &OF_HOSTS),
+            ("notHosts", &OF_HOSTS[..4]),
+            ("ports", &["8000", "81"]),
+        ];
+        let to: Vec<Value> = (0..dice.below(3))
+            .map(|_| lists(dice, operations))
+            .filter(|one| !one.is_empty())
+            .map(|operation| json!({"operation": operation}))
+            .collect();
+        let condition = lists(dice, &[("values", &OF_TEAMS), ("notValues", &OF_TEAMS)]);
+        for (field, list) in [("from", from), ("to", to)] {
+            if !list.is_empty() {
+                rule.insert(field.to_owned(), json!(list));
+            }
+        }
+        if !condition.is_empty() {
+            let mut condition = condition;
+            condition.insert("key".to_owned(), json!("request.headers[x-team]"));
+            rule.insert("when".to_owned(), json!([condition]));
+        }
+        rules.push(json!(rule));
+    }
+    json!({"action": dice.one(&["ALLOW", "DENY"]), "rules": rules})
+}
+
+#[derive(Debug)]
+struct Asked {
+    identity: Option<&'static str>,
+    method: &'static str,
+    path: &'static str,
+    host: &'static str,
+    team: Option<&'static str>,
+}
+
+/// Whether these policies let it pass, as the documentation of Istio has it, one sentence after the other.
+fn passes(policies: &[Value], asked: &Asked) -> bool {
+    let meets = |policy: &&Value| policy["rules"].as_array().unwrap().iter().any(|rule| of_rule(rule, asked));
+    let of = |action: &str| policies.iter().filter(|policy| policy["action"] == action).collect::<Vec<_>>();
+    !of("DENY").iter().any(meets) && (of("ALLOW").is_empty() || of("ALLOW").iter().any(meets))
+}
+
+fn of_rule(rule: &Value, asked: &Asked) -> bool {
+    let part = |list: &str, one: &dyn Fn(&Value) -> bool| {
+        rule.get(list).is_none_or(|all| all.as_array().unwrap().iter().any(one))
+    };
+    let identity: Vec<&str> = asked.identity.unwrap_or_default().split('/').collect();
+    let pair = |of: &Value, field: &str, is: &dyn Fn(&str) -> bool| {
+        let not = format!("not{}{}", field[..1].to_uppercase(), &field[1..]);
+        let any = |list: &Value| list.as_array().unwrap().iter().any(|value| is(value.as_str().unwrap()));
+        of.get(field).is_none_or(any) && !of.get(&not).is_some_and(any)
+    };
+    let path = asked.path.split('?').next().unwrap();
+    part("from", &|from| {
+        let source = &from["source"];
+        pair(source, "principals", &|value| asked.identity.is_some_and(|identity| like(value, identity)))
+            && pair(source, "namespaces", &|value| identity.len() == 5 && like(value, identity[2]))
+            && pair(source, "ipBlocks", &|value| value.starts_with("127."))
+            && pair(source, "remoteIpBlocks", &|value| value.starts_with("127."))
+    }) && part("to", &|to| {
+        let operation = &to["operation"];
+        pair(operation, "methods", &|value| like(value, asked.method))
+            && pair(operation, "hosts", &|value| like(value, &asked.host.to_lowercase()))
+            && pair(operation, "ports", &|value| value == "8000")
+            && pair(operation, "paths", &|value| match value.contains('{') {
+                true => segments(&value.split('/').collect::<Vec<_>>(), &path.split('/').collect::<Vec<_>>()),
+                false => like(value, path),
+            })
+    }) && part("when", &|when| pair(when, "values", &|value| asked.team.is_some_and(|team| like(value, team))))
+}
+
+fn like(value: &str, text: &str) -> bool {
+    match (value.strip_prefix('*'), value.strip_suffix('*')) {
+        (Some(end), _) => text.ends_with(end),
+        (_, Some(beginning)) => text.starts_with(beginning),
+        _ => value == text,
+    }
+}
+
+fn segments(template: &[&str], path: &[&str]) -> bool {
+    match (template.split_first(), path.split_first()) {
+        (None, None) => true,
+        (Some((&"{**}", rest)), Some((_, more))) => segments(rest, more) || segments(template, more),
+        (Some((&"{*}", rest)), Some((one, more))) => !one.is_empty() && segments(rest, more),
+        (Some((text, rest)), Some((one, more))) => text == one && segments(rest, more),
+        _ => false,
+    }
+}
+
+#[test]
+fn envoy_decides_as_the_documentation_reads() {
+    const SERVICES: u8 = 60;
+    const REQUESTS: usize = 12;
+    let _turn = turn();
+    let (folder, _echo, _mark) = town();
+    let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
+    let mut policies: Vec<Vec<Value>> = Vec::new();
+    let mut manifests = String::new();
+    for number in 1..=SERVICES {
+        let own: Vec<Value> = (0..=dice.below(3)).map(|_| drawn(&mut dice)).collect();
+        manifests += &TOWN
+            .split("---\n")
+            .take(2)
+            .collect::<Vec<_>>()
+            .join("---\n")
+            .replace("127.0.20.71", &format!("127.0.21.{number}"))
+            .replace("web", &format!("s{number}"));
+        manifests += "---\n";
+        for (index, spec) in own.iter().enumerate() {
+            let mut spec = spec.clone();
+            spec["targetRefs"] = json!([{"group": "", "kind": "Service", "name": format!("s{number}")}]);
+            let policy = json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+                "metadata": {"name": format!("p{number}-{index}"), "namespace": "t"}, "spec": spec});
+            manifests += &format!("{policy}\n---\n");
+        }
+        policies.push(own);
+    }
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    let to = listener(&waykeeper);
+    apply(&folder, manifests.trim_end_matches("---\n"));
+    let mut answered = [0, 0];
+    for (number, policies) in (1..=SERVICES).zip(&policies) {
+        for _ in 0..REQUESTS {
+            let asked = Asked {
+                identity: dice.one(&IDENTITIES),
+                method: dice.one(&METHODS),
+                path: dice.one(&PATHS),
+                host: dice.one(&HOSTS),
+                team: dice.one(&TEAMS),
+            };
+            let identity = asked.identity.map(|identity| format!("spiffe://{identity}"));
+            let team = asked.team.map(|team| format!("x-team: {team}\n")).unwrap_or_default();
+            let Asked { method, path, host, .. } = asked;
+            let request = format!("{method} {path} HTTP/1.1\nHost: {host}\n{team}Connection: close\n\n");
+            let vip = Ipv4Addr::new(127, 0, 21, number);
+            let answer = at(&to, identity.as_deref(), (vip, 8000), &request);
+            let (status, expected) = (answer.status(), if passes(policies, &asked) { 200 } else { 403 });
+            assert_eq!(status, expected, "{asked:?}\n{}\n{}", json!(policies), answer.text);
+            answered[usize::from(status == 200)] += 1;
+        }
+    }
+    assert!(answered.iter().all(|count| *count > 150), "{answered:?}");
+}
+
+/// Only who may come to a port that is not HTTP reaches its server, which may be the first to speak.
+#[test]
+fn a_server_that_speaks_first_says_nothing_to_whoever_may_not_come() {
+    let _turn = turn();
+    let (folder, _echo, _mark) = town();
+    let server = TcpListener::bind("127.0.10.74:5432").unwrap();
+    server.set_nonblocking(true).unwrap();
+    let db = TOWN
+        .split("---\n")
+        .take(2)
+        .collect::<Vec<_>>()
+        .join("---\n")
+        .replace("127.0.20.71", "127.0.20.74")
+        .replace("127.0.10.71", "127.0.10.74");
+    let db = db
+        .replace("web", "db")
+        .replace("name: http, port: 8000, targetPort: 8080", "name: tcp-db, port: 5432, targetPort: 5432")
+        .replace("name: http, port: 8080", "name: tcp-db, port: 5432");
+    folder.apply("db.yaml", &db);
+    let guarded = |spec: &str| policy(spec).replace("name: web", "name: db");
+    let waykeeper = Waykeeper::up(&folder, &[]);
+    let to = listener(&waykeeper);
+    // What the caller hears: the server's greeting, if it comes there.
+    let hears = |identity: Option<&str>| {
+        let mut stream = TcpStream::connect(&to).unwrap();
+        stream.write_all(&header(identity, Ipv4Addr::new(127, 0, 20, 74), 5432)).unwrap();
+        stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Ok((mut connection, _)) = server.accept() {
+                connection.write_all(b"hello").unwrap();
+                drop(connection);
+                let (mut heard, _) = (String::new(), stream.set_read_timeout(Some(Duration::from_secs(20))));
+                stream.read_to_string(&mut heard).unwrap();
+                return heard;
+            }
+            match stream.read(&mut [0; 1]) {
+                Ok(_) => return "closed".to_owned(),
+                Err(error) if [ErrorKind::WouldBlock, ErrorKind::TimedOut].contains(&error.kind()) => {}
+                Err(_) => return "closed".to_owned(),
+            }
+            assert!(Instant::now() < deadline);
+        }
+    };
+    assert_eq!(hears(None), "hello");
+    let rule = |what: &str| format!("  rules:\n  - {what}\n");
+    for (spec, ann, stranger) in [
+        (rule("from: [{source: {principals: [cluster.local/ns/curl/sa/curl]}}]"), "hello", "closed"),
+        (rule("from: [{source: {namespaces: ['cur*']}}]"), "hello", "closed"),
+        (rule("from: [{source: {notPrincipals: ['*']}}]"), "closed", "hello"),
+        (rule("from: [{source: {ipBlocks: [127.0.0.0/8]}}]"), "hello", "hello"),
+        (rule("from: [{source: {ipBlocks: [10.0.0.0/8]}}]"), "closed", "closed"),
+        (rule("to: [{operation: {ports: ['5432']}}]"), "hello", "hello"),
+        (rule("to: [{operation: {ports: ['80']}}]"), "closed", "closed"),
+        (String::new(), "closed", "closed"),
+        // What only HTTP has lets nobody pass, and keeps nobody from being refused.
+        (rule("to: [{operation: {methods: [GET]}}]"), "closed", "closed"),
+        (rule("to: [{operation: {notPaths: [/]}}]"), "closed", "closed"),
+        (
+            format!(
+                "  action: DENY\n{}",
+                rule("from: [{source: {principals: ['*']}}]\n    to: [{operation: {methods: [GET]}}]")
+            ),
+            "closed",
+            "hello",
+        ),
+        (format!("  action: DENY\n{}", rule("to: [{operation: {notHosts: [a]}}]")), "closed", "closed"),
+        (format!("  action: DENY\n{}", rule("from: [{source: {notNamespaces: [curl]}}]")), "hello", "closed"),
+    ] {
+        apply(&folder, &guarded(&spec));
+        // The listener changes in its own time.
+        eventually("the listener", Duration::from_secs(20), || match (hears(Some(ANN)), hears(None)) {
+            (a, s) if (a.as_str(), s.as_str()) == (ann, stranger) => Ok(()),
+            heard => Err(format!("{spec}: {heard:?}")),
+        });
     }
 }

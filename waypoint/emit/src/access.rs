@@ -1,9 +1,10 @@
-//! Rules over who may do what, as Envoy's matchers: what its RBAC filters decide by.
+//! Rules over who may do what, as Envoy's matchers: what its RBAC filters decide by, and, for connections that are not
+//! read, what chooses their filter chain.
 //!
 //! Rules are tried one after the other, and so are the callers of each: where nothing inside of a rule matches, Envoy
 //! goes on with the next. Callers that are named are found in one map, however many there are.
 
-use ir::access::{Address, Callers, Condition, Part, Rule, Text};
+use ir::access::{Address, Callers, Condition, Decision, Part, Rule, Text};
 use serde_json::{Map, Value, json};
 
 use crate::{names, packed};
@@ -19,27 +20,38 @@ pub enum Verdict {
 
 /// The matcher that comes to `verdict` for whoever meets one of `rules`, and else to the opposite.
 pub fn matcher(rules: &[Rule], verdict: Verdict) -> Value {
-    let tried: Vec<Value> = rules.iter().filter_map(|rule| self::rule(rule, verdict)).collect();
-    let mut fields = json!({});
+    let (met, other) = match verdict {
+        Verdict::Allow => ("ALLOW", "DENY"),
+        Verdict::Deny => ("DENY", "ALLOW"),
+    };
+    matched(rules, |rule| action(&rule.name, met), action("none", other))
+}
+
+/// What comes of a connection that is not read: `passes`, or `refused`.
+pub fn chosen(decision: &Decision, passes: &Value, refused: &Value) -> Value {
+    let nested = |matcher: Value| json!({"matcher": matcher});
+    let allowed = match &decision.allow {
+        None => passes.clone(),
+        Some(allow) => nested(matched(allow, |_| passes.clone(), refused.clone())),
+    };
+    if decision.deny.is_empty() {
+        return allowed;
+    }
+    nested(matched(&decision.deny, |_| refused.clone(), allowed))
+}
+
+/// The matcher that comes to what is `met` for the first of `rules` that is, and else to `other`.
+fn matched(rules: &[Rule], met: impl Fn(&Rule) -> Value, other: Value) -> Value {
+    let tried: Vec<Value> = rules.iter().filter_map(|rule| self::rule(rule, &met(rule))).collect();
+    let mut fields = json!({"on_no_match": other});
     if !tried.is_empty() {
         fields["matcher_list"] = json!({"matchers": tried});
     }
-    fields["on_no_match"] = match verdict {
-        Verdict::Allow => action("none", "DENY"),
-        Verdict::Deny => action("none", "ALLOW"),
-    };
     fields
 }
 
-fn rule(rule: &Rule, verdict: Verdict) -> Option<Value> {
-    let action = action(
-        &rule.name,
-        match verdict {
-            Verdict::Allow => "ALLOW",
-            Verdict::Deny => "DENY",
-        },
-    );
-    let tried: Vec<Value> = rule.callers.iter().filter_map(|callers| self::callers(callers, &action)).collect();
+fn rule(rule: &Rule, met: &Value) -> Option<Value> {
+    let tried: Vec<Value> = rule.callers.iter().filter_map(|callers| self::callers(callers, met)).collect();
     if tried.is_empty() {
         return None;
     }

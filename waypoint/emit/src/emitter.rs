@@ -4,13 +4,13 @@
 //! what comes out is what would come out if all were written anew.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 use ir::{Action, Chain, Cluster, Destination, Endpoints, Name, Origins, PortRef, Proxy, Route, Settings};
 use proto::schema::{pack_json, resource_json};
 use proto::{Resource, ResourceType};
 
-use crate::listener::{self, Frame};
+use crate::listener::{self, Frame, Others};
 use crate::names::Told;
 use crate::quarantine::Key;
 use crate::{GatewayOutput, clusters, filters, names, routes, scopes};
@@ -52,7 +52,7 @@ struct Pieces {
     /// Where ports lead whose connections may be passed on unread.
     passed_on: BTreeMap<Destination, BTreeSet<PortRef>>,
     /// The ports of each address that are not simply read, with their chains.
-    others: BTreeMap<IpAddr, BTreeMap<u16, &'static str>>,
+    others: Others,
     /// What each listener was made from, and the objects it came from.
     frames: BTreeMap<&'static str, (Frame, Origins)>,
     made: usize,
@@ -214,9 +214,9 @@ impl Pieces {
         if let Some(to) = chain.traffic.unread() {
             self.passed_on.entry(to.clone()).or_default().insert(id.clone());
         }
-        if let Some(by) = listener::chain_of(&chain.traffic) {
+        if let Some(way) = listener::way(chain) {
             for address in &chain.addresses {
-                self.others.entry(*address).or_default().insert(id.port, by);
+                self.others.entry(*address).or_default().insert(id.port, way.clone());
             }
         }
     }

@@ -9,12 +9,14 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
-use ir::{Front, Settings, Traffic};
+use ir::access::Decision;
+use ir::{Chain, Front, Settings, Traffic};
 use serde_json::{Map, Value, json};
 
 use crate::filters::{self, forwarded_for};
-use crate::{access_log, names, packed, scopes};
+use crate::{access, access_log, names, packed, scopes};
 
 /// The TLV in which ztunnel puts the caller's SPIFFE id.
 const PRINCIPAL_TLV: u32 = 0xD0;
@@ -23,22 +25,31 @@ const SPEAK_BY: &str = "0.500s";
 const PROXY_PROTOCOL: &str = "envoy.filters.listener.proxy_protocol";
 const HCM: &str = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager";
 
+/// How connections to a port are taken that are not simply read as HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// As they begin.
+    Sniffed,
+    /// Not read.
+    Unread,
+    /// Not read, and only those of whom this says that they may come.
+    Guarded(Arc<Decision>),
+}
+
+/// Ports by address that are not simply read, each with how connections are taken there.
+pub type Others = BTreeMap<IpAddr, BTreeMap<u16, Way>>;
+
 /// All that a listener is made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Frame {
     front: Front,
     address: SocketAddr,
-    /// The ports of each address that are not simply read, with their chains.
-    others: BTreeMap<IpAddr, BTreeMap<u16, &'static str>>,
+    others: Others,
 }
 
 impl Frame {
     /// The frame of a listener with these `others`; none for a front that is not written yet.
-    pub fn new(
-        front: Front,
-        address: SocketAddr,
-        others: &BTreeMap<IpAddr, BTreeMap<u16, &'static str>>,
-    ) -> Option<Self> {
+    pub fn new(front: Front, address: SocketAddr, others: &Others) -> Option<Self> {
         match front {
             Front::Proxy => Some(Frame { front, address, others: others.clone() }),
             Front::Hbone | Front::Tls | Front::Plain => None,
@@ -46,12 +57,14 @@ impl Frame {
     }
 }
 
-/// The chain of connections with this `traffic`, where they are not simply read.
-pub fn chain_of(traffic: &Traffic) -> Option<&'static str> {
-    match traffic {
+/// How connections to `chain` are taken, where they are not simply read.
+pub fn way(chain: &Chain) -> Option<Way> {
+    let enforced = &chain.access.enforced;
+    match &chain.traffic {
         Traffic::Http(_) => None,
-        Traffic::Sniffed(..) => Some(names::SNIFFED),
-        Traffic::Tcp(_) | Traffic::Refuse(_) => Some(names::TCP),
+        Traffic::Sniffed(..) => Some(Way::Sniffed),
+        Traffic::Tcp(_) if *enforced != Decision::default() => Some(Way::Guarded(Arc::new(enforced.clone()))),
+        Traffic::Tcp(_) | Traffic::Refuse(_) => Some(Way::Unread),
     }
 }
 
@@ -69,9 +82,9 @@ pub fn listener(frame: &Frame, settings: &Settings) -> Value {
         "address": {"socket_address": socket},
         // Two Envoys sharing a port would let one with old policies answer some of the connections.
         "enable_reuse_port": false,
-        "listener_filters": [proxy_protocol()],
+        "listener_filters": [proxy_protocol(), callers()],
         "default_filter_chain": read(settings),
-        "filter_chains": [passed_inside(), unread(settings)],
+        "filter_chains": [passed_inside(), unread(settings), refused(settings)],
         "filter_chain_matcher": matcher(frame),
     })
 }
@@ -87,6 +100,7 @@ pub fn sniffed(settings: &Settings) -> Value {
         "internal_listener": {},
         "listener_filters": [
             proxy_protocol(),
+            callers(),
             {
                 "name": "envoy.filters.listener.http_inspector",
                 "typed_config": packed("envoy.extensions.filters.listener.http_inspector.v3.HttpInspector", json!({})),
@@ -164,11 +178,16 @@ fn input(name: &str, message: &str) -> Value {
 /// Destination address, then port, to the chain; all others are read.
 fn matcher(frame: &Frame) -> Value {
     // Envoy takes no empty list: this is nobody's address.
-    let nobody = BTreeMap::from([(IpAddr::V4(Ipv4Addr::UNSPECIFIED), BTreeMap::from([(0, names::TCP)]))]);
+    let nobody = BTreeMap::from([(IpAddr::V4(Ipv4Addr::UNSPECIFIED), BTreeMap::from([(0, Way::Unread)]))]);
     let others = if frame.others.is_empty() { &nobody } else { &frame.others };
-    let ports = |ports: &BTreeMap<u16, &'static str>| {
-        let ports: Map<String, Value> =
-            ports.iter().map(|(port, chain)| (port.to_string(), chain_named(chain))).collect();
+    let taken = |way: &Way| match way {
+        Way::Sniffed => chain_named(names::SNIFFED),
+        Way::Unread => chain_named(names::TCP),
+        // Who may come is known before anything is said to the application, which may be the first to speak.
+        Way::Guarded(decision) => access::chosen(decision, &chain_named(names::TCP), &chain_named(names::REFUSED)),
+    };
+    let ports = |ports: &BTreeMap<u16, Way>| {
+        let ports: Map<String, Value> = ports.iter().map(|(port, way)| (port.to_string(), taken(way))).collect();
         json!({"matcher": {"matcher_tree": {
             "input": input("destination_port", "DestinationPortInput"),
             "exact_match_map": {"map": ports},
@@ -184,7 +203,7 @@ fn matcher(frame: &Frame) -> Value {
 
 /// Connections of which every request is routed by the scope of its address.
 fn read(settings: &Settings) -> Value {
-    json!({"name": names::HTTP, "filters": [peer_principal(), connection_manager(settings)]})
+    json!({"name": names::HTTP, "filters": [connection_manager(settings)]})
 }
 
 /// Connections that are passed on as they are, to the cluster that is named by the address and
@@ -195,8 +214,14 @@ fn unread(settings: &Settings) -> Value {
         "format_string": {"text_format_source": {"inline_string": "%DOWNSTREAM_LOCAL_ADDRESS%"}},
     });
     let proxy = tcp_proxy(names::TCP, names::NO_BACKEND, access_log::sinks(settings));
-    let filters = json!([peer_principal(), filter_state(&[cluster]), proxy]);
+    let filters = json!([filter_state(cluster), proxy]);
     json!({"name": names::TCP, "filters": filters})
+}
+
+/// Connections that are closed.
+fn refused(settings: &Settings) -> Value {
+    let proxy = tcp_proxy(names::REFUSED, names::NO_BACKEND, access_log::sinks(settings));
+    json!({"name": names::REFUSED, "filters": [proxy]})
 }
 
 /// Connections that are passed on to [`sniffed`].
@@ -216,8 +241,8 @@ fn tcp_proxy(name: &str, cluster: &str, access_log: Vec<Value>) -> Value {
 }
 
 /// Who calls: the SPIFFE id as Istio's policies read it, and the address. Without a TLV there is no such
-/// object: a `-` would satisfy `principals: ["*"]`.
-fn peer_principal() -> Value {
+/// object: a `-` would satisfy `principals: ["*"]`. It is known before a chain is chosen.
+fn callers() -> Value {
     let format = format!("%DYNAMIC_METADATA({PROXY_PROTOCOL}:peer_principal)%");
     let principal = json!({
         "object_key": names::PEER_PRINCIPAL,
@@ -229,7 +254,13 @@ fn peer_principal() -> Value {
         "skip_if_empty": true,
         "shared_with_upstream": "ONCE",
     });
-    filter_state(&[principal, source_address()])
+    json!({
+        "name": "envoy.filters.listener.set_filter_state",
+        "typed_config": packed(
+            "envoy.extensions.filters.listener.set_filter_state.v3.Config",
+            json!({"on_accept": [principal, source_address()]}),
+        ),
+    })
 }
 
 /// The address from which a connection comes. Later Envoy may take another one from headers.
@@ -242,12 +273,12 @@ fn source_address() -> Value {
 }
 
 /// A filter that remembers something of a connection.
-fn filter_state(values: &[Value]) -> Value {
+fn filter_state(value: Value) -> Value {
     json!({
         "name": "envoy.filters.network.set_filter_state",
         "typed_config": packed(
             "envoy.extensions.filters.network.set_filter_state.v3.Config",
-            json!({"on_new_connection": values}),
+            json!({"on_new_connection": [value]}),
         ),
     })
 }

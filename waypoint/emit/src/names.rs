@@ -13,6 +13,8 @@ pub const NO_BACKEND: &str = "no-such-backend";
 pub const RESERVED_HEADERS: &str = "x-waykeeper-";
 /// The filter chain of all ports that are passed on unread or refused.
 pub const TCP: &str = "tcp";
+/// The filter chain of connections that may not come to such a port.
+pub const REFUSED: &str = "refused";
 /// The filter chain, listener and cluster of all ports whose connections are read as they begin.
 pub const SNIFFED: &str = "sniffed";
 /// The filter chain of all others.

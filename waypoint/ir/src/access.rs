@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use ipnet::IpNet;
 
 /// Who may do what at a port.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// What decides.
     pub enforced: Decision,
@@ -14,7 +14,7 @@ pub struct Access {
 }
 
 /// Rules that refuse, and then rules that let pass.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decision {
     /// Whoever meets one of these is refused.
     pub deny: Vec<Rule>,
@@ -23,7 +23,7 @@ pub struct Decision {
 }
 
 /// A rule of a policy.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rule {
     /// By what it is told in logs: `ns[shop]-policy[carts]-rule[0]`.
     pub name: String,
@@ -34,7 +34,7 @@ pub struct Rule {
 }
 
 /// Callers.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Callers {
     /// Those with one of these identities; whoever it is without a list. There may be very many.
     pub named: Option<BTreeSet<String>>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::{Kind, Name, ObjectRef};
-use ir::access::{Access, Decision};
+use ir::access::Access;
 use ir::{Chain, Destination, Enrolment, Origins, PortRef, Traffic};
 
 use crate::access::{self, Targets};
@@ -98,7 +98,7 @@ impl Governed<'_, '_> {
     }
 
     fn unread(&self, statuses: &mut Statuses) -> Traffic {
-        let Self { view, id, port, bound, access, refused } = self;
+        let Self { view, id, port, bound, refused, .. } = self;
         let because = port.because();
         let guard =
             bound.iter().filter(|bound| bound.by_service()).find_map(|bound| routes::guard(view, bound, statuses));
@@ -110,13 +110,6 @@ impl Governed<'_, '_> {
             (None, Some(guard)) => {
                 statuses.port(bound, id, &PortFate::Closed { because, guard: guard.clone() });
                 Traffic::Refuse(guard)
-            }
-            (None, None) if access.enforced != Decision::default() => {
-                let why = "AuthorizationPolicies are not enforced yet on what is not HTTP".to_owned();
-                let fate = PortFate::Refused(why.clone());
-                statuses.port(bound, id, &fate);
-                statuses.refused(&id.service, fate.sentence(id));
-                Traffic::Refuse(why)
             }
             (None, None) => {
                 statuses.port(bound, id, &PortFate::Unread { because });

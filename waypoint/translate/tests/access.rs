@@ -75,7 +75,7 @@ fn accepted(resolved: &Resolved, namespace: &str) -> (Option<bool>, String) {
 
 #[test]
 fn a_policy_guards_what_it_names_of_its_own_namespace() {
-    let everything = ["a:5432 refused", "a:80 guarded", "a:9999 guarded", "b:80 guarded", "c:80 guarded"];
+    let everything = ["a:5432 guarded", "a:80 guarded", "a:9999 guarded", "b:80 guarded", "c:80 guarded"];
     for (namespace, spec, expected) in [
         ("t", A, &everything[..3]),
         ("t", "targetRef: {group: '', kind: Service, name: a}", &everything[..3]),

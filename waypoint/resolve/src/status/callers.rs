@@ -135,6 +135,9 @@ fn warnings(policy: &AuthorizationPolicy) -> Vec<Problem> {
     if policy.spec.action == Action::Audit {
         warn("spec.action".to_owned(), "nobody notes requests, so that AUDIT changes nothing");
     }
+    if is_tried(policy) {
+        warn("metadata.annotations".to_owned(), "it is tried on what is HTTP alone, and enforced nowhere");
+    }
     let unknown = match policy.spec.action {
         Action::Allow => "so that it lets nobody pass",
         _ => "so that it refuses as if it were met",
