@@ -152,6 +152,9 @@ async fn keys_at_an_address_are_fetched_once_and_anew_for_one_that_is_unknown() 
     idp.says(ok("", &jwks([&old])));
     let authority = authority(&config(&remote(address, ""), ""));
     authority.index().prepare([&api::Name::new("default", "ask")]);
+    while idp.times() == 0 {
+        tokio::task::yield_now().await;
+    }
     let old_token = old.token(&claims(&json!({})));
     for _ in 0..3 {
         assert_eq!(bearing(&authority, &old_token).await.status, 200);
@@ -171,6 +174,25 @@ async fn keys_at_an_address_are_fetched_once_and_anew_for_one_that_is_unknown() 
         assert_eq!(bearing(&authority, &never.token(&claims(&json!({})))).await.status, 401);
     }
     assert_eq!(idp.times(), 2);
+}
+
+#[tokio::test]
+async fn that_a_key_is_none_of_those_is_not_known_while_they_cannot_be_fetched() {
+    let (idp, address) = Http::start().await;
+    let (known, other) = (Signer::ed25519("known"), Signer::ed25519("other"));
+    idp.says(ok("", &jwks([&known])));
+    let good = known.token(&claims(&json!({})));
+    let header = format!("Bearer {}", other.token(&claims(&json!({}))));
+    for (expression, status) in [("token", 503), ("!token", 503)] {
+        let authority = authority(&config(&remote(address, ""), &format!(", booleanExpr: '{expression}'")));
+        idp.says(ok("", &jwks([&known])));
+        bearing(&authority, &good).await;
+        idp.says(answers(500, "", ""));
+        assert_eq!(ask(&authority, &[("authorization", &header)]).await.status, status, "{expression}");
+        // What was known is known.
+        let expected = if expression == "token" { 200 } else { 403 };
+        assert_eq!(bearing(&authority, &good).await.status, expected, "{expression}");
+    }
 }
 
 #[tokio::test]
@@ -403,6 +425,13 @@ async fn what_an_issuer_says_that_is_no_answer_lets_nobody_pass_and_speaks_again
         idp.says(good.clone());
         assert_eq!(ask(&alone, &sent).await.status, 200, "{said}");
     }
+    // Nor can whoever owns a token about which there is much to say.
+    idp.says(ok("", &json!({"active": true, "x": "x".repeat(70_000)}).to_string()));
+    for number in 0..8 {
+        assert_eq!(bearing(&alone, &format!("large{number}")).await.status, 503);
+    }
+    idp.says(good);
+    assert_eq!(bearing(&alone, "small").await.status, 200);
     // Who is not there at all is left alone after a while, and nobody passes.
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = gone.local_addr().unwrap();
@@ -479,6 +508,15 @@ async fn an_issuer_tells_later_steps_of_the_owner() {
         assert_eq!(known, (200, json!({"jwtAccessToken": claims, "introspection": {"sub": "ann", "mail": "a@b"}})));
     }
     assert_eq!(idp.times(), before + 1);
+    let another = authority_of_bob(&signer, address, &idp).await;
+    assert_eq!(another, 503);
+}
+
+/// What a token of `ann` gets whose owner the issuer calls `bob`.
+async fn authority_of_bob(signer: &Signer, address: SocketAddr, idp: &Http) -> i32 {
+    idp.says(json_ok(&json!({"sub": "bob"})));
+    let signed = authority(&config(&local(signer, &format!(", userinfoUrl: 'http://{address}/me'")), ""));
+    bearing(&signed, &signer.token(&claims(&json!({})))).await.status
 }
 
 #[tokio::test]

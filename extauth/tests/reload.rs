@@ -286,6 +286,12 @@ fn an_edit_that_takes_permission_away_takes_effect_at_once_whatever_it_reads() {
     };
     let both = |one: &str, other: &str| format!("{one}, {other}");
     let a = key("api-key", "a");
+    let token = |issuer: &str, more: &str| {
+        format!(
+            "{{oauth2: {{accessTokenValidation: {{jwt: {{remoteJwks: {{url: 'http://idp/'}}, issuer: {issuer}}}{more}}}}}}}"
+        )
+    };
+    let told = ", claimsToHeaders: [{claim: org, header: x-org}]";
     let nine: Vec<String> = (0..9).map(|team| key("api-key", &format!("t{team}"))).collect();
     let cases = [
         ("another header", steps(&a, ""), steps(&key("x-key", "a"), ""), true),
@@ -330,6 +336,14 @@ fn an_edit_that_takes_permission_away_takes_effect_at_once_whatever_it_reads() {
             "another password",
             steps(&users(&[&ann]), ""),
             steps(&newer(&[&user("ann", "5O5RSnGInwm75z.7lpn4i0")]), ""),
+            false,
+        ),
+        ("a claim of tokens is told", steps(&token("i", ""), ""), steps(&token("i", told), ""), true),
+        ("tokens of another issuer", steps(&token("i", ""), ""), steps(&token("j", told), ""), false),
+        (
+            "tokens need a scope now",
+            steps(&token("i", ""), ""),
+            steps(&token("i", &format!("{told}, requiredScopes: {{scope: [read]}}")), ""),
             false,
         ),
         ("no negation", steps(&a, "!config_0"), steps(&key("x-key", "a"), ""), false),

@@ -336,3 +336,67 @@ fn judge(
         complaints: Complaints::of(name, &who),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use serde_json::json;
+    use waykeeper_tests::tokens::{Signer, jwks};
+
+    use super::*;
+
+    /// Old keys that cannot be fetched again do not say of a key that it is none.
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_old_keys_do_not_have_is_a_fault_and_one_that_they_have_counts() {
+        let (known, other) = (Signer::ed25519("known"), Signer::ed25519("other"));
+        let keys = Arc::new(Keys::of(KeySet::parse(jwks([&known]).as_bytes()).unwrap()));
+        let well = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let refresh = Duration::from_secs(300);
+        let is_well = well.clone();
+        let remote = Remote::asking("idp", refresh, move |_| {
+            let answer = match is_well.load(std::sync::atomic::Ordering::Relaxed) {
+                true => outbound::Outcome::Answered(keys.clone()),
+                false => {
+                    outbound::Outcome::Unavailable(outbound::Unavailable::new(&"idp".into(), outbound::Why::Broken, ""))
+                }
+            };
+            std::future::ready(answer).boxed()
+        });
+        let judge = Judge {
+            how: How::Remote(Arc::new(remote), Expected::default()),
+            owners: None,
+            names_user: None,
+            uses: Uses::of(&AccessTokenValidation::default(), "token"),
+            complaints: Complaints::of("token", "idp"),
+        };
+        let judged = async |signer: &Signer| {
+            let before = Before { changes: Default::default(), user_header: "x-user-id".into() };
+            let deadline = tokio::time::Instant::now().into_std() + Duration::from_millis(100);
+            let token = Zeroizing::new(signer.token(&json!({})));
+            let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+            match judge.outcome(Presented { token, before, now, deadline }).await {
+                Outcome::Pass(_) => 200,
+                Outcome::Deny(denial) => denial.status,
+                Outcome::Fault(_) => 503,
+            }
+        };
+        assert_eq!((judged(&known).await, judged(&other).await), (200, 401));
+        well.store(false, std::sync::atomic::Ordering::Relaxed);
+        // New enough, and asked about a moment ago.
+        assert_eq!((judged(&known).await, judged(&other).await), (200, 401));
+        for _ in 0..3 {
+            tokio::time::advance(refresh).await;
+            for _ in 0..3 {
+                assert_eq!((judged(&known).await, judged(&other).await), (200, 503));
+            }
+        }
+        tokio::time::advance(remote::KEPT).await;
+        assert_eq!((judged(&known).await, judged(&other).await), (503, 503));
+        well.store(true, std::sync::atomic::Ordering::Relaxed);
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!((judged(&known).await, judged(&other).await), (200, 401));
+    }
+}

@@ -14,7 +14,11 @@ const PARAMETER: &str = "access_token";
 /// # Errors
 /// Why there is none, for logs. Who sends two is refused: the application may take the one that was not checked.
 pub fn find(authorization: Option<&[u8]>, query: Option<&str>) -> Result<Zeroizing<String>, &'static str> {
-    let pairs = form_urlencoded::parse(query.unwrap_or_default().as_bytes());
+    let query = query.unwrap_or_default();
+    if doubtful(query) {
+        return Err("a token in the query that only some applications take for one");
+    }
+    let pairs = form_urlencoded::parse(query.as_bytes());
     let mut named = pairs.filter(|(name, _)| name == PARAMETER).map(|(_, value)| value);
     match (authorization, named.next()) {
         (None, None) => Err("no token"),
@@ -25,6 +29,24 @@ pub fn find(authorization: Option<&[u8]>, query: Option<&str>) -> Result<Zeroizi
             None => token(&Zeroizing::new(Cow::into_owned(value))).ok_or("a token in the query that is none"),
         },
     }
+}
+
+/// Whether there is a parameter that some application reads as the token and others do not: behind a `;`, or by a name that
+/// is folded (PHP takes `access.token` and `access token` for it, ASP.NET `Access_Token`) or is that of a list.
+fn doubtful(query: &str) -> bool {
+    let folded = |name: &str| name.trim_start().to_ascii_lowercase().replace(['.', ' '], "_");
+    let is_it = |piece: &str| {
+        let (name, _) = form_urlencoded::parse(piece.as_bytes()).next()?;
+        let folded = folded(&name);
+        let base = folded.split(['[', '\0']).next().unwrap_or_default();
+        // PHP takes the first bracket for an underscore where no other closes it.
+        (base == PARAMETER || folded.replacen('[', "_", 1) == PARAMETER).then_some(name == PARAMETER)
+    };
+    query.split('&').any(|piece| {
+        let mut parts = piece.split(';');
+        let first = parts.next().and_then(is_it) == Some(false);
+        first || parts.any(|part| is_it(part).is_some())
+    })
 }
 
 fn of_header(header: &[u8]) -> Option<Zeroizing<String>> {
@@ -98,6 +120,40 @@ mod tests {
             "access_token=a&access_token=",
         ] {
             assert_eq!(found(None, query), None, "{query}");
+        }
+        for query in [
+            "a;access_token=b",
+            "a=1;access_token=b",
+            "Access_Token=b",
+            "ACCESS_TOKEN",
+            "access.token=b",
+            "access+token=b",
+            "access%20token=b",
+            "%20access_token=b",
+            "+access.token=b",
+            "access%5btoken=b",
+            "access_token%5B%5D=b",
+            "access_token%5Bx%5D=b",
+            "access_token[0]=b",
+            "x&access%2Etoken=b",
+            "x;;access%5Ftoken",
+            "access_token%00=b",
+        ] {
+            assert_eq!(found(Some("Bearer a"), query), None, "{query}");
+            assert_eq!(found(None, &format!("access_token=a&{query}")), None, "{query}");
+            assert_eq!(found(None, query), None, "{query}");
+        }
+        for query in [
+            "access_token_type=b",
+            "my_access_token=b",
+            "accesstoken=b",
+            "access_tokens=b",
+            "a=access_token",
+            "a=;b",
+            "access=token",
+        ] {
+            assert_eq!(found(Some("Bearer a"), query), Some("a".to_owned()), "{query}");
+            assert_eq!(found(None, &format!("access_token=a&{query}")), Some("a".to_owned()), "{query}");
         }
         // One that is good does not make up for another.
         assert_eq!(found(Some("Bearer a"), "access_token=a"), None);

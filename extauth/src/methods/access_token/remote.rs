@@ -81,7 +81,7 @@ impl Remote {
     }
 
     /// Those that `ask` has from `who`.
-    fn asking(
+    pub fn asking(
         who: &str,
         refresh: Duration,
         ask: impl Fn(Instant) -> BoxFuture<'static, Outcome<Arc<Keys>>> + Send + Sync + 'static,
