@@ -419,6 +419,42 @@ proptest! {
 }
 
 /// A manifest that was cut off before its references says nothing of them.
+/// Where a list of references is empty or missing, a field that nobody knows may be the list, wherever it stands. What
+/// every object has in that place may not.
+#[test]
+fn beside_a_field_that_nobody_knows_no_references_are_not_none() {
+    let at = |pointer: &str, field: &str, mut manifest: Value| {
+        manifest.pointer_mut(pointer).unwrap()[field] = json!({"x": 1});
+        manifest
+    };
+    for spec in [json!({"rules": 5}), json!({"rules": 5, "parentRefs": []})] {
+        let nothing = route(spec);
+        assert_eq!(broken(&nothing).reach, Reach::Known(vec![]), "{nothing}");
+        let status = at("", "status", nothing.clone());
+        assert_eq!(broken(&status).reach, Reach::Known(vec![]), "{status}: what an API server adds");
+        for (pointer, field) in
+            [("", "extra"), ("/spec", "extra"), ("/spec", "status"), ("/spec", "kind"), ("/spec", "metadata")]
+        {
+            let doubtful = at(pointer, field, nothing.clone());
+            assert_eq!(broken(&doubtful).reach, Reach::Unknown, "{doubtful}");
+        }
+    }
+    // A second mapping that only looks like the one that is read may be the one that is meant.
+    for twin in ["Spec", "specs"] {
+        let mut two = route(json!({"rules": 5}));
+        two[twin] = json!({"parentRefs": [{"group": "", "kind": "Service", "name": "a"}]});
+        assert_eq!(broken(&two).reach, Reach::Unknown, "{two}");
+    }
+    let mut labels = namespace(json!({"labels": null}));
+    labels["spec"] = json!({"finalizers": 5});
+    assert_eq!(broken(&labels).reach, Reach::Known(vec![]));
+    labels["metadata"]["extra"] = json!({"x": 1});
+    assert_eq!(broken(&labels).reach, Reach::Unknown, "{labels}");
+    labels["metadata"].as_object_mut().unwrap().remove("extra");
+    labels["extra"] = json!({"x": 1});
+    assert_eq!(broken(&labels).reach, Reach::Unknown, "{labels}");
+}
+
 #[test]
 fn a_manifest_without_a_spec_may_govern_anything() {
     for intact in [route(json!({})), option(json!({}))] {
