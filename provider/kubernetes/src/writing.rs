@@ -38,8 +38,9 @@ const AT_A_TIME: usize = 16;
 const QUIET: Duration = Duration::from_millis(100);
 /// A Gateway, of which every route says something, is written no more often.
 const GATEWAY_EVERY: Duration = Duration::from_secs(1);
-/// Who has begun to lead may have to wait so long until all have connected to it of whom it says something.
-const HEARS_FOR: Duration = Duration::from_secs(15);
+/// Who has begun to lead may have to wait so long until all have connected to it of whom it says something: an Envoy whose
+/// control plane was away tries again after 30 seconds at most.
+const HEARS_FOR: Duration = Duration::from_secs(35);
 /// How long to wait after something could not be written, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long what is under way may take when the process is to stop, with the Lease given up after it.
