@@ -152,9 +152,12 @@ async fn keys_at_an_address_are_fetched_once_and_anew_for_one_that_is_unknown() 
     idp.says(ok("", &jwks([&old])));
     let authority = authority(&config(&remote(address, ""), ""));
     authority.index().prepare([&api::Name::new("default", "ask")]);
-    while idp.times() == 0 {
-        tokio::task::yield_now().await;
-    }
+    let fetched = async {
+        while idp.times() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), fetched).await.expect("nobody has to ask for them");
     let old_token = old.token(&claims(&json!({})));
     for _ in 0..3 {
         assert_eq!(bearing(&authority, &old_token).await.status, 200);

@@ -94,6 +94,21 @@ async fn an_answer_is_kept_for_as_long_as_it_is_fresh() {
     assert_eq!(source.ask(&1, within(0)).await, Outcome::Answered(4));
 }
 
+/// Or whoever asks about what nobody knows could have all forgotten that somebody does.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_counts_for_no_time_takes_the_place_of_none() {
+    let one = Settings { bounds: Bounds { entries: 1, bytes: 1_000 }, ..settings() };
+    let fresh_for = |key| if key == 1 { 60_000 } else { 0 };
+    let (source, counted) = source(one, move |key| Behaviour::Answers { after: 10, fresh_for: fresh_for(key) });
+    assert_eq!(source.ask(&1, within(50)).await, Outcome::Answered(1));
+    let both = tokio::join!(source.ask(&2, within(50)), source.ask(&2, within(50)));
+    assert_eq!(both, (Outcome::Answered(2), Outcome::Answered(2)), "who asks together shares it");
+    assert!(!source.is_under_way(&2));
+    assert_eq!(source.ask(&2, within(50)).await, Outcome::Answered(3));
+    assert_eq!(source.ask(&1, within(50)).await, Outcome::Answered(1));
+    assert_eq!(counted.calls.load(Ordering::SeqCst), 3);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_failure_counts_briefly_and_is_no_answer() {
     let (source, counted) = source(settings(), |_| Behaviour::Fails { after: 1 });
