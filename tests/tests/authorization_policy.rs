@@ -202,6 +202,7 @@ fn whoever_says_no_identity_is_nobody() {
         ("notPrincipals: ['*']", [(Some(ANN), 403), (None, 200), (Some("-"), 403)]),
         ("ipBlocks: [127.0.0.1]", [(Some(ANN), 200), (None, 200), (Some("-"), 200)]),
         ("notIpBlocks: [127.0.0.0/8]", [(Some(ANN), 403), (None, 403), (Some("-"), 403)]),
+        ("ipBlocks: ['::/0', 127.0.0.1/32]", [(Some(ANN), 200), (None, 200), (Some("-"), 200)]),
         ("remoteIpBlocks: [10.0.0.0/8]", [(Some(ANN), 403), (None, 403), (Some("-"), 403)]),
     ] {
         apply(&folder, &policy(&format!("  rules:\n  - from: [{{source: {{{source}}}}}]\n")));
@@ -364,6 +365,19 @@ fn no_spelling_of_a_request_gets_by_a_policy() {
         assert_eq!(ask(&request("GET", "/", passes)).0, 200, "{condition}");
         echo.reached();
         does_not.iter().for_each(|more| refused(&request("GET", "/", more)));
+    }
+    let agent = |action: &str, value: &str| {
+        policy(&format!(
+            "  action: {action}\n  rules:\n  - when: [{{key: 'request.headers[User-Agent]', values: ['{value}']}}]\n"
+        ))
+    };
+    apply(&folder, &agent("ALLOW", "Mozilla/*"));
+    assert_eq!(ask(&request("GET", "/", "user-agent: Mozilla/5.0 (KHTML, like Gecko)\n")).0, 200);
+    echo.reached();
+    refused(&request("GET", "/", "user-agent: curl\nuser-agent: Mozilla/5.0\n"));
+    apply(&folder, &agent("DENY", "evil"));
+    for more in ["user-agent: evil\n", "user-agent: good\nuser-agent: evil\n", "user-agent: evil\nuser-agent: good\n"] {
+        refused(&request("GET", "/", more));
     }
 }
 

@@ -214,8 +214,14 @@ impl World {
         if !self.sources.iter().any(missed) {
             return (due, BTreeSet::new());
         }
-        let opens =
-            |reference: &ObjectRef| reference.kind.governs() == Governs::Parents && self.held.contains_key(reference);
+        // A policy of callers guards Services by themselves, without a route.
+        let callers = |subject: Subject| matches!(subject, Subject::Kind(kind) if kind.governs() == Governs::Callers);
+        let callers = self.sources.iter().any(|standing| missed(standing) && callers(standing.source.subject));
+        let opens = |reference: &ObjectRef| {
+            let kind = reference.kind;
+            let opens = kind.governs() == Governs::Parents || callers && kind == Kind::Service;
+            opens && self.held.contains_key(reference)
+        };
         due.into_iter().partition(|reference| !opens(reference))
     }
 

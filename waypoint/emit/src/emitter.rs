@@ -10,7 +10,7 @@ use ir::{Action, Chain, Cluster, Destination, Endpoints, Name, Origins, PortRef,
 use proto::schema::{pack_json, resource_json};
 use proto::{Resource, ResourceType};
 
-use crate::listener::{self, Frame, Others};
+use crate::listener::{self, Frame, Others, Way};
 use crate::names::Told;
 use crate::quarantine::Key;
 use crate::{GatewayOutput, clusters, filters, names, routes, scopes};
@@ -53,6 +53,8 @@ struct Pieces {
     passed_on: BTreeMap<Destination, BTreeSet<PortRef>>,
     /// The ports of each address that are not simply read, with their chains.
     others: Others,
+    /// Ports of which the listener says who may come, each with the objects it came from.
+    guarded: BTreeMap<PortRef, Origins>,
     /// What each listener was made from, and the objects it came from.
     frames: BTreeMap<&'static str, (Frame, Origins)>,
     made: usize,
@@ -150,7 +152,9 @@ impl Pieces {
         for listener in &proxy.listeners {
             let name = names::listener(listener.front);
             let frame = Frame::new(listener.front, listener.address, &self.others);
-            match frame.map(|frame| (frame, listener.origins.clone())) {
+            let guards = self.guarded.values().flatten().cloned();
+            let origins: Origins = listener.origins.iter().cloned().chain(guards).collect();
+            match frame.map(|frame| (frame, origins)) {
                 Some(from) if self.frames.get(name) == Some(&from) => {}
                 Some((frame, origins)) => {
                     let mut sheet = Sheet::default();
@@ -193,6 +197,7 @@ impl Pieces {
                 self.passed_on.remove(to);
             }
         }
+        self.guarded.remove(id);
         for address in &chain.addresses {
             let empty = self.others.get_mut(address).is_some_and(|ports| {
                 ports.remove(&id.port);
@@ -215,6 +220,9 @@ impl Pieces {
             self.passed_on.entry(to.clone()).or_default().insert(id.clone());
         }
         if let Some(way) = listener::way(chain) {
+            if matches!(way, Way::Guarded(_)) {
+                self.guarded.insert(id.clone(), chain.origins.clone());
+            }
             for address in &chain.addresses {
                 self.others.entry(*address).or_default().insert(id.port, way.clone());
             }

@@ -6,11 +6,13 @@ mod support;
 use std::collections::BTreeSet;
 
 use api::{Kind, Name, ObjectRef, Snapshot};
-use ir::access::{Access, Condition, Rule};
+use ir::access::{Access, Condition, Part, Rule, Text};
 use ir::{Action, Enrolment, Settings, Traffic};
 use resolve::{Resolved, Resolver, resolve};
+use serde_json::json;
 use support::settings;
 use waykeeper_tests::manifests::documents;
+use waykeeper_tests::mutate::{Accident, mutants};
 
 /// Namespace `t` uses the waypoint `t/wp`, and one of namespace `u`, which admits it, has a Service of its own there.
 const SCAFFOLD: &str = "
@@ -247,3 +249,115 @@ fn no_policy_decides_by_what_only_authorization_says_where_nobody_is_asked() {
     assert_eq!(refused("x-user-id"), [false, true], "it is set where the key is asked for, and anybody's elsewhere");
     assert_eq!(refused("x-other"), [false, false]);
 }
+
+/// A request of which it is asked whether it passes.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    caller: &'static str,
+    method: &'static str,
+    path: &'static str,
+}
+
+fn holds(condition: &Condition, asked: Asked) -> bool {
+    match condition {
+        Condition::All(all) => all.iter().all(|one| holds(one, asked)),
+        Condition::Any(any) => any.iter().any(|one| holds(one, asked)),
+        Condition::Not(one) => !holds(one, asked),
+        Condition::Address(..) => true,
+        Condition::Text(part, text) => {
+            let value = match part {
+                Part::Caller => asked.caller,
+                Part::Method => asked.method,
+                Part::Path => asked.path,
+                Part::Host | Part::Header(_) => return false,
+            };
+            match text {
+                Text::Exact(exact) => value == exact,
+                Text::Prefix(prefix) => value.starts_with(prefix),
+                Text::Regex(regex) => regex::Regex::new(&format!("^(?:{regex})$")).unwrap().is_match(value),
+            }
+        }
+    }
+}
+
+fn passes(access: &Access, asked: Asked) -> bool {
+    let of = |rule: &Rule| {
+        let callers = |callers: &ir::access::Callers| {
+            callers.named.as_ref().is_none_or(|named| named.contains(asked.caller)) && holds(&callers.that, asked)
+        };
+        holds(&rule.that, asked) && rule.callers.iter().any(callers)
+    };
+    let Access { enforced, .. } = access;
+    !enforced.deny.iter().any(of) && enforced.allow.as_ref().is_none_or(|allow| allow.iter().any(of))
+}
+
+/// Of all accidents in a manifest those that let pass what the intact one refuses are those after which it says so.
+#[test]
+fn no_accident_in_a_policy_opens_what_it_closes() {
+    let caller = "spiffe://cluster.local/ns/t/sa/ann";
+    let of = |caller, method, path| Asked { caller, method, path };
+    let allow = json!({"targetRefs": [{"group": "", "kind": "Service", "name": "a"}], "action": "ALLOW",
+        "rules": [{"from": [{"source": {"principals": ["cluster.local/ns/t/sa/ann"]}}], "to": [{"operation": {"methods": ["GET"], "paths": ["/a"]}}]}]});
+    let deny = json!({"targetRefs": [{"group": "", "kind": "Service", "name": "a"}], "action": "DENY",
+        "rules": [{"from": [{"source": {"notPrincipals": ["cluster.local/ns/t/sa/boss"]}}], "to": [{"operation": {"paths": ["/admin", "/admin/*"]}}]}]});
+    let mut opened = BTreeSet::new();
+    for (what, spec, asked) in [
+        (
+            "allow",
+            allow,
+            [of("spiffe://cluster.local/ns/t/sa/bob", "GET", "/a"), of(caller, "POST", "/a"), of(caller, "GET", "/b")],
+        ),
+        ("deny", deny, [of(caller, "GET", "/admin"), of(caller, "POST", "/admin/x"), of("", "GET", "/admin")]),
+    ] {
+        let manifest = json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+            "metadata": {"name": "p", "namespace": "t"}, "spec": spec});
+        let closed = |text: &str| {
+            // What cannot be read withholds everything.
+            let Ok(document) = serde_norway::from_str(text) else { return true };
+            let mut documents = documents(SCAFFOLD);
+            documents.push(document);
+            let snapshot = support::snapshot(&documents).0;
+            let resolved = resolve(&snapshot, &settings());
+            let id = ir::PortRef { service: Name::new("t", "a"), port: 80 };
+            let chain = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains[&id];
+            let routes = chain.traffic.routes().unwrap();
+            routes.iter().all(|route| matches!(route.action, Action::Refuse(_)))
+                || !asked.iter().any(|asked| passes(&chain.access, *asked))
+        };
+        assert!(closed(&manifest.to_string()));
+        for mutant in mutants(&manifest).into_iter().filter(|mutant| mutant.accident != Accident::Truncated) {
+            if !closed(&mutant.text) {
+                opened.insert(format!("{what} {:?} {}", mutant.accident, mutant.path));
+            }
+        }
+    }
+    let expected: BTreeSet<String> = OPENED.trim().lines().map(str::to_owned).collect();
+    assert_eq!(opened, expected);
+}
+
+/// What says something else: whom it is for, and what.
+const OPENED: &str = "
+allow Changed metadata.namespace
+allow Changed spec
+allow Changed spec.rules[0]
+allow Changed spec.targetRefs[0].name
+allow Dropped metadata.namespace
+allow Dropped spec.rules[0].from
+allow Dropped spec.rules[0].to
+allow Dropped spec.rules[0].to[0].operation.methods
+allow Dropped spec.rules[0].to[0].operation.paths
+allow Dropped spec.targetRefs
+deny Changed metadata.namespace
+deny Changed spec
+deny Changed spec.rules
+deny Changed spec.rules[0].to[0].operation.paths[0]
+deny Changed spec.rules[0].to[0].operation.paths[1]
+deny Changed spec.targetRefs[0].name
+deny Dropped metadata.namespace
+deny Dropped spec.action
+deny Dropped spec.rules
+deny Dropped spec.rules[0]
+deny Dropped spec.rules[0].to[0].operation.paths[0]
+deny Dropped spec.rules[0].to[0].operation.paths[1]
+deny Dropped spec.targetRefs
+";

@@ -13,7 +13,9 @@ use crate::problem::Problem;
 /// Rules of a policy, and sources, operations and conditions of a rule.
 const MOST_RULES: usize = 512;
 /// Values of a policy, of all lists together.
-const MOST_VALUES: usize = 10_000;
+const MOST_VALUES: usize = 5_000;
+/// Those of them that Envoy compiles: whatever is not compared as it is.
+const MOST_PATTERNS: usize = 1_000;
 /// Istio's bound on a list of service accounts.
 const MOST_ACCOUNTS: usize = 16;
 const MOST_TARGETS: usize = 16;
@@ -38,11 +40,35 @@ pub fn validate(policy: &AuthorizationPolicy) -> Vec<Problem> {
         let why = "empty: without a rule nothing is done; write - {} for every request";
         checks.warning("spec.rules", why);
     }
-    let mut left = MOST_VALUES;
+    let mut left = Left { values: MOST_VALUES, patterns: MOST_PATTERNS };
     for (index, rule) in spec.rules.iter().enumerate().take(MOST_RULES) {
         self::rule(&format!("spec.rules[{index}]"), rule, &mut left, &mut checks);
     }
     checks.problems
+}
+
+/// What is left of what one policy may have.
+struct Left {
+    values: usize,
+    patterns: usize,
+}
+
+impl Left {
+    /// Takes one value of `part` off; why it cannot be had.
+    fn take(&mut self, part: &Part, value: &str) -> Result<(), String> {
+        let is_compared = match part {
+            Part::Principal | Part::Method => matches!(Pattern::of(value), Pattern::Exact(_)),
+            Part::Port | Part::SourceAddress | Part::RemoteAddress | Part::DestinationAddress => true,
+            _ => false,
+        };
+        let more = |most, what| format!("more than {most} {what} in one policy; write several policies");
+        self.values = self.values.checked_sub(1).ok_or_else(|| more(MOST_VALUES, "values"))?;
+        if !is_compared {
+            let what = "values but identities, methods, ports and addresses as they are";
+            self.patterns = self.patterns.checked_sub(1).ok_or_else(|| more(MOST_PATTERNS, what))?;
+        }
+        Ok(())
+    }
 }
 
 fn targets(policy: &AuthorizationPolicy, checks: &mut Checks) {
@@ -94,18 +120,14 @@ fn target(field: &str, target: &TargetRef, home: &str, checks: &mut Checks) {
     }
 }
 
-fn rule(field: &str, rule: &Rule, left: &mut usize, checks: &mut Checks) {
+fn rule(field: &str, rule: &Rule, left: &mut Left, checks: &mut Checks) {
     let lists = [
         ("from", rule.from.as_ref().map(Vec::len)),
         ("to", rule.to.as_ref().map(Vec::len)),
         ("when", rule.when.as_ref().map(Vec::len)),
     ];
     for (name, count) in lists {
-        let field = format!("{field}.{name}");
-        checks.at_most(&field, count.unwrap_or_default(), MOST_RULES);
-        if count == Some(0) {
-            checks.error(&field, "empty; write at least one entry, or take it out");
-        }
+        checks.at_most(&format!("{field}.{name}"), count.unwrap_or_default(), MOST_RULES);
     }
     for (index, from) in rule.from.iter().flatten().enumerate().take(MOST_RULES) {
         let field = format!("{field}.from[{index}].source");
@@ -141,7 +163,7 @@ fn accounts(field: &str, source: &Source, checks: &mut Checks) {
     }
 }
 
-fn condition(field: &str, condition: &Condition, left: &mut usize, checks: &mut Checks) {
+fn condition(field: &str, condition: &Condition, left: &mut Left, checks: &mut Checks) {
     if condition.key.is_empty() {
         return checks.error(&format!("{field}.key"), "missing: write what is looked at, e.g. request.headers[x-team]");
     }
@@ -161,16 +183,12 @@ fn condition(field: &str, condition: &Condition, left: &mut usize, checks: &mut 
     }
 }
 
-fn list(field: &str, list: &Listed<'_>, left: &mut usize, checks: &mut Checks) {
+fn list(field: &str, list: &Listed<'_>, left: &mut Left, checks: &mut Checks) {
     for (name, values) in [(list.field, list.values), (list.not_field, list.not_values)] {
         for (index, value) in values.iter().enumerate() {
             let field = format!("{field}.{name}[{index}]");
-            match left.checked_sub(1) {
-                Some(fewer) => *left = fewer,
-                None => {
-                    let why = format!("more than {MOST_VALUES} values in one policy; write several policies");
-                    return checks.error(&field, why);
-                }
+            if let Err(why) = left.take(&list.part, value) {
+                return checks.error(&field, why);
             }
             if let Err(why) = self::value(&list.part, value) {
                 checks.error(&field, why);
@@ -267,4 +285,166 @@ pub fn network(value: &str) -> Result<ipnet::IpNet, String> {
         .or_else(address)
         .map(|network| network.trunc())
         .ok_or_else(|| format!("{value:?} is neither an address nor a network; write e.g. 10.0.0.0/8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    /// The fields with errors.
+    fn errors(spec: Value) -> Vec<String> {
+        let policy = json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy",
+            "metadata": {"name": "p", "namespace": "t"}, "spec": spec});
+        let problems = crate::admit(&policy).problems;
+        problems.into_iter().filter(crate::Problem::is_error).map(|problem| problem.field).collect()
+    }
+
+    fn of_source(field: &str, value: &str) -> Vec<String> {
+        errors(json!({"rules": [{"from": [{"source": {field: [value]}}]}]}))
+    }
+
+    fn of_operation(field: &str, value: &str) -> Vec<String> {
+        errors(json!({"rules": [{"to": [{"operation": {field: [value]}}]}]}))
+    }
+
+    #[test]
+    fn values_are_what_can_be_met() {
+        for (field, good, bad) in [
+            (
+                "principals",
+                &["*", "a/ns/b/sa/c", "a/*", "*/c", "a-*"][..],
+                &["", "spiffe://a/ns/b/sa/c", "client", "a*c", "*a*", "a/ b"][..],
+            ),
+            ("namespaces", &["a", "a*", "*-a", "*"], &["A", "a/b", "", "*a*", "a_b"]),
+            ("serviceAccounts", &["a", "a/b"], &["*", "a/*", "a/b/c", "/a", "a/", "A", ""]),
+            ("trustDomains", &["a", "*.a", "cluster.local"], &["a/b", "", "spiffe://a"]),
+            (
+                "ipBlocks",
+                &["10.0.0.1", "10.0.0.0/8", "10.1.2.3/8", "fd00::/8", "::1"],
+                &["", "10.0.0", "10.0.0.0/33", "a", "*"],
+            ),
+            ("requestPrincipals", &["*", "a/b", "*/b"], &["", "*a*"]),
+        ] {
+            let not = format!("not{}{}", field[..1].to_uppercase(), &field[1..]);
+            for field in [field, &not] {
+                good.iter().for_each(|value| assert_eq!(of_source(field, value), [""; 0], "{field}: {value}"));
+                let at = format!("spec.rules[0].from[0].source.{field}[0]");
+                bad.iter().for_each(|value| assert_eq!(of_source(field, value), [at.as_str()], "{field}: {value}"));
+            }
+        }
+        for (field, good, bad) in [
+            (
+                "hosts",
+                &["a", "A.example:80", "*.example", "a:*", "*", "[::1]:80"][..],
+                &["", "a/b", "a b", "http://a", "*a*"][..],
+            ),
+            ("ports", &["1", "65535"], &["0", "65536", "080", "+1", "", "*", "http"]),
+            ("methods", &["GET", "*", "P*", "*T", "M-SEARCH"], &["get", "", "G ET", "*E*"]),
+            (
+                "paths",
+                &["/", "/a", "/a*", "*.php", "*", "/a/{*}/b/{**}", "/a%20b", "/a@b", "/a]"],
+                &["", "a", "/a?b", "/a#b", "//a", "/a/../b", "/./a", "/a%2fb", "/a b", "/a/{b}", "*/a*", "/a%"],
+            ),
+        ] {
+            let not = format!("not{}{}", field[..1].to_uppercase(), &field[1..]);
+            for field in [field, &not] {
+                good.iter().for_each(|value| assert_eq!(of_operation(field, value), [""; 0], "{field}: {value}"));
+                let at = format!("spec.rules[0].to[0].operation.{field}[0]");
+                bad.iter().for_each(|value| assert_eq!(of_operation(field, value), [at.as_str()], "{field}: {value}"));
+            }
+        }
+    }
+
+    #[test]
+    fn conditions_are_of_what_is_there() {
+        let of = |key: &str| errors(json!({"rules": [{"when": [{"key": key, "values": ["10.0.0.1"]}]}]}));
+        for key in [
+            "request.headers[X-a]",
+            "request.headers[:authority]",
+            "source.ip",
+            "remote.ip",
+            "destination.ip",
+            "request.auth.claims[a][b]",
+            "request.auth.principal",
+            "connection.sni",
+        ] {
+            assert_eq!(of(key), [""; 0], "{key}");
+        }
+        for key in [
+            "",
+            "request.header[a]",
+            "request.headers[]",
+            "request.headers[a",
+            "request.headers[a][b]",
+            "request.headers[:path]",
+            "request.headers[te]",
+            "request.headers[x-waykeeper-vip]",
+            "request.headers[x envoy]",
+            "experimental.envoy.filters.a[b]",
+            "Source.ip",
+            "source.labels[a]",
+        ] {
+            assert_eq!(of(key), ["spec.rules[0].when[0].key"], "{key}");
+        }
+        assert_eq!(errors(json!({"rules": [{"when": [{"key": "source.ip"}]}]})), ["spec.rules[0].when[0]"]);
+    }
+
+    #[test]
+    fn what_says_nothing_or_two_things_is_an_error() {
+        for (spec, field) in [
+            (json!({"rules": [{"from": []}]}), "spec.rules[0].from"),
+            (json!({"rules": [{"from": null}]}), "spec.rules[0].from"),
+            (json!({"rules": [{"from": [{}]}]}), "spec.rules[0].from[0].source"),
+            (
+                json!({"rules": [{"to": [{"operation": {"paths": [], "methods": ["GET"]}}]}]}),
+                "spec.rules[0].to[0].operation.paths",
+            ),
+            (
+                json!({"rules": [{"from": [{"source": {"serviceAccounts": ["a"], "namespaces": ["b"]}}]}]}),
+                "spec.rules[0].from[0].source.serviceAccounts",
+            ),
+            (json!({"action": "CUSTOM", "rules": [{}]}), "spec.provider"),
+            (json!({"action": "CUSTOM", "provider": {}, "rules": [{}]}), "spec.provider.name"),
+            (json!({"provider": {"name": "a"}}), "spec.provider"),
+            (json!({"selector": {}, "targetRefs": [{"kind": "Service", "name": "a"}]}), "spec.selector"),
+            (json!({"selector": {"matchLabels": {"a": "b*"}}}), "spec.selector.matchLabels.a"),
+            (
+                json!({"targetRef": {"kind": "Service", "name": "a"}, "targetRefs": [{"kind": "Service", "name": "a"}]}),
+                "spec.targetRef",
+            ),
+            (json!({"targetRefs": [{"kind": "Gateway", "name": "a"}]}), "spec.targetRefs[0].group"),
+            (json!({"targetRefs": [{"kind": "Pod", "name": "a"}]}), "spec.targetRefs[0].kind"),
+            (
+                json!({"targetRefs": [{"kind": "Service", "name": "a", "namespace": "b"}]}),
+                "spec.targetRefs[0].namespace",
+            ),
+            (json!({"targetRefs": [{"kind": "Service", "name": "A"}]}), "spec.targetRefs[0].name"),
+            (
+                json!({"targetRefs": [{"kind": "Service", "name": "a", "sectionName": "b"}]}),
+                "spec.targetRefs[0].sectionName",
+            ),
+        ] {
+            assert_eq!(errors(spec.clone()), [field], "{spec}");
+        }
+    }
+
+    #[test]
+    fn a_policy_has_so_many_values_and_no_more() {
+        let of = |field: &str, count: usize| {
+            let values: Vec<String> = (0..count).map(|number| format!("a/ns/b/sa/n{number}")).collect();
+            let values: Vec<String> = values
+                .iter()
+                .map(|value| if field == "principals" { value.clone() } else { format!("/{value}") })
+                .collect();
+            match field {
+                "principals" => errors(json!({"rules": [{"from": [{"source": {field: values}}]}]})),
+                _ => errors(json!({"rules": [{"to": [{"operation": {field: values}}]}]})),
+            }
+        };
+        assert_eq!(
+            (of("principals", super::MOST_VALUES).len(), of("principals", super::MOST_VALUES + 1).len()),
+            (0, 1)
+        );
+        assert_eq!((of("paths", super::MOST_PATTERNS).len(), of("paths", super::MOST_PATTERNS + 1).len()), (0, 1));
+    }
 }

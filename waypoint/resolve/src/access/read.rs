@@ -235,7 +235,7 @@ impl Reading<'_> {
         if pattern == Pattern::Present {
             return self.regex(of, ".*".to_owned());
         }
-        if WHOLE.contains(&name) {
+        if self.certain && WHOLE.contains(&name) {
             return self.text(of, pattern);
         }
         let text = regex::escape(pattern.text());
