@@ -51,25 +51,26 @@ fn matched(rules: &[Rule], met: impl Fn(&Rule) -> Value, other: Value) -> Value 
 }
 
 fn rule(rule: &Rule, met: &Value) -> Option<Value> {
-    let tried: Vec<Value> = rule.callers.iter().filter_map(|callers| self::callers(callers, met)).collect();
+    // Most rules have callers of whom nothing else is asked: what is theirs stands in no list of its own then.
+    if let [only] = rule.callers.as_slice()
+        && only.that.constant() == Some(true)
+    {
+        return field(&rule.that, named(only, met)?);
+    }
+    let tried: Vec<Value> =
+        rule.callers.iter().filter_map(|callers| field(&callers.that, named(callers, met)?)).collect();
     if tried.is_empty() {
         return None;
     }
     field(&rule.that, json!({"matcher": {"matcher_list": {"matchers": tried}}}))
 }
 
-fn callers(callers: &Callers, action: &Value) -> Option<Value> {
-    let met = match &callers.named {
-        None => action.clone(),
-        Some(named) => {
-            let each: Map<String, Value> = named.iter().map(|name| (name.clone(), action.clone())).collect();
-            if each.is_empty() {
-                return None;
-            }
-            json!({"matcher": {"matcher_tree": {"input": input(&Part::Caller), "exact_match_map": {"map": each}}}})
-        }
-    };
-    field(&callers.that, met)
+/// What is `met` by the callers that are named; none if nobody is.
+fn named(callers: &Callers, met: &Value) -> Option<Value> {
+    let Some(named) = &callers.named else { return Some(met.clone()) };
+    let each: Map<String, Value> = named.iter().map(|name| (name.clone(), met.clone())).collect();
+    let tree = json!({"input": input(&Part::Caller), "exact_match_map": {"map": each}});
+    (!named.is_empty()).then(|| json!({"matcher": {"matcher_tree": tree}}))
 }
 
 /// A matcher of a list; none if the condition never holds.
