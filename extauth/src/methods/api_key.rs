@@ -22,9 +22,13 @@ struct ApiKey {
     header: String,
     /// What a request with a key gets, by the key's fingerprint.
     grants: HashMap<Fingerprint, Arc<Grant>, ahash::RandomState>,
-    /// Until when keys are good, of those of which that is said.
-    expire: HashMap<Fingerprint, SystemTime, ahash::RandomState>,
+    /// Of which keys it is said until when they are good; of most of very many steps there is none.
+    expire: Option<Box<Expire>>,
 }
+
+/// Until when keys are good.
+#[derive(Debug, Default)]
+struct Expire(HashMap<Fingerprint, SystemTime, ahash::RandomState>);
 
 impl Step for ApiKey {
     /// Lets the request pass if its header holds a key, exactly.
@@ -32,7 +36,7 @@ impl Step for ApiKey {
         let sent = ask.header(&self.header).filter(|key| !key.is_empty());
         let known = sent.map(|key| Fingerprint::of(&key)).and_then(|key| Some((key, self.grants.get(&key)?)));
         Answer::Now(match known {
-            Some((key, _)) if self.expire.get(&key).is_some_and(|until| ask.now >= *until) => Outcome::Deny(EXPIRED),
+            Some((key, _)) if self.is_over(&key, ask.now) => Outcome::Deny(EXPIRED),
             Some((_, grant)) => Outcome::Pass(grant.clone()),
             None => Outcome::Deny(NO_KEY),
         })
@@ -50,6 +54,13 @@ impl Step for ApiKey {
             }
         }
         state
+    }
+}
+
+impl ApiKey {
+    /// Whether the key is not good any more at the time `now`.
+    fn is_over(&self, key: &Fingerprint, now: SystemTime) -> bool {
+        self.expire.as_ref().and_then(|expire| expire.0.get(key)).is_some_and(|until| now >= *until)
     }
 }
 
@@ -106,7 +117,7 @@ impl Method for ApiKeyAuth {
             (created.is_none(), created)
         });
 
-        let mut expire = HashMap::default();
+        let mut expire = Expire::default();
         let mut owners: HashMap<Fingerprint, (&Secret, Arc<Grant>), ahash::RandomState> = HashMap::default();
         for secret in oldest_first {
             let warn = |message: String| Problem::warning(field, format!("Secret {}: {message}", secret.name_of()));
@@ -124,7 +135,7 @@ impl Method for ApiKeyAuth {
             match owners.entry(key) {
                 Entry::Vacant(free) => {
                     free.insert((secret, grant));
-                    expire.extend(until.map(|until| (key, until)));
+                    expire.0.extend(until.map(|until| (key, until)));
                 }
                 Entry::Occupied(taken) => problems.push(warn(format!(
                     "holds the same key as Secret {}, which is older or comes first by name and wins; give each its own key",
@@ -136,6 +147,7 @@ impl Method for ApiKeyAuth {
         if owners.is_empty() {
             problems.push(Problem::warning(field, "no valid keys: every request is answered 401"));
         }
+        let expire = (!expire.0.is_empty()).then(|| Box::new(expire));
         let grants = owners.into_iter().map(|(key, (_, grant))| (key, grant)).collect();
         Compiled { step: Box::new(ApiKey { header: self.header(), grants, expire }), accepts, problems }
     }
