@@ -37,13 +37,15 @@ async fn a_redis_that_answers_pings_but_counts_nothing_gets_one_request_at_a_tim
     while began.elapsed() < Duration::from_secs(1) {
         let asked = Instant::now();
         let answers = wave().await;
-        // One after the other at most, each as long as its budget: a second one where the machine stood still meanwhile.
+        // One after the other at most, each as long as its budget; and one more where the machine stood still for as long
+        // as that, which is late from the beginning.
         let one_by_one = asked.elapsed().as_millis() / 100;
-        assert!(late(&answers) as u128 <= one_by_one, "{answers:?}");
+        assert!(late(&answers) as u128 <= one_by_one + 1, "{answers:?}");
         tried += late(&answers);
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
-    assert!(tried <= 9, "{tried} requests waited in a second");
+    // Two at a time would be twenty.
+    assert!(tried <= 12, "{tried} requests waited in a second");
     server.cli(&["CLIENT", "UNPAUSE"]);
     until("all requests again", async || wave().await.iter().all(Result::is_ok)).await;
     server.counters_that_end();
