@@ -12,7 +12,7 @@ use metrics::{gauge, histogram};
 use parking_lot::Mutex;
 use provider::StatusBoard;
 use runtime::follow::{Follower, follow};
-use runtime::{Gate, Process, Readiness, Stage};
+use runtime::{Gate, Process, Readiness, Shutdown, Stage};
 use status::{Diff, ObjectStatus};
 use tokio::sync::watch;
 use waypoint_translate::{Quarantines, Translation, Translator};
@@ -96,6 +96,7 @@ pub async fn build(
         acks: tokio::sync::Mutex::new(hub.watch_acks()),
         trusted: tokio::sync::Mutex::new(settings.trusted),
         board,
+        serving_ends: process.shutdown(Stage::Server),
     };
     let shutdown = process.shutdown(Stage::Behind);
     process.spawn(Stage::Behind, "control", follow(Arc::new(controlling), snapshots, shutdown));
@@ -112,6 +113,8 @@ struct Controlling {
     /// Who signs for Envoys.
     trusted: tokio::sync::Mutex<Option<Trusted>>,
     board: StatusBoard,
+    /// When Envoys are not served any more.
+    serving_ends: Shutdown,
 }
 
 /// A snapshot with what it was translated to.
@@ -156,6 +159,9 @@ impl Follower for Controlling {
         let mut look = tokio::time::Instant::now() + identities::LOOK;
         loop {
             let answered = tokio::select! {
+                biased;
+                // That Envoys have gone then says nothing of them: it is we who end their streams.
+                () = self.serving_ends.begun() => std::future::pending().await,
                 changed = acks.changed() => {
                     changed.context("the xDS hub ended")?;
                     true
