@@ -1,5 +1,6 @@
 //! Writes what is said of objects into their statuses, on the API server, and what has become of them as Events: one of
-//! several replicas does, see [`election`]; in which form, see [`form`]; which Events, see [`events`].
+//! several replicas does, see [`election`] and [`lease`]; in which form, see [`form`]; what waits for others to be heard, see
+//! [`hearing`]; which Events, see [`events`].
 //!
 //! Each write names the version of the object that it was made from, so that nothing that others wrote meanwhile is
 //! lost: then it is made anew. What cannot be written is tried again, later each time; nothing waits for it.
@@ -7,8 +8,10 @@
 mod election;
 mod events;
 mod form;
+mod hearing;
+mod lease;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,9 +29,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, info, warn};
 
-use self::election::{Act, EVERY, Election, LASTS, Lease};
+use self::election::{Act, EVERY, Election, LASTS};
 use self::events::{About, By, Event, Events};
 use self::form::Speaker;
+use self::hearing::Hearing;
+use self::lease::Leases;
 use crate::machine::Failure;
 use crate::server::Server;
 
@@ -38,9 +43,6 @@ const AT_A_TIME: usize = 16;
 const QUIET: Duration = Duration::from_millis(100);
 /// A Gateway, of which every route says something, is written no more often.
 const GATEWAY_EVERY: Duration = Duration::from_secs(1);
-/// Who has begun to lead may have to wait so long until all have connected to it of whom it says something: an Envoy whose
-/// control plane was away tries again after 30 seconds at most.
-const HEARS_FOR: Duration = Duration::from_secs(35);
 /// How long to wait after something could not be written, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long what is under way may take when the process is to stop, with the Lease given up after it.
@@ -155,9 +157,7 @@ pub async fn write(
         pause: PAUSES.0,
         not_before: Instant::now(),
         was_leading: false,
-        unheard: BTreeSet::new(),
-        own: BTreeSet::new(),
-        hears_until: None,
+        hearing: Hearing::default(),
         looking: None,
         lead,
         is_judged: false,
@@ -198,12 +198,8 @@ struct Replica {
     was_leading: bool,
     /// Whether the server has said what it makes of all that is declared.
     is_judged: bool,
-    /// Until when somebody of whom something is said may not have connected yet: what stands may be better known.
-    hears_until: Option<Instant>,
-    /// What was looked at before that while something of it was not known.
-    unheard: BTreeSet<ObjectRef>,
-    /// What this replica has written before that: what stands there is its own.
-    own: BTreeSet<ObjectRef>,
+    /// What may be known better by what stands.
+    hearing: Hearing,
     /// Whoever looks for what was said of objects of which nothing is said now.
     looking: Option<AbortOnDropHandle<Result<Vec<ObjectRef>, Failure>>>,
     /// Where others are told whether we hold the Lease.
@@ -231,7 +227,7 @@ impl Replica {
                 }
                 () = &mut judged, if !self.is_judged => {
                     self.is_judged = true;
-                    self.hears_until = Some(Instant::now() + HEARS_FOR);
+                    self.hearing.begin(self.now());
                     write_at.get_or_insert_with(Instant::now);
                 }
                 () = due.changed.notified() => drop(write_at.get_or_insert_with(|| Instant::now() + QUIET)),
@@ -281,7 +277,7 @@ impl Replica {
             controller: contract::CONTROLLER_NAME.to_owned(),
             namespace: self.settings.namespace.clone(),
             now: seconds(),
-            has_heard_all: self.hears_until.is_none(),
+            has_heard_all: true,
         }
     }
 
@@ -321,8 +317,7 @@ impl Replica {
         metrics::gauge!("waykeeper_kubernetes_leading").set(f64::from(u8::from(leading)));
         if leading && !self.was_leading {
             info!(lease = self.lease.name, holder = self.lease.me, "this replica writes statuses");
-            self.hears_until = Some(Instant::now() + HEARS_FOR);
-            self.own.clear();
+            self.hearing.begin(self.now());
             // What another one has written since is not known here.
             self.due.outbox.lock().all_again();
             self.looking = Some(AbortOnDropHandle::new(tokio::spawn(left_over(
@@ -343,12 +338,8 @@ impl Replica {
         if !self.is_leading() || !self.is_judged || now < self.not_before {
             return;
         }
-        if self.hears_until.is_some_and(|until| now >= until) {
-            self.hears_until = None;
-            self.own.clear();
-            let mut outbox = self.due.outbox.lock();
-            std::mem::take(&mut self.unheard).into_iter().for_each(|object| outbox.put_back(object));
-        }
+        let again = self.hearing.over(self.now());
+        again.into_iter().for_each(|object| self.due.outbox.lock().put_back(object));
         let reader = self.settings.reader;
         while self.under_way.len() < AT_A_TIME {
             let gateways = &self.gateways;
@@ -364,11 +355,8 @@ impl Replica {
                 self.gateways.retain(|_, last| now < *last + GATEWAY_EVERY);
                 self.gateways.insert(object.clone(), now);
             }
-            let (server, mut speaker) = (self.server.clone(), self.speaker());
-            speaker.has_heard_all |= self.own.contains(&object);
-            if !speaker.has_heard_all && said.iter().any(ObjectStatus::is_pending) {
-                self.unheard.insert(object.clone());
-            }
+            let has_heard_all = self.hearing.has_heard_all(&object, &said);
+            let (server, speaker) = (self.server.clone(), Speaker { has_heard_all, ..self.speaker() });
             self.under_way.spawn(async move {
                 let mut about = None;
                 let outcome = write_one(&server, &object, &said, &speaker, &mut about).await;
@@ -391,8 +379,8 @@ impl Replica {
         };
         metrics::counter!("waykeeper_kubernetes_statuses_total", "kind" => object.kind.as_str(), "outcome" => word)
             .increment(1);
-        if self.hears_until.is_some() && matches!(outcome, Outcome::Done("written")) {
-            self.own.insert(object.clone());
+        if matches!(outcome, Outcome::Done("written")) {
+            self.hearing.wrote(&object);
         }
         match (&outcome, about) {
             (Outcome::Done("written" | "no status"), Some(about)) => self.events.take(&about, &said),
@@ -552,79 +540,4 @@ async fn write_one(
         }
     }
     Outcome::Done(outcome)
-}
-
-/// The Lease on the API server.
-#[derive(Debug)]
-struct Leases {
-    server: Server,
-    namespace: String,
-    name: &'static str,
-    me: String,
-}
-
-impl Leases {
-    fn path(&self) -> String {
-        format!("/apis/coordination.k8s.io/v1/namespaces/{}/leases", self.namespace)
-    }
-
-    async fn read(&self) -> Result<Option<Lease>, Failure> {
-        let body = match self.server.get(&format!("{}/{}", self.path(), self.name)).await {
-            Ok(body) => body,
-            Err(Failure::NotFound) => return Ok(None),
-            Err(failure) => return Err(failure),
-        };
-        let lease: Value = serde_json::from_slice(&body).map_err(|_| Failure::Unreadable("a Lease that is none"))?;
-        let version = lease["metadata"]["resourceVersion"].as_str();
-        let version = version.ok_or(Failure::Unreadable("a Lease without a version"))?.to_owned();
-        let spec = &lease["spec"];
-        let holder = spec["holderIdentity"].as_str().unwrap_or_default().to_owned();
-        Ok(Some(Lease { version, holder, transitions: spec["leaseTransitions"].as_i64().unwrap_or_default() }))
-    }
-
-    async fn hold(&self, act: &Act) -> Result<(), Failure> {
-        let now = micro_time();
-        let mut spec = json!({
-            "holderIdentity": self.me, "leaseDurationSeconds": LASTS.as_secs(), "renewTime": now,
-        });
-        let mut lease = json!({
-            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": self.name, "namespace": self.namespace},
-        });
-        match act {
-            Act::Leave => Ok(()),
-            Act::Create => {
-                spec["acquireTime"] = now.as_str().into();
-                spec["leaseTransitions"] = 0.into();
-                lease["spec"] = spec;
-                self.server.post(&self.path(), &lease).await
-            }
-            Act::Hold { over, transitions, taken } => {
-                if *taken {
-                    spec["acquireTime"] = now.as_str().into();
-                }
-                spec["leaseTransitions"] = (*transitions).into();
-                let patch = json!({"metadata": {"resourceVersion": over}, "spec": spec});
-                self.server.patch(&format!("{}/{}", self.path(), self.name), &patch).await
-            }
-        }
-    }
-
-    /// Lets others have it at once.
-    async fn give_up(&self) {
-        let Ok(Some(lease)) = self.read().await else { return };
-        if lease.holder != self.me {
-            return;
-        }
-        let spec = json!({"holderIdentity": "", "leaseDurationSeconds": 1, "renewTime": micro_time()});
-        let patch = json!({"metadata": {"resourceVersion": lease.version}, "spec": spec});
-        if let Err(failure) = self.server.patch(&format!("{}/{}", self.path(), self.name), &patch).await {
-            debug!(%failure, "the Lease could not be given up: the next one waits until it has run out");
-        }
-    }
-}
-
-/// Now, as Leases have it.
-fn micro_time() -> String {
-    Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }
