@@ -72,6 +72,25 @@ impl Emitter {
         self.proxies.retain(|name, _| these.contains(name));
     }
 
+    /// What is remembered here in another way than in `other`: nothing, if both have written the same proxies last,
+    /// whichever edits led there. Of what is gone nothing may be left.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        if !self.proxies.keys().eq(other.proxies.keys()) {
+            return vec!["the proxies"];
+        }
+        let pairs = || self.proxies.values().zip(other.proxies.values());
+        let same = [
+            ("what is written", pairs().all(|(one, other)| one.written == other.written)),
+            ("failures", pairs().all(|(one, other)| one.failures == other.failures)),
+            ("where routes lead", pairs().all(|(one, other)| one.routed == other.routed)),
+            ("where ports lead", pairs().all(|(one, other)| one.passed_on == other.passed_on)),
+            ("ports by address", pairs().all(|(one, other)| one.others == other.others)),
+            ("guarded ports", pairs().all(|(one, other)| one.guarded == other.guarded)),
+            ("listeners", pairs().all(|(one, other)| one.frames == other.frames)),
+        ];
+        same.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
+    }
+
     /// How many chains and clusters were written for the last proxy of this name.
     pub fn made(&self, proxy: &Name) -> usize {
         self.proxies.get(proxy).map_or(0, |pieces| pieces.made)

@@ -54,7 +54,7 @@ pub fn applications<'s>(
 }
 
 /// See the module.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Believed {
     /// The headers that the AuthConfigs set that guard the way to each port of each Service.
     granted: HashMap<Name, BTreeMap<u16, BTreeSet<String>>>,

@@ -40,7 +40,13 @@ impl<T: Ord> Few<T> {
             Few::None => {}
             Few::One(known) if (*known).borrow() == value => *self = Few::None,
             Few::One(_) => {}
-            Few::Many(all) => drop(all.remove(value)),
+            Few::Many(all) => {
+                all.remove(value);
+                // What is left alone stands as if the others had never been there.
+                if all.len() <= 1 {
+                    *self = all.pop_first().map_or(Few::None, Few::One);
+                }
+            }
         }
     }
 
@@ -95,6 +101,11 @@ mod tests {
                     tree.remove(&value);
                 }
                 prop_assert!(few.iter().eq(tree.iter()) && few.first() == tree.first());
+                let anew = tree.iter().fold(Few::None, |mut few, value| {
+                    few.insert(*value);
+                    few
+                });
+                prop_assert_eq!(&few, &anew);
                 prop_assert_eq!(few.is_empty(), tree.is_empty());
             }
         }

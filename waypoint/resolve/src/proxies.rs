@@ -11,7 +11,7 @@ use crate::counts;
 use crate::decided::{Gateways, Unit};
 
 /// See the module.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Proxies {
     pieces: BTreeMap<Name, Pieces>,
     /// At which Gateway the chains of each Service are, and for which ports.
@@ -21,7 +21,7 @@ pub struct Proxies {
 }
 
 /// What one Gateway's proxy is put together from.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 struct Pieces {
     chains: Table<Chain, PortRef>,
     clusters: Table<Cluster, Destination>,

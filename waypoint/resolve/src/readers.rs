@@ -101,6 +101,20 @@ impl<N: Clone + Eq + Ord + Hash> Readers<N> {
         self.read_by.insert(decision, read.into());
     }
 
+    /// Whether the same decisions have read the same.
+    pub fn alike(&self, other: &Self) -> bool {
+        let facts = |of: &Self, decision: &N| -> HashSet<Arc<Fact>> {
+            of.read_by.get(decision).into_iter().flatten().cloned().collect()
+        };
+        let readers = |of: &Self, fact: &Fact| -> HashSet<Arc<N>> {
+            of.of_fact.get(fact).into_iter().flat_map(Few::iter).cloned().collect()
+        };
+        self.read_by.len() == other.read_by.len()
+            && self.of_fact.len() == other.of_fact.len()
+            && self.read_by.keys().all(|decision| facts(self, decision) == facts(other, decision))
+            && self.of_fact.keys().all(|fact| readers(self, fact) == readers(other, fact))
+    }
+
     /// Forgets a decision that is not made any more.
     pub fn forget(&mut self, decision: &N) {
         for fact in self.read_by.remove(decision).into_iter().flatten() {

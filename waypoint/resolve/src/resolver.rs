@@ -60,6 +60,46 @@ struct Steps {
 }
 
 impl Resolver {
+    /// What is remembered here in another way than in `other`: nothing, if both have seen the same snapshot last,
+    /// whichever edits led there. Of what is gone nothing may be left.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        let (known, others) = (&self.known, &other.known);
+        let (readers, other_readers) = (&self.readers, &other.readers);
+        let same = [
+            ("slices", known.slices == others.slices),
+            ("options", known.options == others.options),
+            ("referring", known.referring == others.referring),
+            ("policies", known.policies == others.policies),
+            ("gateways", known.gateways == others.gateways),
+            ("ours", known.ours == others.ours),
+            ("enrolments", known.enrolments == others.enrolments),
+            ("attached", known.attached == others.attached),
+            ("routes", known.routes == others.routes),
+            ("refusals", known.refusals == others.refusals),
+            ("holders", known.holders == others.holders),
+            ("units", known.units == others.units),
+            ("claims", known.claims == others.claims),
+            ("believed", known.believed == others.believed),
+            ("attachments", known.attachments == others.attachments),
+            ("said", known.said == others.said),
+            ("spoken", self.spoken == other.spoken),
+            ("asked", self.asked == other.asked),
+            ("proxies", self.proxies == other.proxies),
+            ("services", self.services == other.services),
+            ("report", self.report == other.report),
+            ("readers of gateways", readers.gateways.alike(&other_readers.gateways)),
+            ("readers of enrolments", readers.enrolments.alike(&other_readers.enrolments)),
+            ("readers of attached", readers.attached.alike(&other_readers.attached)),
+            ("readers of refusals", readers.refusals.alike(&other_readers.refusals)),
+            ("readers of units", readers.units.alike(&other_readers.units)),
+            ("readers of granted", readers.granted.alike(&other_readers.granted)),
+            ("readers of disowned", readers.disowned.alike(&other_readers.disowned)),
+            ("readers of clusters", readers.clusters.alike(&other_readers.clusters)),
+            ("readers of statuses", readers.statuses.alike(&other_readers.statuses)),
+        ];
+        same.into_iter().filter(|(_, same)| !same).map(|(what, _)| what).collect()
+    }
+
     /// Nothing is resolved yet.
     pub fn new(settings: Settings) -> Self {
         let known = Known { ours: Ours::new(&settings, []), ..Known::default() };
@@ -186,6 +226,10 @@ impl Resolver {
     fn attached(&mut self, changes: &mut Changes) {
         let due = due(&self.readers.attached, changes, changes.of(Kind::HttpRoute).cloned());
         for (name, now) in decide(&self.known, &self.settings, &mut self.readers.attached, due, parents::attach) {
+            if now.is_none() {
+                // It is made anew when there is such a route.
+                self.readers.attached.forget(&name);
+            }
             let before = self.known.attached.get(&name);
             if before.map(AsRef::as_ref) == now.as_ref() {
                 continue;
@@ -221,10 +265,7 @@ impl Resolver {
             changes.note(Fact::Route(name.clone()));
             match now {
                 Some(now) => drop(self.known.attached.insert(name, Arc::new(now))),
-                None => {
-                    self.known.attached.remove(&name);
-                    self.readers.attached.forget(&name);
-                }
+                None => drop(self.known.attached.remove(&name)),
             }
         }
     }

@@ -67,6 +67,12 @@ impl Translator {
         Self { emitter: Emitter::new(settings.clone()), resolver: Resolver::new(settings) }
     }
 
+    /// What is remembered here in another way than in `other`: nothing, if both have translated the same last,
+    /// whichever edits led there.
+    pub fn differences(&self, other: &Self) -> Vec<&'static str> {
+        [self.resolver.differences(&other.resolver), self.emitter.differences(&other.emitter)].concat()
+    }
+
     /// Translates `snapshot` without what is in quarantine. What comes back beside the
     /// translation is what of the quarantine the snapshot still holds.
     pub fn translate(&mut self, snapshot: &Snapshot, mut quarantines: Quarantines) -> (Translation, Quarantines) {

@@ -254,6 +254,9 @@ proptest! {
             let (again, _) = translator.translate(&snapshot, Quarantines::new());
             same(&again, &translation);
             prop_assert_eq!(translator.made(&Name::new("t", "wp")), 0);
+            let mut fresh = Translator::new(settings.clone());
+            fresh.translate(&snapshot, Quarantines::new());
+            prop_assert_eq!(translator.differences(&fresh), Vec::<&str>::new());
         }
     }
 }
