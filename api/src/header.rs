@@ -150,6 +150,7 @@ mod tests {
                 assert!(check(name, header_use).is_err(), "{name}");
             }
         }
+        assert_eq!(check(&"a".repeat(256), HeaderUse::Read), Ok(()));
         assert!(check(&"a".repeat(257), HeaderUse::Read).is_err());
     }
 

@@ -251,3 +251,42 @@ impl Fault {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn grant(response: &[(&str, &str)], told: serde_json::Value, user: Option<&str>) -> Grant {
+        let facts = |value: &serde_json::Value| State::from(value.as_object().cloned().unwrap());
+        let response = response.iter().map(|(name, value)| ((*name).into(), Value::new(value).unwrap())).collect();
+        let more = More { response, state: facts(&told["state"]), metadata: facts(&told["metadata"]) };
+        Grant { headers: Mutations::default(), user: user.and_then(Value::new), more: Some(Box::new(more)) }
+    }
+
+    #[test]
+    fn a_later_grant_replaces_what_has_the_same_name_and_adds_to_cookies() {
+        let earlier = grant(
+            &[("x-one", "a"), ("x-two", "a"), ("x-two", "b"), (SET_COOKIE, "a=1")],
+            json!({"state": {"a": 1, "b": 1}, "metadata": {"step": 1}}),
+            Some("first"),
+        );
+        let later = grant(
+            &[("x-two", "c"), (SET_COOKIE, "b=2"), ("x-three", "d")],
+            json!({"state": {"b": 2}, "metadata": {"other": 2}}),
+            None,
+        );
+        let both = later.after(&earlier);
+        let expected = grant(
+            &[("x-one", "a"), (SET_COOKIE, "a=1"), ("x-two", "c"), (SET_COOKIE, "b=2"), ("x-three", "d")],
+            json!({"state": {"a": 1, "b": 2}, "metadata": {"step": 1, "other": 2}}),
+            Some("first"),
+        );
+        assert!(both == expected, "{:?}", both.more.unwrap().response);
+        let renamed = grant(&[], json!({"state": {}, "metadata": {}}), Some("second")).after(&earlier);
+        assert_eq!(renamed.user, Value::new("second"));
+    }
+}

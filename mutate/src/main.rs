@@ -20,6 +20,9 @@ const DEFAULT: usize = 400;
 /// Tests that take longer by themselves are not used.
 const LONGEST_TEST: Duration = Duration::from_secs(45);
 
+/// One test in so many may fail with no mutant on.
+const MOST_BROKEN_IN: usize = 50;
+
 fn main() -> Result<ExitCode> {
     let root = env::current_dir().context("no current folder")?;
     ensure!(root.join("mutate/src/scope.rs").is_file(), "run it at the root of the workspace");
@@ -50,12 +53,18 @@ fn main() -> Result<ExitCode> {
     fs::write(&remembered, left_out.iter().map(|name| format!("{name}\n")).collect::<String>())?;
     say(format!("built {} test binaries; {} mutants do not compile", binaries.len(), left_out.len()));
 
-    let runner = suite::Runner { alone: suite::alone(), scratch: scratch(&target)? };
+    let most = tree.mutants.iter().map(|mutant| mutant.id + 1).max().unwrap_or_default();
+    let runner = suite::Runner { alone: suite::alone(), scratch: scratch(&target)?, most };
     let mut known = recorded::read(&target.join("recorded"));
     let (tests, broken) = runner.record(&binaries, &mut known, workers, LONGEST_TEST)?;
     recorded::write(&target.join("recorded"), &known)?;
     broken.iter().for_each(|why| say(format!("not used: {why}")));
     say(format!("recorded {} tests", tests.len()));
+    ensure!(
+        broken.len() * MOST_BROKEN_IN <= tests.len(),
+        "{} tests fail with no mutant on: what they would notice would seem to live",
+        broken.len()
+    );
 
     let chosen = sample::sample(&usable, &choice, &seed);
     let judge = judge::Judge {

@@ -32,6 +32,8 @@ pub struct Runner {
     pub alone: Vec<String>,
     /// Where output and records go.
     pub scratch: PathBuf,
+    /// All mutants have smaller numbers.
+    pub most: u32,
 }
 
 impl Runner {
@@ -99,7 +101,10 @@ impl Runner {
                 let reached = self.scratch.join(format!("reached-{worker}"));
                 let _ = fs::remove_file(&reached);
                 let mut command = self.command(binary)?;
-                command.args([name.as_str(), "--exact"]).env("MUTANTS_REACHED", &reached);
+                command
+                    .args([name.as_str(), "--exact"])
+                    .env("MUTANTS_REACHED", &reached)
+                    .env("MUTANTS_MOST", self.most.to_string());
                 command.stdout(Stdio::null()).stderr(Stdio::null());
                 let begin = Instant::now();
                 let ended = wait(command.spawn().context("running a test")?, most)?;

@@ -8,15 +8,17 @@ use std::iter::Take;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{LazyLock, Mutex};
 
-const MOST: usize = 400_000;
-
 static CHOSEN: LazyLock<u32> =
     LazyLock::new(|| std::env::var("MUTANT").ok().and_then(|id| id.parse().ok()).unwrap_or(u32::MAX));
 static RECORD: LazyLock<Option<Mutex<File>>> = LazyLock::new(|| {
     let path = std::env::var_os("MUTANTS_REACHED")?;
     OpenOptions::new().create(true).append(true).open(path).ok().map(Mutex::new)
 });
-static REACHED: [AtomicBool; MOST] = [const { AtomicBool::new(false) }; MOST];
+/// As many as there are, which whoever records says.
+static REACHED: LazyLock<Box<[AtomicBool]>> = LazyLock::new(|| {
+    let most = std::env::var("MUTANTS_MOST").ok().and_then(|most| most.parse().ok()).unwrap_or(0_usize);
+    (0..most).map(|_| AtomicBool::new(false)).collect()
+});
 
 /// Whether the code is to behave as mutant `id` does.
 pub fn on(id: u32) -> bool {

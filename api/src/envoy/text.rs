@@ -161,6 +161,12 @@ mod tests {
         assert!(new_host(&format!("{}:65535", "a".repeat(253))).is_ok());
         assert!(new_host(&format!("{}:65535", "a".repeat(254))).is_err());
         assert!(hostname(&"a".repeat(253)).is_ok() && hostname(&"a".repeat(254)).is_err());
+        for right in ["a", "a-b.c-d", "1.example", "a--b"] {
+            assert_eq!(hostname(right), Ok(()), "{right}");
+        }
+        for wrong in ["", ".", "a.", ".a", "a..b", "-a", "a-", "a.-b", "A", "a_b", "a b", "*.a", "1.2.3.4"] {
+            assert!(hostname(wrong).is_err(), "{wrong}");
+        }
         assert!(value(&"a".repeat(16_384)).is_ok());
     }
 

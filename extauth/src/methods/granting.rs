@@ -73,3 +73,54 @@ impl<'a> Granting<'a> {
         Ok(Arc::new(Grant { headers, user, more }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn value(text: &str) -> Value {
+        Value::new(text).unwrap()
+    }
+
+    #[test]
+    fn what_is_added_joins_what_steps_say_and_never_what_a_client_says() {
+        let mut changes = Mutations::default();
+        changes.apply(&"x-earlier".into(), Mutation::Overwrite(value("a")));
+        let before = Before { changes, user_header: "x-user-id".into() };
+        let mut granting = Granting::on(&before);
+        for name in ["x-earlier", "x-own", "x-own", "x-client", "x-user-id", "x-user-id"] {
+            granting.add(name, value("b"));
+        }
+        granting.add("x-user-id", value("c"));
+        granting.set("x-set", value("d"));
+        granting.remove("x-gone");
+        let grant = granting.done().unwrap();
+        let mut written = Mutations::default();
+        written.apply(&"x-earlier".into(), Mutation::Append(value("b")));
+        written.apply(&"x-own".into(), Mutation::Overwrite(value("b")));
+        written.apply(&"x-own".into(), Mutation::Append(value("b")));
+        written.apply(&"x-client".into(), Mutation::Overwrite(value("b")));
+        written.apply(&"x-set".into(), Mutation::Overwrite(value("d")));
+        written.apply(&"x-gone".into(), Mutation::Remove);
+        assert_eq!(grant.headers, written);
+        assert_eq!(grant.user, Some(value("c")));
+        assert!(grant.more.is_none());
+    }
+
+    #[test]
+    fn what_it_tells_has_a_size() {
+        let before = Before { changes: Mutations::default(), user_header: "x-user-id".into() };
+        let telling = |state: usize, metadata: usize| {
+            let mut granting = Granting::on(&before);
+            // What stands around a text of one name.
+            let text = |bytes: usize| serde_json::Value::from("x".repeat(bytes - r#"{"a":""}"#.len()));
+            granting.more.state.set("a", text(state));
+            granting.more.metadata.set("a", text(metadata));
+            granting.done().is_ok()
+        };
+        assert!(telling(MOST_STATE_BYTES - 100, 100) && telling(100, MOST_STATE_BYTES - 100));
+        assert!(!telling(MOST_STATE_BYTES - 100, 101) && !telling(101, MOST_STATE_BYTES - 100));
+    }
+}

@@ -48,7 +48,7 @@ pub fn validate(route: &mut HttpRoute) -> Vec<Problem> {
         checks.error("spec.rules", "empty; write at least one rule, or leave the field out");
     }
     checks.at_most("spec.rules", rules.len(), MOST);
-    let matches: usize = rules.iter().map(|rule| rule.matches.as_ref().map_or(0, Vec::len)).sum();
+    let matches: usize = rules.iter().map(|rule| rule.matches.as_ref().map_or(1, Vec::len)).sum();
     if matches > MOST_MATCHES_OF_ALL_RULES {
         checks.error(
             "spec.rules",

@@ -121,6 +121,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn metadata_is_there_if_one_of_its_claims_is() {
+        let validation: AccessTokenValidation =
+            serde_json::from_value(json!({"dynamicMetadataFromClaims": {"one": "a", "two": "b"}})).unwrap_or_default();
+        let uses = Uses::of(&validation, "step");
+        let before = Before { changes: Default::default(), user_header: "x-user-id".into() };
+        let told = |claims: Json| {
+            let claims = claims.as_object().cloned().unwrap_or_default();
+            let grant = uses.grant(&claims, None, State::default(), &before);
+            grant.ok().and_then(|grant| grant.more.as_ref().map(|more| more.metadata.expose().clone()))
+        };
+        assert_eq!(told(json!({"c": 1})), None);
+        let one = told(json!({"b": [1], "c": 1})).map(Json::Object);
+        assert_eq!(one, Some(json!({"step": {"two": [1]}})));
+    }
+
+    #[test]
     fn a_claim_is_written_as_it_is_or_not_at_all() {
         let some = |text: &str| Some(Some(text.to_owned()));
         for (claim, expected) in [

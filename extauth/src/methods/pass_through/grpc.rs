@@ -371,6 +371,17 @@ mod tests {
         })
     }
 
+    #[test]
+    fn a_header_is_told_as_text_or_as_bytes() {
+        let of =
+            |value: &str, raw: &str| HeaderValue { key: "X-Team".into(), value: value.into(), raw_value: raw.into() };
+        for (header, expected) in [(of("a", ""), "a"), (of("", "b"), "b"), (of("a", "b"), "b"), (of("", ""), "")] {
+            let (name, value) = text(&header);
+            assert_eq!((&*name, &*value), ("x-team", expected.as_bytes()));
+        }
+        assert!(is_empty(&of("", "")) && !is_empty(&of("a", "")) && !is_empty(&of("", "b")));
+    }
+
     proptest! {
         /// A request passes by a yes alone, with what is listed alone; and nothing that goes to a client frames a message.
         #[test]

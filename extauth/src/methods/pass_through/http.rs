@@ -238,3 +238,46 @@ fn state(body: &[u8]) -> Option<State> {
         Some(_) => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::headers::{Mutation, Mutations};
+
+    /// What an answer with these headers does to a request of which an earlier step has set `x-earlier`.
+    fn changes(takes: &Takes, headers: &[(&str, &str)]) -> Vec<(String, Mutation)> {
+        let mut changes = Mutations::default();
+        changes.apply(&"x-earlier".into(), Mutation::Overwrite(Value::new("before").unwrap()));
+        let before = Before { changes, user_header: "x-user-id".into() };
+        let mut answer = Response::builder().status(200);
+        for (name, value) in headers {
+            answer = answer.header(*name, *value);
+        }
+        match takes.allowed(&answer.body(Bytes::new()).unwrap(), &before) {
+            Heard::Decided(Outcome::Pass(grant)) => {
+                grant.headers.iter().map(|(name, mutation)| (name.to_string(), mutation.clone())).collect()
+            }
+            _ => panic!("does not pass"),
+        }
+    }
+
+    #[test]
+    fn what_is_to_be_appended_is_and_what_is_to_be_overwritten_is_replaced_or_taken_out() {
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let value = |text: &str| Value::new(text).unwrap();
+        let (append, overwrite) = (
+            Takes { append: names(&["x-a", "x-earlier"]), ..Takes::default() },
+            Takes { overwrite: names(&["x-a", "x-earlier"]), ..Takes::default() },
+        );
+        let earlier = |mutation: Mutation| vec![("x-earlier".to_owned(), mutation)];
+        assert_eq!(changes(&append, &[("x-earlier", "now")]), earlier(Mutation::Append(value("now"))));
+        assert_eq!(changes(&overwrite, &[("x-earlier", "now")]), earlier(Mutation::Overwrite(value("now"))));
+        assert_eq!(changes(&append, &[("x-earlier", "")]), []);
+        assert_eq!(changes(&overwrite, &[("x-earlier", "")]), earlier(Mutation::Remove));
+        assert_eq!(changes(&overwrite, &[("x-other", "now")]), []);
+        let two = [("x-a", "1"), ("x-a", "2")];
+        assert_eq!(changes(&append, &two), [("x-a".to_owned(), Mutation::Overwrite(value("1,2")))]);
+    }
+}

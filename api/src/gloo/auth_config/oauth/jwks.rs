@@ -226,6 +226,20 @@ mod tests {
     }
 
     #[test]
+    fn no_part_of_a_private_key_is_read_and_no_exponent_is_even_or_one() {
+        for part in ["d", "p", "q", "dp", "dq", "qi", "oth"] {
+            assert_eq!(read(&rsa(&json!({part: "AQAB"}))).unwrap_err(), PRIVATE, "{part}");
+        }
+        let exponent = |bytes: &[u8]| read(&rsa(&json!({"e": URL_SAFE_NO_PAD.encode(bytes)}))).map(drop);
+        for right in [&[3][..], &[1, 0, 1], &[0, 1, 0, 1], &[2, 3], &[255, 255, 255, 255]] {
+            assert_eq!(exponent(right), Ok(()), "{right:?}");
+        }
+        for wrong in [&[][..], &[0], &[1], &[0, 1], &[2], &[3, 2], &[1, 0, 0, 0, 1]] {
+            assert!(exponent(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn a_key_says_what_it_checks() {
         let all = [Rs256, Rs384, Rs512, Ps256, Ps384, Ps512];
         assert_eq!(read(&rsa(&json!({}))).unwrap().algorithms, all);

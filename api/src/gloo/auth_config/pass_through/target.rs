@@ -110,6 +110,14 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_is_read_and_one_more_is_not() {
+        let url = |bytes: usize| Target::of_url(&format!("http://a/{}", "x".repeat(bytes - 9)));
+        assert!(url(LONGEST).is_ok() && url(LONGEST + 1).is_err());
+        let host = |bytes: usize| Target::of_address(&format!("{}:1", "a".repeat(bytes)), false);
+        assert!(host(253).is_ok() && host(254).is_err());
+    }
+
+    #[test]
     fn what_is_neither_is_refused_without_being_repeated() {
         for (text, why) in [
             ("", "no URL"),
@@ -123,6 +131,8 @@ mod tests {
             ("http://a:+1/", "a port that is none"),
             ("http://a:/", "a port that is none"),
             ("http://[::1/", "no host"),
+            ("http://a!b/", "no host"),
+            ("http://-,-/", "no host"),
             ("http://[canary]/", "no IPv6"),
             ("http://[::1]a/", "a port that is none"),
             ("http://a/#canary", "a fragment"),
