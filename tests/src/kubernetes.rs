@@ -252,20 +252,29 @@ impl Cluster {
 
     /// A token bound to a ServiceAccount, which is made, for the API server.
     pub fn token(&self, namespace: &str, name: &str) -> String {
-        self.token_of(namespace, name, json!([]))
+        self.token_of(namespace, name, json!({"audiences": []}))
     }
 
     /// The same, for `audience`.
     pub fn token_for(&self, namespace: &str, name: &str, audience: &str) -> String {
-        self.token_of(namespace, name, json!([audience]))
+        self.token_of(namespace, name, json!({"audiences": [audience]}))
     }
 
-    fn token_of(&self, namespace: &str, name: &str, audiences: Value) -> String {
+    /// The same, bound to a pod of that ServiceAccount, which is made, as those are that a kubelet gets.
+    pub fn token_in_pod(&self, namespace: &str, name: &str, audience: &str, pod: &str) -> String {
+        self.apply(&format!(
+            "apiVersion: v1\nkind: Pod\nmetadata: {{name: {pod}, namespace: {namespace}}}\n\
+             spec: {{serviceAccountName: {name}, containers: [{{name: a, image: none}}]}}\n"
+        ));
+        let bound = json!({"kind": "Pod", "apiVersion": "v1", "name": pod});
+        self.token_of(namespace, name, json!({"audiences": [audience], "boundObjectRef": bound}))
+    }
+
+    fn token_of(&self, namespace: &str, name: &str, spec: Value) -> String {
         self.apply(&format!(
             "apiVersion: v1\nkind: ServiceAccount\nmetadata: {{name: {name}, namespace: {namespace}}}\n"
         ));
-        let request =
-            json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": audiences}});
+        let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec});
         let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token");
         let answer = self.call("POST", &path, Some(("application/json", &request.to_string()))).done("a token").json();
         answer["status"]["token"].as_str().unwrap().to_owned()

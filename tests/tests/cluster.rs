@@ -1,6 +1,8 @@
 //! The servers on a real API server: what they read, what they may, and what they do when it goes away.
 #![allow(clippy::unwrap_used)]
 
+#[path = "cluster/acknowledged.rs"]
+mod acknowledged;
 #[path = "cluster/envoys.rs"]
 mod envoys;
 #[path = "cluster/mutual.rs"]

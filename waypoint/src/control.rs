@@ -16,9 +16,10 @@ use runtime::{Gate, Process, Readiness, Shutdown, Stage};
 use status::{Diff, ObjectStatus};
 use tokio::sync::watch;
 use waypoint_translate::{Quarantines, Translation, Translator};
-use xds::{Acks, Hub, Target};
+use xds::{AckState, Acks, Hub, Target};
 
 use crate::authority::Trusted;
+use crate::expected::Expected;
 use crate::handle::{Handle, Served};
 use crate::identities::{self, Identities};
 use crate::listen::Listen;
@@ -88,6 +89,9 @@ pub async fn build(
         remarks: readiness,
         identities: settings.trusted.clone().map(|by| Identities::new(by, settings.translate.trust_domain.clone())),
         reached_where_it_listens: settings.reached_where_it_listens,
+        // Where they listen they are processes of a machine.
+        expected: (!settings.reached_where_it_listens).then(Expected::default),
+        acks: Acks::default(),
     };
     let controlling = Controlling {
         translator: Mutex::new(Translator::new(settings.translate.clone())),
@@ -158,6 +162,7 @@ impl Follower for Controlling {
         let (mut acks, mut trusted) = (self.acks.lock().await, self.trusted.lock().await);
         let mut look = tokio::time::Instant::now() + identities::LOOK;
         loop {
+            let due = self.control.lock().expected.as_ref().and_then(Expected::due);
             let answered = tokio::select! {
                 biased;
                 // That Envoys have gone then says nothing of them: it is we who end their streams.
@@ -166,6 +171,7 @@ impl Follower for Controlling {
                     changed.context("the xDS hub ended")?;
                     true
                 }
+                () = until(due) => true,
                 () = identities::due(trusted.as_mut(), look) => false,
             };
             let now = acks.borrow_and_update().clone();
@@ -200,6 +206,10 @@ struct Control {
     /// Who Envoys are to the servers that they ask, if they prove it there.
     identities: Option<Identities>,
     reached_where_it_listens: bool,
+    /// The pods that are to have connected, if pods run the Envoys.
+    expected: Option<Expected>,
+    /// What Envoys have answered.
+    acks: Acks,
 }
 
 impl Control {
@@ -212,6 +222,10 @@ impl Control {
     fn take(&mut self, Translated { snapshot, translation, quarantines }: Translated) {
         gauge!("waypoint_gateways").set(translation.gateways.len() as f64);
         let (translation, revision) = (Arc::new(translation), snapshot.revision);
+        if let Some(expected) = &mut self.expected {
+            expected.follow(&snapshot.endpoint_slices, &self.snapshot.endpoint_slices);
+            expected.keep(|name| translation.gateways.contains_key(name));
+        }
         let old_snapshot = std::mem::replace(&mut self.snapshot, snapshot);
         self.offer(&translation, quarantines);
         let old = self.translation.send_replace(translation);
@@ -256,14 +270,17 @@ impl Control {
 
     /// Takes what Envoys have answered; where they refuse something, the rest is offered again.
     fn answered(&mut self, acks: &Acks) {
+        self.acks = acks.clone();
         let mut dirty = BTreeSet::new();
+        let now = Instant::now();
         for (name, offer) in &mut self.offers {
             let state = acks.get(&crate::node_id(name)).cloned().unwrap_or_default();
             if offer.answered(&state) {
                 send(&self.hub, name, offer, &mut self.generation);
             }
             let before = self.standings.remove(name).unwrap_or_default();
-            let standing = before.with(offer);
+            let missing = missing(&mut self.expected, name, offer, &state, now);
+            let standing = before.with(offer).without_pods(missing);
             dirty.extend(before.differs(&standing));
             self.standings.insert(name.clone(), standing);
         }
@@ -274,12 +291,15 @@ impl Control {
     /// Says what became of the objects of which a new translation says something else than the one before,
     /// or which the Envoys see otherwise.
     fn report(&mut self, old: &Translation, old_snapshot: &Snapshot) {
-        let standing = |offer: &Offer| {
-            let standing = Standing::new(offer.output()).with(offer);
+        let now = Instant::now();
+        let mut standing = |name: &Name, offer: &Offer| {
+            let state = self.acks.get(&crate::node_id(name)).cloned().unwrap_or_default();
+            let missing = missing(&mut self.expected, name, offer, &state, now);
+            let standing = Standing::new(offer.output()).with(offer).without_pods(missing);
             if self.reached_where_it_listens { standing } else { standing.without_address() }
         };
         let mut standings: BTreeMap<Name, Standing> =
-            self.offers.iter().map(|(name, offer)| (name.clone(), standing(offer))).collect();
+            self.offers.iter().map(|(name, offer)| (name.clone(), standing(name, offer))).collect();
         std::mem::swap(&mut self.standings, &mut standings);
         let new = self.translation.borrow().clone();
         let mut dirty: BTreeSet<ObjectRef> = new.report.changed(&old.report).cloned().collect();
@@ -317,7 +337,7 @@ impl Control {
     /// Shows how far the Envoys are, and opens the gate once everything is in force.
     fn show(&mut self) {
         let served: BTreeMap<Name, Served> =
-            self.offers.iter().map(|(name, offer)| (name.clone(), served(offer))).collect();
+            self.offers.iter().map(|(name, offer)| (name.clone(), served(offer, self.standings.get(name)))).collect();
         let refused: usize = served.values().map(|served| served.refused.len()).sum();
         gauge!("waypoint_refused_by_envoy").set(refused as f64);
         let remarks = served.iter().flat_map(|(name, served)| {
@@ -364,6 +384,25 @@ impl Control {
     }
 }
 
+/// The ready pods of `gateway` that are waited for, if pods run its Envoys.
+fn missing(
+    expected: &mut Option<Expected>,
+    gateway: &Name,
+    offer: &Offer,
+    acks: &AckState,
+    now: Instant,
+) -> BTreeSet<String> {
+    let of = |expected: &mut Expected| expected.missing(gateway, acks, offer.generation(), now);
+    expected.as_mut().map(of).unwrap_or_default()
+}
+
+async fn until(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn since_1970() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
@@ -377,7 +416,7 @@ fn send(hub: &Hub, gateway: &Name, offer: &mut Offer, generation: &mut u64) {
     tracing::debug!(%gateway, generation, "new resources");
 }
 
-fn served(offer: &Offer) -> Served {
+fn served(offer: &Offer, standing: Option<&Standing>) -> Served {
     let output = offer.output();
     let aside = output.aside.iter().filter_map(|aside| programmed::say_aside(output, aside));
     // A Service may have several addresses; what is refused of one is refused of all.
@@ -390,6 +429,7 @@ fn served(offer: &Offer) -> Served {
         settled: offer.is_settled(),
         listening: offer.is_listening(),
         refused,
+        missing: standing.map(|standing| standing.missing().cloned().collect()).unwrap_or_default(),
     }
 }
 

@@ -34,7 +34,7 @@ impl Handle {
 impl Served {
     /// All but the resources, which the generation tells apart.
     pub(crate) fn key<'a>((name, served): (&'a Name, &'a Served)) -> impl PartialEq + use<'a> {
-        (name, served.generation, served.settled, served.listening, &served.refused)
+        (name, served.generation, served.settled, served.listening, &served.refused, &served.missing)
     }
 }
 
@@ -51,4 +51,6 @@ pub struct Served {
     pub listening: bool,
     /// What was declared and is not in force, since Envoy refuses it.
     pub refused: Vec<String>,
+    /// The pods that are ready and of whose Envoys nothing is known.
+    pub missing: Vec<String>,
 }

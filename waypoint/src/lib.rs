@@ -11,6 +11,7 @@ pub mod control;
 mod deploy;
 pub mod envoy;
 pub mod envoy_args;
+mod expected;
 pub mod handle;
 pub mod identities;
 pub mod listen;

@@ -12,7 +12,7 @@ use runtime::tls::{self, ServerTls, Shown};
 use runtime::{Addr, Listener, Readiness, Tasks};
 use tokio::sync::watch;
 use tonic::service::Routes;
-use xds::{Authorizer, Hub, Options, Service};
+use xds::{Admission, Authorizer, Hub, Options, Service};
 
 use crate::proxy_name::speaks_for;
 
@@ -109,13 +109,17 @@ impl Listen {
     }
 }
 
-/// A token's ServiceAccount must be that of the node's Gateway.
+/// A token's ServiceAccount must be that of the node's Gateway; the pod to which it is bound says which of its Envoys it is.
 fn by_account(accounts: Accounts) -> Authorizer {
     Authorizer::by_token(move |token, node| {
         let accounts = accounts.clone();
         Box::pin(async move {
-            let account = accounts.of(token.expose()).await;
-            account.is_some_and(|account| speaks_for(&Name::new(account.namespace, account.name), &node))
+            let Some(account) = accounts.of(token.expose()).await else { return Admission::Refused };
+            match (speaks_for(&Name::new(account.namespace, account.name), &node), account.pod) {
+                (false, _) => Admission::Refused,
+                (true, None) => Admission::Admitted,
+                (true, Some(pod)) => Admission::As(pod),
+            }
         })
     })
 }

@@ -42,6 +42,7 @@ pub fn config(handle: &Handle) -> Value {
             "listener": translation.gateways.get(name).and_then(|gateway| gateway.address).map(|at| at.to_string()),
             "generation": served.generation,
             "envoys": state.sessions,
+            "missing": served.missing,
             "acknowledged": state.generation,
             "refused": served.refused,
             "rejected": state.nacks.iter().map(nack).collect::<Vec<_>>(),

@@ -12,6 +12,9 @@ use xds::Nack;
 
 use crate::offer::Offer;
 
+/// Of pods that are waited for so many are named.
+const MOST_NAMED: usize = 3;
+
 /// What the Envoys of one Gateway make of the objects from which its resources came.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Standing {
@@ -21,6 +24,8 @@ pub struct Standing {
     has_served: bool,
     /// Where they are reached, if it is one address.
     address: Option<IpAddr>,
+    /// The pods of which nothing is known, although they are ready.
+    missing: BTreeSet<String>,
     /// The objects from which the resources came.
     objects: Table<usize, ObjectRef>,
     pending: BTreeSet<ObjectRef>,
@@ -47,6 +52,16 @@ impl Standing {
     /// The same, of Envoys that are reached elsewhere than where they listen.
     pub fn without_address(self) -> Self {
         Self { address: None, ..self }
+    }
+
+    /// The same, while nothing is known of these ready pods.
+    pub(crate) fn without_pods(self, missing: BTreeSet<String>) -> Self {
+        Self { missing, ..self }
+    }
+
+    /// The ready pods of which nothing is known.
+    pub(crate) fn missing(&self) -> impl Iterator<Item = &String> {
+        self.missing.iter()
     }
 
     /// These objects after what the Envoys of `offer` have answered.
@@ -86,7 +101,8 @@ impl Standing {
     /// The objects of which something else is to be said than by `other`.
     pub fn differs(&self, other: &Standing) -> BTreeSet<ObjectRef> {
         let known = |standing: &Standing| (standing.served, standing.has_served, standing.address);
-        if known(self) != known(other) || self.listener != other.listener {
+        let all = (&self.listener, &self.missing) != (&other.listener, &other.missing);
+        if all || known(self) != known(other) {
             return self.objects.keys().chain(other.objects.keys()).cloned().collect();
         }
         let mut differ: BTreeSet<ObjectRef> = self.pending.symmetric_difference(&other.pending).cloned().collect();
@@ -114,10 +130,24 @@ impl Standing {
             Condition::fails(PROGRAMMED, "Rejected", words)
         } else if !self.served || self.pending.contains(object) {
             Condition::pending(PROGRAMMED, "Pending", format!("waiting for Envoy of Gateway {gateway}"))
+        } else if !self.missing.is_empty() {
+            let words = format!("waiting for Envoy of Gateway {gateway} in {}", say_pods(&self.missing));
+            Condition::pending(PROGRAMMED, "Pending", words)
         } else {
             Condition::holds(PROGRAMMED, "Programmed", "")
         }
     }
+}
+
+/// Pods that are ready and whose Envoys are not connected, or have taken nothing yet.
+fn say_pods(missing: &BTreeSet<String>) -> String {
+    let named: Vec<&str> = missing.iter().take(MOST_NAMED).map(String::as_str).collect();
+    let others = match missing.len() - named.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    let (pods, are) = if missing.len() == 1 { ("pod", "is") } else { ("pods", "are") };
+    format!("{pods} {}{others}, which {are} ready and not connected", named.join(", "))
 }
 
 /// What Envoy refuses of what it is sent.

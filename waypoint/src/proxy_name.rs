@@ -3,7 +3,7 @@
 use api::Name;
 
 /// What every such name begins with.
-const PREFIX: &str = "gloo-proxy-";
+pub const PREFIX: &str = "gloo-proxy-";
 /// The longest name of a Service, and the longest value of a label.
 const LONGEST: usize = 63;
 /// So many digits tell apart what is cut short.

@@ -1,6 +1,6 @@
 //! What each node is to have, and what its sessions made of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -22,7 +22,16 @@ pub struct AckState {
     pub generation: u64,
     /// What any session refuses at present.
     pub nacks: Vec<Nack>,
+    /// The clients that serve something, of those that have proved which one they are.
+    pub serving: BTreeSet<String>,
+    /// How many others serve something.
+    pub unnamed: usize,
+    /// Clients that served and went away: which generation each had answered in full.
+    pub left: BTreeMap<String, u64>,
 }
+
+/// Of so many clients that went away it is known what they had, of each node.
+const MOST_LEFT: usize = 256;
 
 /// The state of every node, by node id.
 pub type Acks = Arc<BTreeMap<String, AckState>>;
@@ -55,10 +64,14 @@ struct Node {
     target: watch::Sender<Option<Target>>,
     set_at: Instant,
     sessions: BTreeMap<u64, Member>,
+    /// With the session that each had last.
+    left: BTreeMap<String, (u64, u64)>,
 }
 
 #[derive(Debug)]
 struct Member {
+    /// Which of the node's clients it is, if it has proved that.
+    instance: Option<String>,
     /// Whether the client serves something, which it was told on this stream or on one before.
     serves: bool,
     state: SessionState,
@@ -66,7 +79,8 @@ struct Member {
 
 impl Default for Node {
     fn default() -> Self {
-        Self { target: watch::Sender::new(None), set_at: Instant::now(), sessions: BTreeMap::new() }
+        let target = watch::Sender::new(None);
+        Self { target, set_at: Instant::now(), sessions: BTreeMap::new(), left: BTreeMap::new() }
     }
 }
 
@@ -124,12 +138,21 @@ impl Hub {
         self.0.acks.subscribe()
     }
 
-    /// A new session of `node`, whose client has something already or not: what it is to have, and where it reports.
-    pub(crate) fn join(&self, node: &str, serves: bool) -> (watch::Receiver<Option<Target>>, Membership) {
+    /// A new session of `node`, whose client may have proved which one it is, and has something already or not: what it
+    /// is to have, and where it reports.
+    pub(crate) fn join(
+        &self,
+        node: &str,
+        instance: Option<String>,
+        serves: bool,
+    ) -> (watch::Receiver<Option<Target>>, Membership) {
         let id = self.0.next_session.fetch_add(1, Ordering::Relaxed);
         let mut nodes = self.0.nodes.lock();
         let entry = nodes.entry(node.to_owned()).or_default();
-        entry.sessions.insert(id, Member { serves, state: SessionState::default() });
+        if let Some(back) = &instance {
+            entry.left.remove(back);
+        }
+        entry.sessions.insert(id, Member { instance, serves, state: SessionState::default() });
         gauge!("pilot_xds").increment(1.0);
         let mut target = entry.target.subscribe();
         // A session reads what stands before it waits for a change.
@@ -154,7 +177,20 @@ impl Hub {
         gauge!("pilot_xds").decrement(1.0);
         let mut nodes = self.0.nodes.lock();
         let Some(entry) = nodes.get_mut(node) else { return };
-        entry.sessions.remove(&id);
+        let gone = entry.sessions.remove(&id);
+        let again = |instance: &String| entry.sessions.values().any(|other| other.instance.as_ref() == Some(instance));
+        if let Some(Member { instance: Some(instance), serves: true, state }) = gone
+            && !again(&instance)
+        {
+            entry.left.insert(instance, (id, state.generation));
+            let oldest =
+                entry.left.iter().min_by_key(|(_, (session, _))| *session).map(|(instance, _)| instance.clone());
+            if entry.left.len() > MOST_LEFT
+                && let Some(oldest) = oldest
+            {
+                entry.left.remove(&oldest);
+            }
+        }
         if entry.sessions.is_empty() && entry.target.borrow().is_none() {
             nodes.remove(node);
         } else {
@@ -190,7 +226,16 @@ fn summary(node: &Node) -> AckState {
     }
     let serving = node.sessions.values().filter(|session| session.serves);
     let generation = serving.map(|session| session.state.generation).min().unwrap_or_default();
-    AckState { sessions: node.sessions.len(), generation, nacks }
+    let serving = node.sessions.values().filter(|session| session.serves);
+    let serving: Vec<Option<&String>> = serving.map(|session| session.instance.as_ref()).collect();
+    AckState {
+        sessions: node.sessions.len(),
+        generation,
+        nacks,
+        unnamed: serving.iter().filter(|instance| instance.is_none()).count(),
+        serving: serving.into_iter().flatten().cloned().collect(),
+        left: node.left.iter().map(|(instance, (_, generation))| (instance.clone(), *generation)).collect(),
+    }
 }
 
 /// A session's place in the hub; given up when dropped.
@@ -227,16 +272,17 @@ mod tests {
         let hub = Hub::new();
         hub.set("a", Target { generation: 7, ..Target::default() });
         let acks = hub.watch_acks();
-        let (_, new) = hub.join("a", false);
-        assert_eq!(acks.borrow()["a"], AckState { sessions: 1, generation: 0, nacks: vec![] }, "it has taken nothing");
+        let (_, new) = hub.join("a", None, false);
+        let of = |sessions, unnamed, generation| AckState { sessions, unnamed, generation, ..AckState::default() };
+        assert_eq!(acks.borrow()["a"], of(1, 0, 0), "it has taken nothing");
         new.report(at(7));
         assert_eq!(acks.borrow()["a"].generation, 7);
-        let (_, back) = hub.join("a", true);
+        let (_, back) = hub.join("a", None, true);
         assert_eq!(acks.borrow()["a"].generation, 0, "this one serves what it had, and nobody knows yet what that is");
         back.report(at(7));
         hub.set("a", Target { generation: 8, ..Target::default() });
         new.report(at(8));
-        assert_eq!(acks.borrow()["a"], AckState { sessions: 2, generation: 7, nacks: vec![] });
+        assert_eq!(acks.borrow()["a"], of(2, 2, 7));
         drop((new, back));
         assert_eq!(acks.borrow()["a"], AckState::default(), "without a session nothing is programmed");
     }
@@ -246,10 +292,11 @@ mod tests {
         let hub = Hub::new();
         hub.set("a", Target { generation: 3, ..Target::default() });
         let acks = hub.watch_acks();
-        let (_, old) = hub.join("a", false);
+        let (_, old) = hub.join("a", None, false);
         old.report(at(3));
-        let (_, new) = hub.join("a", false);
-        assert_eq!(acks.borrow()["a"], AckState { sessions: 2, generation: 3, nacks: vec![] });
+        let (_, new) = hub.join("a", None, false);
+        let state = AckState { sessions: 2, unnamed: 1, generation: 3, ..AckState::default() };
+        assert_eq!(acks.borrow()["a"], state);
         let nack = Nack {
             kind: proto::ResourceType::Route,
             name: "r".into(),
@@ -264,7 +311,7 @@ mod tests {
         new.report(at(3));
         assert_eq!(acks.borrow()["a"].generation, 3);
         drop(old);
-        let (_, last) = hub.join("a", false);
+        let (_, last) = hub.join("a", None, false);
         drop(new);
         assert_eq!(acks.borrow()["a"].generation, 0, "none of those that are left serves");
         last.report(at(3));
@@ -272,9 +319,44 @@ mod tests {
     }
 
     #[test]
+    fn which_clients_serve_and_what_those_had_that_left_is_known_by_their_names() {
+        let hub = Hub::new();
+        hub.set("a", Target { generation: 3, ..Target::default() });
+        let acks = hub.watch_acks();
+        let join = |name: &str, serves| hub.join("a", Some(name.to_owned()), serves).1;
+        let known = || {
+            let AckState { serving, unnamed, left, .. } = acks.borrow()["a"].clone();
+            (serving.into_iter().collect::<Vec<_>>().join(" "), unnamed, left.into_iter().collect::<Vec<_>>())
+        };
+        let (one, two, unnamed) = (join("one", true), join("two", false), hub.join("a", None, true).1);
+        assert_eq!(known(), ("one".to_owned(), 1, vec![]), "the second has taken nothing");
+        two.report(at(2));
+        one.report(at(3));
+        assert_eq!(known(), ("one two".to_owned(), 1, vec![]));
+        // Its connection was dead, and it has another one by now.
+        let again = join("two", true);
+        drop(two);
+        assert_eq!(known(), ("one two".to_owned(), 1, vec![]));
+        again.report(at(3));
+        drop((one, unnamed, again));
+        let left = ["one", "two"].map(|name| (name.to_owned(), 3));
+        assert_eq!(known(), (String::new(), 0, left.to_vec()));
+        drop(join("three", false));
+        assert_eq!(known().2, left, "it served nothing");
+        let back = join("one", false);
+        assert_eq!(known(), (String::new(), 0, left[1..].to_vec()), "one that begins anew has nothing");
+        drop(back);
+        for number in 0..2 * MOST_LEFT {
+            drop(join(&format!("{number:04}"), true));
+        }
+        let kept = known().2;
+        assert_eq!((kept.len(), kept[0].0.as_str()), (MOST_LEFT, "0256"), "the oldest make room");
+    }
+
+    #[test]
     fn a_node_nobody_declared_leaves_no_trace() {
         let hub = Hub::new();
-        let (target, session) = hub.join("stranger", false);
+        let (target, session) = hub.join("stranger", None, false);
         assert!(target.borrow().is_none());
         assert!(hub.watch_acks().borrow().is_empty());
         drop(session);

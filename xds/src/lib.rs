@@ -12,6 +12,6 @@ pub mod service;
 pub mod session;
 
 pub use hub::{AckState, Acks, Hub, Target};
-pub use peer::{Authorizer, Bearer, Decision, Peer};
+pub use peer::{Admission, Authorizer, Bearer, Decision, Peer};
 pub use service::{Options, Service};
 pub use session::{Limits, Nack, OnDemand, Session, SessionError, SessionState};

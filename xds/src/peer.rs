@@ -76,7 +76,24 @@ fn names(der: &[u8]) -> Vec<String> {
 pub struct Authorizer(Arc<Decide>);
 
 /// What is decided, once it is.
-pub type Decision = Pin<Box<dyn Future<Output = bool> + Send>>;
+pub type Decision = Pin<Box<dyn Future<Output = Admission> + Send>>;
+
+/// Whether a client may have what it asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Admission {
+    /// It may not.
+    Refused,
+    /// It may; which of the node's clients it is nobody knows.
+    Admitted,
+    /// It may, and has proved to be the one of this name.
+    As(String),
+}
+
+impl From<bool> for Admission {
+    fn from(may: bool) -> Self {
+        if may { Admission::Admitted } else { Admission::Refused }
+    }
+}
 
 type Decide = dyn Fn(&Peer, &str) -> Decision + Send + Sync;
 
@@ -88,7 +105,7 @@ impl fmt::Debug for Authorizer {
 
 impl Authorizer {
     fn new(decide: impl Fn(&Peer, &str) -> bool + Send + Sync + 'static) -> Self {
-        Self(Arc::new(move |peer, node| Box::pin(std::future::ready(decide(peer, node)))))
+        Self(Arc::new(move |peer, node| Box::pin(std::future::ready(decide(peer, node).into()))))
     }
 
     /// For a socket only trusted processes can open: the node is who it says it is.
@@ -102,17 +119,17 @@ impl Authorizer {
     }
 
     /// For TLS with tokens: `decide` is given the token and the node id that whoever bears it claims, and finds out
-    /// whether it may. Who bears none may not.
+    /// whether it may, and which of the node's clients it is. Who bears none may not.
     pub fn by_token(decide: impl Fn(Bearer, String) -> Decision + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |peer, node| match peer {
             Peer::Bearing(token) => decide(token.clone(), node.to_owned()),
-            Peer::Local | Peer::Certified(_) => Box::pin(std::future::ready(false)),
+            Peer::Local | Peer::Certified(_) => Box::pin(std::future::ready(Admission::Refused)),
         }))
     }
 
     /// Whether `peer` may have what `node` is to have.
-    pub async fn allows(&self, peer: &Peer, node: &str) -> bool {
-        !node.is_empty() && (self.0)(peer, node).await
+    pub async fn admits(&self, peer: &Peer, node: &str) -> Admission {
+        if node.is_empty() { Admission::Refused } else { (self.0)(peer, node).await }
     }
 }
 
@@ -128,35 +145,41 @@ mod tests {
     async fn a_certificate_speaks_for_its_own_node_only() {
         let authorizer = Authorizer::by_certificate();
         let peer = Peer::Certified(vec!["shop~gateway".to_owned()]);
-        assert!(authorizer.allows(&peer, "shop~gateway").await);
-        assert!(!authorizer.allows(&peer, "bank~gateway").await);
-        assert!(!authorizer.allows(&Peer::Local, "shop~gateway").await);
-        assert!(!authorizer.allows(&bearing("shop~gateway"), "shop~gateway").await);
-        assert!(!authorizer.allows(&Peer::Certified(vec![String::new()]), "").await);
+        assert_eq!(authorizer.admits(&peer, "shop~gateway").await, Admission::Admitted);
+        for (peer, node) in [
+            (peer, "bank~gateway"),
+            (Peer::Local, "shop~gateway"),
+            (bearing("shop~gateway"), "shop~gateway"),
+            (Peer::Certified(vec![String::new()]), ""),
+        ] {
+            assert_eq!(authorizer.admits(&peer, node).await, Admission::Refused, "{peer:?} {node}");
+        }
     }
 
     #[tokio::test]
     async fn the_local_rule_does_not_stretch_to_certificates_or_tokens() {
         let authorizer = Authorizer::local();
-        assert!(authorizer.allows(&Peer::Local, "shop~gateway").await);
-        assert!(!authorizer.allows(&Peer::Certified(vec!["shop~gateway".to_owned()]), "shop~gateway").await);
-        assert!(!authorizer.allows(&bearing("good"), "shop~gateway").await);
-        assert!(!authorizer.allows(&Peer::Local, "").await);
+        assert_eq!(authorizer.admits(&Peer::Local, "shop~gateway").await, Admission::Admitted);
+        let certified = Peer::Certified(vec!["shop~gateway".to_owned()]);
+        for (peer, node) in [(certified, "shop~gateway"), (bearing("good"), "shop~gateway"), (Peer::Local, "")] {
+            assert_eq!(authorizer.admits(&peer, node).await, Admission::Refused, "{peer:?} {node}");
+        }
     }
 
     #[tokio::test]
     async fn a_token_is_asked_about_and_nothing_else_gets_in() {
         let authorizer = Authorizer::by_token(|token, node| {
-            Box::pin(async move { token.expose() == "good" && node == "shop~gateway" })
+            let may = token.expose() == "good" && node == "shop~gateway";
+            Box::pin(async move { if may { Admission::As("a".to_owned()) } else { Admission::Refused } })
         });
-        assert!(authorizer.allows(&bearing("good"), "shop~gateway").await);
-        assert!(!authorizer.allows(&bearing("good"), "bank~gateway").await);
-        assert!(!authorizer.allows(&bearing("bad"), "shop~gateway").await);
-        let anyone = Authorizer::by_token(|_, _| Box::pin(std::future::ready(true)));
+        assert_eq!(authorizer.admits(&bearing("good"), "shop~gateway").await, Admission::As("a".to_owned()));
+        assert_eq!(authorizer.admits(&bearing("good"), "bank~gateway").await, Admission::Refused);
+        assert_eq!(authorizer.admits(&bearing("bad"), "shop~gateway").await, Admission::Refused);
+        let anyone = Authorizer::by_token(|_, _| Box::pin(std::future::ready(Admission::Admitted)));
         for peer in [Peer::Local, Peer::Certified(vec!["shop~gateway".to_owned()])] {
-            assert!(!anyone.allows(&peer, "shop~gateway").await, "{peer:?}");
+            assert_eq!(anyone.admits(&peer, "shop~gateway").await, Admission::Refused, "{peer:?}");
         }
-        assert!(!anyone.allows(&bearing("good"), "").await);
+        assert_eq!(anyone.admits(&bearing("good"), "").await, Admission::Refused);
     }
 
     #[test]

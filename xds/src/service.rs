@@ -16,7 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::hub::{Hub, Membership, Target};
-use crate::peer::{Authorizer, Peer};
+use crate::peer::{Admission, Authorizer, Peer};
 use crate::session::{Limits, Session};
 
 /// Settings of the service.
@@ -132,14 +132,19 @@ impl Service {
         };
         let node = first.node.as_ref().map(|node| node.id.clone()).unwrap_or_default();
         // Who cannot be found out about in time is nobody.
-        let allowed = timeout(self.options.introduction, self.authorizer.allows(&peer, &node)).await;
-        if allowed != Ok(true) {
-            counter!("waykeeper_xds_refused_streams_total").increment(1);
-            return Err(Status::permission_denied(format!("this client may not have the resources of node {node:?}")));
-        }
+        let admission = timeout(self.options.introduction, self.authorizer.admits(&peer, &node)).await;
+        let instance = match admission.unwrap_or(Admission::Refused) {
+            Admission::Refused => {
+                counter!("waykeeper_xds_refused_streams_total").increment(1);
+                let words = format!("this client may not have the resources of node {node:?}");
+                return Err(Status::permission_denied(words));
+            }
+            Admission::Admitted => None,
+            Admission::As(instance) => Some(instance),
+        };
         tracing::debug!(node, "an xDS stream began");
         let mut has_nothing = first.initial_resource_versions.is_empty();
-        let (mut target, membership) = self.hub.join(&node, !has_nothing);
+        let (mut target, membership) = self.hub.join(&node, instance, !has_nothing);
         let mut waiting = target.borrow().is_none().then(Waiting::begin);
         let mut pump = Pump { session: self.hub.session(self.options.limits), node: &node, membership, responses };
         let mut patience: Option<Instant> = None;

@@ -38,7 +38,12 @@ pub struct Account {
     pub namespace: String,
     /// Its name.
     pub name: String,
+    /// The pod to which the token is bound, if it is.
+    pub pod: Option<String>,
 }
+
+/// Where the name of the pod stands of a token that is bound to one.
+const POD: &str = "authentication.kubernetes.io/pod-name";
 
 /// Asks the API server whose tokens are.
 #[derive(Clone)]
@@ -137,6 +142,8 @@ fn reviewed(answer: &[u8], audience: &str) -> Option<Account> {
     #[derive(Deserialize)]
     struct User {
         username: String,
+        #[serde(default)]
+        extra: HashMap<String, Vec<String>>,
     }
     let Review { kind, status } = serde_json::from_slice(answer).ok()?;
     // An authenticator that knows nothing of audiences names none: then it may be a token for anybody.
@@ -146,7 +153,11 @@ fn reviewed(answer: &[u8], audience: &str) -> Option<Account> {
     }
     let (namespace, name) = status.user.username.strip_prefix("system:serviceaccount:")?.split_once(':')?;
     let fits = |part: &str| !part.is_empty() && !part.contains(':');
-    (fits(namespace) && fits(name)).then(|| Account { namespace: namespace.to_owned(), name: name.to_owned() })
+    let pod = match status.user.extra.get(POD).map(Vec::as_slice) {
+        Some([pod]) if !pod.is_empty() => Some(pod.clone()),
+        _ => None,
+    };
+    (fits(namespace) && fits(name)).then(|| Account { namespace: namespace.to_owned(), name: name.to_owned(), pod })
 }
 
 /// Tokens that are known to be good.
@@ -193,11 +204,16 @@ mod tests {
 
     #[test]
     fn a_token_is_its_service_accounts_and_on_any_doubt_nobodys() {
-        let account = Account { namespace: "shop".to_owned(), name: "gloo-proxy-a".to_owned() };
+        let account = Account { namespace: "shop".to_owned(), name: "gloo-proxy-a".to_owned(), pod: None };
         assert_eq!(of(&answer()), Some(account.clone()));
         let mut for_two = answer();
         for_two["status"]["audiences"] = json!(["https://kubernetes.default.svc", OURS]);
         assert_eq!(of(&for_two), Some(account));
+        for (names, pod) in [(json!(["a-x"]), Some("a-x".to_owned())), (json!([""]), None), (json!(["a", "b"]), None)] {
+            let mut bound = answer();
+            bound["status"]["user"]["extra"] = json!({POD: names, "other": []});
+            assert_eq!(of(&bound).map(|account| account.pod), Some(pod), "{bound}");
+        }
         let doubts: [(&str, Value); 12] = [
             ("/status/authenticated", json!(false)),
             ("/status/authenticated", Value::Null),
@@ -235,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_yes_is_kept_for_a_while_and_of_as_many_as_there_is_room_for() {
-        let account = |name: &str| Account { namespace: "shop".to_owned(), name: name.to_owned() };
+        let account = |name: &str| Account { namespace: "shop".to_owned(), name: name.to_owned(), pod: None };
         let (mut kept, begun) = (Kept::default(), Instant::now());
         kept.put([1; 32], account("a"), begun);
         assert_eq!(kept.get(&[1; 32], begun + KEPT / 2), Some(account("a")));

@@ -48,6 +48,42 @@ impl Pod {
         Pod { process: start(Path::new("unshare"), &own, &log), admin, log }
     }
 
+    /// The same in a network of its own, which reaches ours at 10.245.NUMBER.1 and is reached at 10.245.NUMBER.2: several
+    /// Envoys of one Gateway listen at the same address.
+    pub fn with_a_network(dir: &Path, number: u8, args: &[&str]) -> Pod {
+        let (log, run) =
+            (dir.join(format!("pod-{number}")), dir.join(format!("pod-{number}.run")).display().to_string());
+        let (program, envoy) = (binary("waypoint").display().to_string(), envoy().display().to_string());
+        let (here, there, admin) = (format!("out{number}"), format!("in{number}"), format!("10.245.{number}.2:15021"));
+        let ip = |line: &str| {
+            let words: Vec<&str> = line.split(' ').collect();
+            let status = std::process::Command::new("ip")
+                .args(&words)
+                .status()
+                .expect("ip is missing: apt-get install iproute2");
+            assert!(status.success(), "ip {line}");
+        };
+        ip(&format!("link add {here} type veth peer name {there}"));
+        ip(&format!("addr add 10.245.{number}.1/24 dev {here}"));
+        ip(&format!("link set {here} up"));
+        let script = format!(
+            "ip link set lo up; until ip link set {there} up 2> /dev/null; do sleep 0.05; done
+            ip addr add 10.245.{number}.2/24 dev {there}
+            exec {program} proxy --admin {admin} --run-dir {run} --envoy {envoy} --concurrency 1 {}",
+            args.join(" ")
+        );
+        let process =
+            start(Path::new("unshare"), &["--net", "--pid", "--fork", "--kill-child", "sh", "-c", &script], &log);
+        let network = |of: &str| fs::read_link(format!("/proc/{of}/ns/net")).map_err(|error| error.to_string());
+        let ours = network("self").unwrap();
+        eventually("its network", CHANGE, || match network(&process.0.id().to_string())? {
+            its if its != ours => Ok(()),
+            _ => Err("it has ours".to_owned()),
+        });
+        ip(&format!("link set {there} netns {}", process.0.id()));
+        Pod { process, admin, log }
+    }
+
     /// One of the Gateway `t/NAME`, with this token.
     pub fn of(dir: &Path, gateway: &str, token: &str, xds: &str, ca: &str) -> Pod {
         let name = format!("pod-{gateway}-{}", free().rsplit(':').next().unwrap());
@@ -293,7 +329,7 @@ fn a_control_plane_that_begins_again_writes_no_status_that_stands() {
 }
 
 /// A route of the Service `app`.
-fn routed(number: usize) -> String {
+pub fn routed(number: usize) -> String {
     format!(
         "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {{name: r{number}, namespace: t}}\nspec:\n  \
          parentRefs: [{{group: '', kind: Service, name: app}}]\n  rules:\n  - matches: [{{path: {{value: /{number}}}}}]\n    \

@@ -109,7 +109,12 @@ impl Loop {
                     nacks.push(Nack { kind: ResourceType::Scope, name, version, message, generation: self.generation });
                 }
             }
-            if !self.offer.answered(&AckState { sessions: 1, generation: self.generation, nacks }) {
+            if !self.offer.answered(&AckState {
+                sessions: 1,
+                generation: self.generation,
+                nacks,
+                ..AckState::default()
+            }) {
                 return;
             }
         }

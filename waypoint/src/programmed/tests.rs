@@ -67,7 +67,7 @@ impl World {
     }
 
     fn all(&mut self) -> Vec<String> {
-        let acks = AckState { sessions: 1, generation: self.generation, nacks: vec![] };
+        let acks = AckState { sessions: 1, generation: self.generation, ..AckState::default() };
         self.answer(&acks)
     }
 
@@ -163,6 +163,27 @@ fn programmed_stands_only_where_it_is_true() {
 }
 
 #[test]
+fn nothing_is_programmed_while_a_ready_pod_is_not_connected() {
+    let mut world = World::new();
+    world.translate(output(&[("a", &["x"])]));
+    world.all();
+    let before = world.standing.clone();
+    let mut said = |pods: &[&str]| {
+        world.standing = before.clone().without_pods(pods.iter().map(|pod| (*pod).to_owned()).collect());
+        let told: Vec<String> = world.standing.differs(&before).iter().map(ToString::to_string).collect();
+        let (status, reason, message) = world.said(&route("x"), ObjectStatus::at(parent(service("a")), accepted()));
+        assert_eq!((status, told.len()), (if pods.is_empty() { Some(true) } else { None }, 2 * pods.len().min(1)));
+        (reason, message)
+    };
+    assert_eq!(said(&[]).0, "Programmed");
+    let waits = |pods: &str| format!("waiting for Envoy of Gateway shop/gateway in {pods}");
+    let pending = |pods: &str| ("Pending".to_owned(), waits(pods));
+    assert_eq!(said(&["p-1"]), pending("pod p-1, which is ready and not connected"));
+    let many = pending("pods p-1, p-2, p-3 and 2 more, which are ready and not connected");
+    assert_eq!(said(&["p-1", "p-2", "p-3", "p-4", "p-5"]), many);
+}
+
+#[test]
 fn a_policy_is_programmed_behind_each_ancestor_for_itself_and_in_all_once_it_is_so_everywhere() {
     let mut world = World::new();
     let mut translated = output(&[("a", &["x"]), ("b", &["x"])]);
@@ -228,7 +249,7 @@ fn a_gateway_keeps_its_address_while_its_envoy_starts_again_and_while_another_jo
     };
     let here = |last: u8| vec![Address::Ip(IpAddr::from([127, 0, 30, last]))];
     for (sessions, what) in [(0, "its Envoy starts again"), (2, "another joins that has taken nothing")] {
-        world.answer(&AckState { sessions, generation: 0, nacks: vec![] });
+        world.answer(&AckState { sessions, ..AckState::default() });
         assert_eq!(world.reason(&gateway_object(), Place::Object, accepted()), "Pending", "{what}");
         assert_eq!(addresses(&world), here(1), "{what}");
         world.translate(bound([127, 0, 30, 1]));

@@ -210,7 +210,7 @@ async fn envoy_acknowledges_takes_a_changed_route_and_keeps_its_listener_when_a_
     hub.set(NODE, target(resources(at, "one", 1, true), 1));
     let _envoy = start(dir.path(), &socket);
     let state = until(&hub, |state| state.generation == 1).await;
-    assert_eq!(state, AckState { sessions: 1, generation: 1, nacks: vec![] });
+    assert_eq!(state, AckState { sessions: 1, unnamed: 1, generation: 1, ..AckState::default() });
     answers(at, "one");
 
     hub.set(NODE, target(resources(at, "two", 2, true), 2));
