@@ -115,6 +115,7 @@ fn walkthrough_000_on_real_pods() {
     pods::are_reached_by_envoys_alone(&client);
     pods::are_replaced(&client);
     pods::are_killed(&client);
+    pods::outlive_their_control_plane(&client);
     let tested = node.run("helm test waykeeper --namespace waykeeper");
     assert!(tested.contains("Succeeded") && !tested.contains("Failed"), "{tested}");
     pods::go_with_their_gateway(&client);

@@ -445,6 +445,7 @@ const OWNED_OTHERWISE: &[(&str, usize, &str)] = &[
     ("waypoint/src/deploy.rs", 1, "the task `deployer` holds them, and notices the end of each"),
     ("waypoint/src/envoy.rs", 1, "the task `envoys` holds them, and waits for them when it stops"),
     ("waypoint/src/envoy/process.rs", 2, "an Envoy, which is held; whoever passes on its output ends with it"),
+    ("waypoint/src/proxy/relay.rs", 1, "ends with its stream"),
     ("xds/src/service.rs", 1, "ends with its stream"),
 ];
 

@@ -98,9 +98,12 @@ pub struct ProxyArgs {
     /// The Envoy to run
     #[arg(long, env = "ENVOY", value_name = "PATH", default_value = "/usr/local/bin/envoy")]
     pub envoy: PathBuf,
-    /// The one folder that is written to
+    /// The folder that is written to; what Envoy has acknowledged is kept there, for while the control plane is away
     #[arg(long, env = "WAYPOINT_RUN_DIR", value_name = "DIR", default_value = "/run/waypoint")]
     pub run_dir: PathBuf,
+    /// A folder in memory for the secrets of that; without it, nothing is kept where there are secrets
+    #[arg(long, env = "WAYPOINT_SECRETS_DIR", value_name = "DIR")]
+    pub secrets_dir: Option<PathBuf>,
     /// Envoy's worker threads
     #[arg(long, env = "ENVOY_CONCURRENCY", value_name = "COUNT", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub concurrency: u32,
@@ -128,6 +131,7 @@ impl ProxyArgs {
             token: self.token.clone(),
             envoy: self.envoy.clone(),
             run_dir: self.run_dir.clone(),
+            secrets_dir: self.secrets_dir.clone(),
             concurrency: self.concurrency,
             drain: Duration::from_secs(self.drain),
             admin: self.admin,

@@ -1,7 +1,12 @@
 //! One Gateway's Envoy as the process of a pod: started with a bootstrap of ours, watched, drained when the pod is to go.
 //!
-//! It writes to one folder only, and all that it is told comes by flags and files. Whether the pod is ready is what its
-//! Envoy says; an Envoy that has not been told what to do yet is not.
+//! It writes to its own folders only, and all that it is told comes by flags and files. Whether the pod is ready is what its
+//! Envoy says; an Envoy that has not been told what to do yet is not. What Envoy is told comes through [`relay`], so that a
+//! control plane that is away stops nobody.
+
+mod kept;
+mod relay;
+mod upstream;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,15 +17,22 @@ use api::Name;
 use axum::Router;
 use axum::http::{Method, StatusCode};
 use axum::routing::get;
+use runtime::grpc::{self, GrpcOptions};
 use runtime::{Listener, Process, Readiness, Shutdown, Stage};
 use tokio::sync::watch;
-use waypoint_translate::{Admin, AdsServer, BootstrapSettings, SecretFile, bootstrap};
+use tonic::service::Routes;
+use waypoint_translate::{Admin, AdsServer, BootstrapSettings, bootstrap};
 
 use crate::envoy::{Bootstrap, Fleet, FleetSettings, States, admin_request};
-use crate::tls::{private_dir, write_private};
+use crate::tls::private_dir;
+use kept::Kept;
+use relay::Relay;
+use upstream::Upstream;
 
 /// For so long new connections still come once the pod is to go: whoever sends them has to hear of it first.
 const LATE_CALLERS: Duration = Duration::from_secs(3);
+/// Where Envoy is told what to do, in the folder that is written to.
+const SOCKET: &str = "xds.sock";
 /// How much longer than its drain an Envoy may take to end.
 const EXIT: Duration = Duration::from_secs(6);
 
@@ -39,8 +51,11 @@ pub struct ProxySettings {
     pub token: PathBuf,
     /// The Envoy binary.
     pub envoy: PathBuf,
-    /// The one folder that is written to.
+    /// The folder that is written to.
     pub run_dir: PathBuf,
+    /// Where secrets are kept that Envoy was told, in memory if it is as it should be; without it, nothing is kept where
+    /// there are secrets.
+    pub secrets_dir: Option<PathBuf>,
     /// Worker threads.
     pub concurrency: u32,
     /// How long connections may take to finish.
@@ -59,12 +74,17 @@ pub async fn build(settings: ProxySettings, process: &mut Process) -> anyhow::Re
     let ProxySettings { gateway, run_dir, drain, .. } = settings.clone();
     crate::envoy::must_run(&settings.envoy).await?;
     private_dir(&run_dir)?;
+    let ProxySettings { xds, server_name, ca, token, .. } = settings.clone();
+    let upstream = Upstream::new(xds, server_name, ca, token)?;
+    let kept = Kept::open(crate::node_id(&gateway), &run_dir, settings.secrets_dir.as_deref());
+    let socket = run_dir.join(SOCKET);
+    let told = Listener::bind(&runtime::Addr::Unix(socket.clone())).await.context("where Envoy is told what to do")?;
     let callers_gone = Shutdown::new();
     let fleet = FleetSettings {
         envoy: settings.envoy.clone(),
         guard: Vec::new(),
         run_dir: run_dir.clone(),
-        bootstrap: bootstrap_by_files(&settings)?,
+        bootstrap: bootstrap_by(&socket, settings.memory),
         concurrency: settings.concurrency,
         drain,
         callers_gone: callers_gone.clone(),
@@ -74,6 +94,13 @@ pub async fn build(settings: ProxySettings, process: &mut Process) -> anyhow::Re
     process.set_drain(Stage::Front, drain + EXIT);
     let fleet = Fleet::of_one(fleet, gateway.clone(), process.tasks(Stage::Front))?;
     process.add_pages(pages(fleet.states.clone(), gateway.clone()));
+    let shutdown = process.shutdown(Stage::Server);
+    let relay = Relay::new(gateway.clone(), upstream, kept, fleet.states.clone(), shutdown.clone());
+    let routes = Routes::new(relay.clone().into_server());
+    let serving = grpc::serve(told, routes, GrpcOptions::default(), process.readiness().clone(), shutdown);
+    process.spawn(Stage::Server, "relay", serving);
+    let (readiness, shutdown) = (process.readiness().clone(), process.shutdown(Stage::Behind));
+    process.spawn(Stage::Behind, "control plane", relay.look(readiness, shutdown));
     let shutdown = process.shutdown(Stage::Front);
     process.spawn(Stage::Front, "late callers", async move {
         shutdown.begun().await;
@@ -86,21 +113,13 @@ pub async fn build(settings: ProxySettings, process: &mut Process) -> anyhow::Re
     Ok(())
 }
 
-/// The bootstrap, beside the files that lead Envoy to those that may be replaced.
-fn bootstrap_by_files(settings: &ProxySettings) -> anyhow::Result<Bootstrap> {
-    let write = |name: &str, contents: SecretFile| {
-        let path = settings.run_dir.join(name);
-        write_private(&path, &contents.to_string()).map(|()| path.display().to_string())
-    };
-    let ca = write("authorities.json", SecretFile::authorities(&settings.ca))?;
-    let token = write("token.json", SecretFile::token(&settings.token))?;
-    let (host, port) = settings.xds.clone();
-    let ads = AdsServer::Token { host, port, server_name: settings.server_name.clone(), ca, token };
-    let memory = settings.memory;
-    Ok(Bootstrap::new(move |gateway, admin: &Path| {
+/// The bootstrap of an Envoy that is told what to do at `socket`.
+fn bootstrap_by(socket: &Path, memory: Option<u64>) -> Bootstrap {
+    let ads = AdsServer::Unix(socket.display().to_string());
+    Bootstrap::new(move |gateway, admin: &Path| {
         let admin = Admin::Unix(admin.display().to_string());
         bootstrap(gateway, &BootstrapSettings { admin, ads: ads.clone(), memory })
-    }))
+    })
 }
 
 /// What Envoy counts, in Prometheus' words.

@@ -22,6 +22,7 @@ mod subscription;
 
 pub use rejection::Nack;
 pub use subscription::OnDemand;
+pub(crate) use subscription::by_wildcard;
 use subscription::{InFlight, Subscription};
 
 /// Types sent as soon as they change, in this order: they name nothing that must be there first.

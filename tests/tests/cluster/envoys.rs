@@ -40,7 +40,7 @@ pub struct Pod {
 
 impl Pod {
     /// `waypoint proxy` with these arguments; `name` tells its files from those of others.
-    fn start(dir: &Path, name: &str, args: &[&str]) -> Pod {
+    pub fn start(dir: &Path, name: &str, args: &[&str]) -> Pod {
         let (admin, log, run) = (free(), dir.join(name), dir.join(format!("{name}.run")).display().to_string());
         let (program, envoy) = (binary("waypoint").display().to_string(), envoy().display().to_string());
         let own = ["--pid", "--fork", "--kill-child", &program, "proxy", "--admin", &admin, "--run-dir", &run];
@@ -114,6 +114,18 @@ impl Pod {
     fn child(&self) -> String {
         let parent = self.process.0.id();
         fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap().trim().to_owned()
+    }
+
+    /// Ends its Envoy alone, as a machine without memory would.
+    pub fn kill_envoy(&self) {
+        let child = self.child();
+        let envoys = fs::read_to_string(format!("/proc/{child}/task/{child}/children")).unwrap();
+        // Started by one of its threads.
+        let threads = fs::read_dir(format!("/proc/{child}/task")).unwrap();
+        let all = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("children")).unwrap_or_default());
+        let all: String = all.chain([envoys]).collect::<Vec<_>>().join(" ");
+        let envoy = all.split_whitespace().next().unwrap();
+        assert!(std::process::Command::new("kill").args(["-KILL", envoy]).status().unwrap().success());
     }
 
     /// Replaces a file below its /run, as a kubelet would.

@@ -90,7 +90,7 @@ fn signer(cluster: &Cluster) -> (String, String) {
     (text("cert"), text("key"))
 }
 
-const POLICIES: &str = "\
+pub const POLICIES: &str = "\
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: app, namespace: t}
@@ -128,7 +128,7 @@ pub fn service(endpoint: &str) -> String {
 }
 
 /// The status of an answer from the Service at `vip`, through the Envoy at `port`.
-fn ask(port: u16, vip: [u8; 4], headers: &str) -> String {
+pub fn ask(port: u16, vip: [u8; 4], headers: &str) -> String {
     let request = format!("GET /get HTTP/1.1\r\nHost: app\r\n{headers}Connection: close\r\n\r\n").into_bytes();
     let at = format!("127.0.0.1:{port}");
     let bytes = [proxy_header(vip, 8000, &[]), request].concat();

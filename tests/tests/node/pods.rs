@@ -196,6 +196,51 @@ pub fn are_killed(client: &Client<'_>) {
     }
 }
 
+/// The control plane is away, and so is the container of an Envoy for a while: what begins in its place serves by the same
+/// policy. What is declared meanwhile is in force once the control plane is back.
+pub fn outlive_their_control_plane(client: &Client<'_>) {
+    policies(client);
+    let node = client.node;
+    let [.., (waypoint, of_waypoint, replicas), (proxy, of_proxy, count)] = ALL;
+    settled(node, of_proxy, count);
+    node.run(&format!("kubectl scale {waypoint} --replicas=0"));
+    settled(node, of_waypoint, 0);
+    let restarts = || {
+        let path = "jsonpath='{.items[0].status.containerStatuses[0].restartCount}'";
+        node.run(&format!("kubectl get pods {of_proxy} -o {path}")).trim().parse::<u32>().unwrap()
+    };
+    let before = restarts();
+    let answers = meanwhile(client, || {
+        node.run(&format!("kubectl exec {proxy} -- sh -c 'kill -TERM 1'"));
+        eventually("another container", PODS, || match restarts() {
+            now if now > before => Ok(()),
+            now => Err(now.to_string()),
+        });
+        settled(node, of_proxy, count);
+    });
+    none_passed("its container begins anew", &answers);
+    let answers = meanwhile(client, || std::thread::sleep(Duration::from_secs(3)));
+    let late = troubles(node).get("extauth upstream_rq_timeout").copied().unwrap_or_default();
+    all_right("without a control plane", &answers, late);
+    let logs = node.run(&format!("kubectl logs {proxy}"));
+    assert!(logs.contains("Envoy is told what was acknowledged last"), "{logs}");
+
+    node.run("kubectl -n httpbin delete routeoption httpbin2");
+    let open = "-s -m 5 -w %{http_code} -o /dev/null http://httpbin2:8000/get";
+    let ask = || {
+        let words: Vec<&str> = open.split(' ').collect();
+        String::from_utf8_lossy(&client.curl(&words).output().unwrap().stdout).into_owned()
+    };
+    assert_eq!(ask(), "401", "nobody has told it of that");
+    node.run(&format!("kubectl scale {waypoint} --replicas={replicas}"));
+    settled(node, of_waypoint, replicas);
+    eventually("what was declared meanwhile", PODS, || match ask().as_str() {
+        "200" => Ok(()),
+        code => Err(format!("{code}\n{}", node.run(&format!("kubectl logs {proxy}")))),
+    });
+    policies(client);
+}
+
 /// Nobody but the Envoys of Gateways reaches the servers.
 pub fn are_reached_by_envoys_alone(client: &Client<'_>) {
     for (server, port) in [("extauth", 8083), ("ratelimit", 18081), ("waypoint", 9977)] {

@@ -1,7 +1,5 @@
 //! What an Envoy is started with: who it is, and where its configuration comes from.
 
-use std::path::Path;
-
 use ir::{Name, UpstreamTls};
 use serde_json::{Value, json};
 
@@ -54,52 +52,6 @@ pub enum AdsServer {
         /// Whom to trust there, and who Envoy is.
         tls: UpstreamTls,
     },
-    /// Over TCP, by TLS, with a token that says who Envoy is.
-    Token {
-        /// Host name or address.
-        host: String,
-        /// Port.
-        port: u16,
-        /// The name or address that the certificate there must be for.
-        server_name: String,
-        /// Whom to trust there: where [`SecretFile::authorities`] is written.
-        ca: String,
-        /// The token: where [`SecretFile::token`] is written.
-        token: String,
-    },
-}
-
-/// What Envoy reads to know of a file that may be replaced, by a rename in its folder or as a kubelet replaces files.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretFile(Value);
-
-impl SecretFile {
-    /// Of authorities, PEM, at `path`.
-    pub fn authorities(path: &Path) -> Self {
-        let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-        let context = json!({"trusted_ca": {"filename": shown(path)}, "watched_directory": {"path": shown(folder)}});
-        Self::of(tls::AUTHORITIES, "validation_context", context)
-    }
-
-    /// Of a token at `path`.
-    pub fn token(path: &Path) -> Self {
-        Self::of(TOKEN, "generic_secret", json!({"secret": {"filename": shown(path)}}))
-    }
-
-    fn of(name: &str, kind: &str, contents: Value) -> Self {
-        let secret = json!({"name": name, kind: contents});
-        Self(json!({"resources": [packed("envoy.extensions.transport_sockets.tls.v3.Secret", secret)]}))
-    }
-}
-
-fn shown(path: &Path) -> String {
-    path.display().to_string()
-}
-
-impl std::fmt::Display for SecretFile {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
 }
 
 /// The name by which an Envoy of `gateway` asks for its configuration.
@@ -223,19 +175,16 @@ fn xds_cluster(ads: &AdsServer) -> Value {
         AdsServer::Unix(path) => ("STATIC", json!({"pipe": {"path": path}})),
         // All addresses of the name in turn, one with each try: one replica of several serves, and the others turn
         // away. LOGICAL_DNS would try the first one again and again.
-        AdsServer::Tls { host, port, .. } | AdsServer::Token { host, port, .. } => {
+        AdsServer::Tls { host, port, .. } => {
             ("STRICT_DNS", json!({"socket_address": {"address": host, "port_value": port}}))
         }
     };
     let keepalive = json!({"interval": "30s", "timeout": "5s"});
-    let mut http = json!({
+    let http = json!({
         "explicit_http_config": {"http2_protocol_options": {"connection_keepalive": keepalive}},
         // A replica that turns a stream away would do so again on the same connection.
         "common_http_protocol_options": {"max_requests_per_connection": 1},
     });
-    if let AdsServer::Token { token, .. } = ads {
-        http["http_filters"] = json!([bearing(token), codec()]);
-    }
     let mut cluster = json!({
         "name": "xds",
         "type": kind,
@@ -247,43 +196,10 @@ fn xds_cluster(ads: &AdsServer) -> Value {
         "typed_extension_protocol_options": {"envoy.extensions.upstreams.http.v3.HttpProtocolOptions":
             packed("envoy.extensions.upstreams.http.v3.HttpProtocolOptions", http)},
     });
-    match ads {
-        AdsServer::Unix(_) => {}
-        AdsServer::Tls { tls, .. } => cluster["transport_socket"] = tls::upstream(tls),
-        AdsServer::Token { server_name, ca, .. } => {
-            // Of both families: those that lead nowhere are passed over like a replica that turns away.
-            cluster["dns_lookup_family"] = json!("ALL");
-            cluster["transport_socket"] = tls::upstream_by_secret(server_name, ca);
-        }
+    if let AdsServer::Tls { tls, .. } = ads {
+        cluster["transport_socket"] = tls::upstream(tls);
     }
     cluster
-}
-
-/// The name of the token among Envoy's secrets.
-const TOKEN: &str = "token";
-
-/// Shows the token that the secret file at `token` leads to, with every request; none is sent without.
-fn bearing(token: &str) -> Value {
-    let generic = packed(
-        "envoy.extensions.http.injected_credentials.generic.v3.Generic",
-        json!({
-            "credential": {"name": TOKEN, "sds_config": {"path_config_source": {"path": token}, "resource_api_version": "V3"}},
-            "header_value_prefix": "Bearer ",
-        }),
-    );
-    let injector = packed(
-        "envoy.extensions.filters.http.credential_injector.v3.CredentialInjector",
-        json!({
-            "overwrite": true,
-            "credential": {"name": "envoy.http.injected_credentials.generic", "typed_config": generic},
-        }),
-    );
-    json!({"name": "envoy.filters.http.credential_injector", "typed_config": injector})
-}
-
-fn codec() -> Value {
-    let codec = packed("envoy.extensions.filters.http.upstream_codec.v3.UpstreamCodec", json!({}));
-    json!({"name": "envoy.filters.http.upstream_codec", "typed_config": codec})
 }
 
 #[cfg(test)]
@@ -292,9 +208,9 @@ mod tests {
 
     #[test]
     fn every_address_of_the_control_planes_name_is_tried() {
-        let (ca, token) = ("ca.json".to_owned(), "token.json".to_owned());
         let (host, port) = ("waypoint.waykeeper.svc".to_owned(), 9977);
-        let ads = AdsServer::Token { server_name: host.clone(), host, port, ca, token };
+        let tls = UpstreamTls { server_name: host.clone(), ca: "ca.pem".to_owned(), client: None };
+        let ads = AdsServer::Tls { host, port, tls };
         let settings = BootstrapSettings { admin: Admin::Unix("admin.sock".to_owned()), ads, memory: None };
         let bootstrap = bootstrap(&Name::new("shop", "gateway"), &settings);
         let cluster = &bootstrap["static_resources"]["clusters"][0];

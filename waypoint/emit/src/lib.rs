@@ -26,7 +26,7 @@ use ir::{ObjectRef, Origins, PortRef, Proxy, Settings, Table};
 use proto::{Resource, ResourceSet};
 use serde_json::{Value, json};
 
-pub use bootstrap::{Admin, AdsServer, BootstrapSettings, SecretFile, bootstrap};
+pub use bootstrap::{Admin, AdsServer, BootstrapSettings, bootstrap};
 pub use emitter::Emitter;
 pub use names::{SNIFFED, on_demand};
 pub use tls::{Identity, secrets};

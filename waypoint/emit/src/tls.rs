@@ -9,8 +9,6 @@ use serde_json::{Value, json};
 
 use crate::{ads, packed};
 
-/// The name of authorities among Envoy's secrets.
-pub const AUTHORITIES: &str = "authorities";
 /// Among the secrets that come over the ADS stream: the name of those who sign for the servers that Envoy asks.
 const SERVERS_AUTHORITIES: &str = "authorities-of-servers";
 /// And the name of what Envoy shows there.
@@ -73,16 +71,6 @@ pub fn upstream(tls: &UpstreamTls) -> Value {
             json!([{"certificate_chain": {"filename": certificate}, "private_key": {"filename": key}}]);
     }
     socket(&tls.server_name, common)
-}
-
-/// The same, towards `server_name`, of which the secret file at `ca` says whom to trust.
-pub fn upstream_by_secret(server_name: &str, ca: &str) -> Value {
-    let source = json!({"path_config_source": {"path": ca}, "resource_api_version": "V3"});
-    let common = json!({"combined_validation_context": {
-        "default_validation_context": named(server_name),
-        "validation_context_sds_secret_config": {"name": AUTHORITIES, "sds_config": source},
-    }});
-    socket(server_name, common)
 }
 
 /// A certificate must be for `server_name`.

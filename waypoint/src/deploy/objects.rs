@@ -235,7 +235,8 @@ fn deployment(owner: &Owner, pods: &Pods, fields: &Fields) -> Value {
         format!("--xds={}:{}", pods.xds.0, pods.xds.1),
     ];
     args.extend(pods.xds_name.iter().map(|name| format!("--xds-name={name}")));
-    args.extend(["--ca=/run/waypoint-ca/ca.crt", "--token=/run/secrets/waypoint/token"].map(str::to_owned));
+    let files = ["--ca=/run/waypoint-ca/ca.crt", "--token=/run/secrets/waypoint/token"];
+    args.extend(files.into_iter().chain(["--secrets-dir=/run/waypoint-kept"]).map(str::to_owned));
     let mut requests = Map::from_iter([("cpu".to_owned(), json!(pods.cpu)), ("memory".to_owned(), json!(pods.memory))]);
     requests.extend(amounts(&fields.resources.requests));
     let container = json!({
@@ -258,6 +259,7 @@ fn deployment(owner: &Owner, pods: &Pods, fields: &Fields) -> Value {
         },
         "volumeMounts": [
             {"name": "run", "mountPath": "/run/waypoint"},
+            {"name": "kept", "mountPath": "/run/waypoint-kept"},
             {"name": "ca", "mountPath": "/run/waypoint-ca", "readOnly": true},
             {"name": "token", "mountPath": "/run/secrets/waypoint", "readOnly": true},
         ],
@@ -285,6 +287,8 @@ fn deployment(owner: &Owner, pods: &Pods, fields: &Fields) -> Value {
                 "containers": [container],
                 "volumes": [
                     {"name": "run", "emptyDir": {}},
+                    // Keys are never on a disk.
+                    {"name": "kept", "emptyDir": {"medium": "Memory", "sizeLimit": "16Mi"}},
                     {"name": "ca", "configMap": {"name": owner.proxy_name()}},
                     {"name": "token", "projected": {"sources": [token]}},
                 ],

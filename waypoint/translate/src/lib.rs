@@ -12,9 +12,7 @@ use status::{ObjectStatus, Report};
 
 pub use emit::bootstrap;
 pub use emit::quarantine::{self, Quarantine};
-pub use emit::{
-    Admin, AdsServer, BootstrapSettings, Emitter, GatewayOutput, Identity, SNIFFED, SecretFile, on_demand, secrets,
-};
+pub use emit::{Admin, AdsServer, BootstrapSettings, Emitter, GatewayOutput, Identity, SNIFFED, on_demand, secrets};
 pub use ir::{AccessLog, Bind, Enrolment, GrpcTarget, LimitSettings, PortRef, Proxy, Settings, UpstreamTls};
 
 /// Everything that follows from one snapshot.

@@ -94,7 +94,7 @@ pub(super) struct Additions {
 }
 
 /// Whether a client that names nothing wants all resources of `kind`.
-pub(super) fn by_wildcard(kind: ResourceType) -> bool {
+pub(crate) fn by_wildcard(kind: ResourceType) -> bool {
     matches!(kind, ResourceType::Scope) || unprompted(kind)
 }
 

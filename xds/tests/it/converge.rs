@@ -1,5 +1,5 @@
 //! Whatever is set, acknowledged and rejected in whatever order, a client ends
-//! with the newest resources and never has a route without its cluster.
+//! with the newest resources and never has a route without its cluster; and whoever stands between knows what it has.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proto::ResourceType::{self, Cluster, Endpoint, Listener, Route};
 use proto::envoy::service::discovery::v3 as pb;
 use proto::{ResourceSet, ResourceType as Type};
-use xds::{Limits, Session};
+use xds::{Change, Limits, Recorder, Session};
 
 use crate::support::{ack, nack, resource, subscribe};
 
@@ -152,38 +152,89 @@ impl Client {
     }
 }
 
+/// Somebody between client and session who writes down what the client has acknowledged.
+struct Between {
+    recorder: Recorder,
+    /// As it would be read again.
+    written: Option<ResourceSet>,
+}
+
+impl Between {
+    fn new() -> Self {
+        Self { recorder: Recorder::new([Cluster, Listener], None), written: None }
+    }
+
+    fn deliver(&mut self, client: &mut Client, responses: Vec<pb::DeltaDiscoveryResponse>) {
+        responses.iter().for_each(|response| self.recorder.response(response));
+        client.inbox.extend(responses);
+    }
+
+    fn request(&mut self, request: &pb::DeltaDiscoveryRequest) -> Result<(), TestCaseError> {
+        match self.recorder.request(request) {
+            Change::None => {}
+            Change::Stale => self.written = None,
+            Change::Whole(set) => self.written = Some(set.as_ref().clone()),
+            Change::Step { kind, added, removed } => {
+                let named = self.written.as_mut().unwrap().entry(kind).or_default();
+                for name in removed {
+                    prop_assert!(named.remove(&name).is_some(), "{} was not there", name);
+                }
+                added.into_iter().for_each(|one| drop(named.insert(one.name.clone(), one)));
+            }
+        }
+        prop_assert_eq!(versions(self.written.as_ref()), versions(self.recorder.kept().map(AsRef::as_ref)));
+        Ok(())
+    }
+}
+
+type Versions = BTreeMap<Type, BTreeMap<String, String>>;
+
+fn versions(set: Option<&ResourceSet>) -> Option<Versions> {
+    let of = |named: &proto::resource::Named| named.values().map(|r| (r.name.clone(), r.version.clone())).collect();
+    let all = set?.iter().map(|(kind, named)| (*kind, of(named)));
+    Some(all.filter(|(_, named): &(_, BTreeMap<_, _>)| !named.is_empty()).collect())
+}
+
 proptest! {
     #[test]
     fn a_client_converges_and_never_has_a_route_without_its_cluster(steps in prop::collection::vec(step(), 1..80)) {
         let mut session = Session::new(Limits::default());
         let mut client = Client::default();
+        let mut between = Between::new();
         client.connect();
         let mut target = resources(&[]);
         let mut generation = 1;
-        client.inbox.extend(session.on_resources(&target, generation));
+        let responses = session.on_resources(&target, generation);
+        between.deliver(&mut client, responses);
         for step in steps {
             match step {
                 Step::Set(services) => {
                     generation += 1;
                     target = resources(&services);
-                    client.inbox.extend(session.on_resources(&target, generation));
+                    let responses = session.on_resources(&target, generation);
+                    between.deliver(&mut client, responses);
                 }
                 Step::Deliver => client.receive()?,
                 Step::Answer => {
                     if let Some(request) = client.outbox.pop_front() {
-                        client.inbox.extend(session.on_request(request).unwrap());
+                        between.request(&request)?;
+                        let responses = session.on_request(request).unwrap();
+                        between.deliver(&mut client, responses);
                     }
                 }
                 Step::Reconnect => {
                     session = Session::new(Limits::default());
                     client.connect();
+                    between.recorder.begin();
                     session.on_resources(&target, generation);
                 }
             }
         }
         for _ in 0..10_000 {
             while let Some(request) = client.outbox.pop_front() {
-                client.inbox.extend(session.on_request(request).unwrap());
+                between.request(&request)?;
+                let responses = session.on_request(request).unwrap();
+                between.deliver(&mut client, responses);
             }
             if client.inbox.is_empty() {
                 break;
@@ -201,7 +252,18 @@ proptest! {
                 }
             }
         }
+        let kept = versions(between.written.as_ref());
+        for (kind, named) in kept.iter().flatten() {
+            for (name, version) in named {
+                prop_assert_eq!(client.has[kind].get(name), Some(version), "{:?} {}", kind, name);
+            }
+        }
         if refused.is_empty() {
+            let kept = kept.unwrap_or_default();
+            for (kind, wanted) in target.iter() {
+                let wanted: BTreeMap<_, _> = wanted.values().map(|r| (r.name.clone(), r.version.clone())).collect();
+                prop_assert_eq!(kept.get(kind).cloned().unwrap_or_default(), wanted, "{:?}", kind);
+            }
             for kind in [Cluster, Listener] {
                 let names: Vec<_> = target.get(&kind).into_iter().flatten().map(|(name, _)| name).collect();
                 prop_assert_eq!(client.has[&kind].keys().collect::<Vec<_>>(), names);
