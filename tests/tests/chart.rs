@@ -37,6 +37,7 @@ drainSeconds: 5
 networkPolicy:
   alsoFrom: [{namespaceSelector: {matchLabels: {team: edge}}}]
   metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]
+statuses: {onObjects: true}
 metrics: {enabled: true, serviceMonitor: {enabled: true, interval: 15s, labels: {release: prometheus}}}
 extauth: &server
   logLevel: debug
@@ -260,6 +261,12 @@ fn the_rights_are_those_that_the_servers_ask_for_and_no_others() {
         let text = fs::read_to_string(root().join("deploy/rbac").join(format!("{name}.yaml"))).unwrap();
         objects(&text).iter().flat_map(|role| role["rules"].as_array().unwrap().clone()).collect::<Vec<_>>()
     };
+    let wanted = |files: &[&str]| {
+        let files = files.iter().chain(&["leases", "events"]);
+        let mut wanted: Vec<String> = files.flat_map(|file| published(file)).map(|rule| rule.to_string()).collect();
+        wanted.sort();
+        wanted
+    };
     for (rendered, of_waypoint) in [
         (rendered, &["xds", "deployer", "authority"][..]),
         (rules(&helm.render("{gateways: {deploy: false}}")), &["xds", "authority"]),
@@ -272,14 +279,16 @@ fn the_rights_are_those_that_the_servers_ask_for_and_no_others() {
             &[],
         ),
     ] {
-        for server in SERVERS {
-            let more = if server == "waypoint" { of_waypoint } else { &[] };
-            let files = [&[server, "leases", "events"], more].concat();
-            let mut wanted: Vec<String> = files.into_iter().flat_map(published).map(|rule| rule.to_string()).collect();
-            wanted.sort();
-            assert_eq!(rendered[server], wanted, "{server} {of_waypoint:?}");
+        assert_eq!(rendered["waypoint"], wanted(&[&["waypoint"], of_waypoint].concat()), "{of_waypoint:?}");
+        for server in ["extauth", "ratelimit"] {
+            assert_eq!(rendered[server], wanted(&[server]), "{server} {of_waypoint:?}");
         }
     }
+    // To write statuses to the objects themselves takes a right of its own.
+    let on_objects = rules(&helm.render("{statuses: {onObjects: true}}"));
+    assert_eq!(on_objects["waypoint"], wanted(&["waypoint", "xds", "deployer", "authority", "waypoint-on-objects"]));
+    assert_eq!(on_objects["extauth"], wanted(&["extauth", "extauth-on-objects"]));
+    assert_eq!(on_objects["ratelimit"], wanted(&["ratelimit"]));
     // Secrets of all namespaces, or of those that are named.
     let bindings = |objects: &[Value]| -> Vec<(String, String)> {
         let of_secrets = |one: &&Value| one["roleRef"]["name"].as_str().is_some_and(|name| name.ends_with("-secrets"));

@@ -5,6 +5,8 @@
 mod acknowledged;
 #[path = "cluster/envoys.rs"]
 mod envoys;
+#[path = "cluster/foreign.rs"]
+mod foreign;
 #[path = "cluster/kept.rs"]
 mod kept;
 #[path = "cluster/mutual.rs"]

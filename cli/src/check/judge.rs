@@ -154,7 +154,10 @@ pub fn gloo_kind(ours: &Value, found: &Answer, before: bool) -> Check {
     }
     let mut lacks = Vec::new();
     if !there["subresources"]["status"].is_object() {
-        lacks.push("no status of its own to write to: what becomes of its objects is told by the servers' /status");
+        lacks.push(
+            "no status of its own to write to: what becomes of its objects is told by the servers' /status, and on \
+             the objects with the chart's statuses.onObjects",
+        );
     }
     let spec = &there["schema"]["openAPIV3Schema"];
     let keeps = |level: &Value| level["x-kubernetes-preserve-unknown-fields"] == true;

@@ -120,6 +120,7 @@ pub fn of_pods() -> BTreeSet<Right> {
 
 #[cfg(test)]
 mod tests {
+    use api::Told;
     use serde::Deserialize as _;
 
     use super::*;
@@ -152,6 +153,18 @@ mod tests {
         rights.iter().map(ToString::to_string).collect()
     }
 
+    /// What the server that is `reader` does besides where definitions have no status of their own, as Gloo's: it writes to
+    /// the objects themselves.
+    fn of_statuses_on_objects(reader: Reader) -> BTreeSet<Right> {
+        let sources = Source::read_by(reader, &BTreeSet::new()).into_iter();
+        let foreign = |source: &Source| match source.subject {
+            Subject::Kind(kind) => kind.told_by() == Some(reader) && kind.told() == Told::PerNamespace,
+            _ => false,
+        };
+        let right = |source: Source| Right::new("patch", group(&source.versions[0]), source.subject.plural(), None);
+        sources.filter(foreign).map(right).collect()
+    }
+
     #[test]
     fn the_roles_that_we_publish_grant_what_is_done_and_nothing_else() {
         for (reader, file) in [
@@ -161,6 +174,13 @@ mod tests {
         ] {
             assert_eq!(granted(file), texts(&of_objects(reader, &BTreeSet::new())), "{reader:?}");
         }
+        for (reader, file) in [
+            (Reader::Authorization, include_str!("../../../deploy/rbac/extauth-on-objects.yaml")),
+            (Reader::ControlPlane, include_str!("../../../deploy/rbac/waypoint-on-objects.yaml")),
+        ] {
+            assert_eq!(granted(file), texts(&of_statuses_on_objects(reader)), "{reader:?}");
+        }
+        assert!(of_statuses_on_objects(Reader::RateLimits).is_empty(), "Gloo's have a status of their own");
         let in_it = |rights: &BTreeSet<Right>| -> BTreeSet<String> {
             texts(rights).iter().map(|text| text.replace(" in namespace n", "")).collect()
         };

@@ -534,8 +534,14 @@ async fn write_one(
         match server.patch(&format!("{path}/status"), &patch).await {
             Ok(()) => outcome = "written",
             Err(Failure::Status { code: 409, .. }) => return Outcome::Again,
-            // It went meanwhile, or its definition has no status of its own: that is on `/status` alone then.
-            Err(Failure::NotFound) => outcome = "no status",
+            // It went meanwhile, or its definition has no status of its own. Where there is the right to it, that is
+            // written to the object itself, as Gloo does; else it is on `/status` alone.
+            Err(Failure::NotFound) => match server.patch(&path, &patch).await {
+                Ok(()) => outcome = "written",
+                Err(Failure::Status { code: 409, .. }) => return Outcome::Again,
+                Err(Failure::NotFound | Failure::Status { code: 401 | 403, .. }) => outcome = "no status",
+                Err(failure) => return Outcome::Failed(failure),
+            },
             Err(failure) => return Outcome::Failed(failure),
         }
     }

@@ -66,3 +66,29 @@ fn targets_elsewhere_and_empty_policies_are_refused() {
         ]
     );
 }
+
+#[test]
+fn what_a_definition_emptied_is_refused_and_so_is_what_it_may_have_been_for() {
+    let target = json!([{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": "r"}]);
+    let known = |admission: &Admission| admission.reach.known().map(<[_]>::len);
+    for (spec, field, reach) in [
+        (json!({"targetRefs": target, "options": {}}), "spec.options", Some(1)),
+        (json!({"targetRefs": target}), "spec.options", Some(1)),
+        (json!({"targetRefs": target, "options": {"extauth": {}}}), "spec.options.extauth", Some(1)),
+        (
+            json!({"targetRefs": target, "options": {"rateLimitConfigs": {}}}),
+            "spec.options.rateLimitConfigs.refs",
+            Some(1),
+        ),
+        (json!({"options": {"extauth": {}}}), "spec.options.extauth", None),
+        (json!({"options": {}}), "spec.options", None),
+        (json!({}), "spec.options", None),
+    ] {
+        let admission = route_option(spec.clone());
+        assert!(admission.rejected() && fields(&admission) == [field], "{spec}: {:?}", admission.problems);
+        assert_eq!(known(&admission), reach, "{spec}");
+    }
+    // One that routes name needs no target.
+    let named = route_option(json!({"options": {"extauth": {"configRef": 5}}}));
+    assert_eq!(known(&named), Some(0), "{named:?}");
+}

@@ -1,7 +1,7 @@
 //! What is wrong with a RouteOption taken by itself.
 
 use super::options::{Cors, ExtAuth, Faults, HeaderAppend, HeaderManipulation, RatelimitBasic, Retries};
-use super::{RouteOption, TargetRef};
+use super::{RouteOption, RouteOptions, TargetRef};
 use crate::envoy::{Checks, MOST_ENTRIES};
 use crate::gloo::rate_limit_config::{MOST_REFS, Unit};
 use crate::header::{self, HeaderUse};
@@ -27,6 +27,10 @@ const RETRY_ON: &[&str] = &[
     "unavailable",
 ];
 
+/// Of what is empty and has no meaning so.
+const EMPTIED: &str =
+    "empty: nothing says what is to be done, or what said it was dropped by the definition of the kind";
+
 /// More would keep a request going for ever.
 const MOST_RETRIES: u32 = 1000;
 
@@ -38,6 +42,10 @@ pub fn validate(object: &RouteOption) -> Vec<Problem> {
         target_ref(&format!("spec.targetRefs[{index}]"), target, namespace, &mut problems);
     }
     let options = &object.spec.options;
+    // A definition that drops fields nobody knows leaves this of one that is written in another way.
+    if *options == RouteOptions::default() {
+        problems.push(Problem::error("spec.options", format!("{EMPTIED}; write an option, or delete the object")));
+    }
     for name in options.unsupported() {
         problems.push(Problem::error(
             format!("spec.options.{name}"),
@@ -60,6 +68,10 @@ pub fn validate(object: &RouteOption) -> Vec<Problem> {
         ("rateLimitEarlyConfigs", &options.rate_limit_early_configs),
         ("rateLimitRegularConfigs", &options.rate_limit_regular_configs),
     ] {
+        if configs.as_ref().is_some_and(|configs| configs.refs.is_empty()) {
+            let words = format!("{EMPTIED}; name a RateLimitConfig, or remove {field}");
+            problems.push(Problem::error(format!("spec.options.{field}.refs"), words));
+        }
         for (index, reference) in configs.iter().flat_map(|configs| &configs.refs).enumerate() {
             if reference.name.is_empty() {
                 problems.push(Problem::error(

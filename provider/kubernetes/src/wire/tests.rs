@@ -36,7 +36,7 @@ fn one_object_that_cannot_be_read_is_broken_alone_and_keeps_its_name() {
     let deep = text.replacen("\"spec\":", &format!("\"extra\": {deep}, \"spec\":"), 1);
     let large = option("large", json!({"spec": {"x": "x".repeat(LARGEST_OBJECT)}})).to_string();
     let wrong = option("wrong", json!({"spec": {"targetRefs": 5}})).to_string();
-    let good = option("good", json!({})).to_string();
+    let good = option("good", json!({"spec": {"options": {"timeout": "1s"}}})).to_string();
     let read = entries(Kind::RouteOption, GROUP, &[deep, large, wrong, good]);
     let rejected: Vec<(&str, bool)> =
         read.iter().map(|entry| (entry.name.name.as_str(), entry.object.admission.rejected())).collect();
