@@ -52,6 +52,8 @@ pub enum Command {
     Apikey(crate::apikeys::Command),
     /// Say whether a cluster has what is needed, and how what is installed there is: exit 1 when something is wrong
     Check(Box<crate::check::CheckArgs>),
+    /// Write what helps to find out why a cluster is as it is into a folder, without secrets
+    Bundle(Box<crate::bundle::BundleArgs>),
     /// Say what applies to a service or goes through a gateway, and where a route or a policy is in force
     Describe(Box<crate::describe::DescribeArgs>),
     /// Print what Envoys are configured with, or what other manifests would change in it

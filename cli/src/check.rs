@@ -58,7 +58,7 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     let (client, namespace) = args.cluster.open().await?;
     let began = Instant::now();
     loop {
-        let sections = look(&client, &namespace, args).await;
+        let sections = look(&client, &namespace, args.pre, &args.cluster, &args.classes).await;
         let worst = sections.iter().flat_map(|section| &section.checks).map(|check| check.outcome).max();
         let well = match worst {
             Some(Outcome::Bad) => false,
@@ -77,8 +77,16 @@ pub async fn run(args: &CheckArgs) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Everything that there is to look at; nothing but the API server where that does not answer.
-async fn look(client: &Client, namespace: &str, args: &CheckArgs) -> Vec<Section> {
+/// What is found of a cluster in which it is installed, as it is printed.
+pub async fn told(client: &Client, cluster: &ClusterArgs, classes: &ClassArgs) -> String {
+    let sections = look(client, client.namespace(), false, cluster, classes).await;
+    let well = sections.iter().flat_map(|section| &section.checks).all(|check| check.outcome != Outcome::Bad);
+    table(&sections, well)
+}
+
+/// Everything that there is to look at; nothing but the API server where that does not answer. `pre`: before anything is
+/// installed.
+async fn look(client: &Client, namespace: &str, pre: bool, cluster: &ClusterArgs, classes: &ClassArgs) -> Vec<Section> {
     let version = client.get("/version").await;
     let mut sections = vec![Section { title: "Kubernetes", checks: judge::version(client.url(), &version) }];
     if version.is_err() {
@@ -93,17 +101,17 @@ async fn look(client: &Client, namespace: &str, args: &CheckArgs) -> Vec<Section
     let mut checks = Vec::new();
     for (_, ours) in api::crd::definitions() {
         let name = ours["metadata"]["name"].as_str().unwrap_or_default();
-        checks.push(judge::gloo_kind(&ours, &definition(client, name).await, args.pre));
+        checks.push(judge::gloo_kind(&ours, &definition(client, name).await, pre));
     }
     sections.push(Section { title: "Gloo's kinds", checks });
-    if args.pre {
+    if pre {
         let asked = ask_of_oneself(client, namespace).await;
         let cure = "install as somebody who may, such as with the ClusterRole cluster-admin";
         let checks = vec![judge::rights(&format!("whoever installs into namespace {namespace}"), &asked, cure)];
         sections.push(Section { title: "Rights", checks });
         return sections;
     }
-    let (checks, deployments) = servers(client, args.cluster.namespace.as_deref(), namespace).await;
+    let (checks, deployments) = servers(client, cluster.namespace.as_deref(), namespace).await;
     sections.push(Section { title: "Servers", checks });
     let mut checks = Vec::new();
     for deployment in &deployments {
@@ -116,14 +124,14 @@ async fn look(client: &Client, namespace: &str, args: &CheckArgs) -> Vec<Section
         sections.push(Section { title: "Rights", checks });
     }
     let mut checks = Vec::new();
-    for class in &args.classes.classes {
+    for class in &classes.classes {
         let path = format!("/apis/gateway.networking.k8s.io/v1/gatewayclasses/{}", encode(class));
         checks.push(judge::class(class, &client.get(&path).await));
     }
     sections.push(Section { title: "Classes", checks });
     // Of all namespaces: the servers of one serve them all.
     let gateways = client.list("/apis/gateway.networking.k8s.io/v1/gateways", "").await;
-    let checks = judge::gateways(&gateways, &args.classes.classes);
+    let checks = judge::gateways(&gateways, &classes.classes);
     if !checks.is_empty() {
         sections.push(Section { title: "Gateways", checks });
     }

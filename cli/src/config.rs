@@ -138,9 +138,7 @@ async fn dump(args: &Dump) -> anyhow::Result<ExitCode> {
     match args.output {
         Format::Name => {
             for (gateway, output) in &gateways {
-                for (kind, name) in listed(&output.resources, args.kind) {
-                    println!("{gateway} {kind:?} {}", output.shown(&(kind, name.to_owned())));
-                }
+                print!("{}", named(gateway, output, args.kind));
             }
         }
         other => {
@@ -153,6 +151,17 @@ async fn dump(args: &Dump) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The resources of all Gateways by name, a line for each.
+pub fn names(translation: &Translation) -> String {
+    translation.gateways.iter().map(|(gateway, output)| named(gateway, output, None)).collect()
+}
+
+fn named(gateway: &Name, output: &GatewayOutput, wanted: Option<Type>) -> String {
+    let line =
+        |(kind, name): (ResourceType, &str)| format!("{gateway} {kind:?} {}\n", output.shown(&(kind, name.to_owned())));
+    listed(&output.resources, wanted).map(line).collect()
 }
 
 /// The resources of a type, or of all, in the order in which Envoy is sent them.
@@ -235,7 +244,7 @@ fn files(paths: &[PathBuf], allocate_vips: bool) -> anyhow::Result<Loaded> {
 }
 
 /// What the control plane makes of it, with the addresses of servers that `waykeeper up` has.
-fn translated(snapshot: &Snapshot, classes: &ClassArgs) -> Translation {
+pub fn translated(snapshot: &Snapshot, classes: &ClassArgs) -> Translation {
     let settings = Settings { class_names: classes.names(), ..crate::plan::translate_settings("cluster.local") };
     translate(snapshot, &settings)
 }

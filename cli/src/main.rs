@@ -6,6 +6,7 @@ mod args;
 mod ask;
 mod banner;
 mod become_program;
+mod bundle;
 mod certificate;
 mod check;
 mod cluster;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         Command::Apikey(command) => runtime.block_on(apikeys::run(command)),
         Command::Describe(args) => runtime.block_on(describe::run(&args)),
         Command::Config(command) => config::run(command, &runtime),
+        Command::Bundle(args) => runtime.block_on(bundle::run(&args)),
         Command::Check(args) => runtime.block_on(check::run(&args)),
         Command::Waypoint(command) => runtime.block_on(waypoints::run(command)),
         Command::Ps(client) => runtime.block_on(inspect::ps(&client)),

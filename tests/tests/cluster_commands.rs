@@ -379,3 +379,98 @@ fn it_is_described_what_applies_and_where_it_is_in_force() {
     let said = nobody.fails(&["apikey", "list", "-n", "t"]);
     assert!(said.contains("403"), "{said}");
 }
+
+/// Whatever texts stand anywhere in what a cluster has, those of which it is not known what they are stay there.
+#[test]
+fn a_bundle_tells_what_there_is_and_no_secret() {
+    let _turn = turn();
+    let cluster = Cluster::start();
+    let dir = TempDir::new().unwrap();
+    gateway_crds(&cluster);
+    files("deploy/crds").iter().for_each(|crd| cluster.define(crd));
+    let meta = |name: &str| {
+        format!(
+            "metadata: {{name: {name}, namespace: t, labels: {{app.kubernetes.io/component: extauth, team: shown}}, \
+             annotations: {{note: canary}}}}"
+        )
+    };
+    let pod = "{containers: [{name: a, image: shown/image, args: ['--redis=redis://:canary@r'], command: [canary], \
+               env: [{name: SHOWN, value: canary}]}]}";
+    let route = "{targetRefs: [{group: gateway.networking.k8s.io, kind: HTTPRoute, name: web}], options: \
+                 {headerManipulation: {requestHeadersToAdd: [{header: {key: authorization, value: canary}}]}}}";
+    for (api, kind, rest) in [
+        ("v1", "Namespace", String::new()),
+        ("v1", "Secret", format!("{}\ntype: extauth.solo.io/apikey\nstringData: {{api-key: canary}}", meta("keys"))),
+        ("v1", "ConfigMap", format!("{}\ndata: {{password: canary}}", meta("settings"))),
+        ("v1", "Pod", format!("{}\nspec: {}", meta("extauth-1"), pod.replacen('{', "{nodeName: nowhere, ", 1))),
+        (
+            "apps/v1",
+            "Deployment",
+            format!(
+                "{}\nspec: {{selector: {{matchLabels: {{a: b}}}}, template: {{metadata: {{labels: {{a: b}}}}, spec: {pod}}}}}",
+                meta("extauth")
+            ),
+        ),
+        ("v1", "Service", format!("{}\nspec: {{ports: [{{port: 8000}}]}}", meta("web"))),
+        (
+            "gateway.networking.k8s.io/v1",
+            "HTTPRoute",
+            format!(
+                "{}\nspec: {{parentRefs: [{{group: '', kind: Service, name: web}}], rules: [{{filters: [{{type: \
+                 RequestHeaderModifier, requestHeaderModifier: {{set: [{{name: x-key, value: canary}}]}}}}]}}]}}",
+                meta("web")
+            ),
+        ),
+        ("gateway.solo.io/v1", "RouteOption", format!("{}\nspec: {route}", meta("web"))),
+        (
+            "enterprise.gloo.solo.io/v1",
+            "AuthConfig",
+            format!(
+                "{}\nspec: {{configs: [{{basicAuth: {{apr: {{users: {{ann: {{salt: canary, hashedPassword: canary}}}}}}}}}}, \
+                 {{oauth2: {{oidcAuthorizationCode: {{clientId: canary, clientSecret: canary}}}}}}]}}",
+                meta("auth")
+            ),
+        ),
+    ] {
+        let rest = if kind == "Namespace" { "metadata: {name: t}".to_owned() } else { rest };
+        cluster.apply(&format!("apiVersion: {api}\nkind: {kind}\n{rest}\n"));
+    }
+    let admin = Person { cluster: &cluster, kubeconfig: cluster.admin(None) };
+    let folder = dir.path().join("bundle");
+    let output = admin.run(&["bundle", folder.to_str().unwrap()]);
+    let mut all = String::new();
+    let mut names = Vec::new();
+    let mut left = vec![folder.clone()];
+    while let Some(path) = left.pop() {
+        if path.is_dir() {
+            left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else {
+            names.push(path.strip_prefix(&folder).unwrap().display().to_string());
+            all += &std::fs::read_to_string(&path).unwrap();
+        }
+    }
+    assert!(!all.contains("canary") && !text(&output).contains("canary"), "{all}");
+    for name in [
+        "README.txt",
+        "check.txt",
+        "envoys.txt",
+        "version.yaml",
+        "objects/authconfigs.enterprise.gloo.solo.io.yaml",
+        "objects/deployments.yaml",
+        "objects/httproutes.gateway.networking.k8s.io.yaml",
+        "objects/pods.yaml",
+        "objects/routeoptions.gateway.solo.io.yaml",
+        "objects/services.yaml",
+    ] {
+        assert!(names.contains(&name.to_owned()), "{name}: {names:?}\n{output:?}");
+    }
+    assert!(!names.iter().any(|name| name.contains("secrets") || name.contains("configmaps")), "{names:?}");
+    for shown in ["shown/image", "team: shown", "name: web", "clientSecret: (left out)", "RequestHeaderModifier"] {
+        assert!(all.contains(shown), "{shown}: {all}");
+    }
+    // No kubelet tells what a pod has logged: that is said, and by the exit code.
+    assert_eq!(output.status.code(), Some(1));
+    assert!(all.contains("Not in it: logs/t~extauth-1.log: "), "{all}");
+    let again = admin.fails(&["bundle", folder.to_str().unwrap()]);
+    assert!(again.contains("is there already"), "{again}");
+}

@@ -97,6 +97,21 @@ impl Client {
         self.ask(Request::get(path), None).await
     }
 
+    /// The text at `path`.
+    ///
+    /// # Errors
+    /// When it does not come.
+    pub async fn text(&self, path: &str) -> Result<String, Refusal> {
+        let request = Request::get(path).body(Body::empty());
+        let request = request.map_err(|error| Refusal::Unanswered(error.to_string()))?;
+        let answer = self.server.exchange(request).await;
+        let (code, body) = answer.map_err(|failure| Refusal::Unanswered(failure.to_string()))?;
+        match code {
+            200..300 => Ok(String::from_utf8_lossy(&body).into_owned()),
+            _ => Err(read_answer(code, &body).err().unwrap_or_else(|| Refusal::Unanswered(code.to_string()))),
+        }
+    }
+
     /// All objects of the list at `path`; `query` narrows it, in the form `labelSelector=…`.
     ///
     /// # Errors
