@@ -126,7 +126,7 @@ async fn look(client: &Client, namespace: &str, pre: bool, cluster: &ClusterArgs
     let mut checks = Vec::new();
     for class in &classes.classes {
         let path = format!("/apis/gateway.networking.k8s.io/v1/gatewayclasses/{}", encode(class));
-        checks.push(judge::class(class, &client.get(&path).await));
+        checks.push(judge::class(class, &classes.controller_name, &client.get(&path).await));
     }
     sections.push(Section { title: "Classes", checks });
     // Of all namespaces: the servers of one serve them all.

@@ -245,6 +245,7 @@ fn files(paths: &[PathBuf], allocate_vips: bool) -> anyhow::Result<Loaded> {
 
 /// What the control plane makes of it, with the addresses of servers that `waykeeper up` has.
 pub fn translated(snapshot: &Snapshot, classes: &ClassArgs) -> Translation {
-    let settings = Settings { class_names: classes.names(), ..crate::plan::translate_settings("cluster.local") };
+    let (class_names, controller_name) = (classes.names(), classes.controller_name.clone());
+    let settings = Settings { class_names, controller_name, ..crate::plan::translate_settings("cluster.local") };
     translate(snapshot, &settings)
 }

@@ -81,6 +81,7 @@ pub async fn run(args: &DescribeArgs) -> anyhow::Result<ExitCode> {
     };
     let settings = Settings {
         class_names: args.classes.names(),
+        controller_name: args.classes.controller_name.clone(),
         ztunnel: client.is_some(),
         ..crate::plan::translate_settings("cluster.local")
     };

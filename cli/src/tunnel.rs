@@ -60,6 +60,7 @@ fn build(args: args::Tunnel, snapshots: Snapshots, process: &mut Process) {
     let following = Arc::new(Following {
         settings: waypoint_translate::Settings {
             class_names: args.classes.names(),
+            controller_name: args.classes.controller_name.clone(),
             ..crate::plan::translate_settings(&args.trust_domain)
         },
         publish,

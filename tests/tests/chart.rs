@@ -22,7 +22,7 @@ const SERVERS: [&str; 3] = ["extauth", "ratelimit", "waypoint"];
 const READY: Duration = Duration::from_secs(30);
 
 /// Value sets that people have: all that can be chosen is chosen in one of them.
-const VALUES: [&str; 6] = [
+const VALUES: [&str; 7] = [
     "{}",
     "{ratelimit: {enabled: false}, waypoint: {enabled: false}, networkPolicy: {enabled: false}}",
     "{extauth: {enabled: false}, ratelimit: {redis: {existingSecret: {name: redis, key: url}}, replicas: 3}}",
@@ -73,6 +73,7 @@ waypoint:
     "{gateways: {deploy: false}, waypoint: {identity: certificate, tlsSecret: waypoint-tls, classes: [own]},
       extauth: {podDisruptionBudget: {enabled: false}, spread: false, resources: {}}}",
     "{ratelimit: {redis: {embedded: {enabled: true}}, replicas: 2}, mutualTls: false}",
+    "{ratelimit: {redis: {embedded: {enabled: true, mode: sentinel, replicas: 5, persistence: {enabled: true}}}, replicas: 2}}",
 ];
 
 struct Helm {
@@ -661,6 +662,124 @@ fn the_embedded_redis_asks_for_the_password_that_ratelimit_has() {
         assert!(text("url").starts_with(&format!("redis://:{password}@{name}.waykeeper.svc.")), "{}", text("url"));
         assert!(text("url").ends_with(":6379"));
     }
+}
+
+/// One of several Redis, or the Sentinel beside it, as its pod would run it: at an address of its own, by its own name.
+struct Peer<'a> {
+    dir: &'a Path,
+    env: &'a BTreeMap<String, String>,
+    number: usize,
+}
+
+impl Peer<'_> {
+    fn begin(&self, what: &str) -> waykeeper_tests::parts::Process {
+        let (dir, home) = (self.dir.display(), self.dir.join(format!("{what}-{}", self.number)));
+        fs::create_dir_all(&home).unwrap();
+        let script = format!(
+            "hostname waykeeper-redis-{} && mount --bind {dir}/hosts /etc/hosts && mount --bind {dir}/etc /etc/redis || exit 1
+            exec sh /etc/redis/begin.sh {what} --bind 127.0.60.{} --dir {} --protected-mode no",
+            self.number,
+            self.number + 1,
+            home.display(),
+        );
+        let mut command = Command::new("unshare");
+        command.args(["--uts", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", &script]);
+        command.envs(self.env).env("HOME_DIR", &home).stdin(Stdio::null());
+        let log = fs::File::create(self.dir.join(format!("{what}-{}.log", self.number))).unwrap();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        waykeeper_tests::parts::Process(command.spawn().unwrap())
+    }
+
+    fn ask(&self, port: &str, words: &[&str]) -> String {
+        let host = format!("127.0.60.{}", self.number + 1);
+        let mut command = Command::new("redis-cli");
+        command.args(["-h", &host, "-p", port]).args(words).env("REDISCLI_AUTH", &self.env["REDISCLI_AUTH"]);
+        let output = command.output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+    }
+}
+
+/// The script and the settings that the chart gives to the pods, on this machine.
+#[test]
+fn of_several_embedded_redis_the_sentinels_choose_another_when_one_is_lost() {
+    let _turn = turn();
+    let rendered = Helm::of("/nowhere".into())
+        .render("{ratelimit: {redis: {embedded: {enabled: true, mode: sentinel}}, replicas: 2}}");
+    let dir = TempDir::new().unwrap();
+    let secret = rendered.iter().find(|one| one["kind"] == "Secret" && one["data"]["url"].is_string()).unwrap();
+    let text = |key: &str| String::from_utf8(decoded(secret["data"][key].as_str().unwrap())).unwrap();
+    fs::create_dir(dir.path().join("etc")).unwrap();
+    for key in ["redis.conf", "sentinel.conf", "begin.sh"] {
+        let own = text(key)
+            .lines()
+            .filter(|line| !line.starts_with("dir "))
+            .map(|line| format!("{line}\n"))
+            .collect::<String>();
+        fs::write(dir.path().join("etc").join(key), own).unwrap();
+    }
+    let set = rendered.iter().find(|one| one["kind"] == "StatefulSet").unwrap();
+    let containers = set["spec"]["template"]["spec"]["containers"].as_array().unwrap();
+    assert_eq!(containers.iter().map(|one| one["name"].as_str().unwrap()).collect::<Vec<_>>(), ["redis", "sentinel"]);
+    let said = containers[1]["env"].as_array().unwrap().iter();
+    let mut env: BTreeMap<String, String> =
+        said.filter_map(|one| Some((one["name"].as_str()?.to_owned(), one["value"].as_str()?.to_owned()))).collect();
+    env.insert("REDISCLI_AUTH".to_owned(), text("password"));
+    let names: Vec<String> = env["PEERS"].split(' ').map(|peer| format!("{peer}.{}", env["DOMAIN"])).collect();
+    let hosts = names.iter().enumerate().map(|(at, name)| format!("127.0.60.{} {name}\n", at + 1)).collect::<String>();
+    fs::write(dir.path().join("hosts"), format!("127.0.0.1 localhost\n{hosts}")).unwrap();
+
+    let peers: Vec<Peer<'_>> = (0..3).map(|number| Peer { dir: dir.path(), env: &env, number }).collect();
+    let logs = || {
+        let all = ["redis", "sentinel"].map(|what| {
+            (0..3)
+                .map(|at| fs::read_to_string(dir.path().join(format!("{what}-{at}.log"))).unwrap_or_default())
+                .collect::<String>()
+        });
+        all.concat()
+    };
+    let mut redis: Vec<_> = peers.iter().map(|peer| Some(peer.begin("redis"))).collect();
+    let replicas = |peer: &Peer<'_>, count: usize| {
+        eventually("replicas", READY, || match peer.ask("6379", &["info", "replication"]) {
+            said if said.contains(&format!("role:master\r\nconnected_slaves:{count}")) => Ok(()),
+            said => Err(format!("{said}\n{}", logs())),
+        });
+    };
+    replicas(&peers[0], 2);
+    let sentinels: Vec<_> = peers.iter().map(|peer| peer.begin("sentinel")).collect();
+    let master = |peer: &Peer<'_>| peer.ask("26379", &["sentinel", "get-master-addr-by-name", &env["NAME"]]);
+    for peer in &peers {
+        eventually("a quorum", READY, || match peer.ask("26379", &["sentinel", "ckquorum", &env["NAME"]]) {
+            said if said.starts_with("OK 3 usable Sentinels") => Ok(()),
+            said => Err(format!("{said}\n{}", logs())),
+        });
+        assert!(master(peer).starts_with(&names[0]), "{}", master(peer));
+    }
+    // Nobody without the password is told anything, or tells anything.
+    let mut anyone = Command::new("redis-cli");
+    let said =
+        anyone.args(["-h", "127.0.60.1", "-p", "26379", "sentinel", "masters"]).env_remove("REDISCLI_AUTH").output();
+    assert!(String::from_utf8_lossy(&said.unwrap().stdout).contains("NOAUTH"));
+
+    redis[0] = None;
+    let found = eventually("another master", Duration::from_secs(60), || match master(&peers[1]) {
+        said if !said.starts_with(&names[0]) && said.contains(&env["DOMAIN"]) => Ok(said),
+        said => Err(format!("{said}\n{}", logs())),
+    });
+    let now = peers.iter().position(|peer| found.starts_with(&names[peer.number])).unwrap();
+    assert_ne!(now, 0);
+    // It comes back as one of those that copy, which the script found out by itself, and no Sentinel counts it twice.
+    redis[0] = Some(peers[0].begin("redis"));
+    replicas(&peers[now], 2);
+    assert!(peers[0].ask("6379", &["role"]).starts_with("slave"), "{}", logs());
+    drop(sentinels);
+    let _again: Vec<_> = peers.iter().map(|peer| peer.begin("sentinel")).collect();
+    eventually("the same quorum", READY, || match peers[2].ask("26379", &["sentinel", "ckquorum", &env["NAME"]]) {
+        said if said.starts_with("OK 3 usable Sentinels") => Ok(()),
+        said => Err(format!("{said}\n{}", logs())),
+    });
+    // What ratelimit is told names them all.
+    let (url, ports) = (text("url"), names.iter().map(|name| format!("{name}:26379")).collect::<Vec<_>>().join(","));
+    assert_eq!(url, format!("redis+sentinel://:{}@{}/waykeeper", text("password"), ports));
 }
 
 /// What a server of the first release mounts of a Secret, in a folder.

@@ -11,6 +11,8 @@ mod foreign;
 mod kept;
 #[path = "cluster/mutual.rs"]
 mod mutual;
+#[path = "cluster/side_by_side.rs"]
+mod side_by_side;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -262,6 +262,7 @@ impl Translate {
     pub fn settings(&self) -> waypoint_translate::Settings {
         waypoint_translate::Settings {
             class_names: self.classes.names(),
+            controller_name: self.classes.controller_name.clone(),
             extauth: self.extauth.clone(),
             ratelimit: self.ratelimit.clone(),
             trust_domain: self.trust_domain.clone(),

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use api::{Kind, Name, ObjectRef, Snapshot, contract};
+use api::{Kind, Name, ObjectRef, Snapshot};
 use k8s_openapi::jiff::Timestamp;
 use kubernetes::Leading;
 use kubernetes::managing::{Failure, Managed, Manager, Signal};
@@ -65,6 +65,8 @@ pub struct Pods {
     pub cpu: String,
     /// How much memory each asks for.
     pub memory: String,
+    /// By this name their Gateways' classes are ours, and so is what is made for them.
+    pub controller: String,
 }
 
 /// What the deployer is told.
@@ -322,7 +324,7 @@ impl Deployer {
         for _ in 0..3 {
             let there = self.manager.get(Managed::GatewayClass, &of).await?;
             let now = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-            let acts = class::plan(name, contract::CONTROLLER_NAME, there.as_ref(), used, &now);
+            let acts = class::plan(name, &self.settings.pods.controller, there.as_ref(), used, &now);
             if acts.is_empty() {
                 return Ok(());
             }
@@ -355,7 +357,7 @@ impl Deployer {
         if !self.is_ours(&owner) {
             self.say(name, None);
             let there = self.there(&owner).await?;
-            return self.act(&owner, plan::leave(&owner.uid, &there)).await;
+            return self.act(&owner, plan::leave(&owner.uid, &self.settings.pods.controller, &there)).await;
         }
         if !self.translation.gateways.contains_key(name) {
             // It cannot be served as it is now: what there is stays as it was when it could.
@@ -438,7 +440,7 @@ impl Deployer {
     fn is_ours(&self, owner: &Owner) -> bool {
         let class = self.snapshot.gateway_classes.get(&Name::new("", owner.class.as_str()));
         self.settings.classes.contains(&owner.class)
-            && class.is_none_or(|class| class.spec.controller_name == contract::CONTROLLER_NAME)
+            && class.is_none_or(|class| class.spec.controller_name == self.settings.pods.controller)
     }
 
     async fn there(&self, owner: &Owner) -> Result<There, Failure> {

@@ -1,12 +1,12 @@
 //! Flags that say how the pods of Gateways are made.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
 use serde_json::Value;
 use waypoint::authority::Trusted;
+use waypoint::classes::ClassArgs;
 use waypoint::target::host_and_port;
 use waypoint::{Ca, DeploySettings, Pods, amount};
 
@@ -42,11 +42,7 @@ pub struct DeployArgs {
 impl DeployArgs {
     /// These flags as settings of the deployer of `classes`, if there is to be one.
     /// Where no file says who signs this server's certificate, `trusted` does.
-    pub fn settings(
-        &self,
-        classes: BTreeSet<String>,
-        trusted: Option<Trusted>,
-    ) -> anyhow::Result<Option<DeploySettings>> {
+    pub fn settings(&self, classes: &ClassArgs, trusted: Option<Trusted>) -> anyhow::Result<Option<DeploySettings>> {
         if !self.deploy {
             return Ok(None);
         }
@@ -62,8 +58,9 @@ impl DeployArgs {
             xds_name: self.proxy_xds_name.clone(),
             cpu: self.proxy_cpu.clone(),
             memory: self.proxy_memory.clone(),
+            controller: classes.controller_name.clone(),
         };
-        Ok(Some(DeploySettings { classes, ca, pods }))
+        Ok(Some(DeploySettings { classes: classes.names(), ca, pods }))
     }
 
     /// The names by which pods know this server.

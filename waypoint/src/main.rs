@@ -63,7 +63,8 @@ async fn proxy(args: &ProxyArgs) -> anyhow::Result<()> {
     process.run().await
 }
 
-async fn serve(args: Serve) -> anyhow::Result<()> {
+async fn serve(mut args: Serve) -> anyhow::Result<()> {
+    args.kubernetes.controller = Some(args.translate.classes.controller_name.clone());
     let mut process = Process::start("waypoint", &args.telemetry)?;
     process.set_drain(Stage::Server, STOPPING);
     let tls = args.listen.open_tls_dir()?;
@@ -78,7 +79,7 @@ async fn serve(args: Serve) -> anyhow::Result<()> {
         Listen::Tokens(_, Proof::Shown(shown), _) => Some(shown.clone()),
         _ => None,
     };
-    let deploy = args.deploy.settings(args.translate.classes.names(), shown.as_ref().map(|_| trusted.clone()))?;
+    let deploy = args.deploy.settings(&args.translate.classes, shown.as_ref().map(|_| trusted.clone()))?;
     let mut translate = args.translate.settings();
     translate.ztunnel = args.kubernetes.kubernetes;
     let servers = AskedServer::all(&translate);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{Kind, contract};
+use api::Kind;
 use kubernetes::client::Refusal;
 use kubernetes::rights::Right;
 use serde_json::Value;
@@ -201,8 +201,8 @@ pub fn rights(who: &str, asked: &[(Right, Answer)], cure: &str) -> Check {
 }
 
 /// A GatewayClass whose Gateways are to be served.
-pub fn class(name: &str, found: &Answer) -> Check {
-    let (binding, ours) = ("ambient.istio.io/waypoint-inbound-binding", contract::CONTROLLER_NAME);
+pub fn class(name: &str, ours: &str, found: &Answer) -> Check {
+    let binding = "ambient.istio.io/waypoint-inbound-binding";
     match found {
         Ok(class) if class["spec"]["controllerName"] != ours => {
             let owner = &class["spec"]["controllerName"];
@@ -410,12 +410,12 @@ mod tests {
             let annotations = json!({"ambient.istio.io/waypoint-inbound-binding": binding});
             Ok(json!({"metadata": {"annotations": annotations}, "spec": {"controllerName": controller}}))
         };
-        let ours = contract::CONTROLLER_NAME;
-        assert_eq!(outcome(&class("c", &of(ours, json!("PROXY/15088")))), Outcome::Good);
-        assert_eq!(outcome(&class("c", &of(ours, Value::Null))), Outcome::Warning);
-        assert_eq!(outcome(&class("c", &of("example.com/other", json!("PROXY/15088")))), Outcome::Bad);
-        assert_eq!(outcome(&class("c", &absent())), Outcome::Warning);
-        assert_eq!(outcome(&class("c", &forbidden())), Outcome::Warning);
+        let ours = api::contract::CONTROLLER_NAME;
+        assert_eq!(outcome(&class("c", ours, &of(ours, json!("PROXY/15088")))), Outcome::Good);
+        assert_eq!(outcome(&class("c", ours, &of(ours, Value::Null))), Outcome::Warning);
+        assert_eq!(outcome(&class("c", ours, &of("example.com/other", json!("PROXY/15088")))), Outcome::Bad);
+        assert_eq!(outcome(&class("c", ours, &absent())), Outcome::Warning);
+        assert_eq!(outcome(&class("c", ours, &forbidden())), Outcome::Warning);
     }
 
     #[test]

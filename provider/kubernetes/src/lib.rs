@@ -78,7 +78,8 @@ async fn follow(
     let gates = sources.iter().map(|source| Some(readiness.gate(format!("kubernetes: {source}")))).collect();
     let (lead, leading) = Leading::channel();
     if args.statuses {
-        let settings = writing::Settings { reader, namespace: args.namespace.clone() };
+        let controller = args.controller.clone().unwrap_or_else(|| api::contract::CONTROLLER_NAME.to_owned());
+        let settings = writing::Settings { reader, namespace: args.namespace.clone(), controller };
         let (server, board, readiness) = (server.clone(), board.clone(), readiness.clone());
         let shutdown = process.shutdown(Stage::Behind);
         process.spawn(Stage::Behind, "statuses", async move {

@@ -39,6 +39,9 @@ pub struct KubernetesArgs {
         hide = true
     )]
     pub namespace: String,
+    /// The name of the controller that says what is said of routes [default: ours]
+    #[arg(skip)]
+    pub controller: Option<String>,
 }
 
 /// Settings of reading Secrets from Kubernetes.

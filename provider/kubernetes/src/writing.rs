@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Kind, ObjectRef, Reader, contract};
+use api::{Kind, ObjectRef, Reader};
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use provider::StatusBoard;
@@ -78,6 +78,8 @@ pub struct Settings {
     pub reader: Reader,
     /// Where the Lease is, and under which name states stand in Gloo's form.
     pub namespace: String,
+    /// By this name what is said of routes is ours.
+    pub controller: String,
 }
 
 /// Whether this replica is the one that acts.
@@ -274,7 +276,7 @@ impl Replica {
 
     fn speaker(&self) -> Speaker {
         Speaker {
-            controller: contract::CONTROLLER_NAME.to_owned(),
+            controller: self.settings.controller.clone(),
             namespace: self.settings.namespace.clone(),
             now: seconds(),
             has_heard_all: true,

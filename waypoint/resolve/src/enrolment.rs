@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use api::Meta;
 use api::core::{Service, USE_WAYPOINT, USE_WAYPOINT_NAMESPACE};
+use api::gateway::Gateway;
 use api::istio::AuthorizationPolicy;
 use api::istio::authorization_policy::{Action, is_tried};
 use api::{Kind, Name, ObjectRef, Reach};
@@ -31,6 +32,14 @@ pub fn enrolment(view: &View<'_>, name: &Name) -> Option<Enrolled> {
         Err(why) => refused("WaypointUnknown", why),
     };
     Some(Enrolled { enrolment, condition })
+}
+
+/// The Gateway that the Service `name` is to use, if by its GatewayClass it is another controller's.
+pub fn others<'a>(view: &View<'a>, name: &Name) -> Option<(Name, &'a Gateway)> {
+    let waypoint = wanted(view, name, view.service(name)?.as_ref()).ok()??;
+    let gateway = view.gateway_object(&waypoint).filter(|_| view.gateway(&waypoint).is_none())?;
+    let class = view.gateway_class(&Name::new("", gateway.spec.gateway_class_name.as_str()))?;
+    (class.spec.controller_name != view.settings().controller_name).then_some((waypoint, gateway))
 }
 
 /// The Gateway that the labels of `object` ask for, which is in `namespace` unless they say otherwise;

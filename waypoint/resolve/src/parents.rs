@@ -8,6 +8,7 @@ use status::{ACCEPTED, Condition, Place};
 
 use crate::decided::attached::{Attached, Bound, Parent, Target};
 use crate::declared::{ParentRef, http_route};
+use crate::enrolment;
 use crate::gateways::{allows_routes, not_ours};
 use crate::services;
 use crate::view::View;
@@ -94,6 +95,11 @@ fn parent(view: &View<'_>, namespace: &str, reference: &ParentRef) -> Option<Par
             match view.enrolment(&name) {
                 Some(Enrolment::Waypoint(_)) => {}
                 Some(Enrolment::Refused(why)) => {
+                    // What it does with routes that controller says.
+                    if let Some((gateway, other)) = enrolment::others(view, &name) {
+                        let accepted = not_ours(view, &format!("Gateway {gateway}"), other);
+                        return Some(Parent { place, accepted, target: None });
+                    }
                     return no("NoMatchingParent", format!("connections to Service {name} are refused: {why}"));
                 }
                 Some(Enrolment::None) | None => {

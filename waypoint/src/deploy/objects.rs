@@ -15,6 +15,8 @@ const STATUS_PORT: u16 = 15021;
 pub const TAKEN: &str = "waykeeper.dev/infrastructure";
 /// What was said of an object with parameters, so that it can be taken away again.
 pub const APPLIED: &str = "waykeeper.dev/applied";
+/// Which installation made an object.
+pub const CONTROLLER: &str = "waykeeper.dev/controller";
 /// Labels with this prefix are Gateway API's own.
 const RESERVED: &str = "gateway.networking.k8s.io/";
 /// The field of which several objects have the same.
@@ -144,6 +146,7 @@ pub fn objects(
         if let Err(mistake) = parameters.patch(kind, &mut object) {
             mistakes.push(mistake);
         }
+        object[METADATA]["annotations"][CONTROLLER] = json!(pods.controller);
         if *parameters != Parameters::default() {
             let applied = applied(&object).to_string();
             object[METADATA]["annotations"][APPLIED] = applied.into();

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use api::contract;
 use kubernetes::managing::Managed;
 use serde_json::{Map, Value, json};
 use status::Address;
 
 use super::Pods;
-use super::objects::{APPLIED, Owner, TAKEN, objects, whole};
+use super::objects::{APPLIED, CONTROLLER, Owner, TAKEN, objects, whole};
 use super::parameters::Parameters;
 use super::same::{covers, forget, gone, patch};
 
@@ -103,10 +104,16 @@ fn no_pods(there: &There) -> Option<String> {
     Some(format!("its pods cannot be made: {why}"))
 }
 
-/// What to do where the Gateway `uid` is not ours any more: what we made for it goes.
-pub fn leave(uid: &str, there: &There) -> Vec<Act> {
+/// What to do where the Gateway `uid` is not that of `controller` any more: what we made for it goes. What another
+/// installation made for it stays.
+pub fn leave(uid: &str, controller: &str, there: &There) -> Vec<Act> {
+    // Where it does not say who made it, it was made before there could be several.
+    let by_us = |object: &Value| {
+        object["metadata"]["annotations"][CONTROLLER].as_str().unwrap_or(contract::CONTROLLER_NAME) == controller
+    };
     let ours = there.iter().filter(|(_, object)| {
         is_owned(object, uid)
+            && by_us(object)
             && !is_deleted(object)
             && object.pointer("/metadata/labels/app.kubernetes.io~1managed-by")
                 == Some(&json!(kubernetes::managing::MANAGED_BY))

@@ -23,6 +23,9 @@
 
 {{- define "waykeeper.ratelimit.args" -}}
 {{- include "waykeeper.tls.args" . }}
+{{- if include "waykeeper.sentinels" .root }}
+- --redis-sentinel-auth=/etc/waykeeper/redis/password
+{{- end }}
 {{- $most := ternary .values.autoscaling.maxReplicas .values.replicas .values.autoscaling.enabled }}
 {{- if gt (int $most) 1 }}
 - --quota-replicas={{ $most }}
@@ -43,6 +46,7 @@
 
 {{- define "waykeeper.waypoint.args" -}}
 - --class={{ join "," .values.classes }}
+- --controller-name={{ .values.controllerName }}
 - --trust-domain={{ .values.trustDomain }}
 {{- $extauth := .values.extauth }}
 {{- if and (not $extauth) .root.Values.extauth.enabled }}
@@ -82,4 +86,10 @@
 - --proxy-pull-secrets={{ join "," . }}
 {{- end }}
 {{- end }}
+{{- end }}
+
+{{- /* Whether the embedded Redis is several. */}}
+{{- define "waykeeper.sentinels" -}}
+{{- $redis := .Values.ratelimit.redis.embedded }}
+{{- if and $redis.enabled (eq $redis.mode "sentinel") }}yes{{- end }}
 {{- end }}

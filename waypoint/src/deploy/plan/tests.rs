@@ -31,6 +31,7 @@ fn pods() -> Pods {
         xds_name: None,
         cpu: "1000m".to_owned(),
         memory: "1Gi".to_owned(),
+        controller: contract::CONTROLLER_NAME.to_owned(),
     }
 }
 
@@ -249,7 +250,7 @@ fn what_belongs_to_others_is_left_alone_and_said() {
             let plan = of(&gateway(), &there);
             assert_eq!(plan.acts, [], "{kind:?} {owners}");
             assert!(plan.problems.len() == 1 && plan.problems[0].contains(kind.as_str()), "{:?}", plan.problems);
-            let left = leave("u1", &there);
+            let left = leave("u1", contract::CONTROLLER_NAME, &there);
             assert!(!left.iter().any(|act| matches!(act, Act::Delete(deleted, _) if *deleted == kind)), "{left:?}");
         }
     }
@@ -266,7 +267,7 @@ fn what_belongs_to_others_is_left_alone_and_said() {
 
 #[test]
 fn of_a_gateway_that_is_not_ours_any_more_what_we_made_goes() {
-    let acts = leave("u1", &done(&gateway()));
+    let acts = leave("u1", contract::CONTROLLER_NAME, &done(&gateway()));
     let uids: Vec<String> =
         Managed::OF_A_GATEWAY[..5].iter().rev().map(|kind| format!("uid of {}", kind.as_str())).collect();
     let named: Vec<String> = acts
@@ -277,7 +278,15 @@ fn of_a_gateway_that_is_not_ours_any_more_what_we_made_goes() {
         })
         .collect();
     assert_eq!(named, uids, "pods first");
-    assert_eq!(leave("u2", &done(&gateway())), []);
+    assert_eq!(leave("u2", contract::CONTROLLER_NAME, &done(&gateway())), []);
+    assert_eq!(leave("u1", "example.com/other", &done(&gateway())), [], "another installation's");
+    // What was made before there could be several is the first one's.
+    let mut there = done(&gateway());
+    there.values_mut().for_each(|object| drop(object["metadata"]["annotations"][CONTROLLER].take()));
+    assert_eq!(
+        (leave("u1", contract::CONTROLLER_NAME, &there).len(), leave("u1", "example.com/other", &there)),
+        (5, vec![])
+    );
 }
 
 #[test]
