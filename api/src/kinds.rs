@@ -144,7 +144,7 @@ macro_rules! kinds {
                 versions: ["security.istio.io/v1", "security.istio.io/v1beta1"], namespaced: true,
                 table: authorization_policies, rules: authorization_policy, governs: Callers,
                 read_by: [ControlPlane],
-                told: Nowhere,
+                told: Conditions by ControlPlane,
             }
         }
     };

@@ -70,6 +70,8 @@ pub enum Told {
     PerNamespace,
     /// As Gloo has it for what is judged by one server: one state.
     State,
+    /// As Istio has it: conditions of the object, among those of others.
+    Conditions,
 }
 
 /// Makes the types of the table of kinds.

@@ -96,6 +96,13 @@ impl Outbox {
         said.into_iter().for_each(|object| self.put_back(object));
     }
 
+    /// Notes that others may have written about `object`: if something is said of it, that is due.
+    pub fn again(&mut self, object: ObjectRef) {
+        if self.wanted.contains_key(&object) {
+            self.put_back(object);
+        }
+    }
+
     /// Notes that something stands about `object` and nobody here has written it: if nothing is said of it, that is due.
     pub fn stands(&mut self, object: ObjectRef) {
         if !self.wanted.contains_key(&object) {
@@ -167,5 +174,12 @@ mod tests {
         outbox.write(Diff { said: vec![], silent: vec![object("b")] });
         assert_eq!(outbox.take(), Some((object("b"), vec![])), "it may not have gone");
         assert_eq!(outbox.take(), None);
+
+        say(&mut outbox, "c", "one");
+        outbox.take().unwrap();
+        outbox.again(object("c"));
+        outbox.again(object("b"));
+        assert_eq!(outbox.take(), Some((object("c"), says("one"))), "others wrote to it");
+        assert_eq!(outbox.take(), None, "and to one of which nothing is said");
     }
 }

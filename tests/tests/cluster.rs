@@ -11,6 +11,8 @@ mod foreign;
 mod kept;
 #[path = "cluster/mutual.rs"]
 mod mutual;
+#[path = "cluster/policies.rs"]
+mod policies;
 #[path = "cluster/side_by_side.rs"]
 mod side_by_side;
 

@@ -77,13 +77,15 @@ async fn follow(
     let readiness = process.readiness().clone();
     let gates = sources.iter().map(|source| Some(readiness.gate(format!("kubernetes: {source}")))).collect();
     let (lead, leading) = Leading::channel();
+    let due = Arc::new(writing::Due::default());
     if args.statuses {
+        let due = due.clone();
         let controller = args.controller.clone().unwrap_or_else(|| api::contract::CONTROLLER_NAME.to_owned());
         let settings = writing::Settings { reader, namespace: args.namespace.clone(), controller };
         let (server, board, readiness) = (server.clone(), board.clone(), readiness.clone());
         let shutdown = process.shutdown(Stage::Behind);
         process.spawn(Stage::Behind, "statuses", async move {
-            writing::write(server, settings, &board, (readiness, lead), shutdown).await;
+            writing::write(server, settings, &board, (readiness, lead, due), shutdown).await;
             Ok(())
         });
     }
@@ -93,7 +95,7 @@ async fn follow(
         pumps.spawn(pump::run(server.clone(), source.clone(), number, news.clone()));
     }
     let (publish, snapshots) = watch::channel(Arc::new(Snapshot::default()));
-    let mut gatherer = Gatherer { world: Some(World::new(sources)), publish, board, readiness, gates };
+    let mut gatherer = Gatherer { world: Some(World::new(sources)), publish, board, readiness, gates, due };
     let shutdown = process.shutdown(Stage::Behind);
     process.spawn(Stage::Behind, "kubernetes", async move {
         tokio::select! {
@@ -145,6 +147,8 @@ struct Gatherer {
     readiness: Readiness,
     /// One for each source, until it was read.
     gates: Vec<Option<Gate>>,
+    /// The statuses that are to be written.
+    due: Arc<writing::Due>,
 }
 
 impl Gatherer {
@@ -156,6 +160,7 @@ impl Gatherer {
             tokio::select! {
                 news = heard.recv() => {
                     let (Some(news), Some(world)) = (news, &mut self.world) else { return };
+                    self.due.were_written(world.put_by(&news));
                     world.take(news);
                     let now = Instant::now();
                     let latest = *first.get_or_insert(now) + LONGEST_DELAY;

@@ -68,6 +68,18 @@ impl World {
         }
     }
 
+    /// The objects that are there in a new version by `news`.
+    pub fn put_by<'n>(&self, news: &'n News) -> impl Iterator<Item = ObjectRef> + use<'n> {
+        let kind = self.sources.get(news.source).and_then(|standing| match standing.source.subject {
+            Subject::Kind(kind) => Some(kind),
+            Subject::Unserved(_) => None,
+        });
+        news.changes.iter().filter_map(move |change| match change {
+            Change::Put(entry) => Some(ObjectRef { kind: kind?, name: entry.name.clone() }),
+            Change::Gone(_) => None,
+        })
+    }
+
     /// Takes in what one source says.
     pub fn take(&mut self, news: News) {
         let News { source, changes, settled, absent, failing } = news;

@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Kind, ObjectRef, Reader};
+use api::{Kind, ObjectRef, Reader, Told, contract};
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use provider::StatusBoard;
@@ -41,8 +41,8 @@ use crate::server::Server;
 const AT_A_TIME: usize = 16;
 /// Changes within so long are written as one.
 const QUIET: Duration = Duration::from_millis(100);
-/// A Gateway, of which every route says something, is written no more often.
-const GATEWAY_EVERY: Duration = Duration::from_secs(1);
+/// A Gateway, of which every route says something, is written no more often, nor is what others write to as well.
+const PACED_EVERY: Duration = Duration::from_secs(1);
 /// How long to wait after something could not be written, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long what is under way may take when the process is to stop, with the Lease given up after it.
@@ -56,9 +56,21 @@ const REMARKS: [&str; 2] = ["kubernetes statuses", "kubernetes events"];
 
 /// What is to be written, filled by the board.
 #[derive(Debug, Default)]
-struct Due {
+pub(crate) struct Due {
     outbox: Mutex<Outbox>,
     changed: Notify,
+}
+
+impl Due {
+    /// Notes that these objects were written by anybody, ourselves among them: where a definition keeps conditions as
+    /// one list, whoever writes theirs may take ours away.
+    pub(crate) fn were_written(&self, objects: impl Iterator<Item = ObjectRef>) {
+        let mut outbox = self.outbox.lock();
+        objects.filter(|object| object.kind.told() == Told::Conditions).for_each(|object| outbox.again(object));
+        if !outbox.is_empty() {
+            self.changed.notify_one();
+        }
+    }
 }
 
 /// The board's end of it.
@@ -138,10 +150,9 @@ pub async fn write(
     server: Server,
     settings: Settings,
     board: &StatusBoard,
-    (readiness, lead): (Readiness, Lead),
+    (readiness, lead, due): (Readiness, Lead, Arc<Due>),
     shutdown: Shutdown,
 ) {
-    let due = Arc::new(Due::default());
     board.write_by(Box::new(Fill(due.clone())));
     let me = format!("{}-{:08x}", host(), rand::random::<u32>());
     let (name, author) = names(settings.reader);
@@ -155,7 +166,7 @@ pub async fn write(
         readiness,
         begun: Instant::now(),
         under_way: JoinSet::new(),
-        gateways: BTreeMap::new(),
+        paced: BTreeMap::new(),
         pause: PAUSES.0,
         not_before: Instant::now(),
         was_leading: false,
@@ -193,8 +204,8 @@ struct Replica {
     readiness: Readiness,
     begun: Instant,
     under_way: JoinSet<(ObjectRef, Vec<ObjectStatus>, Option<About>, Outcome)>,
-    /// When each Gateway was written last.
-    gateways: BTreeMap<ObjectRef, Instant>,
+    /// When each object was written last of those that are written only so often.
+    paced: BTreeMap<ObjectRef, Instant>,
     pause: Duration,
     not_before: Instant,
     was_leading: bool,
@@ -344,18 +355,16 @@ impl Replica {
         again.into_iter().for_each(|object| self.due.outbox.lock().put_back(object));
         let reader = self.settings.reader;
         while self.under_way.len() < AT_A_TIME {
-            let gateways = &self.gateways;
-            let may = |object: &ObjectRef| {
-                object.kind != Kind::Gateway || gateways.get(object).is_none_or(|last| now >= *last + GATEWAY_EVERY)
-            };
+            let paced = &self.paced;
+            let may = |object: &ObjectRef| paced.get(object).is_none_or(|last| now >= *last + PACED_EVERY);
             let Some((object, said)) = self.due.outbox.lock().take_if(may) else { break };
             // The others are written by the servers that judge them.
             if object.kind.told_by() != Some(reader) {
                 continue;
             }
-            if object.kind == Kind::Gateway {
-                self.gateways.retain(|_, last| now < *last + GATEWAY_EVERY);
-                self.gateways.insert(object.clone(), now);
+            if matches!(object.kind.told(), Told::Gateway | Told::Conditions) {
+                self.paced.retain(|_, last| now < *last + PACED_EVERY);
+                self.paced.insert(object.clone(), now);
             }
             let has_heard_all = self.hearing.has_heard_all(&object, &said);
             let (server, speaker) = (self.server.clone(), Speaker { has_heard_all, ..self.speaker() });

@@ -56,6 +56,7 @@ pub fn wanted(kind: Kind, object: &Value, said: &[ObjectStatus], speaker: &Speak
             json!({"statuses": {&speaker.namespace: now}})
         }
         Told::State => state(&there, said, speaker)?,
+        Told::Conditions => among_others(&there, said, speaker)?,
     };
     (!stands(&wanted, &there)).then_some(wanted)
 }
@@ -68,6 +69,7 @@ pub fn is_ours(kind: Kind, object: &Value, speaker: &Speaker) -> bool {
             list(status, "parents").iter().any(|entry| entry["controllerName"] == speaker.controller.as_str())
         }
         Told::PerNamespace => status["statuses"].get(&speaker.namespace).is_some_and(|state| !state.is_null()),
+        Told::Conditions => list(status, "conditions").iter().any(is_our_condition),
         // What is said of these is said as long as they are there, or by their next controller.
         Told::Nowhere | Told::Gateway | Told::State => false,
     }
@@ -254,6 +256,30 @@ fn reference(parent: &Parent) -> Value {
         reference.insert("port".into(), port.into());
     }
     reference.into()
+}
+
+/// What stands before the types of our conditions where those of others stand beside them: what istiod says of waypoints of
+/// its own it says under other types, and of ours as well.
+const OURS: &str = "waykeeper.dev/";
+
+fn is_our_condition(condition: &Value) -> bool {
+    condition["type"].as_str().is_some_and(|kind| kind.starts_with(OURS))
+}
+
+/// Our conditions of an object, behind those of others, which are as they are and where they are.
+fn among_others(there: &Value, said: &[ObjectStatus], speaker: &Speaker) -> Option<Value> {
+    let before = list(there, "conditions");
+    let (ours, mut written): (Vec<Value>, Vec<Value>) = before.iter().cloned().partition(is_our_condition);
+    let whole = itself(said).filter(|whole| whole.conditions.iter().all(|one| one.reason != OTHER_CONTROLLER));
+    if let Some(whole) = whole {
+        if is_later(&ours, whole.observed_generation) {
+            return None;
+        }
+        let named = |one: &Condition| Condition { kind: format!("{OURS}{}", one.kind), ..one.clone() };
+        let named: Vec<Condition> = whole.conditions.iter().map(named).collect();
+        written.extend(conditions(named.iter(), whole.observed_generation, &ours, speaker));
+    }
+    (!written.is_empty() || !before.is_empty()).then(|| json!({"conditions": written}))
 }
 
 /// What an object comes to, in Gloo's words.

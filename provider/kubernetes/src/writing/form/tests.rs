@@ -174,6 +174,43 @@ fn a_gateway_keeps_conditions_of_others_and_its_addresses() {
 }
 
 #[test]
+fn a_policys_conditions_of_ours_stand_behind_those_of_others() {
+    let one = |kind: &str, status: &str, generation: i64, since: &str| {
+        json!({"type": kind, "status": status, "reason": "Accepted", "message": "", "lastTransitionTime": since,
+            "observedGeneration": generation})
+    };
+    let istiod = json!({"type": "WaypointAccepted", "status": "True", "reason": "Accepted", "message": "bound"});
+    let there = |conditions: Value| json!({"status": {"conditions": conditions, "validationMessages": []}});
+    let whole = ObjectStatus::new(vec![good()]).observing(Some(4));
+    let at_target = ObjectStatus::at(Place::Ancestor(parent("a")), vec![good()]);
+    let said = [whole, at_target];
+    let kind = Kind::AuthorizationPolicy;
+    let before = there(json!([
+        one("waykeeper.dev/Accepted", "True", 3, BEFORE),
+        istiod,
+        one("waykeeper.dev/Programmed", "True", 3, BEFORE),
+    ]));
+    let expected = json!({"conditions": [istiod, one("waykeeper.dev/Accepted", "True", 4, BEFORE)]});
+    assert_eq!(wanted(kind, &before, &said, &speaker()), Some(expected.clone()));
+    assert_eq!(wanted(kind, &there(expected["conditions"].clone()), &said, &speaker()), None);
+    assert_eq!(
+        wanted(kind, &json!({}), &said, &speaker()),
+        Some(json!({"conditions": [one("waykeeper.dev/Accepted", "True", 4, NOW)]}))
+    );
+    // A later version was judged; istiod's word about one is no judgement of ours.
+    assert_eq!(wanted(kind, &there(json!([one("waykeeper.dev/Accepted", "True", 5, NOW)])), &said, &speaker()), None);
+    assert!(wanted(kind, &there(json!([one("WaypointAccepted", "True", 5, NOW)])), &said, &speaker()).is_some());
+    // Silence, or what is another controller's, takes ours away and no other.
+    let foreign = ObjectStatus::new(vec![Condition::pending(ACCEPTED, OTHER_CONTROLLER, "for another controller")]);
+    for said in [&[][..], &[foreign]] {
+        assert_eq!(wanted(kind, &before, said, &speaker()), Some(json!({"conditions": [istiod]})));
+        assert_eq!(wanted(kind, &there(json!([istiod])), said, &speaker()), None);
+        assert_eq!(wanted(kind, &json!({}), said, &speaker()), None);
+    }
+    assert!(is_ours(kind, &before, &speaker()) && !is_ours(kind, &there(json!([istiod])), &speaker()));
+}
+
+#[test]
 fn gloos_states_tell_refused_from_partly_in_force_from_not_known_yet() {
     let ancestor = |condition| ObjectStatus::at(Place::Ancestor(parent("a")), vec![condition]);
     let whole = |condition| ObjectStatus::new(vec![condition]);
@@ -250,7 +287,9 @@ proptest! {
             at(parent("a"), good()),
             ObjectStatus::at(Place::Listener("proxy".to_owned()), vec![good()]),
         ];
-        for kind in [Kind::HttpRoute, Kind::Gateway, Kind::RouteOption, Kind::RateLimitConfig] {
+        for kind in
+            [Kind::HttpRoute, Kind::Gateway, Kind::RouteOption, Kind::RateLimitConfig, Kind::AuthorizationPolicy]
+        {
             let Some(written) = wanted(kind, &json!({"status": status}), &said, &speaker()) else { continue };
             let mut merged = status.clone();
             merge(&mut merged, &written);
