@@ -146,6 +146,15 @@ macro_rules! kinds {
                 read_by: [ControlPlane],
                 told: Conditions by ControlPlane,
             }
+            /// Istio's request authentications.
+            RequestAuthentication {
+                type: crate::istio::RequestAuthentication, kind: "RequestAuthentication",
+                plural: "requestauthentications",
+                versions: ["security.istio.io/v1", "security.istio.io/v1beta1"], namespaced: true,
+                table: request_authentications, rules: request_authentication, governs: Callers,
+                read_by: [ControlPlane],
+                told: Conditions by ControlPlane,
+            }
         }
     };
 }
@@ -174,7 +183,7 @@ impl Unserved {
 
 /// Kinds of groups of ours, or of groups that are to be, that are not served yet. They may hold policies, or be
 /// what policies are attached to: whoever wrote one believes that something is closed.
-pub(crate) const NOT_YET: [Unserved; 13] = {
+pub(crate) const NOT_YET: [Unserved; 12] = {
     const GATEWAY_API: &[&str] = &["v1", "v1beta1", "v1alpha3", "v1alpha2"];
     const fn kind(
         group: &'static str,
@@ -197,6 +206,5 @@ pub(crate) const NOT_YET: [Unserved; 13] = {
         kind("gateway.solo.io", "RouteTable", "routetables", &["v1"]),
         kind("gateway.solo.io", "VirtualHostOption", "virtualhostoptions", &["v1"]),
         kind("gateway.solo.io", "VirtualService", "virtualservices", &["v1"]),
-        kind("security.istio.io", "RequestAuthentication", "requestauthentications", &["v1", "v1beta1"]),
     ]
 };

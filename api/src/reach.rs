@@ -20,7 +20,7 @@ pub enum Reach {
     /// Some could not, so it may be whatever an object of its kind can govern from its namespace:
     ///
     /// - `RouteOption`: every route of its namespace;
-    /// - `AuthorizationPolicy`: every Service and Gateway of its namespace, and of the mesh's root namespace all;
+    /// - `AuthorizationPolicy`, `RequestAuthentication`: every Service and Gateway of its namespace, and of the mesh's root namespace all;
     /// - `HTTPRoute`: every Service of its namespace, and whatever Gateways that admit it serve;
     /// - `Namespace`: every Service in it is meant for a waypoint that cannot be named;
     /// - `Service`: it alone is meant for such a waypoint;

@@ -6,6 +6,7 @@
 
 pub mod auth_config;
 pub mod authorization_policy;
+mod callers;
 pub mod endpoint_slice;
 pub mod gateway;
 pub mod gateway_class;
@@ -16,6 +17,7 @@ pub mod plain;
 mod prelude;
 pub mod rate_limit_config;
 pub mod reference_grant;
+pub mod request_authentication;
 pub mod route_option;
 pub mod secret;
 pub mod service;

@@ -204,7 +204,7 @@ fn a_manifest_whose_object_cannot_be_told_withholds() {
         json!({"apiVersion": "v1", "kind": "Namspace", "metadata": {"name": "t"}}),
         json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": {"name": "t"}}),
         json!({"apiVersion": "security.istio.io/v2", "kind": "AuthorizationPolicy", "metadata": {"name": "t"}}),
-        json!({"apiVersion": "security.istio.io/v1beta1", "kind": "RequestAuthentication", "metadata": {"name": "t"}}),
+        json!({"apiVersion": "security.istio.io/v2", "kind": "RequestAuthentication", "metadata": {"name": "t"}}),
         json!({"apiVersion": "gateway.solo.io/v1", "kind": "Gateway", "metadata": {"name": "t"}}),
         json!([intact]),
         json!("apiVersion"),

@@ -22,12 +22,13 @@ use crate::kinds::find_kind;
 use crate::report;
 
 /// What can be described.
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Service,
     Kind::Gateway,
     Kind::HttpRoute,
     Kind::RouteOption,
     Kind::AuthorizationPolicy,
+    Kind::RequestAuthentication,
     Kind::AuthConfig,
     Kind::RateLimitConfig,
 ];
@@ -35,7 +36,7 @@ const KINDS: [Kind; 7] = [
 /// `waykeeper describe`.
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
-    /// service, gateway, route, routeoption, authorizationpolicy, authconfig or ratelimitconfig
+    /// service, gateway, route, routeoption, authorizationpolicy, requestauthentication, authconfig or ratelimitconfig
     kind: String,
     /// Its name
     name: String,

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use waykeeper_tests::curl::Curl;
 use waykeeper_tests::echo::{Answer, Echo, send_one};
 use waykeeper_tests::raw::proxy_header;
+use waykeeper_tests::tokens::{Signer, in_seconds, jwks};
 use waykeeper_tests::{Folder, Waykeeper, eventually, turn};
 
 const PAGE: &str = include_str!("../../docs/authorization-policy.md");
@@ -430,6 +431,16 @@ const HOSTS: [&str; 4] = ["web", "a.shop.example", "B.example", "shop.example"];
 const OF_HOSTS: [&str; 5] = ["web", "*.shop.example", "b.*", "shop.example", "*"];
 const TEAMS: [Option<&str>; 4] = [None, Some("blue"), Some("green"), Some("green-1")];
 const OF_TEAMS: [&str; 5] = ["blue", "green*", "*1", "*", "red"];
+/// Whom a token is of, and its groups.
+const TOKENS: [Option<(&str, &str, &str)>; 5] = [
+    None,
+    Some(("i", "ann", r#"["staff","blue"]"#)),
+    Some(("i", "bob", r#""staff""#)),
+    Some(("j", "ann", r#"[]"#)),
+    Some(("k", "joann", r#""blues""#)),
+];
+const OF_TOKENS: [&str; 8] = ["*", "i/ann", "i/*", "*/ann", "j/ann", "*bob", "k*", "l/ann"];
+const OF_GROUPS: [&str; 4] = ["staff", "st*", "*ue", "*"];
 const BLOCKS: [&str; 3] = ["127.0.0.1", "127.0.0.0/8", "10.0.0.0/8"];
 
 /// A policy as it is written.
@@ -454,6 +465,8 @@ fn drawn(dice: &mut Dice) -> Value {
             ("notNamespaces", &NAMESPACES),
             ("ipBlocks", &BLOCKS),
             ("notRemoteIpBlocks", &BLOCKS[2..]),
+            ("requestPrincipals", &OF_TOKENS),
+            ("notRequestPrincipals", &OF_TOKENS),
         ];
         let from: Vec<Value> = (0..dice.below(3))
             .map(|_| lists(dice, sources))
@@ -480,10 +493,16 @@ fn drawn(dice: &mut Dice) -> Value {
                 rule.insert(field.to_owned(), json!(list));
             }
         }
-        if !condition.is_empty() {
-            let mut condition = condition;
-            condition.insert("key".to_owned(), json!("request.headers[x-team]"));
-            rule.insert("when".to_owned(), json!([condition]));
+        let groups = lists(dice, &[("values", &OF_GROUPS), ("notValues", &OF_GROUPS)]);
+        let mut when = Vec::new();
+        for (key, mut one) in [("request.headers[x-team]", condition), ("request.auth.claims[groups]", groups)] {
+            if !one.is_empty() {
+                one.insert("key".to_owned(), json!(key));
+                when.push(one);
+            }
+        }
+        if !when.is_empty() {
+            rule.insert("when".to_owned(), json!(when));
         }
         rules.push(json!(rule));
     }
@@ -497,6 +516,7 @@ struct Asked {
     path: &'static str,
     host: &'static str,
     team: Option<&'static str>,
+    token: Option<(&'static str, &'static str, &'static str)>,
 }
 
 /// Whether these policies let it pass, as the documentation of Istio has it, one sentence after the other.
@@ -521,6 +541,9 @@ fn of_rule(rule: &Value, asked: &Asked) -> bool {
         let source = &from["source"];
         pair(source, "principals", &|value| asked.identity.is_some_and(|identity| like(value, identity)))
             && pair(source, "namespaces", &|value| identity.len() == 5 && like(value, identity[2]))
+            && pair(source, "requestPrincipals", &|value| {
+                asked.token.is_some_and(|(issuer, subject, _)| like(value, &format!("{issuer}/{subject}")))
+            })
             && pair(source, "ipBlocks", &|value| value.starts_with("127."))
             && pair(source, "remoteIpBlocks", &|value| value.starts_with("127."))
     }) && part("to", &|to| {
@@ -532,7 +555,21 @@ fn of_rule(rule: &Value, asked: &Asked) -> bool {
                 true => segments(&value.split('/').collect::<Vec<_>>(), &path.split('/').collect::<Vec<_>>()),
                 false => like(value, path),
             })
-    }) && part("when", &|when| pair(when, "values", &|value| asked.team.is_some_and(|team| like(value, team))))
+    }) && rule.get("when").is_none_or(|all| all.as_array().unwrap().iter().all(|when| of_condition(when, &pair, asked)))
+}
+
+type Pair<'p> = dyn Fn(&Value, &str, &dyn Fn(&str) -> bool) -> bool + 'p;
+
+fn of_condition(when: &Value, pair: &Pair<'_>, asked: &Asked) -> bool {
+    if when["key"] == "request.headers[x-team]" {
+        return pair(when, "values", &|value| asked.team.is_some_and(|team| like(value, team)));
+    }
+    let groups = asked.token.map_or(Value::Null, |(_, _, groups)| serde_json::from_str(groups).unwrap());
+    let groups: Vec<&str> = match &groups {
+        Value::Array(several) => several.iter().map(|one| one.as_str().unwrap()).collect(),
+        one => one.as_str().into_iter().collect(),
+    };
+    pair(when, "values", &|value| groups.iter().any(|group| like(value, group)))
 }
 
 fn like(value: &str, text: &str) -> bool {
@@ -559,6 +596,9 @@ fn envoy_decides_as_the_documentation_reads() {
     const REQUESTS: usize = 12;
     let _turn = turn();
     let (folder, _echo, _mark) = town();
+    let signer = Signer::ed25519("key");
+    let issuers: Vec<Value> =
+        ["i", "j", "k"].map(|name| json!({"issuer": name, "jwks": jwks([&signer])})).into_iter().collect();
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     let mut policies: Vec<Vec<Value>> = Vec::new();
     let mut manifests = String::new();
@@ -572,6 +612,13 @@ fn envoy_decides_as_the_documentation_reads() {
             .replace("127.0.20.71", &format!("127.0.21.{number}"))
             .replace("web", &format!("s{number}"));
         manifests += "---\n";
+        let tokens = json!({"targetRefs": [{"group": "", "kind": "Service", "name": format!("s{number}")}],
+            "jwtRules": issuers});
+        manifests += &format!(
+            "{}\n---\n",
+            json!({"apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication",
+                "metadata": {"name": format!("p{number}"), "namespace": "t"}, "spec": tokens})
+        );
         for (index, spec) in own.iter().enumerate() {
             let mut spec = spec.clone();
             spec["targetRefs"] = json!([{"group": "", "kind": "Service", "name": format!("s{number}")}]);
@@ -593,11 +640,18 @@ fn envoy_decides_as_the_documentation_reads() {
                 path: dice.one(&PATHS),
                 host: dice.one(&HOSTS),
                 team: dice.one(&TEAMS),
+                token: dice.one(&TOKENS),
             };
+            let token = asked.token.map(|(issuer, subject, groups)| {
+                let groups: Value = serde_json::from_str(groups).unwrap();
+                let claims = json!({"iss": issuer, "sub": subject, "groups": groups, "exp": in_seconds(600)});
+                format!("authorization: Bearer {}\n", signer.token(&claims))
+            });
+            let token = token.unwrap_or_default();
             let identity = asked.identity.map(|identity| format!("spiffe://{identity}"));
             let team = asked.team.map(|team| format!("x-team: {team}\n")).unwrap_or_default();
             let Asked { method, path, host, .. } = asked;
-            let request = format!("{method} {path} HTTP/1.1\nHost: {host}\n{team}Connection: close\n\n");
+            let request = format!("{method} {path} HTTP/1.1\nHost: {host}\n{team}{token}Connection: close\n\n");
             let vip = Ipv4Addr::new(127, 0, 21, number);
             let answer = at(&to, identity.as_deref(), (vip, 8000), &request);
             let (status, expected) = (answer.status(), if passes(policies, &asked) { 200 } else { 403 });

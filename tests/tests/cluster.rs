@@ -499,7 +499,7 @@ fn the_walkthrough_is_served_from_an_api_server() {
 
     // What a policy of a kind that is not served would have governed is closed, as soon as there is one of that kind.
     for (kind, group, target) in [
-        ("RequestAuthentication", "security.istio.io", "{group: \"\", kind: Service, name: httpbin2}"),
+        ("HttpListenerOption", "gateway.solo.io", "{group: \"\", kind: Service, name: httpbin2}"),
         (
             "VirtualHostOption",
             "gateway.solo.io",

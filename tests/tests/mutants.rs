@@ -1,7 +1,7 @@
 //! Manifests with one accident each, through the real Envoy.
 //!
-//! Each mutant has a namespace of its own with a Service that asks for a key and one whose limit is
-//! used up. Nothing that the intact manifest refuses may be let through because of the accident,
+//! Each mutant has a namespace of its own with a Service that asks for a key, one whose limit is used up, one that is for a
+//! caller with an identity, and one that looks at tokens. Nothing that the intact manifest refuses may be let through because of the accident,
 //! unless the reference to the policy itself is gone; then the status says so. What the namespace
 //! has nothing to do with is answered as before.
 //!
@@ -35,6 +35,8 @@ struct Plot {
     gateway: String,
     guarded: SocketAddr,
     limited: SocketAddr,
+    policed: SocketAddr,
+    signed: SocketAddr,
 }
 
 fn plot(n: usize, object: &str) -> Plot {
@@ -42,7 +44,7 @@ fn plot(n: usize, object: &str) -> Plot {
     let address = |third: usize| format!("127.6{third}.{high}.{low}:80").parse().unwrap();
     let namespace = format!("m{n}");
     let gateway = if object == "route" { namespace.clone() } else { SHARED.to_owned() };
-    Plot { namespace, gateway, guarded: address(0), limited: address(1) }
+    Plot { namespace, gateway, guarded: address(0), limited: address(1), policed: address(2), signed: address(3) }
 }
 
 /// The namespace of the Gateway that most share.
@@ -83,6 +85,23 @@ fn intact(plot: &Plot) -> Vec<(&'static str, Value)> {
         ),
         ("service", service("guarded", plot.guarded)),
         ("limited-service", service("limited", plot.limited)),
+        ("policed-service", service("policed", plot.policed)),
+        ("signed-service", service("signed", plot.signed)),
+        ("policed-slice", slice("policed")),
+        ("signed-slice", slice("signed")),
+        (
+            "policy",
+            json!({"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": meta("policed"),
+            "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "policed"}], "action": "ALLOW",
+                "rules": [{"from": [{"source": {"principals": [format!("cluster.local/ns/{namespace}/sa/ann")]}}],
+                    "to": [{"operation": {"methods": ["GET"]}}]}]}}),
+        ),
+        (
+            "tokens",
+            json!({"apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication", "metadata": meta("signed"),
+            "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "signed"}],
+                "jwtRules": [{"issuer": namespace, "jwks": KEYS, "forwardOriginalToken": true}]}}),
+        ),
         ("slice", slice("guarded")),
         ("limited-slice", slice("limited")),
         ("route", route("guarded")),
@@ -115,7 +134,13 @@ fn intact(plot: &Plot) -> Vec<(&'static str, Value)> {
 }
 
 /// The objects of which mutants are made; those left out guard nothing.
-const MUTATED: [&str; 8] = ["namespace", "service", "route", "option", "limited-option", "keys", "secret", "limit"];
+const MUTATED: [&str; 10] =
+    ["namespace", "service", "route", "option", "limited-option", "keys", "secret", "limit", "policy", "tokens"];
+
+/// Somebody's public key, and a token that is not signed with it.
+const KEYS: &str =
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+const FORGED: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImEifQ.eyJpc3MiOiJpIn0.AAAA";
 
 fn gateway(namespace: &str) -> Value {
     let admits = json!({"from": "Selector", "selector": {"matchLabels": {"gateway": namespace}}});
@@ -185,6 +210,21 @@ impl Case {
                     || renamed(&["metadata.name"])
                     || path.starts_with("spec") && (dropped || changed || nothing || doubled)
             }
+            // Whom it is for is what its author writes.
+            "policy" => {
+                let doubled = self.mutant.accident == Accident::Duplicated;
+                moved
+                    || renamed(&["spec.targetRefs[0].name"])
+                    || gone(&["spec.targetRefs", "spec.targetRefs[0]", "spec.action", "spec"])
+                    || path.starts_with("spec.rules") && (dropped || changed || nothing || doubled)
+                    || emptied
+            }
+            "tokens" => {
+                moved
+                    || renamed(&["spec.targetRefs[0].name"])
+                    || gone(&["spec.targetRefs", "spec.targetRefs[0]", "spec.jwtRules", "spec.jwtRules[0]", "spec"])
+                    || emptied
+            }
             _ => unreachable!("{}", self.object),
         }
     }
@@ -243,6 +283,8 @@ fn placed(case: &Case, plot: &Plot) -> String {
         .replace(SHARED, &plot.gateway)
         .replace(&first.guarded.ip().to_string(), &plot.guarded.ip().to_string())
         .replace(&first.limited.ip().to_string(), &plot.limited.ip().to_string())
+        .replace(&first.policed.ip().to_string(), &plot.policed.ip().to_string())
+        .replace(&first.signed.ip().to_string(), &plot.signed.ip().to_string())
 }
 
 fn file(n: usize, object: &str) -> String {
@@ -284,11 +326,11 @@ fn lay_out(folder: &Folder, cases: &[&Case]) {
 }
 
 /// The status of a GET, 0 where there is no answer.
-fn get(at: SocketAddr, key: Option<&str>) -> u16 {
+fn get(at: SocketAddr, header: Option<&str>) -> u16 {
     let Ok(mut stream) = TcpStream::connect_timeout(&at, Duration::from_secs(5)) else { return 0 };
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
-    let key = key.map(|key| format!("api-key: {key}\r\n")).unwrap_or_default();
-    let _ = write!(stream, "GET /get HTTP/1.1\r\nHost: test\r\n{key}Connection: close\r\n\r\n");
+    let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
+    let _ = write!(stream, "GET /get HTTP/1.1\r\nHost: test\r\n{header}Connection: close\r\n\r\n");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     let head = String::from_utf8_lossy(&answer);
@@ -296,16 +338,31 @@ fn get(at: SocketAddr, key: Option<&str>) -> u16 {
 }
 
 /// What is asked of each namespace, and what the intact one answers.
-const QUESTIONS: [(&str, u16); 4] =
-    [("no key", 401), ("a wrong key", 401), ("a good key", 200), ("a used-up limit", 429)];
+const QUESTIONS: [(&str, u16); 6] = [
+    ("no key", 401),
+    ("a wrong key", 401),
+    ("a good key", 200),
+    ("a used-up limit", 429),
+    ("a caller without identity", 403),
+    ("a forged token", 401),
+];
 
-fn answers(plot: &Plot) -> [u16; 4] {
-    let good = format!("good-{}", plot.namespace);
-    [get(plot.guarded, None), get(plot.guarded, Some("wrong")), get(plot.guarded, Some(&good)), get(plot.limited, None)]
+type Answers = [u16; QUESTIONS.len()];
+
+fn answers(plot: &Plot) -> Answers {
+    let good = format!("api-key: good-{}", plot.namespace);
+    [
+        get(plot.guarded, None),
+        get(plot.guarded, Some("api-key: wrong")),
+        get(plot.guarded, Some(&good)),
+        get(plot.limited, None),
+        get(plot.policed, None),
+        get(plot.signed, Some(&format!("authorization: Bearer {FORGED}"))),
+    ]
 }
 
 /// Asks all namespaces, several at once.
-fn ask(count: usize) -> BTreeMap<usize, [u16; 4]> {
+fn ask(count: usize) -> BTreeMap<usize, Answers> {
     let (next, found) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     std::thread::scope(|scope| {
         for _ in 0..8 {
@@ -325,7 +382,7 @@ fn ask(count: usize) -> BTreeMap<usize, [u16; 4]> {
 }
 
 /// What was let through that must not be, as lines to read.
-fn verdict(when: &str, cases: &[&Case], answers: &BTreeMap<usize, [u16; 4]>, status: &Value) -> Vec<String> {
+fn verdict(when: &str, cases: &[&Case], answers: &BTreeMap<usize, Answers>, status: &Value) -> Vec<String> {
     let mut wrong = Vec::new();
     // The one that stands by is the first.
     if answers[&0] != QUESTIONS.map(|(_, status)| status) {
@@ -362,7 +419,8 @@ fn verdict(when: &str, cases: &[&Case], answers: &BTreeMap<usize, [u16; 4]>, sta
 
 /// Whether what is left is a sound manifest that asks for nothing: there is nothing to say of it.
 fn removed_whole(case: &Case) -> bool {
-    let asks_for_nothing = matches!(case.object, "option" | "limited-option" | "service" | "limit" | "route");
+    let asks_for_nothing =
+        matches!(case.object, "option" | "limited-option" | "service" | "limit" | "route" | "policy" | "tokens");
     asks_for_nothing && case.mutant.accident != Accident::Duplicated
 }
 

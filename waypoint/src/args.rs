@@ -212,6 +212,15 @@ pub struct Translate {
         hide = true
     )]
     pub root_namespace: String,
+    /// Where Envoys find who signs for servers outside of the mesh that say issuers' keys
+    #[arg(
+        long,
+        env = "WAYPOINT_PUBLIC_AUTHORITIES",
+        value_name = "FILE",
+        default_value = "/etc/ssl/certs/ca-certificates.crt",
+        hide = true
+    )]
+    pub public_authorities: String,
     #[command(flatten)]
     pub envoys: EnvoyArgs,
 }
@@ -267,6 +276,7 @@ impl Translate {
             ratelimit: self.ratelimit.clone(),
             trust_domain: self.trust_domain.clone(),
             root_namespace: self.root_namespace.clone(),
+            public_authorities: self.public_authorities.clone(),
             limits: self.envoys.limits(),
             user_header: self.envoys.user_id_header.clone(),
             trusted_proxies: self.envoys.trusted_proxies.clone(),

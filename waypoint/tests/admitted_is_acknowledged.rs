@@ -290,6 +290,20 @@ fn edges() -> Vec<(&'static str, BoxedStrategy<Value>)> {
         ("route cors", (select(vec!["*", "https://a.example", "http://*.A-b.example:8080", "https://*", "https://a/", "null"]), select(vec!["GET", "*", "get"]), header_name(), any::<i32>(), any::<bool>()).prop_map(move |(origin, method, name, age, credentials)| {
             with_filter(json!({"type": "CORS", "cors": {"allowOrigins": [origin], "allowMethods": [method], "allowHeaders": [name], "exposeHeaders": [name], "maxAge": age, "allowCredentials": credentials}}))
         }).boxed()),
+        ("policy", (prop_oneof![header_name().prop_map(|name| format!("request.headers[{name}]")), text().prop_map(|claim| format!("request.auth.claims[{claim}]")), Just("source.ip".to_owned())], text(), path(), host()).prop_map(|(key, value, path, host)| {
+            callers("AuthorizationPolicy", json!({"rules": [{
+                "from": [{"source": {"namespaces": [format!("{host}*")], "requestPrincipals": [format!("i/{value}"), format!("*{value}")]}}],
+                "to": [{"operation": {"paths": [path.clone(), format!("{path}*")], "hosts": [host]}}],
+                "when": [{"key": key, "values": [value.clone(), format!("*{value}")]}],
+            }]}))
+        }).boxed()),
+        ("tokens", (text(), header_name(), text(), header_name(), select(vec!["https://a.example/keys", "http://127.0.0.1:81/k?a=%20", "http://[::1]/", "http://a_b/k", "https://A.example:8443", "http://a/ü", "http://"]), duration()).prop_map(|(issuer, from, prefix, to, url, timeout)| {
+            callers("RequestAuthentication", json!({"jwtRules": [
+                {"issuer": issuer, "audiences": [prefix], "jwksUri": url, "timeout": timeout,
+                    "fromHeaders": [{"name": from, "prefix": prefix}], "fromParams": [issuer], "outputClaimToHeaders": [{"header": to, "claim": prefix}]},
+                {"issuer": "written", "jwks": "{\"keys\": [{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"x\": \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}", "fromCookies": [from], "outputPayloadToHeader": to},
+            ]}))
+        }).boxed()),
         ("weights", prop::collection::vec(prop_oneof![Just(0), Just(1_000_000), Just(1_000_001), Just(-1), 0..100i64], 1..18).prop_map(|weights| {
             let backends: Vec<_> = weights.iter().map(|weight| json!({"name": "b", "port": 80, "weight": weight})).collect();
             route(json!({"backendRefs": backends}))
@@ -312,6 +326,12 @@ fn edges() -> Vec<(&'static str, BoxedStrategy<Value>)> {
             }}})
         }).boxed()),
     ]
+}
+
+/// A policy of Istio's for the Service `a`.
+fn callers(kind: &str, mut spec: Value) -> Value {
+    spec["targetRefs"] = json!([{"group": "", "kind": "Service", "name": "a"}]);
+    json!({"apiVersion": "security.istio.io/v1", "kind": kind, "spec": spec})
 }
 
 fn limit(action: Value) -> Value {

@@ -55,14 +55,11 @@ const COMMON_NAMES: [&str; 9] =
     ["ConfigMap", "Deployment", "Gateway", "GatewayClass", "Namespace", "Pod", "Secret", "Service", "ServiceAccount"];
 
 /// What else to know of some of these.
-const INSTEAD: [(&str, &str, &str); 2] = [
-    ("gateway.solo.io", "Gateway", "it is Gloo Edge's; the Gateway that is served is of gateway.networking.k8s.io/v1"),
-    (
-        "security.istio.io",
-        "RequestAuthentication",
-        "until it is, tokens are checked by nobody, so nobody is let in; a RouteOption with extauth guards a route",
-    ),
-];
+const INSTEAD: [(&str, &str, &str); 1] = [(
+    "gateway.solo.io",
+    "Gateway",
+    "it is Gloo Edge's; the Gateway that is served is of gateway.networking.k8s.io/v1",
+)];
 
 /// What `document` is.
 pub fn kind(document: &Value) -> Standing<'_> {

@@ -3,14 +3,12 @@
 pub mod pattern;
 mod validate;
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
 pub use pattern::Pattern;
 pub use validate::{network, validate};
 
-use crate::name::Name;
+pub use super::targets::{Attachment, Selector, TargetRef};
 use crate::resource::Resource;
 
 /// The annotation that has a policy tried and not enforced, where it is `true`.
@@ -67,33 +65,6 @@ fn action<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Action, D
         2 => Action::Audit,
         _ => Action::Custom,
     })
-}
-
-/// Workloads, by their labels.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Default)]
-#[serde(rename_all = "camelCase")]
-pub struct Selector {
-    /// All of these; all workloads without any.
-    #[serde(default, alias = "match_labels")]
-    pub match_labels: BTreeMap<String, String>,
-}
-
-/// Something that a policy guards.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, Default)]
-#[serde(rename_all = "camelCase")]
-pub struct TargetRef {
-    /// Its API group, empty for a Service.
-    #[serde(default)]
-    pub group: String,
-    /// `Service`, `Gateway`, `GatewayClass` or `ServiceEntry`.
-    #[serde(default)]
-    pub kind: String,
-    /// Its name.
-    #[serde(default)]
-    pub name: String,
-    /// Its namespace; only the policy's own is allowed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<String>,
 }
 
 /// Who decides.
@@ -250,8 +221,10 @@ pub enum Part {
     Path,
     /// A header, by its name in lower case.
     Header(String),
-    /// What is in a token: nobody looks at tokens yet.
-    Token,
+    /// Issuer and subject of a token that was verified.
+    RequestPrincipal,
+    /// A claim of a token that was verified, by its path.
+    Claim(Vec<String>),
 }
 
 /// A list of values of one part of requests, with where it is written.
@@ -276,7 +249,7 @@ impl Source {
         [
             listed(Part::Principal, "principals", &self.principals, "notPrincipals", &self.not_principals),
             listed(
-                Part::Token,
+                Part::RequestPrincipal,
                 "requestPrincipals",
                 &self.request_principals,
                 "notRequestPrincipals",
@@ -329,15 +302,27 @@ impl Condition {
             "destination.ip" => Part::DestinationAddress,
             "destination.port" => Part::Port,
             "connection.sni" => Part::ServerName,
-            "request.auth.principal" | "request.auth.audiences" | "request.auth.presenter" => Part::Token,
-            key if in_brackets(key, "request.auth.claims").is_some() => Part::Token,
+            "request.auth.principal" => Part::RequestPrincipal,
+            "request.auth.audiences" => Part::Claim(vec!["aud".to_owned()]),
+            "request.auth.presenter" => Part::Claim(vec!["azp".to_owned()]),
+            key if in_brackets(key, "request.auth.claims").is_some() => {
+                let path = in_brackets(key, "request.auth.claims").unwrap_or_default().split("][");
+                let path: Vec<String> = path.map(str::to_owned).collect();
+                if path.len() > MOST_STEPS || path.iter().any(|step| step.is_empty() || step.contains(['[', ']'])) {
+                    return Err(format!(
+                        "{key:?} names no claim; write request.auth.claims[NAME], or [NAME][NAME] within"
+                    ));
+                }
+                Part::Claim(path)
+            }
             key => match in_brackets(key, "request.headers").filter(|name| !name.contains(['[', ']'])) {
                 Some(name) => return header(name),
                 None => {
                     return Err(format!(
                         "{key:?} is not a condition that is known; write one of request.headers[NAME], source.ip, \
                          remote.ip, source.namespace, source.principal, source.serviceAccount, source.trustDomain, \
-                         destination.ip, destination.port, connection.sni"
+                         destination.ip, destination.port, connection.sni, request.auth.principal, \
+                         request.auth.audiences, request.auth.presenter, request.auth.claims[NAME]"
                     ));
                 }
             },
@@ -349,6 +334,9 @@ impl Condition {
         Listed { part, field: "values", values: &self.values, not_field: "notValues", not_values: &self.not_values }
     }
 }
+
+/// So deep may a claim be.
+const MOST_STEPS: usize = 16;
 
 /// `a` of `request.headers[a]`.
 fn in_brackets<'k>(key: &'k str, of: &str) -> Option<&'k str> {
@@ -367,29 +355,17 @@ fn header(name: &str) -> Result<Part, String> {
 }
 
 impl AuthorizationPolicySpec {
+    /// What it is for.
+    pub fn attachment(&self) -> Attachment<'_> {
+        let Self { selector, target_ref, target_refs, .. } = self;
+        Attachment { selector: selector.as_ref(), target_ref: target_ref.as_ref(), target_refs }
+    }
+
     /// What waypoints are to guard by it.
     pub fn targets(&self) -> impl Iterator<Item = &TargetRef> {
-        self.target_ref.iter().chain(&self.target_refs)
+        self.attachment().targets()
     }
 }
-
-impl TargetRef {
-    /// API group, kind and name of what is named, by a policy of `namespace`; none if no policy can be for it.
-    pub fn target(&self, namespace: &str) -> Option<(&'static str, &'static str, Name)> {
-        let (group, kind) = match (self.group.as_str(), self.kind.as_str()) {
-            ("" | "core", "Service") => ("", "Service"),
-            (GATEWAY, "Gateway") => (GATEWAY, "Gateway"),
-            (GATEWAY, "GatewayClass") => (GATEWAY, "GatewayClass"),
-            (ISTIO, "ServiceEntry") => (ISTIO, "ServiceEntry"),
-            _ => return None,
-        };
-        let namespace = if kind == "GatewayClass" { "" } else { namespace };
-        Some((group, kind, Name::new(namespace, self.name.as_str())))
-    }
-}
-
-const GATEWAY: &str = "gateway.networking.k8s.io";
-const ISTIO: &str = "networking.istio.io";
 
 /// Whether `policy` is tried and not enforced.
 pub fn is_tried(policy: &AuthorizationPolicy) -> bool {

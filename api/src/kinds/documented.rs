@@ -12,7 +12,7 @@ mod tests {
     use crate::fields::{Step, known};
     use crate::gateway::{Gateway, HttpRoute, ReferenceGrant};
     use crate::gloo::{AuthConfig, RateLimitConfig, RouteOption};
-    use crate::istio::AuthorizationPolicy;
+    use crate::istio::{AuthorizationPolicy, RequestAuthentication};
     use crate::object::Kind;
 
     const PAGE: &str = include_str!("../../../docs/kinds.md");
@@ -117,6 +117,10 @@ mod tests {
         for path in ["from.[].source", "to.[].operation", "when.[]"] {
             absent.extend(missing::<AuthorizationPolicy>("AuthorizationPolicy", &[&format!("spec.rules.[].{path}")]));
         }
+        let tokens = ["spec", "spec.targetRefs.[]", "spec.jwtRules.[]", "spec.jwtRules.[].fromHeaders.[]"];
+        absent.extend(missing::<RequestAuthentication>("RequestAuthentication", &tokens));
+        let claims = ["spec.jwtRules.[].outputClaimToHeaders.[]"];
+        absent.extend(missing::<RequestAuthentication>("RequestAuthentication", &claims));
         let raw =
             ["spec", "spec.raw", "spec.raw.descriptors.[]", "spec.raw.setDescriptors.[]", "spec.raw.rateLimits.[]"];
         absent.extend(missing::<RateLimitConfig>("RateLimitConfig", &raw));

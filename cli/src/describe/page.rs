@@ -50,10 +50,14 @@ fn service(name: &Name, translation: &Translation) -> String {
     let _ = writeln!(out, "{waypoint}");
     for port in ports(translation).filter(|port| port.port.service == *name) {
         let _ = writeln!(out, "\nPort {} {}", port.port.port, reads(&port));
-        let guards = port.chain.origins.iter().filter(|origin| origin.kind == Kind::AuthorizationPolicy);
-        let guards: Vec<String> = guards.map(ToString::to_string).collect();
-        if !guards.is_empty() {
-            let _ = writeln!(out, "  who may call is for {}", guards.join(", "));
+        for (what, kind) in
+            [("whose tokens are good", Kind::RequestAuthentication), ("who may call", Kind::AuthorizationPolicy)]
+        {
+            let guards = port.chain.origins.iter().filter(|origin| origin.kind == kind);
+            let guards: Vec<String> = guards.map(ToString::to_string).collect();
+            if !guards.is_empty() {
+                let _ = writeln!(out, "  {what} is for {}", guards.join(", "));
+            }
         }
         for (number, route) in port.routes().iter().enumerate() {
             let _ = writeln!(out, "  {}. {}", number + 1, route.name);

@@ -16,7 +16,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::{Kind, ObjectRef, Reader, Told, contract};
+use api::{Kind, ObjectRef, Reader, Told};
 use k8s_openapi::jiff::Timestamp;
 use parking_lot::Mutex;
 use provider::StatusBoard;

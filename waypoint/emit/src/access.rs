@@ -4,7 +4,7 @@
 //! Rules are tried one after the other, and so are the callers of each: where nothing inside of a rule matches, Envoy
 //! goes on with the next. Callers that are named are found in one map, however many there are.
 
-use ir::access::{Address, Callers, Condition, Decision, Part, Rule, Text};
+use ir::access::{Address, Callers, Claimed, Condition, Decision, Part, Rule, Text};
 use serde_json::{Map, Value, json};
 
 use crate::{names, packed};
@@ -100,6 +100,7 @@ fn predicate(condition: &Condition) -> Predicate {
             Predicate::If(one) => Predicate::If(json!({"not_matcher": one})),
         },
         Condition::Text(part, text) => Predicate::If(self::text(part, text)),
+        Condition::Claim(path, claimed) => Predicate::If(claim(path, claimed)),
         Condition::Address(_, networks) if networks.is_empty() => Predicate::Never,
         Condition::Address(address, networks) => {
             let mut ranges = Vec::new();
@@ -152,6 +153,25 @@ fn text(part: &Part, text: &Text) -> Value {
         (_, Text::Prefix(text)) => single(json!({"prefix": text})),
         (_, Text::Regex(text)) => single(regex(text)),
     }
+}
+
+/// A claim is such a value, or a list in which there is one.
+fn claim(path: &[String], claimed: &Claimed) -> Value {
+    let value = match claimed {
+        Claimed::Text(Text::Exact(text)) => json!({"string_match": {"exact": text}}),
+        Claimed::Text(Text::Prefix(text)) => json!({"string_match": {"prefix": text}}),
+        Claimed::Text(Text::Regex(regex)) => json!({"string_match": {"safe_regex": {"regex": regex}}}),
+        Claimed::Number(number) => json!({"double_match": {"exact": number}}),
+        Claimed::Bool(is) => json!({"bool_match": is}),
+        Claimed::Something => json!({"present_match": true}),
+    };
+    let value = json!({"or_match": {"value_matchers": [value, {"list_match": {"one_of": value}}]}});
+    let keys = [names::PAYLOAD].into_iter().chain(path.iter().map(String::as_str));
+    let keys: Vec<Value> = keys.map(|key| json!({"key": key})).collect();
+    let input = network_input("claim", "DynamicMetadataInput", json!({"filter": names::TOKENS, "path": keys}));
+    let matcher = packed("envoy.extensions.matching.input_matchers.metadata.v3.Metadata", json!({"value": value}));
+    let matcher = json!({"name": "envoy.matching.matchers.metadata_matcher", "typed_config": matcher});
+    json!({"single_predicate": {"input": input, "custom_match": matcher}})
 }
 
 /// What holds of every connection.

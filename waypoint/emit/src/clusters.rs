@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use ir::{Cluster, Endpoints, GrpcTarget};
+use ir::{Cluster, Endpoints, GrpcTarget, Settings};
 use serde_json::{Value, json};
 
 use crate::{ads, packed, tls};
@@ -53,6 +53,18 @@ pub fn service(name: &str, target: &GrpcTarget) -> Value {
         GrpcTarget::Unix(_) | GrpcTarget::Tcp { .. } => {}
         GrpcTarget::Tls { tls, .. } => fields["transport_socket"] = tls::upstream(tls),
         GrpcTarget::Mutual { server_name, .. } => fields["transport_socket"] = tls::mutual(server_name),
+    }
+    fields
+}
+
+/// The cluster of a server outside of the mesh that says an issuer's keys.
+pub fn keys(name: &str, (host, port, encrypted): (&str, u16, bool), settings: &Settings) -> Value {
+    let mut fields = base(name, "5s", false);
+    fields["type"] = json!("STRICT_DNS");
+    fields["dns_lookup_family"] = json!("V4_PREFERRED");
+    fields["load_assignment"] = assignment(name, vec![socket(host, port)]);
+    if encrypted {
+        fields["transport_socket"] = tls::public(host, &settings.public_authorities);
     }
     fields
 }

@@ -6,10 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use ir::tokens::KeyServer;
 use ir::{Action, Chain, Cluster, Destination, Endpoints, Name, Origins, PortRef, Proxy, Route, Settings};
 use proto::schema::{pack_json, resource_json};
 use proto::{Resource, ResourceType};
 
+use crate::filters::Guards;
 use crate::listener::{self, Frame, Others, Way};
 use crate::names::Told;
 use crate::quarantine::Key;
@@ -32,6 +34,8 @@ enum Piece {
     Servers,
     /// A destination of routes.
     Cluster(Destination),
+    /// A server that says an issuer's keys.
+    Keys(KeyServer),
     /// What comes to a Service port.
     Chain(PortRef),
     /// A socket, and what reads connections as they begin.
@@ -49,6 +53,8 @@ struct Pieces {
     failures: BTreeMap<Piece, Vec<String>>,
     /// Where routes lead, and when Envoy is told of that, each with from how many chains.
     routed: BTreeMap<(Destination, Told), usize>,
+    /// The servers outside of the mesh that are asked for keys, each with the ports for which they are.
+    keys: BTreeMap<KeyServer, BTreeSet<PortRef>>,
     /// Where ports lead whose connections may be passed on unread.
     passed_on: BTreeMap<Destination, BTreeSet<PortRef>>,
     /// The ports of each address that are not simply read, with their chains.
@@ -163,6 +169,26 @@ impl Pieces {
             }
             sheets.insert(Piece::Cluster(to), sheet);
         }
+        let asked = chains.iter().flat_map(|id| {
+            let tokens = |listeners: &[ir::Listener]| {
+                let chain = listeners.iter().find_map(|listener| listener.chains.get(id));
+                chain.map(|chain| chain.tokens.servers().cloned().collect::<Vec<_>>()).unwrap_or_default()
+            };
+            let before = last.as_ref().map(|last| tokens(&last.listeners)).unwrap_or_default();
+            before.into_iter().chain(tokens(&proxy.listeners))
+        });
+        for server in asked.collect::<BTreeSet<KeyServer>>() {
+            let KeyServer::Host { host, port, tls } = &server else { continue };
+            let mut sheet = Sheet::default();
+            if let Some(ports) = self.keys.get(&server) {
+                let of = ports.iter().filter_map(|id| proxy.listeners.iter().find_map(|of| of.chains.get(id)));
+                let origins: Origins = of.flat_map(|chain| chain.origins.iter().cloned()).collect();
+                let name = names::key_server(host, *port, *tls);
+                let written = write(ResourceType::Cluster, &name, clusters::keys(&name, (host, *port, *tls), settings));
+                sheet.put(ResourceType::Cluster, &name, written, &origins);
+            }
+            sheets.insert(Piece::Keys(server), sheet);
+        }
         for id in chains {
             let chain = proxy.listeners.iter().find_map(|listener| listener.chains.get(&id));
             let sheet = chain.map(|chain| Sheet::of_chain(&id, chain, proxy, settings)).unwrap_or_default();
@@ -217,6 +243,15 @@ impl Pieces {
             }
         }
         self.guarded.remove(id);
+        for server in chain.tokens.servers() {
+            let empty = self.keys.get_mut(server).is_some_and(|ports| {
+                ports.remove(id);
+                ports.is_empty()
+            });
+            if empty {
+                self.keys.remove(server);
+            }
+        }
         for address in &chain.addresses {
             let empty = self.others.get_mut(address).is_some_and(|ports| {
                 ports.remove(&id.port);
@@ -237,6 +272,9 @@ impl Pieces {
         }
         if let Some(to) = chain.traffic.unread() {
             self.passed_on.entry(to.clone()).or_default().insert(id.clone());
+        }
+        for server in chain.tokens.servers().filter(|server| matches!(server, KeyServer::Host { .. })) {
+            self.keys.entry(server.clone()).or_default().insert(id.clone());
         }
         if let Some(way) = listener::way(chain) {
             if matches!(way, Way::Guarded(_)) {
@@ -315,7 +353,7 @@ fn routed(chain: &Chain, settings: &Settings) -> BTreeSet<(Destination, Told)> {
         let copies = forward.copies().map(|mirror| (mirror.target.clone(), Told::Ahead));
         targets.map(move |to| (to, told)).chain(copies)
     });
-    targets.collect()
+    targets.chain(chain.tokens.destinations().map(|to| (to.clone(), Told::Ahead))).collect()
 }
 
 impl Sheet {
@@ -364,7 +402,7 @@ impl Sheet {
     fn table(&mut self, id: &PortRef, chain: &Chain, routes: &[Route], settings: &Settings) {
         let rules: BTreeMap<String, Origins> =
             routes.iter().map(|route| (route.name.clone(), route.origins.clone())).collect();
-        let table = match message(ROUTES, routes::table(id, routes, &chain.access, settings)) {
+        let table = match message(ROUTES, routes::table(id, routes, Guards::of(chain), settings)) {
             Ok(table) => table,
             Err(why) => {
                 self.failures.push(format!("routes of {id}: {why}"));

@@ -9,17 +9,18 @@ mod on_demand;
 pub mod rate_limit;
 mod rbac;
 mod router;
+mod tokens;
 
 use std::fmt::Debug;
 
-use ir::{Access, Policy, Settings};
+use ir::{Access, Chain, Policy, Settings, Tokens};
 use serde_json::{Map, Value, json};
 
 use crate::access::Verdict;
 use crate::packed;
 
 /// The filters in the order in which a request meets them.
-pub(crate) const ORDER: [&dyn HttpFilter; 12] = [
+pub(crate) const ORDER: [&dyn HttpFilter; 13] = [
     // X-Forwarded-For is back before anybody reads it.
     &forwarded_for::ForwardedFor,
     // Fault injection comes next, before anybody is asked: as if the network had failed.
@@ -28,6 +29,8 @@ pub(crate) const ORDER: [&dyn HttpFilter; 12] = [
     &cors::Cors,
     // How many may call, whoever they are.
     &rate_limit::RateLimit(ir::Stage::Early),
+    // What tokens say of who calls, so that everybody behind it knows.
+    &tokens::VerifiedTokens,
     // Who calls, asked with few headers where few decide.
     &ext_authz::FewHeaders,
     // Who calls, asked with all headers of whoever has not passed the one before; sets headers that limits may count by.
@@ -59,14 +62,30 @@ pub trait HttpFilter: Debug {
         None
     }
 
-    /// Its settings for all routes of a table of which `access` says who may do what.
-    fn table(&self, _access: &Access) -> Option<Value> {
+    /// Its settings for all routes of a table with these `guards`.
+    fn table(&self, _guards: Guards<'_>) -> Option<Value> {
         None
     }
 
     /// The clusters it needs besides those of Services, by name.
     fn clusters(&self, _settings: &Settings) -> Vec<(&'static str, Value)> {
         Vec::new()
+    }
+}
+
+/// What all requests to a Service port meet, whatever their route.
+#[derive(Debug, Clone, Copy)]
+pub struct Guards<'a> {
+    /// Which tokens are looked at.
+    pub tokens: &'a Tokens,
+    /// Who may do what.
+    pub access: &'a Access,
+}
+
+impl<'a> Guards<'a> {
+    /// Those of `chain`.
+    pub fn of(chain: &'a Chain) -> Self {
+        Self { tokens: &chain.tokens, access: &chain.access }
     }
 }
 
@@ -109,9 +128,9 @@ pub fn per_route(policy: &Policy) -> Map<String, Value> {
     ORDER.iter().filter_map(|filter| Some((filter.name().to_owned(), filter.route(policy)?))).collect()
 }
 
-/// The settings of a table of which `access` says who may do what, by filter.
-pub(crate) fn per_table(access: &Access) -> Map<String, Value> {
-    ORDER.iter().filter_map(|filter| Some((filter.name().to_owned(), filter.table(access)?))).collect()
+/// The settings of a table with these `guards`, by filter.
+pub(crate) fn per_table(guards: Guards<'_>) -> Map<String, Value> {
+    ORDER.iter().filter_map(|filter| Some((filter.name().to_owned(), filter.table(guards)?))).collect()
 }
 
 /// The clusters that the filters ask, by name.

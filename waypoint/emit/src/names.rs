@@ -25,6 +25,16 @@ pub const PEER_PRINCIPAL: &str = "io.istio.peer_principal";
 /// The filter-state object that holds the address from which a connection comes, whatever requests say.
 pub const SOURCE_ADDRESS: &str = "waykeeper.source_address";
 
+/// The filter that verifies tokens; what is in them stands in metadata of its name.
+pub const TOKENS: &str = "envoy.filters.http.jwt_authn";
+/// Under this key.
+pub const PAYLOAD: &str = "payload";
+
+/// The cluster of a server outside of the mesh that says an issuer's keys.
+pub fn key_server(host: &str, port: u16, tls: bool) -> String {
+    format!("keys|{}|{host}|{port}", if tls { "https" } else { "http" })
+}
+
 /// The listener of a proxy with this front.
 pub fn listener(front: Front) -> &'static str {
     match front {

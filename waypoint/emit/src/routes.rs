@@ -5,19 +5,19 @@ mod shares;
 use std::time::Duration;
 
 use ir::{
-    Access, Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, Mirror, PathMatch, PathRewrite,
-    PortRef, Redirect, Refusal, Retries, RetryOn, Route, Settings, ValueMatch,
+    Action, Backend, Forward, HeaderChanges, HeaderPut, KeyMatch, Match, Mirror, PathMatch, PathRewrite, PortRef,
+    Redirect, Refusal, Retries, RetryOn, Route, Settings, ValueMatch,
 };
 use serde_json::{Map, Value, json};
 
 use ir::path::{parameter_spellings, spellings};
 
-use crate::filters::{self, forwarded_for, rate_limit};
+use crate::filters::{self, Guards, forwarded_for, rate_limit};
 use crate::names::{self, Told};
 use crate::{access_log, duration, scopes};
 
 /// The route table of `port`. What no route matches is answered 404.
-pub fn table(port: &PortRef, routes: &[Route], access: &Access, settings: &Settings) -> Value {
+pub fn table(port: &PortRef, routes: &[Route], guards: Guards<'_>, settings: &Settings) -> Value {
     let name = port.to_string();
     let shares = routes.iter().flat_map(shares::shares);
     let mut written: Vec<Value> = shares.map(|(one, bound)| share(&one, bound, settings)).collect();
@@ -31,7 +31,7 @@ pub fn table(port: &PortRef, routes: &[Route], access: &Access, settings: &Setti
         written.iter_mut().for_each(|route| route["metadata"] = said.clone());
     }
     let mut host = json!({"name": name, "domains": ["*"], "routes": written});
-    let filters = filters::per_table(access);
+    let filters = filters::per_table(guards);
     if !filters.is_empty() {
         host["typed_per_filter_config"] = json!(filters);
     }

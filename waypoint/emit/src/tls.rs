@@ -73,6 +73,13 @@ pub fn upstream(tls: &UpstreamTls) -> Value {
     socket(&tls.server_name, common)
 }
 
+/// A transport socket for HTTP/1.1 that trusts the authorities in the file `ca`, for a certificate of `server_name`.
+pub fn public(server_name: &str, ca: &str) -> Value {
+    let mut validation = named(server_name);
+    validation["trusted_ca"] = json!({"filename": ca});
+    of(server_name, json!({"validation_context": validation}))
+}
+
 /// A certificate must be for `server_name`.
 fn named(server_name: &str) -> Value {
     let kind = if is_address(server_name) { "IP_ADDRESS" } else { "DNS" };
@@ -81,6 +88,10 @@ fn named(server_name: &str) -> Value {
 
 fn socket(server_name: &str, mut common: Value) -> Value {
     common["alpn_protocols"] = json!(["h2"]);
+    of(server_name, common)
+}
+
+fn of(server_name: &str, common: Value) -> Value {
     let mut context = json!({"common_tls_context": common});
     if !is_address(server_name) {
         // The extension is for names only.

@@ -55,6 +55,21 @@ pub enum Condition {
     Text(Part, Text),
     /// An address is in one of these networks.
     Address(Address, Vec<IpNet>),
+    /// A claim of a token that was verified, by its path, or one of the items of that.
+    Claim(Vec<String>, Claimed),
+}
+
+/// What a claim is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claimed {
+    /// Such a text.
+    Text(Text),
+    /// This number.
+    Number(i64),
+    /// This.
+    Bool(bool),
+    /// Whatever it is.
+    Something,
 }
 
 /// A part of a request or connection that is a text.
@@ -170,7 +185,7 @@ impl Condition {
             Condition::All(several) | Condition::Any(several) => several.iter().for_each(|one| one.texts(look)),
             Condition::Not(one) => one.texts(look),
             Condition::Text(part, text) => look(part, text),
-            Condition::Address(..) => {}
+            Condition::Address(..) | Condition::Claim(..) => {}
         }
     }
 }

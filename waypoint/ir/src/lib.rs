@@ -8,6 +8,7 @@ pub mod limits;
 pub mod path;
 pub mod policy;
 pub mod settings;
+pub mod tokens;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -22,6 +23,7 @@ pub use policy::{
     Strangers,
 };
 pub use settings::{AccessLog, Bind, GrpcTarget, LimitSettings, Settings, UpstreamTls};
+pub use tokens::Tokens;
 
 /// The objects from which something came: whom to tell what became of it.
 pub type Origins = BTreeSet<ObjectRef>;
@@ -99,6 +101,8 @@ pub struct Chain {
     pub addresses: BTreeSet<IpAddr>,
     /// How its bytes are read.
     pub traffic: Traffic,
+    /// Which tokens are looked at there, before it is decided who may do what.
+    pub tokens: Tokens,
     /// Who may do what there.
     pub access: Access,
     /// The objects it comes from.

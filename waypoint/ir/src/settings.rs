@@ -39,6 +39,8 @@ pub struct Settings {
     pub ztunnel: bool,
     /// In which form Envoys write a line for each request and each connection that is not read; none for no lines.
     pub access_log: Option<AccessLog>,
+    /// Where Envoys find, as PEM, who signs for servers outside of the mesh that they ask for the keys of issuers.
+    pub public_authorities: String,
     /// Whether Envoys are told of the clusters of Services once they need them, not before.
     pub clusters_on_demand: bool,
 }
@@ -59,6 +61,7 @@ impl Default for Settings {
             root_namespace: "istio-system".to_owned(),
             ztunnel: true,
             access_log: None,
+            public_authorities: "/etc/ssl/certs/ca-certificates.crt".to_owned(),
             clusters_on_demand: false,
         }
     }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use api::istio::AuthorizationPolicy;
 use api::istio::authorization_policy::{Action, is_tried};
+use api::istio::targets::Attachment;
 use api::{Kind, Name, ObjectRef};
 use ir::access::{Access, Callers, Condition, Decision, Part, Rule, Text};
 use ir::{Match, Origins, PathMatch, Policy, PortRef, Refusal, Route};
@@ -19,10 +20,10 @@ use crate::view::View;
 use read::Reading;
 
 /// What a policy is attached to, of what a port belongs to.
-pub type Targets = BTreeMap<Name, BTreeSet<ObjectRef>>;
+pub type Targets = BTreeMap<ObjectRef, BTreeSet<ObjectRef>>;
 
-/// The policies that govern `id`, which `gateway` serves, each with what of it they name.
-pub fn governing(view: &View<'_>, gateway: &Name, id: &PortRef) -> Targets {
+/// The policies of `kind` that govern `id`, which `gateway` serves, each with what of it they name.
+pub fn governing(view: &View<'_>, gateway: &Name, id: &PortRef, kind: Kind) -> Targets {
     let mut found = Targets::new();
     let class = view.gateway_object(gateway).map(|gateway| gateway.spec.gateway_class_name.clone());
     let class = class.map(|class| ObjectRef::new(Kind::GatewayClass, "", class));
@@ -30,9 +31,9 @@ pub fn governing(view: &View<'_>, gateway: &Name, id: &PortRef) -> Targets {
     let waypoint = ObjectRef { kind: Kind::Gateway, name: gateway.clone() };
     for target in [Some(service), Some(waypoint), class].into_iter().flatten() {
         let root = &view.settings().root_namespace;
-        for policy in view.policies_on(&target) {
+        for policy in view.policies_on(&target).filter(|policy| policy.kind == kind) {
             // A class is everybody's.
-            if target.kind == Kind::GatewayClass && policy.namespace != *root {
+            if target.kind == Kind::GatewayClass && policy.name.namespace != *root {
                 continue;
             }
             found.entry(policy.clone()).or_default().insert(target.clone());
@@ -41,20 +42,29 @@ pub fn governing(view: &View<'_>, gateway: &Name, id: &PortRef) -> Targets {
     found
 }
 
-/// What the `policies` come to at `id`, which is read as HTTP or not.
-pub fn access(view: &View<'_>, id: &PortRef, policies: &Targets, http: bool) -> Access {
+/// How a port is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Read {
+    /// As HTTP.
+    pub http: bool,
+    /// And tokens are looked at.
+    pub tokens: bool,
+}
+
+/// What the `policies` come to at `id`, which is `read` so.
+pub fn access(view: &View<'_>, id: &PortRef, policies: &Targets, read: Read) -> Access {
     let mut access = Access::default();
-    for name in policies.keys() {
+    for ObjectRef { name, .. } in policies.keys() {
         let Some(policy) = view.authorization_policy(name) else { continue };
         let decision = if is_tried(policy) { &mut access.tried } else { &mut access.enforced };
-        add(view, id, name, policy, http, decision);
+        add(view, id, name, policy, read, decision);
     }
     access
 }
 
-fn add(view: &View<'_>, id: &PortRef, name: &Name, policy: &AuthorizationPolicy, http: bool, to: &mut Decision) {
+fn add(view: &View<'_>, id: &PortRef, name: &Name, policy: &AuthorizationPolicy, read: Read, to: &mut Decision) {
     let certain = policy.spec.action == Action::Allow;
-    let reading = Reading { certain, http, port: id.port, home: &name.namespace, settings: view.settings() };
+    let reading = Reading { certain, read, port: id.port, home: &name.namespace, settings: view.settings() };
     let called = |number: usize| format!("ns[{}]-policy[{}]-rule[{number}]", name.namespace, name.name);
     let rules = policy.spec.rules.iter().enumerate();
     let rules = rules.filter_map(|(number, rule)| reading.rule(called(number), rule));
@@ -123,10 +133,10 @@ fn as_route(matches: Match) -> Route {
     }
 }
 
-/// What `policy`, called `name`, names of what we serve.
-pub fn targets(name: &Name, policy: &AuthorizationPolicy) -> BTreeSet<ObjectRef> {
+/// What a policy of the namespace `home` names of what we serve, by its `attachment`.
+pub fn targets(home: &str, attachment: Attachment<'_>) -> BTreeSet<ObjectRef> {
     let kinds = [Kind::Service, Kind::Gateway, Kind::GatewayClass];
-    let targets = policy.spec.targets().filter_map(|target| target.target(&name.namespace));
+    let targets = attachment.targets().filter_map(|target| target.target(home));
     let of_ours = targets.filter_map(|(group, kind, name)| {
         let kind = kinds.iter().find(|known| (known.group(), known.as_str()) == (group, kind))?;
         Some(ObjectRef { kind: *kind, name })

@@ -83,17 +83,23 @@ impl Changes {
             }
             changes.facts.extend(before.symmetric_difference(&after).map(|(route, _)| Fact::Options(route.clone())));
         }
-        for name in delta.of(Kind::AuthorizationPolicy) {
+        let callers = [Kind::AuthorizationPolicy, Kind::RequestAuthentication];
+        for object in delta.objects.iter().filter(|object| callers.contains(&object.kind)) {
             let of = |snapshot: &Snapshot| -> BTreeSet<ObjectRef> {
-                let policy = snapshot.authorization_policies.get(name);
-                policy.into_iter().flat_map(|policy| access::targets(name, policy)).collect()
+                let attachment = match object.kind {
+                    Kind::AuthorizationPolicy => {
+                        snapshot.authorization_policies.get(&object.name).map(|policy| policy.spec.attachment())
+                    }
+                    _ => snapshot.request_authentications.get(&object.name).map(|policy| policy.spec.attachment()),
+                };
+                attachment.map(|of| access::targets(&object.name.namespace, of)).unwrap_or_default()
             };
             let (before, after) = (of(&old), of(snapshot));
             for target in before.difference(&after) {
-                remove_from(&mut known.policies, target, name);
+                remove_from(&mut known.policies, target, object);
             }
             for target in after.difference(&before) {
-                known.policies.entry(target.clone()).or_default().insert(name.clone());
+                known.policies.entry(target.clone()).or_default().insert(object.clone());
             }
             changes.facts.extend(before.symmetric_difference(&after).cloned().map(Fact::Policies));
         }

@@ -64,8 +64,8 @@ pub struct Unit {
     pub chains: BTreeMap<PortRef, Arc<Chain>>,
     /// What is to be said about its addresses.
     pub addresses: Vec<Condition>,
-    /// Which AuthConfigs guard the way to which port.
-    pub claims: BTreeMap<PortRef, BTreeSet<Name>>,
+    /// Which AuthConfigs and RequestAuthentications guard the way to which port.
+    pub claims: BTreeMap<PortRef, BTreeSet<ObjectRef>>,
     /// What was found out about routes and policies, and about the Service.
     pub said: Box<[(ObjectRef, Arc<Said>)]>,
 }
@@ -76,6 +76,7 @@ impl Unit {
         let mut found = BTreeSet::new();
         for chain in self.chains.values() {
             found.extend(chain.traffic.unread());
+            found.extend(chain.tokens.destinations());
             for route in chain.traffic.routes().into_iter().flatten() {
                 if let Action::Forward(forward) = &route.action {
                     found.extend(forward.destinations());

@@ -17,9 +17,9 @@ mod treatment;
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::core::Service;
-use ir::{Access, Action, Disowned, Match, Origins, Policy, Refusal, Route};
+use ir::{Access, Action, Disowned, Match, Origins, Policy, Refusal, Route, Tokens};
 
-use crate::access;
+use crate::{access, tokens};
 
 /// The annotation on a Service by which its owner says that its application reads paths as Envoy
 /// does: `keep` passes all of them on.
@@ -34,9 +34,26 @@ pub const METHODS: &str = "waykeeper.dev/doubtful-methods";
 /// The same for parameters of the query.
 pub const QUERIES: &str = "waykeeper.dev/doubtful-queries";
 
+/// What looks at requests besides routes.
+#[derive(Debug, Clone, Copy)]
+pub struct Looked<'a> {
+    /// For tokens.
+    pub tokens: &'a Tokens,
+    /// For what decides who may do what.
+    pub access: &'a Access,
+}
+
+impl Looked<'_> {
+    /// Whether nothing does.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty() && self.access.is_empty()
+    }
+}
+
 /// `routes`, which are those of `service`, with the refusals among them, and with what no client may say to their
-/// applications in another spelling. What `access` looks at decides as well.
-pub fn refused(service: &Service, routes: Vec<Route>, access: &Access, origins: &Origins) -> Vec<Route> {
+/// applications in another spelling. What looks at requests `also` decides as well.
+pub fn refused(service: &Service, routes: Vec<Route>, also: Looked<'_>, origins: &Origins) -> Vec<Route> {
+    let Looked { tokens, access } = also;
     let refuse = |name: String, matches: Match, why: &str| Route {
         name,
         matches,
@@ -67,8 +84,10 @@ pub fn refused(service: &Service, routes: Vec<Route>, access: &Access, origins: 
         }
         all.push(refuse("doubtful path".to_owned(), matches, paths::WHY));
     }
+    all.extend(tokens::doubtful(tokens).into_iter().map(|of| refuse("doubtful token".to_owned(), of, tokens::WHY)));
     if !kept(QUERIES) {
-        let doubtful = queries::doubtful(&routes).into_iter();
+        let asked: Vec<Route> = routes.iter().cloned().chain(tokens::as_routes(tokens)).collect();
+        let doubtful = queries::doubtful(&asked).into_iter();
         all.extend(doubtful.map(|matches| refuse("doubtful query".to_owned(), matches, queries::WHY)));
     }
     if !kept(METHODS) {
@@ -80,7 +99,8 @@ pub fn refused(service: &Service, routes: Vec<Route>, access: &Access, origins: 
         all.extend(doubtful.map(|matches| refuse("doubtful method".to_owned(), matches, methods::WHY)));
     }
     // What a rule looks at is there for the application as well, and so is what nobody decides by.
-    disowned.extend(deciding.iter().cloned().chain(access::headers(access)).map(|name| (name, true)));
+    let looked_at = access::headers(access).into_iter().chain(tokens::headers(tokens));
+    disowned.extend(deciding.iter().cloned().chain(looked_at).map(|name| (name, true)));
     let disowned: BTreeSet<Disowned> =
         disowned.into_iter().map(|(name, spelling_stays)| Disowned { name, spelling_stays }).collect();
     let around = headers::doubtful(&routes, &deciding);

@@ -31,6 +31,7 @@ mod routes;
 mod services;
 mod shadowed;
 pub mod status;
+mod tokens;
 mod units;
 mod view;
 

@@ -16,12 +16,12 @@ use crate::decided::said::Said;
 use crate::status::Statuses;
 use crate::view::View;
 
-/// What is set by the AuthConfigs that guard the way to a port of a Service, also where their routes are refused for now: what an
+/// What is set by the AuthConfigs and RequestAuthentications that guard the way to a port of a Service, also where their routes are refused for now: what an
 /// application believes does not change with it. Nothing if there are none.
 pub fn granted(view: &View<'_>, id: &PortRef) -> Option<BTreeSet<String>> {
     let mut claims = view.claims(id).peekable();
     claims.peek()?;
-    Some(claims.flat_map(|config| grants(view, config)).collect())
+    Some(claims.flat_map(|guard| grants(view, guard)).collect())
 }
 
 /// The chains of the unit of `service`, with what their clients must not say to where a route leads,
@@ -36,7 +36,8 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
             chains.insert(id.clone(), closed.unwrap_or_else(|| chain.clone()));
             continue;
         };
-        let disowned: Vec<BTreeSet<Disowned>> = routes.iter().map(|route| of_route(view, route)).collect();
+        let set: BTreeSet<String> = chain.tokens.grants().collect();
+        let disowned: Vec<BTreeSet<Disowned>> = routes.iter().map(|route| of_route(view, route, &set)).collect();
         if disowned.iter().all(BTreeSet::is_empty) {
             chains.insert(id.clone(), chain.clone());
             continue;
@@ -44,7 +45,7 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
         let mut routes = routes.clone();
         let looked_at = access::headers(&chain.access);
         for (route, disowned) in routes.iter_mut().zip(disowned) {
-            if let Some(header) = theirs(view, route).intersection(&looked_at).next() {
+            if let Some(header) = theirs(view, route, &set).intersection(&looked_at).next() {
                 let why = format!(
                     "an AuthorizationPolicy decides by {header}, which only authorization sets, and this route asks none \
                      that sets it: whoever calls could say it; add extauth"
@@ -91,12 +92,12 @@ pub struct Disowning {
 
 /// What clients must not say on `route`: what its applications believe, and of headers on which a policy depends or by
 /// which it limits, other spellings: the application is not to take for the header what nobody looked at.
-fn of_route(view: &View<'_>, route: &Route) -> BTreeSet<Disowned> {
+fn of_route(view: &View<'_>, route: &Route, set: &BTreeSet<String>) -> BTreeSet<Disowned> {
     let Action::Forward(forward) = &route.action else { return BTreeSet::new() };
     let there: BTreeSet<&String> = services(forward).flat_map(|service| view.owned(service)).collect();
     let own = match there.is_empty() {
         true => BTreeSet::new(),
-        false => route.policy.auth.as_ref().map(|auth| grants(view, &auth.config)).unwrap_or_default(),
+        false => own(view, route, set),
     };
     // Whether they reach the application as they are spelt here.
     let mut looked_at: BTreeMap<String, bool> =
@@ -110,18 +111,29 @@ fn of_route(view: &View<'_>, route: &Route) -> BTreeSet<Disowned> {
     several.map(|(name, spelling_stays)| Disowned { name, spelling_stays }).collect()
 }
 
+/// The headers that `route` sets itself: by its AuthConfig, and those that are `set` from tokens at its port.
+fn own(view: &View<'_>, route: &Route, set: &BTreeSet<String>) -> BTreeSet<String> {
+    let config = |name: &Name| ObjectRef { kind: Kind::AuthConfig, name: name.clone() };
+    let auth = route.policy.auth.iter().flat_map(|auth| grants(view, &config(&auth.config)));
+    auth.chain(set.iter().cloned()).collect()
+}
+
 /// The headers that the applications behind `route` believe and that it does not set itself.
-fn theirs(view: &View<'_>, route: &Route) -> BTreeSet<String> {
+fn theirs(view: &View<'_>, route: &Route, set: &BTreeSet<String>) -> BTreeSet<String> {
     let Action::Forward(forward) = &route.action else { return BTreeSet::new() };
-    let own = route.policy.auth.as_ref().map(|auth| grants(view, &auth.config)).unwrap_or_default();
+    let own = own(view, route, set);
     let there = services(forward).flat_map(|service| view.owned(service));
     there.filter(|header| !own.contains(*header)).cloned().collect()
 }
 
-/// What `config` sets; of one that was never valid, what can be read of it.
-fn grants(view: &View<'_>, config: &Name) -> BTreeSet<String> {
+/// What `guard` sets; of one that was never valid, what can be read of it.
+fn grants(view: &View<'_>, guard: &ObjectRef) -> BTreeSet<String> {
+    let config = &guard.name;
+    if guard.kind == Kind::RequestAuthentication {
+        return view.request_authentication(config).into_iter().flat_map(|of| of.spec.grants()).collect();
+    }
     let user_header = view.settings().user_header.as_str();
-    let broken = view.broken(&ObjectRef { kind: Kind::AuthConfig, name: config.clone() });
+    let broken = view.broken(guard);
     let partial = match broken.and_then(|broken| broken.partial.as_ref()) {
         Some(Object::AuthConfig(partial)) => Some(partial.as_ref()),
         _ => None,

@@ -31,7 +31,7 @@ pub enum Fact {
     Options(Name),
     /// Of which routes a rule names a RouteOption.
     Referring(Name),
-    /// Which AuthorizationPolicies name a Service, a Gateway or a class of them.
+    /// Which AuthorizationPolicies and RequestAuthentications name a Service, a Gateway or a class of them.
     Policies(ObjectRef),
     /// How many routes a Gateway has accepted.
     Attachments(Name),
@@ -57,7 +57,7 @@ pub enum Fact {
     Holder(Name, IpAddr),
     /// What is decided for the ports of a Service.
     Unit(Name),
-    /// Which AuthConfigs guard the way to a port of a Service.
+    /// What guards the way to a port of a Service.
     Claims(PortRef),
     /// The headers that the applications behind a Service believe.
     Owned(Name),

@@ -299,7 +299,7 @@ impl Resolver {
                 continue;
             }
             self.proxies.forward(before.as_deref(), now.as_ref(), &mut moved);
-            let claims = |unit: Option<&Unit>| -> BTreeSet<(PortRef, Name)> {
+            let claims = |unit: Option<&Unit>| -> BTreeSet<(PortRef, ObjectRef)> {
                 let claims = unit.into_iter().flat_map(|unit| &unit.claims);
                 claims.flat_map(|(to, configs)| configs.iter().map(|config| (to.clone(), config.clone()))).collect()
             };
@@ -413,7 +413,14 @@ impl Resolver {
 
     /// Gateways last: they count the routes that are accepted.
     fn statuses(&mut self, changes: &mut Changes) {
-        let reported = [Kind::Gateway, Kind::Service, Kind::HttpRoute, Kind::RouteOption, Kind::AuthorizationPolicy];
+        let reported = [
+            Kind::Gateway,
+            Kind::Service,
+            Kind::HttpRoute,
+            Kind::RouteOption,
+            Kind::AuthorizationPolicy,
+            Kind::RequestAuthentication,
+        ];
         let objects = changes.objects.iter().filter(|object| reported.contains(&object.kind)).cloned();
         let (gateways, others): (BTreeSet<ObjectRef>, BTreeSet<ObjectRef>) =
             due(&self.readers.statuses, changes, objects).into_iter().partition(|object| object.kind == Kind::Gateway);

@@ -8,14 +8,15 @@ use api::gloo::rate_limit_config::config_id;
 use api::gloo::route_option::{RouteOptions, basic_id};
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{
-    Access, Action, Auth, Backend, Cors, Destination, Forward, HeaderChanges, Match, Mirror, Own, PathRewrite, Policy,
-    PortRef, Redirect, Retries, Route, Stage,
+    Action, Auth, Backend, Cors, Destination, Forward, HeaderChanges, Match, Mirror, Own, PathRewrite, Policy, PortRef,
+    Redirect, Retries, Route, Stage,
 };
 
 use crate::decided::attached::Bound;
 use crate::decided::said::{InDoubt, Shadow, Unlimited};
 use crate::declared::filters::Filters;
 use crate::declared::{BackendRef, Declared, Reference, Rule};
+use crate::doubtful::Looked;
 use crate::guards::Guard;
 use crate::options::{self, Effective};
 use crate::precedence::{Precedence, by_precedence, precedence};
@@ -32,16 +33,16 @@ pub fn routes(
     view: &View<'_>,
     id: &PortRef,
     bound: &[Bound<'_>],
-    access: &Access,
+    looked: Looked<'_>,
     served: bool,
     statuses: &mut Statuses,
 ) -> Vec<Route> {
     let routes = declared(view, id, bound, served, statuses);
-    let Some(service) = view.service(&id.service).filter(|_| !bound.is_empty() || !access.is_empty()) else {
+    let Some(service) = view.service(&id.service).filter(|_| !bound.is_empty() || !looked.is_empty()) else {
         return routes;
     };
     let origins = BTreeSet::from([ObjectRef { kind: Kind::Service, name: id.service.clone() }]);
-    doubtful::refused(service, routes, access, &origins)
+    doubtful::refused(service, routes, looked, &origins)
 }
 
 /// The routes as they are declared.
@@ -285,7 +286,8 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             let of_backends = rule.backends.iter().flat_map(|backend| &backend.filters.mirrors);
             let mirrors = written.mirrors.iter().chain(of_backends).map(|mirror| &mirror.to);
             for to in backends.chain(mirrors) {
-                self.statuses.claim(to.service_port(), &config);
+                let config = ObjectRef { kind: Kind::AuthConfig, name: config.clone() };
+                self.statuses.claim(to.service_port(), config);
             }
         }
 

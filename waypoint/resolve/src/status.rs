@@ -8,6 +8,7 @@ mod callers;
 mod policy;
 mod ports;
 mod route;
+mod tokens;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +30,8 @@ const SERVED: &str = "waykeeper.dev/Served";
 /// What one decision has found out about routes, the policies on them, and the Services they belong to.
 #[derive(Debug, Default)]
 pub struct Statuses {
-    /// Which AuthConfigs are to guard the way to which port.
-    pub claims: BTreeMap<PortRef, BTreeSet<Name>>,
+    /// Which AuthConfigs and RequestAuthentications are to guard the way to which port.
+    pub claims: BTreeMap<PortRef, BTreeSet<ObjectRef>>,
     /// What is to be said about each object.
     pub said: BTreeMap<ObjectRef, Said>,
 }
@@ -40,9 +41,9 @@ impl Statuses {
         self.said.entry(ObjectRef { kind, name: name.clone() }).or_default()
     }
 
-    /// Notes that routes to a port are to be authorized by `config`.
-    pub fn claim(&mut self, to: PortRef, config: &Name) {
-        self.claims.entry(to).or_default().insert(config.clone());
+    /// Notes that what comes to a port passes `guard` before, which sets headers.
+    pub fn claim(&mut self, to: PortRef, guard: ObjectRef) {
+        self.claims.entry(to).or_default().insert(guard);
     }
 
     /// Notes that something of `service` is refused, and why.
@@ -68,9 +69,9 @@ impl Statuses {
         }
     }
 
-    /// Notes that an AuthorizationPolicy, which names `targets`, guards `id`; or why that is refused instead.
-    pub fn guards(&mut self, policy: &Name, targets: &BTreeSet<ObjectRef>, id: &PortRef, refused: Option<&str>) {
-        let guarded = &mut self.of(Kind::AuthorizationPolicy, policy).guarded;
+    /// Notes that a policy for callers, which names `targets`, guards `id`; or why that is refused instead.
+    pub fn guards(&mut self, policy: &ObjectRef, targets: &BTreeSet<ObjectRef>, id: &PortRef, refused: Option<&str>) {
+        let guarded = &mut self.of(policy.kind, &policy.name).guarded;
         for target in targets {
             guarded.entry(target.clone()).or_default().insert(id.clone(), refused.map(str::to_owned));
         }
@@ -201,6 +202,7 @@ pub fn status(view: &View<'_>, object: &ObjectRef) -> Option<Vec<ObjectStatus>> 
         Kind::HttpRoute => route::status(view, &object.name),
         Kind::RouteOption => policy::status(view, &object.name),
         Kind::AuthorizationPolicy => callers::status(view, &object.name),
+        Kind::RequestAuthentication => tokens::status(view, &object.name),
         _ => None,
     }?;
     let generation = view.generation(object);

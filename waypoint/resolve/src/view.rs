@@ -9,7 +9,7 @@ use std::sync::Arc;
 use api::core::{EndpointSlice, Namespace, Service};
 use api::gateway::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
 use api::gloo::{AuthConfig, RateLimitConfig, RouteOption};
-use api::istio::AuthorizationPolicy;
+use api::istio::{AuthorizationPolicy, RequestAuthentication};
 use api::unserved::UnservedRef;
 use api::{Broken, Kind, Name, Object, ObjectRef, Reach, Snapshot, Withheld};
 use ir::{Enrolment, PortRef, Settings};
@@ -45,8 +45,8 @@ pub struct Known {
     pub options: HashMap<Name, Few<(Age, Name)>>,
     /// The routes of which a rule names each RouteOption.
     pub referring: HashMap<Name, Few<Name>>,
-    /// The AuthorizationPolicies that name each Service, Gateway and GatewayClass.
-    pub policies: HashMap<ObjectRef, Few<Name>>,
+    /// The AuthorizationPolicies and RequestAuthentications that name each Service, Gateway and GatewayClass.
+    pub policies: HashMap<ObjectRef, Few<ObjectRef>>,
     pub gateways: Gateways,
     pub ours: Ours,
     pub enrolments: BTreeMap<Name, Enrolled>,
@@ -57,8 +57,8 @@ pub struct Known {
     /// The Services that ask for an address at a Gateway; the first has it.
     pub holders: BTreeMap<(Name, IpAddr), Few<Name>>,
     pub units: BTreeMap<Name, Arc<Unit>>,
-    /// The AuthConfigs that guard the way to each port, each with in how many units.
-    pub claims: HashMap<PortRef, BTreeMap<Name, usize>>,
+    /// What guards the way to each port and sets headers, each with in how many units.
+    pub claims: HashMap<PortRef, BTreeMap<ObjectRef, usize>>,
     pub believed: Believed,
     /// How many routes each Gateway has accepted.
     pub attachments: BTreeMap<Name, usize>,
@@ -125,6 +125,8 @@ impl<'a> View<'a> {
         rate_limit_config: RateLimitConfig, RateLimitConfig, rate_limit_configs;
         /// An AuthorizationPolicy.
         authorization_policy: AuthorizationPolicy, AuthorizationPolicy, authorization_policies;
+        /// A RequestAuthentication.
+        request_authentication: RequestAuthentication, RequestAuthentication, request_authentications;
     }
 
     /// An object that was never valid.
@@ -200,8 +202,8 @@ impl<'a> View<'a> {
         self.known.referring.get(option).into_iter().flat_map(Few::iter)
     }
 
-    /// The AuthorizationPolicies that name `target`.
-    pub fn policies_on(&self, target: &ObjectRef) -> impl Iterator<Item = &'a Name> + use<'a> {
+    /// The AuthorizationPolicies and RequestAuthentications that name `target`.
+    pub fn policies_on(&self, target: &ObjectRef) -> impl Iterator<Item = &'a ObjectRef> + use<'a> {
         self.note(Fact::Policies(target.clone()));
         self.known.policies.get(target).into_iter().flat_map(Few::iter)
     }
@@ -311,8 +313,8 @@ impl<'a> View<'a> {
         self.known.units.get(service)
     }
 
-    /// The AuthConfigs that guard the way to a port of a Service.
-    pub fn claims(&self, id: &PortRef) -> impl Iterator<Item = &'a Name> + use<'a> {
+    /// The AuthConfigs and RequestAuthentications that guard the way to a port of a Service.
+    pub fn claims(&self, id: &PortRef) -> impl Iterator<Item = &'a ObjectRef> + use<'a> {
         self.note(Fact::Claims(id.clone()));
         self.known.claims.get(id).into_iter().flat_map(BTreeMap::keys)
     }

@@ -39,6 +39,13 @@ fn policy(namespace: &str, spec: &str) -> String {
     )
 }
 
+fn authentication(namespace: &str, spec: &str) -> String {
+    policy(namespace, spec).replace("kind: AuthorizationPolicy", "kind: RequestAuthentication")
+}
+
+const RULE: &str = "{issuer: i, jwks: '{\"keys\": [{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"kid\": \"a\", \"x\": \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}', outputClaimToHeaders: [{header: x-sub, claim: sub}]}";
+const ASKED: &str = "{issuer: i, jwksUri: 'https://issuer.example/keys'}";
+
 fn declared(more: &str) -> Snapshot {
     support::snapshot(&documents(&format!("{SCAFFOLD}{more}"))).0
 }
@@ -188,6 +195,52 @@ fn what_cannot_be_known_lets_nobody_pass_and_keeps_nobody_from_being_refused() {
     }
 }
 
+/// What is looked at for tokens, where: the issuers of each port that is open.
+fn looked_at(resolved: &Resolved) -> Vec<String> {
+    let chains = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains;
+    let of = chains.iter().filter(|(_, chain)| !chain.tokens.is_empty());
+    of.map(|(port, chain)| format!("{}:{} {}", port.service.name, port.port, chain.tokens.issuers.len())).collect()
+}
+
+#[test]
+fn tokens_are_looked_at_where_a_request_authentication_names_what_is_http() {
+    let rules = format!("jwtRules: [{RULE}, {ASKED}]");
+    for (namespace, target, expected) in [
+        ("t", A, &["a:80 2", "a:9999 2"][..]),
+        ("t", "targetRefs: [{kind: Service, name: b}]", &["b:80 2"]),
+        ("t", GATEWAY, &["a:80 2", "a:9999 2", "b:80 2", "c:80 2"]),
+        ("istio-system", CLASS, &["a:80 2", "a:9999 2", "b:80 2", "c:80 2"]),
+        ("u", A, &[]),
+        ("t", CLASS, &[]),
+        ("t", "selector: {}", &[]),
+    ] {
+        let resolved = resolved(&authentication(namespace, &format!("{target}, {rules}")));
+        assert_eq!(looked_at(&resolved), expected, "{namespace}: {target}");
+        assert_eq!(ports(&resolved), [""; 0]);
+        let said = &resolved.report[&ObjectRef::new(Kind::RequestAuthentication, namespace, "p")];
+        let accepted = said[0].condition("Accepted").unwrap();
+        assert_eq!(accepted.status == Some(true), !expected.is_empty(), "{namespace}: {target}: {accepted:?}");
+    }
+}
+
+#[test]
+fn where_tokens_cannot_be_verified_nobody_comes() {
+    let of_a = ["a:80 refused", "a:9999 refused"];
+    let every_port = ["a:5432 refused", "a:80 refused", "a:9999 refused"];
+    for (rule, expected) in [
+        ("{issuer: i, jwksUri: 'http://no.t.svc/keys'}", &of_a[..]),
+        ("{issuer: i, jwksUri: 'http://b.t.svc:81/keys'}", &of_a),
+        ("{issuer: i, jwksUri: 'https://b.t.svc.cluster.local/keys'}", &of_a),
+        ("{issuer: i, jwksUri: 'http://2130706433/keys'}", &of_a),
+        // Never good: as with an AuthorizationPolicy everything.
+        ("{issuer: i}", &every_port),
+        ("{issuer: i, jwks: '{}'}", &every_port),
+        ("{issuer: i, jwksUri: 'http://b.t.svc/keys'}", &[]),
+    ] {
+        assert_eq!(ports(&resolved(&authentication("t", &format!("{A}, jwtRules: [{rule}]")))), expected, "{rule}");
+    }
+}
+
 #[test]
 fn without_rules_allow_lets_nobody_pass_and_deny_refuses_nobody() {
     assert_eq!(access(A).enforced.allow, Some(vec![]));
@@ -210,6 +263,16 @@ fn edits_one_after_the_other_come_to_what_each_comes_to_by_itself() {
         class,
         policy("t", &format!("{A}, action: LET")),
         policy("t", "targetRefs: [{kind: Service, name: b}]"),
+        authentication("t", &format!("{A}, jwtRules: [{RULE}]")),
+        format!(
+            "{}{}",
+            authentication("t", &format!("{A}, jwtRules: [{RULE}]")),
+            policy("t", &format!("{A}, rules: [{{from: [{{source: {{requestPrincipals: ['*']}}}}]}}]"))
+        ),
+        authentication("t", &format!("{A}, jwtRules: [{ASKED}]")),
+        authentication("t", &format!("{GATEWAY}, jwtRules: [{{issuer: i, jwksUri: 'http://a.t.svc/keys'}}]")),
+        authentication("t", &format!("{A}, jwtRules: 7")),
+        authentication("t", &format!("{GATEWAY}, jwtRules: [{{issuer: i, jwksUri: 'http://no.t.svc/keys'}}]")),
         String::new(),
     ] {
         let snapshot = declared(&more);
@@ -264,6 +327,7 @@ fn holds(condition: &Condition, asked: Asked) -> bool {
         Condition::Any(any) => any.iter().any(|one| holds(one, asked)),
         Condition::Not(one) => !holds(one, asked),
         Condition::Address(..) => true,
+        Condition::Claim(..) => false,
         Condition::Text(part, text) => {
             let value = match part {
                 Part::Caller => asked.caller,

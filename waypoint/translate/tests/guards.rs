@@ -1085,12 +1085,12 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
     const GATEWAY: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wp}]}";
     const CLASS: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: gloo-waypoint}]}";
     for (kind, namespace, spec, expected) in [
-        ("RequestAuthentication", "t", SERVICE, "a:80 a:81"),
-        ("RequestAuthentication", "t", "{targetRef: {kind: Service, group: '', name: db}}", "db:5432"),
-        ("RequestAuthentication", "t", GATEWAY, EVERYTHING_OF_T),
-        ("RequestAuthentication", "t", "{targetRefs: a}", IN_REACH_OF_T),
-        ("RequestAuthentication", "t", "[]", IN_REACH_OF_T),
-        ("RequestAuthentication", "istio-system", CLASS, IN_REACH_OF_T),
+        ("HttpListenerOption", "t", SERVICE, "a:80 a:81"),
+        ("HttpListenerOption", "t", "{targetRef: {kind: Service, group: '', name: db}}", "db:5432"),
+        ("HttpListenerOption", "t", GATEWAY, EVERYTHING_OF_T),
+        ("HttpListenerOption", "t", "{targetRefs: a}", IN_REACH_OF_T),
+        ("HttpListenerOption", "t", "[]", IN_REACH_OF_T),
+        ("HttpListenerOption", "istio-system", CLASS, IN_REACH_OF_T),
         ("VirtualHostOption", "t", GATEWAY, EVERYTHING_OF_T),
         ("GRPCRoute", "t", "{parentRefs: [{group: '', kind: Service, name: b}]}", "b:80"),
         // The Gateway admits routes of this namespace.
@@ -1098,18 +1098,18 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
         ("TCPRoute", "t", "{parentRefs: [{name: 5}]}", IN_REACH_OF_T),
         // One that admits nobody's routes, not even those of its own namespace, is its own namespace's all the same.
         (
-            "RequestAuthentication",
+            "HttpListenerOption",
             "w",
             "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wr}]}",
             "d:80",
         ),
-        ("RequestAuthentication", "w", "[]", "d:80"),
+        ("HttpListenerOption", "w", "[]", "d:80"),
         // What governs nothing of ours closes nothing.
-        ("RequestAuthentication", "t", "{selector: {matchLabels: {app: a}}}", ""),
-        ("RequestAuthentication", "t", "{targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]}", ""),
+        ("HttpListenerOption", "t", "{selector: {matchLabels: {app: a}}}", ""),
+        ("HttpListenerOption", "t", "{targetRefs: [{group: networking.istio.io, kind: ServiceEntry, name: a}]}", ""),
         // Nobody closes what is another namespace's.
-        ("RequestAuthentication", "u", "{targetRefs: [{group: '', kind: Service, name: a, namespace: t}]}", ""),
-        ("RequestAuthentication", "u", CLASS, ""),
+        ("HttpListenerOption", "u", "{targetRefs: [{group: '', kind: Service, name: a, namespace: t}]}", ""),
+        ("HttpListenerOption", "u", CLASS, ""),
         ("GRPCRoute", "u", "{parentRefs: [{name: wp, namespace: t}]}", ""),
         ("GRPCRoute", "v", "{parentRefs: [{name: wq, namespace: u}, {name: wp, namespace: t}]}", ""),
         ("GRPCRoute", "v", "{parentRefs: 7}", ""),

@@ -4,7 +4,7 @@
 //! believes that something is closed.
 
 use super::pattern::{self, Pattern};
-use super::{Action, AuthorizationPolicy, Condition, Listed, Part, Rule, Source, TargetRef};
+use super::{Action, AuthorizationPolicy, Condition, Listed, Part, Rule, Source};
 use crate::envoy::{Checks, text};
 use crate::header;
 use crate::name::{is_dns_name, is_namespace};
@@ -18,13 +18,12 @@ const MOST_VALUES: usize = 5_000;
 const MOST_PATTERNS: usize = 1_000;
 /// Istio's bound on a list of service accounts.
 const MOST_ACCOUNTS: usize = 16;
-const MOST_TARGETS: usize = 16;
 
 /// What is wrong with `policy` taken by itself.
 pub fn validate(policy: &AuthorizationPolicy) -> Vec<Problem> {
     let mut checks = Checks::default();
     let spec = &policy.spec;
-    targets(policy, &mut checks);
+    spec.attachment().check(policy.metadata.namespace.as_deref(), &mut checks);
     match (&spec.provider, spec.action) {
         (None, Action::Custom) => checks.error("spec.provider", "missing: CUSTOM names who decides"),
         (Some(provider), Action::Custom) if provider.name.is_empty() => {
@@ -68,55 +67,6 @@ impl Left {
             self.patterns = self.patterns.checked_sub(1).ok_or_else(|| more(MOST_PATTERNS, what))?;
         }
         Ok(())
-    }
-}
-
-fn targets(policy: &AuthorizationPolicy, checks: &mut Checks) {
-    let spec = &policy.spec;
-    let home = policy.metadata.namespace.as_deref().unwrap_or("default");
-    if spec.target_ref.is_some() && !spec.target_refs.is_empty() {
-        checks.error("spec.targetRef", "keep one of targetRef and targetRefs");
-    }
-    if let Some(selector) = &spec.selector {
-        if spec.targets().next().is_some() {
-            let why =
-                "is for workloads, which ztunnel guards, and targetRefs for what waypoints guard; write two policies";
-            checks.error("spec.selector", why);
-        }
-        for (key, value) in &selector.match_labels {
-            let field = format!("spec.selector.matchLabels.{key}");
-            if key.is_empty() {
-                checks.error(&field, "empty; write the key of a label");
-            } else if key.contains('*') || value.contains('*') {
-                checks.error(&field, "labels are compared as they are; no * stands for anything");
-            }
-        }
-    }
-    checks.at_most("spec.targetRefs", spec.target_refs.len(), MOST_TARGETS);
-    if let Some(target) = &spec.target_ref {
-        self::target("spec.targetRef", target, home, checks);
-    }
-    for (index, target) in spec.target_refs.iter().enumerate().take(MOST_TARGETS) {
-        self::target(&format!("spec.targetRefs[{index}]"), target, home, checks);
-    }
-}
-
-fn target(field: &str, target: &TargetRef, home: &str, checks: &mut Checks) {
-    if target.target(home).is_none() {
-        let (of, why) = match target.kind.as_str() {
-            "Service" => ("group", "write group: \"\" for a Service"),
-            "Gateway" | "GatewayClass" => ("group", "write gateway.networking.k8s.io"),
-            "ServiceEntry" => ("group", "write networking.istio.io"),
-            _ => ("kind", "a waypoint guards a Service, Gateway, GatewayClass or ServiceEntry; write one of these"),
-        };
-        return checks.error(&format!("{field}.{of}"), why);
-    }
-    if !is_dns_name(&target.name) {
-        checks.error(&format!("{field}.name"), format!("{:?} is not the name of an object", target.name));
-    }
-    if target.namespace.as_deref().is_some_and(|other| !other.is_empty() && other != home) {
-        let why = format!("a policy guards what is of its own namespace; remove it, or write {home}");
-        checks.error(&format!("{field}.namespace"), why);
     }
 }
 
@@ -232,7 +182,13 @@ fn value(part: &Part, value: &str) -> Result<(), String> {
         Part::Namespace => Pattern::check(value).and_then(|()| word(value, "namespace")),
         Part::TrustDomain => Pattern::check(value).and_then(|()| word(value, "trust domain")),
         Part::Header(_) => Pattern::check(value).and_then(|()| text::value(value)),
-        Part::ServerName | Part::Token => Pattern::check(value),
+        Part::RequestPrincipal => Pattern::check(value).and_then(|()| match Pattern::of(value) {
+            Pattern::Exact(text) if !text.contains('/') => {
+                Err(format!("{value:?} is issuer or subject alone; write ISSUER/SUBJECT, with * at one end if need be"))
+            }
+            _ => Ok(()),
+        }),
+        Part::ServerName | Part::Claim(_) => Pattern::check(value),
     }
 }
 
@@ -323,7 +279,7 @@ mod tests {
                 &["10.0.0.1", "10.0.0.0/8", "10.1.2.3/8", "fd00::/8", "::1"],
                 &["", "10.0.0", "10.0.0.0/33", "a", "*"],
             ),
-            ("requestPrincipals", &["*", "a/b", "*/b"], &["", "*a*"]),
+            ("requestPrincipals", &["*", "a/b", "*/b", "https://a/b", "https://a/*", "*b", "a*"], &["", "*a*", "a"]),
         ] {
             let not = format!("not{}{}", field[..1].to_uppercase(), &field[1..]);
             for field in [field, &not] {
@@ -365,7 +321,7 @@ mod tests {
             "remote.ip",
             "destination.ip",
             "request.auth.claims[a][b]",
-            "request.auth.principal",
+            "request.auth.audiences",
             "connection.sni",
         ] {
             assert_eq!(of(key), [""; 0], "{key}");
@@ -376,6 +332,10 @@ mod tests {
             "request.headers[]",
             "request.headers[a",
             "request.headers[a][b]",
+            "request.auth.claims[]",
+            "request.auth.claims[a][]",
+            "request.auth.claims[a]b[c]",
+            "request.auth.claims[[a]]",
             "request.headers[:path]",
             "request.headers[te]",
             "request.headers[x-waykeeper-vip]",

@@ -224,12 +224,12 @@ fn the_last_good_version_is_the_last_that_was_heard_of_not_the_last_that_was_put
 #[test]
 fn objects_of_kinds_that_are_not_served_come_with_what_they_were_to_govern_and_go() {
     let sources = Source::read_by(api::Reader::ControlPlane, &BTreeSet::new());
-    let number = sources.iter().position(|source| source.subject.as_str() == "RequestAuthentication").unwrap();
+    let number = sources.iter().position(|source| source.subject.as_str() == "HttpListenerOption").unwrap();
     let policy = |spec: Value| {
         let manifest =
             json!({"metadata": {"name": "a", "namespace": "t", "uid": "u", "resourceVersion": "1"}, "spec": spec});
         let line = json!({"type": "ADDED", "object": manifest}).to_string();
-        match wire::line(sources[number].subject, "security.istio.io/v1", line.as_bytes()) {
+        match wire::line(sources[number].subject, "gateway.solo.io/v1", line.as_bytes()) {
             Event::Line(crate::machine::Line::Put(entry)) => Change::Put(entry),
             other => panic!("{other:?}"),
         }
@@ -241,9 +241,9 @@ fn objects_of_kinds_that_are_not_served_come_with_what_they_were_to_govern_and_g
     world.take(news(number, vec![on_service]));
     let there = world.assemble().unwrap();
     let (reference, reach) = there.snapshot.unserved.iter().next().unwrap();
-    assert_eq!(reference.to_string(), "RequestAuthentication t/a");
+    assert_eq!(reference.to_string(), "HttpListenerOption t/a");
     assert_eq!(reach.known().unwrap()[0].name, Name::new("t", "a"));
-    assert!(there.differs && world.remarks()[0].starts_with("RequestAuthentication t/a: "), "{:?}", world.remarks());
+    assert!(there.differs && world.remarks()[0].starts_with("HttpListenerOption t/a: "), "{:?}", world.remarks());
     world.take(news(number, vec![policy(json!({"selector": {}}))]));
     let harmless = world.assemble().unwrap();
     assert!(harmless.differs && world.remarks().is_empty());

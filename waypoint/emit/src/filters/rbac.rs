@@ -4,10 +4,10 @@
 //! the table of a Service port turns them on, for all of its routes at once, its refusals and redirects among them.
 
 use ir::Settings;
-use ir::access::{Access, Decision};
+use ir::access::Decision;
 use serde_json::{Value, json};
 
-use super::{HttpFilter, InChain};
+use super::{Guards, HttpFilter, InChain};
 use crate::access::{Verdict, matcher};
 use crate::packed;
 
@@ -29,7 +29,7 @@ impl HttpFilter for Rbac {
         InChain::off(MESSAGE, json!({}))
     }
 
-    fn table(&self, access: &Access) -> Option<Value> {
+    fn table(&self, Guards { access, .. }: Guards<'_>) -> Option<Value> {
         let decides = |decision: &Decision| match self.0 {
             Verdict::Deny => (!decision.deny.is_empty()).then(|| matcher(&decision.deny, Verdict::Deny)),
             Verdict::Allow => decision.allow.as_ref().map(|allow| matcher(allow, Verdict::Allow)),

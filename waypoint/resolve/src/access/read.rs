@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use api::istio::authorization_policy::{self as istio, Listed, Part, Pattern, pattern, pattern::Piece};
-use ir::access::{Address, Callers, Condition, Part as Of, Rule, Text};
+use ir::access::{Address, Callers, Claimed, Condition, Part as Of, Rule, Text};
 use ir::path::spellings;
 use ir::{Settings, ValueMatch};
 
+use super::Read;
 use crate::lists::in_a_list;
 
 const SPIFFE: &str = "spiffe://";
@@ -21,8 +22,8 @@ const WHOLE: [&str; 8] =
 pub struct Reading<'a> {
     /// Whether only what certainly means a value is one of it, or else whatever may mean it.
     pub certain: bool,
-    /// Whether there are requests, not only connections.
-    pub http: bool,
+    /// What of requests there is to look at.
+    pub read: Read,
     /// The Service's port.
     pub port: u16,
     /// The policy's namespace.
@@ -104,7 +105,7 @@ impl Reading<'_> {
     /// Whether a part is `value`.
     fn value(&self, part: &Part, value: &str) -> Condition {
         let only_http = matches!(part, Part::Host | Part::Method | Part::Path | Part::Header(_));
-        if only_http && !self.http {
+        if only_http && !self.read.http {
             return self.unknown();
         }
         let pattern = Pattern::of(value);
@@ -143,10 +144,12 @@ impl Reading<'_> {
             Part::Method => self.text(Of::Method, pattern),
             Part::Path => self.path(value, pattern),
             Part::Header(name) => self.header(name, pattern),
-            // Of TLS nothing is seen here, and nobody looks at tokens. Addresses are looked at in `list`.
-            Part::ServerName | Part::Token | Part::SourceAddress | Part::RemoteAddress | Part::DestinationAddress => {
-                self.unknown()
-            }
+            Part::RequestPrincipal | Part::Claim(_) if !self.read.tokens => self.unknown(),
+            Part::RequestPrincipal if self.certain => certain_principal(value, pattern),
+            Part::RequestPrincipal => possible_principal(value, pattern),
+            Part::Claim(path) => self.claim(path, pattern),
+            // Of TLS nothing is seen here. Addresses are looked at in `list`.
+            Part::ServerName | Part::SourceAddress | Part::RemoteAddress | Part::DestinationAddress => self.unknown(),
         }
     }
 
@@ -249,6 +252,22 @@ impl Reading<'_> {
         }
     }
 
+    /// A claim that is a text, as Istio has it. One that is to be refused is refused as a number or a truth as well.
+    fn claim(&self, path: &[String], pattern: Pattern<'_>) -> Condition {
+        let is = |claimed| Condition::Claim(path.to_vec(), claimed);
+        let text = is(claimed(pattern));
+        match pattern {
+            _ if self.certain => text,
+            Pattern::Present => is(Claimed::Something),
+            Pattern::Exact(value) => {
+                let number = value.parse().ok().map(Claimed::Number);
+                let truth = value.parse().ok().map(Claimed::Bool);
+                Condition::any([text].into_iter().chain(number.into_iter().chain(truth).map(is)))
+            }
+            Pattern::Prefix(_) | Pattern::Suffix(_) => text,
+        }
+    }
+
     /// A part that is there, as it is.
     fn text(&self, of: Of, pattern: Pattern<'_>) -> Condition {
         let text = match pattern {
@@ -281,6 +300,64 @@ impl Reading<'_> {
 
 /// So large may an expression be that the query of a path can be put behind it.
 const MOST: usize = api::envoy::regex::MOST_INSTRUCTIONS - 20;
+
+fn claimed(pattern: Pattern<'_>) -> Claimed {
+    Claimed::Text(match pattern {
+        Pattern::Present => Text::Regex("(?s).+".to_owned()),
+        Pattern::Exact(value) => Text::Exact(value.to_owned()),
+        Pattern::Prefix(beginning) => Text::Prefix(beginning.to_owned()),
+        Pattern::Suffix(end) => Text::Regex(format!("(?s).*{}", regex::escape(end))),
+    })
+}
+
+fn issued(issuer: Pattern<'_>, subject: Pattern<'_>) -> Condition {
+    let of = |name: &str, pattern| Condition::Claim(vec![name.to_owned()], claimed(pattern));
+    Condition::all([of("iss", issuer), of("sub", subject)])
+}
+
+/// Issuer and subject are parted by the last slash, as Istio does it.
+fn certain_principal(value: &str, pattern: Pattern<'_>) -> Condition {
+    let (issuer, subject) = match (value.rsplit_once('/'), pattern) {
+        (_, Pattern::Present) => (Pattern::Present, Pattern::Present),
+        (Some((issuer, subject)), Pattern::Exact(_)) => (Pattern::Exact(issuer), Pattern::Exact(subject)),
+        (Some((issuer, subject)), _) => (Pattern::of(issuer), Pattern::of(subject)),
+        (None, Pattern::Prefix(beginning)) => (Pattern::Prefix(beginning), Pattern::Present),
+        (None, Pattern::Suffix(end)) => (Pattern::Present, Pattern::Suffix(end)),
+        // Admission knows none.
+        (None, Pattern::Exact(_)) => return Condition::never(),
+    };
+    // Nobody is called so.
+    let empty = |pattern| matches!(pattern, Pattern::Exact(""));
+    if empty(issuer) || empty(subject) { Condition::never() } else { issued(issuer, subject) }
+}
+
+/// Wherever issuer and subject are parted: there may be slashes in both.
+fn possible_principal(value: &str, pattern: Pattern<'_>) -> Condition {
+    let text = pattern.text();
+    let parted = text.match_indices('/').map(|(at, _)| (&text[..at], &text[at + 1..]));
+    let subjects = |pattern| Condition::Claim(vec!["sub".to_owned()], claimed(pattern));
+    let issuers = |pattern| Condition::Claim(vec!["iss".to_owned()], claimed(pattern));
+    match pattern {
+        Pattern::Present => {
+            Condition::any(["iss", "sub"].map(|of| Condition::Claim(vec![of.to_owned()], Claimed::Something)))
+        }
+        Pattern::Exact(_) => Condition::any(parted.map(|(iss, sub)| issued(Pattern::Exact(iss), Pattern::Exact(sub)))),
+        Pattern::Prefix(beginning) => Condition::any(
+            parted
+                .map(|(iss, sub)| {
+                    issued(Pattern::Exact(iss), if sub.is_empty() { Pattern::Present } else { Pattern::Prefix(sub) })
+                })
+                .chain([issuers(Pattern::Prefix(beginning))]),
+        ),
+        Pattern::Suffix(end) => Condition::any(
+            parted
+                .map(|(iss, sub)| {
+                    issued(if iss.is_empty() { Pattern::Present } else { Pattern::Suffix(iss) }, Pattern::Exact(sub))
+                })
+                .chain([subjects(Pattern::Suffix(end)), certain_principal(value, pattern)]),
+        ),
+    }
+}
 
 fn some(callers: Callers) -> Vec<Callers> {
     if callers.that.constant() == Some(false) { Vec::new() } else { vec![callers] }

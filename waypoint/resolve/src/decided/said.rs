@@ -20,7 +20,7 @@ pub struct Said {
     pub refused: BTreeSet<String>,
     /// Of a RouteOption: what it does, by ancestor.
     pub effects: BTreeMap<ObjectRef, Effect>,
-    /// Of an AuthorizationPolicy: the ports that it guards of what it names, or why they are refused instead.
+    /// Of an AuthorizationPolicy or a RequestAuthentication: the ports that it guards of what it names, or why they are refused instead.
     pub guarded: BTreeMap<ObjectRef, BTreeMap<PortRef, Option<String>>>,
 }
 

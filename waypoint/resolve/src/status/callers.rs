@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::istio::AuthorizationPolicy;
-use api::istio::authorization_policy::{Action, Part, Rule, TargetRef, is_tried};
+use api::istio::authorization_policy::{Action, Part, Rule, is_tried};
+use api::istio::targets::{Attachment, TargetRef};
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{Enrolment, PortRef};
 use status::{ACCEPTED, Condition, ObjectStatus, Parent, Place};
@@ -27,8 +28,18 @@ pub fn status(view: &View<'_>, name: &Name) -> Option<Vec<ObjectStatus>> {
         return Some(vec![ObjectStatus::new(vec![for_workloads(view, policy)])]);
     };
     let object = ObjectRef { kind: Kind::AuthorizationPolicy, name: name.clone() };
+    Some(at_targets(view, &object, policy.spec.attachment(), |target, ports| at(view, name, policy, target, ports)))
+}
+
+/// What is said of the policy `object` for each target of its `attachment`, of which it governs some ports, and as a whole.
+pub fn at_targets(
+    view: &View<'_>,
+    object: &ObjectRef,
+    attachment: Attachment<'_>,
+    at: impl Fn(&ObjectRef, &Ports<'_>) -> Condition,
+) -> Vec<ObjectStatus> {
     let mut ports = BTreeMap::<&ObjectRef, Ports<'_>>::new();
-    for said in view.said(&object) {
+    for said in view.said(object) {
         for (target, of) in &said.guarded {
             let of = of.iter().map(|(id, why)| (id, why.as_deref()));
             ports.entry(target).or_default().extend(of);
@@ -37,15 +48,15 @@ pub fn status(view: &View<'_>, name: &Name) -> Option<Vec<ObjectStatus>> {
     let none = Ports::new();
     let mut all = Vec::new();
     let mut statuses: Vec<ObjectStatus> = Vec::new();
-    for target in access::targets(name, policy) {
-        let accepted = at(view, name, policy, &target, ports.get(&target).unwrap_or(&none));
+    for target in access::targets(&object.name.namespace, attachment) {
+        let accepted = at(&target, ports.get(&target).unwrap_or(&none));
         all.push(accepted.clone());
         let controller = view.settings().controller_name.as_str();
         statuses.push(ObjectStatus::at(Place::Ancestor(Parent::whole(target, controller)), vec![accepted]));
     }
-    all.extend(policy.spec.targets().filter(|target| target.kind == "ServiceEntry").map(elsewhere));
+    all.extend(attachment.targets().filter(|target| target.kind == "ServiceEntry").map(elsewhere));
     statuses.insert(0, ObjectStatus::new(worst(all.iter()).into_iter().collect()));
-    Some(statuses)
+    statuses
 }
 
 fn elsewhere(target: &TargetRef) -> Condition {
@@ -73,14 +84,9 @@ fn at(view: &View<'_>, name: &Name, policy: &AuthorizationPolicy, target: &Objec
         let message = format!("it guards nothing: {target} has no port and address that a waypoint of ours serves");
         return Condition::fails(ACCEPTED, "NotAttached", message);
     }
-    let refused: Vec<String> = ports
-        .iter()
-        .filter_map(|(id, why)| Some(format!("port {} of Service {}: {}", id.port, id.service, (*why)?)))
-        .collect();
-    let problems = warnings(policy);
-    if !refused.is_empty() {
-        let message = format!("connections are refused to {}", listed(refused.into_iter(), "; "));
-        return Condition::fails(ACCEPTED, "Refused", message).with(problems);
+    let problems = warnings(view, policy, ports);
+    if let Some(refused) = refused(ports) {
+        return refused.with(problems);
     }
     let mut accepted = Condition::accepted(problems);
     if accepted.message.is_empty() {
@@ -91,8 +97,17 @@ fn at(view: &View<'_>, name: &Name, policy: &AuthorizationPolicy, target: &Objec
     accepted
 }
 
+/// That connections to some of these ports are refused, if they are.
+pub fn refused(ports: &Ports<'_>) -> Option<Condition> {
+    let refused =
+        ports.iter().filter_map(|(id, why)| Some(format!("port {} of Service {}: {}", id.port, id.service, (*why)?)));
+    let refused: Vec<String> = refused.collect();
+    let message = || format!("connections are refused to {}", listed(refused.iter().cloned(), "; "));
+    (!refused.is_empty()).then(|| Condition::fails(ACCEPTED, "Refused", message()))
+}
+
 /// Why nothing comes through us to `target`.
-fn absent(view: &View<'_>, name: &Name, target: &ObjectRef) -> Option<Condition> {
+pub fn absent(view: &View<'_>, name: &Name, target: &ObjectRef) -> Option<Condition> {
     let fails = |reason: &str, message: String| Some(Condition::fails(ACCEPTED, reason, message));
     match target.kind {
         Kind::Service if view.service(&target.name).is_none() => {
@@ -129,7 +144,7 @@ fn absent(view: &View<'_>, name: &Name, target: &ObjectRef) -> Option<Condition>
 }
 
 /// What may surprise the author of a policy.
-fn warnings(policy: &AuthorizationPolicy) -> Vec<Problem> {
+fn warnings(view: &View<'_>, policy: &AuthorizationPolicy, ports: &Ports<'_>) -> Vec<Problem> {
     let mut problems = Vec::new();
     let mut warn = |field: String, message: &str| problems.push(Problem::warning(field, message));
     if policy.spec.action == Action::Audit {
@@ -138,6 +153,11 @@ fn warnings(policy: &AuthorizationPolicy) -> Vec<Problem> {
     if is_tried(policy) {
         warn("metadata.annotations".to_owned(), "it is tried on what is HTTP alone, and enforced nowhere");
     }
+    let tokens = |id: &PortRef| {
+        let chain = view.unit(&id.service).and_then(|unit| unit.chains.get(id));
+        chain.is_some_and(|chain| !chain.tokens.is_empty())
+    };
+    let unchecked = ports.keys().find(|id| !tokens(id));
     let unknown = match policy.spec.action {
         Action::Allow => "so that it lets nobody pass",
         _ => "so that it refuses as if it were met",
@@ -145,8 +165,14 @@ fn warnings(policy: &AuthorizationPolicy) -> Vec<Problem> {
     for (index, rule) in policy.spec.rules.iter().enumerate() {
         for (field, part) in looked_at(rule) {
             let why = match part {
-                Part::Token => "nobody checks tokens yet (RequestAuthentication)",
-                Part::ServerName => "a waypoint sees no server name of TLS",
+                Part::RequestPrincipal | Part::Claim(_) => match unchecked {
+                    Some(id) => format!(
+                        "nobody looks at tokens at port {} of Service {}: write a RequestAuthentication for it",
+                        id.port, id.service
+                    ),
+                    None => continue,
+                },
+                Part::ServerName => "a waypoint sees no server name of TLS".to_owned(),
                 _ => continue,
             };
             warn(format!("spec.rules[{index}].{field}"), &format!("{why}, {unknown}"));
@@ -183,8 +209,12 @@ fn for_workloads(view: &View<'_>, policy: &AuthorizationPolicy) -> Condition {
         return Condition::fails(ACCEPTED, "NoZtunnel", message);
     }
     let message = "it has no targetRefs, so that it is for workloads: ztunnel guards them, no waypoint does";
-    let only_http =
-        |part: &Part| matches!(part, Part::Host | Part::Method | Part::Path | Part::Header(_) | Part::Token);
+    let only_http = |part: &Part| {
+        matches!(
+            part,
+            Part::Host | Part::Method | Part::Path | Part::Header(_) | Part::RequestPrincipal | Part::Claim(_)
+        )
+    };
     let mut problems = Vec::new();
     for (index, rule) in policy.spec.rules.iter().enumerate() {
         let parts = looked_at(rule);

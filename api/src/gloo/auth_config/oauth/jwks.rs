@@ -125,8 +125,11 @@ impl KeySet {
 }
 
 /// Whoever reads the set can sign with it.
-pub(super) const PRIVATE: &str =
+pub(crate) const PRIVATE: &str =
     "is a private key, which everybody who reads it could sign with: make a new one, and write its public part alone";
+
+/// So can whoever reads this one.
+pub(crate) const SHARED: &str = "is a shared secret, with which whoever checks tokens could also sign them";
 
 fn public_key(key: &Map<String, Value>) -> Result<PublicKey, &'static str> {
     if ["d", "p", "q", "dp", "dq", "qi", "oth"].iter().any(|part| key.contains_key(*part)) {
@@ -176,7 +179,7 @@ fn public_key(key: &Map<String, Value>) -> Result<PublicKey, &'static str> {
             }
             (Numbers::Ed25519(x), &[EdDsa])
         }
-        (Some("oct"), _) => return Err("is a shared secret, with which whoever checks tokens could also sign them"),
+        (Some("oct"), _) => return Err(SHARED),
         _ => return Err("is of a kind that is not used: RSA, EC with P-256 or P-384, and OKP with Ed25519 are"),
     };
     let algorithms = match key.get("alg") {
