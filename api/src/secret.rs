@@ -25,7 +25,13 @@ pub const OAUTH_SECRET: &str = "extauth.solo.io/oauth";
 /// The entry of such a Secret that holds it.
 pub const CLIENT_SECRET: &str = "client-secret";
 
-/// The label of such a Secret that says until when its key is good.
+/// The type of a Secret that holds a key with which something is encrypted.
+pub const ENCRYPTION_SECRET: &str = "gloo.solo.io.EncryptionKeySecret";
+
+/// The entry of such a Secret that holds it.
+pub const ENCRYPTION_KEY: &str = "key";
+
+/// The label of a Secret with an API key that says until when its key is good.
 pub const EXPIRES: &str = "waykeeper.dev/expires";
 
 /// A Kubernetes Secret with `stringData` already folded into `data` and base64 undone.

@@ -16,7 +16,7 @@ use crate::Settings;
 use crate::chain::{Chain, Plan};
 use crate::edit::Admits;
 use crate::methods::hashing::Hashing;
-use crate::methods::{self, Accepts, Context, Inputs, Method, Read, Remotes, Trust};
+use crate::methods::{self, Accepts, Context, Inputs, Method, Read, Remotes, Signing, Trust, Whose};
 use crate::select::{Labelled, Need, Readers, Secrets};
 
 pub use crate::no_chain::NoChain;
@@ -96,6 +96,7 @@ impl Compiler {
             user_id_header: settings.user_id_header.to_ascii_lowercase().into(),
             trust: Trust::beside(settings.https_passthrough_ca_cert.as_ref()),
             remotes: Remotes::default(),
+            signing: Signing::with(settings.signing_key.as_ref()),
         };
         let (removed_grace, replaced_grace) = (settings.removed_grace(), settings.replaced_grace());
         Self { context, removed_grace, replaced_grace }
@@ -258,8 +259,8 @@ impl Compiler {
 
         let mut steps = Vec::with_capacity(gathered.len());
         let mut accepts = Accepts::default();
-        for ((field, method, read), name) in gathered.iter().zip(&names) {
-            let compiled = method.compile(field, name, read, &self.context);
+        for ((field, method, read), step) in gathered.iter().zip(&names) {
+            let compiled = method.compile(field, Whose { config: name, step }, read, &self.context);
             problems.extend(compiled.problems);
             accepts += compiled.accepts;
             steps.push(compiled.step);

@@ -6,7 +6,9 @@ mod basic_auth;
 mod complaints;
 mod granting;
 pub(crate) mod hashing;
+mod oidc;
 mod pass_through;
+mod proof;
 mod trust;
 
 use std::cell::RefCell;
@@ -16,7 +18,7 @@ use std::ops::AddAssign;
 use std::sync::Arc;
 
 use api::gloo::auth_config::{Config, OAuth2, PasswordKind};
-use api::{Problem, Secret};
+use api::{Name, Problem, Secret};
 
 use crate::headers::Seal;
 use crate::select::{Need, Secrets};
@@ -24,6 +26,7 @@ use crate::step::{Answer, Ask, Fault, Outcome, Step};
 use hashing::Hashing;
 
 pub use access_token::Remotes;
+pub use oidc::{Signing, SigningKey};
 pub use trust::{Pem, Trust};
 
 /// A type of step, as it is written in an AuthConfig.
@@ -50,9 +53,9 @@ pub trait Method {
         false
     }
 
-    /// The step called `name`, made of what is written and what was `read`. It may set the headers that
+    /// The step that `whose` says, made of what is written and what was `read`. It may set the headers that
     /// `AuthConfigSpec::grants` lists for its type, and no other.
-    fn compile(&self, field: &str, name: &str, read: &Read, context: &Context) -> Compiled;
+    fn compile(&self, field: &str, whose: Whose<'_>, read: &Read, context: &Context) -> Compiled;
 }
 
 /// The one type that is written in `config` and its name, if it is one that is enforced.
@@ -61,13 +64,17 @@ pub fn of(config: &Config) -> Option<(&'static str, &dyn Method)> {
     let api_key = api_key_auth.as_ref().map(|auth| ("apiKeyAuth", auth as &dyn Method));
     let basic = basic_auth.as_ref().map(|auth| ("basicAuth", &**auth as &dyn Method));
     let pass_through = pass_through_auth.as_ref().map(|auth| ("passThroughAuth", &**auth as &dyn Method));
-    let tokens = oauth2.as_ref().and_then(|oauth2| match &**oauth2 {
-        OAuth2 { oidc_authorization_code: None, access_token_validation: Some(tokens), oauth2: None } => Some(tokens),
+    let oauth2 = oauth2.as_ref().and_then(|oauth2| match &**oauth2 {
+        OAuth2 { oidc_authorization_code: None, access_token_validation: Some(tokens), oauth2: None } => {
+            Some(("oauth2.accessTokenValidation", tokens as &dyn Method))
+        }
+        OAuth2 { oidc_authorization_code: Some(login), access_token_validation: None, oauth2: None } => {
+            Some(("oauth2.oidcAuthorizationCode", login as &dyn Method))
+        }
         _ => None,
     });
-    let tokens = tokens.map(|tokens| ("oauth2.accessTokenValidation", tokens as &dyn Method));
     // Two in one step are refused, and so is one that is not enforced.
-    (config.types().len() == 1).then(|| api_key.or(basic).or(pass_through).or(tokens)).flatten()
+    (config.types().len() == 1).then(|| api_key.or(basic).or(pass_through).or(oauth2)).flatten()
 }
 
 /// By what a step lets somebody in. Whoever shows one of them passes. None of it is printed.
@@ -122,6 +129,15 @@ impl Inputs<'_> {
     }
 }
 
+/// Which step it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Whose<'a> {
+    /// The AuthConfig.
+    pub config: &'a Name,
+    /// The name of the step in it.
+    pub step: &'a str,
+}
+
 /// What one step reads.
 #[derive(Debug, Default)]
 pub struct Read {
@@ -142,6 +158,8 @@ pub struct Context {
     pub trust: Trust,
     /// Keys at addresses.
     pub remotes: Remotes,
+    /// What sessions are sealed with where their AuthConfig has no key of its own.
+    pub signing: Signing,
 }
 
 /// A step and what goes with it.

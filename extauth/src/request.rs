@@ -96,6 +96,17 @@ impl<'a> Request<'a> {
         clipped(path.split(['?', '#']).next().unwrap_or_default())
     }
 
+    /// The path and the query, as the client sent them, up to a fragment.
+    pub(crate) fn target(&self) -> &'a str {
+        let path = self.http.map(|http| http.path.as_str()).unwrap_or_default();
+        path.split('#').next().unwrap_or_default()
+    }
+
+    /// The host that the request names, with its port.
+    pub(crate) fn authority(&self) -> &'a str {
+        self.http.map(|http| http.host.as_str()).unwrap_or_default()
+    }
+
     /// What stands behind the first question mark of the path.
     pub(crate) fn query(&self) -> Option<&'a str> {
         let (_, query) = self.http?.path.split('#').next()?.split_once('?')?;

@@ -12,7 +12,7 @@ use runtime::telemetry::TelemetryArgs;
 use runtime::tls::ServerTls;
 use runtime::{Addr, Workers};
 
-use crate::methods::Pem;
+use crate::methods::{Pem, SigningKey};
 
 /// Where the admin port is unless told otherwise.
 const ADMIN: &str = "127.0.0.1:9091";
@@ -29,6 +29,9 @@ pub struct Settings {
     /// Authorities that passThroughAuth trusts over TLS besides the system's: PEM in base64
     #[arg(long, env = "HTTPS_PASSTHROUGH_CA_CERT", value_name = "BASE64", value_parser = Pem::parse)]
     pub https_passthrough_ca_cert: Option<Pem>,
+    /// What sessions of logins are sealed with where their AuthConfig has no key: the same for all replicas, 32 characters or more
+    #[arg(long, env = "SIGNING_KEY", hide_env_values = true, value_name = "TEXT", value_parser = SigningKey::parse)]
+    pub signing_key: Option<SigningKey>,
     /// How long a question waits for an AuthConfig that is not there, or not in the version that reads what the
     /// question brings: Envoy may have been told of it before this process has read it.
     #[arg(skip = UNKNOWN_PATIENCE)]
@@ -52,6 +55,7 @@ impl Default for Settings {
             user_id_header: USER_HEADER.to_owned(),
             removed_grace: REMOVED_GRACE,
             https_passthrough_ca_cert: None,
+            signing_key: None,
             unknown_patience: UNKNOWN_PATIENCE,
         }
     }

@@ -7,6 +7,7 @@ mod cases;
 mod expiring;
 mod grpc;
 mod incremental;
+mod oidc;
 mod pass_through;
 mod properties;
 mod reload;

@@ -6,6 +6,7 @@
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, clippy::print_stdout)]
 
 pub mod alone;
+pub mod browser;
 pub mod curl;
 pub mod docker;
 pub mod echo;
@@ -16,6 +17,7 @@ pub mod mutate;
 pub mod node;
 pub mod parts;
 pub mod ports;
+pub mod provider;
 pub mod raw;
 pub mod tokens;
 pub mod wait;

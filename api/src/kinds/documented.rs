@@ -106,6 +106,9 @@ mod tests {
             ".accessTokenValidation.jwt",
             ".accessTokenValidation.jwt.remoteJwks",
             ".accessTokenValidation.introspection",
+            ".oidcAuthorizationCode",
+            ".oidcAuthorizationCode.session",
+            ".oidcAuthorizationCode.session.cookie",
         ] {
             let path = format!("spec.configs.[].oauth2{part}");
             absent.extend(missing::<AuthConfig>("AuthConfig", &[&path]));

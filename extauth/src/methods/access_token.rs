@@ -4,11 +4,11 @@
 //! holds.
 
 mod bearer;
-mod claims;
+pub(super) mod claims;
 mod issuer;
-mod jwt;
-mod keys;
-mod remote;
+pub(super) mod jwt;
+pub(super) mod keys;
+pub(super) mod remote;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -34,7 +34,7 @@ use self::keys::Keys;
 use self::remote::{Found, Remote};
 use super::complaints::{Complaints, in_time, unavailable, unusable};
 use super::granting::Before;
-use super::{Accepts, Compiled, Context, Credentials, Inputs, Method, Need, Never, Read};
+use super::{Accepts, Compiled, Context, Credentials, Inputs, Method, Need, Never, Read, Whose};
 use crate::state::State;
 use crate::step::{Answer, Ask, Denial, Fault, Outcome, Step};
 
@@ -79,7 +79,7 @@ struct Presented {
 
 impl Step for AccessToken {
     fn check(&self, ask: &Ask<'_>) -> Answer {
-        let authorization = ask.header(AccessTokenValidation::READS);
+        let authorization = ask.header("authorization");
         let token = match bearer::find(authorization.as_deref(), ask.request.query()) {
             Ok(token) => token,
             Err(why) => return Answer::Now(Outcome::Deny(Denial::plain(403, why))),
@@ -263,7 +263,8 @@ impl Method for AccessTokenValidation {
         BTreeSet::from([Credentials::Asked { text, secrets: Vec::new() }])
     }
 
-    fn compile(&self, field: &str, name: &str, read: &Read, context: &Context) -> Compiled {
+    fn compile(&self, field: &str, whose: Whose<'_>, read: &Read, context: &Context) -> Compiled {
+        let name = whose.step;
         let accepts = Accepts { issuers: 1, ..Accepts::default() };
         let never = |fault, problems| Compiled { step: Box::new(Never(fault)), accepts, problems };
         let secret = read.secrets.first().and_then(|secret| secret.data.get(CLIENT_SECRET));
@@ -282,7 +283,7 @@ impl Method for AccessTokenValidation {
 }
 
 /// That nobody is asked at `host`, if it is such an address.
-fn nobody(field: &str, host: &str) -> Option<Problem> {
+pub(super) fn nobody(field: &str, host: &str) -> Option<Problem> {
     let why = literal(host).and_then(Forbidden::of)?;
     Some(Problem::warning(field, format!("{why}; every token is answered 503")))
 }

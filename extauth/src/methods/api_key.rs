@@ -10,7 +10,7 @@ use api::gloo::auth_config::ApiKeyAuth;
 use api::secret::{API_KEY, EXPIRES, KeyFlaw, expires};
 use api::{Fingerprint, Meta as _, Problem, Redacted, Secret};
 
-use super::{Accepts, Compiled, Context, Credentials, Inputs, Method, Read};
+use super::{Accepts, Compiled, Context, Credentials, Inputs, Method, Read, Whose};
 use crate::headers::{MOST_BYTES, Mutation, Mutations, Value};
 use crate::select::Need;
 use crate::state::State;
@@ -91,7 +91,7 @@ impl Method for ApiKeyAuth {
         self.needs(namespace).into_iter().map(|need| Credentials::Keys(need, required.clone())).collect()
     }
 
-    fn compile(&self, field: &str, _: &str, read: &Read, context: &Context) -> Compiled {
+    fn compile(&self, field: &str, _: Whose<'_>, read: &Read, context: &Context) -> Compiled {
         let mut problems = Vec::new();
         let headers: Vec<(Arc<str>, &str, bool)> = self
             .metadata_headers()

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use self::password::Password;
 use super::hashing::Hashing;
-use super::{Accepts, Compiled, Context, Credentials, Method, Read};
+use super::{Accepts, Compiled, Context, Credentials, Method, Read, Whose};
 use crate::headers::{MOST_BYTES, Value};
 use crate::step::{Answer, Ask, Denial, Grant, Outcome, Step};
 
@@ -107,7 +107,7 @@ impl Method for BasicAuth {
         users.collect()
     }
 
-    fn compile(&self, field: &str, _: &str, _: &Read, context: &Context) -> Compiled {
+    fn compile(&self, field: &str, _: Whose<'_>, _: &Read, context: &Context) -> Compiled {
         let mut problems = Vec::new();
         let mut users: HashMap<String, Arc<User>, ahash::RandomState> = HashMap::default();
         let written = self.users();

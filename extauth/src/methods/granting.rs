@@ -54,6 +54,11 @@ impl<'a> Granting<'a> {
         }
     }
 
+    /// The header `name`, in lower case, loses what belongs to this step: what is left of it, if anything is.
+    pub fn reduce(&mut self, name: &str, left: Option<Value>) {
+        self.headers.apply(&name.into(), left.map_or(Mutation::Remove, Mutation::Overwrite));
+    }
+
     /// The header `name` is taken out.
     pub fn remove(&mut self, name: &str) {
         self.headers.apply(&name.into(), Mutation::Remove);

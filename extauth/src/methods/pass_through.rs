@@ -26,7 +26,7 @@ use serde_json::{Map, Value as Json};
 
 use super::complaints::{self, Complaints, in_time};
 use super::granting::{Before, Granting};
-use super::{Accepts, Compiled, Context, Credentials, Method, Never, Read};
+use super::{Accepts, Compiled, Context, Credentials, Method, Never, Read, Whose};
 use crate::headers::Value;
 use crate::step::{Answer, Ask, Fault, Header, Outcome, Step};
 
@@ -183,7 +183,8 @@ impl Method for PassThroughAuth {
         self.grpc.is_some() || request.is_some_and(|request| request.pass_through_state)
     }
 
-    fn compile(&self, field: &str, name: &str, _: &Read, context: &Context) -> Compiled {
+    fn compile(&self, field: &str, whose: Whose<'_>, _: &Read, context: &Context) -> Compiled {
+        let name = whose.step;
         let made = match (&self.grpc, &self.http) {
             (Some(grpc), None) => grpc::Grpc::of(grpc, context),
             (None, Some(http)) => http::Http::of(http, context),

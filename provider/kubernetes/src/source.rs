@@ -4,7 +4,7 @@ use std::fmt;
 
 use std::collections::BTreeSet;
 
-use api::secret::{API_KEY_SECRET, OAUTH_SECRET};
+use api::secret::{API_KEY_SECRET, ENCRYPTION_SECRET, OAUTH_SECRET};
 use api::unserved::Unserved;
 use api::{Governs, Kind, Name, ObjectRef, Reader};
 
@@ -71,7 +71,7 @@ pub struct Source {
 }
 
 /// The types of Secrets that are read.
-const SECRET_TYPES: [&str; 2] = [API_KEY_SECRET, OAUTH_SECRET];
+const SECRET_TYPES: [&str; 3] = [API_KEY_SECRET, OAUTH_SECRET, ENCRYPTION_SECRET];
 
 impl Source {
     /// The sources of all that `reader` reads; Secrets in `secret_namespaces` alone if there are any.
@@ -206,14 +206,22 @@ mod tests {
     #[test]
     fn only_secrets_of_our_types_are_asked_for_and_only_where_they_may_be() {
         let everywhere = Source::of(&[Kind::Secret], &BTreeSet::new());
-        assert_eq!((everywhere.len(), everywhere[0].path("v1").as_str()), (2, "/api/v1/secrets"));
+        assert_eq!((everywhere.len(), everywhere[0].path("v1").as_str()), (3, "/api/v1/secrets"));
         let selectors: Vec<String> = everywhere.iter().map(Source::selector).collect();
-        assert_eq!(selectors, ["type=extauth.solo.io/apikey", "type=extauth.solo.io/oauth"]);
+        let all = ["apikey", "oauth"].map(|kind| format!("type=extauth.solo.io/{kind}"));
+        assert_eq!(selectors, [&all[..], &["type=gloo.solo.io.EncryptionKeySecret".to_owned()]].concat());
         let shown: Vec<String> = everywhere.iter().map(ToString::to_string).collect();
-        assert_eq!(shown, ["secrets", "secrets of type extauth.solo.io/oauth"]);
+        let of_types = ["extauth.solo.io/oauth", "gloo.solo.io.EncryptionKeySecret"];
+        assert_eq!(
+            shown,
+            ["secrets".to_owned()]
+                .into_iter()
+                .chain(of_types.map(|kind| format!("secrets of type {kind}")))
+                .collect::<Vec<_>>()
+        );
         let some = Source::of(&[Kind::Secret, Kind::Service], &["a", "b", "a"].map(str::to_owned).into());
         let paths: Vec<String> = some.iter().map(|source| source.path("v1")).collect();
         let (a, b) = ("/api/v1/namespaces/a/secrets", "/api/v1/namespaces/b/secrets");
-        assert_eq!(paths, [a, b, a, b, "/api/v1/services"]);
+        assert_eq!(paths, [a, b, a, b, a, b, "/api/v1/services"]);
     }
 }

@@ -41,9 +41,7 @@ impl AuthConfigSpec {
             if let Some(service) = pass_through_auth {
                 headers.extend(service.sets());
             }
-            if let Some(validation) = oauth2.as_ref().and_then(|oauth2| oauth2.access_token_validation.as_ref()) {
-                headers.extend(validation.sets());
-            }
+            headers.extend(oauth2.iter().flat_map(|oauth2| oauth2.sets()));
         }
         headers
     }
@@ -52,10 +50,9 @@ impl AuthConfigSpec {
     /// course of it is shown them as they are set, and never as a client says them.
     pub fn granted_by_declared(&self) -> BTreeSet<String> {
         let keys = self.configs.iter().filter_map(|config| config.api_key_auth.as_ref());
-        let oauth2 = self.configs.iter().filter_map(|config| config.oauth2.as_ref());
-        let tokens = oauth2.filter_map(|oauth2| oauth2.access_token_validation.as_ref());
+        let tokens = self.configs.iter().filter_map(|config| config.oauth2.as_ref());
         let keys = keys.flat_map(|keys| keys.metadata_headers().into_keys());
-        keys.chain(tokens.flat_map(|validation| validation.sets())).collect()
+        keys.chain(tokens.flat_map(|oauth2| oauth2.sets())).collect()
     }
 }
 
@@ -85,10 +82,16 @@ mod tests {
                 "allowedClientHeadersOnDenied": ["x-a"], "allowedClientHeadersOnSuccess": ["x-b"]}}}},
             {"apiKeyAuth": {"headersFromMetadata": {"X-Org": {"name": "org"}}}},
             {"oauth2": {"accessTokenValidation": {"claimsToHeaders": [{"claim": "email", "header": "X-Mail"}]}}},
+            {"oauth2": {"oidcAuthorizationCode": {"headers": {"idTokenHeader": "X-Id", "accessTokenHeader": ""},
+                "accessToken": {"claimsToHeaders": [{"claim": "a", "header": "X-A"}]},
+                "identityToken": {"claimsToHeaders": [{"claim": "a", "header": "X-B"}]}}}},
         ]}))
         .unwrap();
-        let all = ["x-mail", "x-org", "x-plan", "x-roles", "x-team"];
+        let all = ["x-a", "x-b", "x-id", "x-mail", "x-org", "x-plan", "x-roles", "x-team"];
         assert_eq!(spec.granted_by_steps().into_iter().collect::<Vec<_>>(), all);
-        assert_eq!(spec.granted_by_declared().into_iter().collect::<Vec<_>>(), ["x-mail", "x-org"]);
+        assert_eq!(
+            spec.granted_by_declared().into_iter().collect::<Vec<_>>(),
+            ["x-a", "x-b", "x-id", "x-mail", "x-org"]
+        );
     }
 }

@@ -2,8 +2,10 @@
 
 mod access_token;
 pub mod jwks;
+mod oidc;
+mod parts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -11,9 +13,39 @@ use crate::gloo::ResourceRef;
 use crate::proto_json::ProtoDuration;
 
 use super::credentials::Empty;
+use super::said::Said;
 use super::session::{HeaderOptions, UserSession};
+use crate::problem::Problem;
 
-pub(super) use access_token::oauth2;
+pub use oidc::{ClientProof, CookieForm, Logout, SameSite};
+
+/// What is wrong with `oauth2`, which stands at `field` in an AuthConfig of `namespace`.
+pub(super) fn oauth2(field: &str, oauth2: &OAuth2, namespace: &str, problems: &mut Vec<Problem>) {
+    let OAuth2 { oidc_authorization_code, access_token_validation, oauth2 } = oauth2;
+    if oauth2.is_some() {
+        Said { field, problems }.refused(".oauth2", "oauth2 is not implemented yet");
+    }
+    match (oidc_authorization_code, access_token_validation) {
+        (Some(_), Some(_)) => {
+            Said { field, problems }.wrong("", "says several ways; write each in a config of its own")
+        }
+        (Some(_), None) | (None, Some(_)) if oauth2.is_some() => {
+            Said { field, problems }.wrong("", "says several ways; write each in a config of its own");
+        }
+        (Some(login), None) => {
+            let field = format!("{field}.oidcAuthorizationCode");
+            oidc::login(login, namespace, &mut Said { field: &field, problems });
+        }
+        (None, Some(validation)) => {
+            let field = format!("{field}.accessTokenValidation");
+            access_token::access_token(validation, namespace, &mut Said { field: &field, problems });
+        }
+        (None, None) if oauth2.is_some() => {}
+        (None, None) => {
+            Said { field, problems }.wrong("", "names no way: write oidcAuthorizationCode or accessTokenValidation");
+        }
+    }
+}
 
 /// The first, deprecated form of OpenID Connect login.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
@@ -55,6 +87,23 @@ pub struct OAuth2 {
     /// OAuth 2.0 login without OpenID Connect.
     #[serde(skip_serializing_if = "Option::is_none", rename = "oauth2")]
     pub oauth2: Option<PlainOAuth2>,
+}
+
+impl OAuth2 {
+    /// The headers that it sets on requests that pass, in lower case.
+    pub fn sets(&self) -> BTreeSet<String> {
+        let tokens = self.access_token_validation.iter().flat_map(AccessTokenValidation::sets);
+        tokens.chain(self.oidc_authorization_code.iter().flat_map(OidcAuthorizationCode::sets)).collect()
+    }
+
+    /// The request headers on which its answer depends; none if it may look at any.
+    pub fn reads(&self) -> Option<&'static [&'static str]> {
+        match (&self.oidc_authorization_code, &self.access_token_validation, &self.oauth2) {
+            (Some(_), None, None) => Some(&OidcAuthorizationCode::READS),
+            (None, Some(_), None) => Some(&AccessTokenValidation::READS),
+            _ => None,
+        }
+    }
 }
 
 /// OpenID Connect login.

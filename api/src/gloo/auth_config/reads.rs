@@ -1,6 +1,6 @@
 //! Which request headers an AuthConfig reads: whatever else a request says, the answer is the same.
 
-use super::{AccessTokenValidation, AuthConfigSpec};
+use super::AuthConfigSpec;
 use crate::contract::Reads;
 
 /// An AuthConfig with more headers than this is shown all there are: looking each of them up would cost more.
@@ -19,10 +19,7 @@ impl AuthConfigSpec {
                 }
                 // What is shown to another service; over gRPC everything.
                 ["passThroughAuth"] => headers.extend(config.pass_through_auth.as_ref()?.shows()?),
-                ["oauth2"] => {
-                    config.oauth2.as_ref()?.access_token_validation.as_ref()?;
-                    headers.extend([AccessTokenValidation::READS.to_owned()]);
-                }
+                ["oauth2"] => headers.extend(config.oauth2.as_ref()?.reads()?.iter().map(|name| (*name).to_owned())),
                 // It may look at everything.
                 _ => return None,
             }
@@ -62,6 +59,9 @@ mod tests {
         let token =
             json!([{"oauth2": {"accessTokenValidation": {"claimsToHeaders": [{"claim": "a", "header": "X-A"}]}}}]);
         assert_eq!(reads(token).as_deref(), Some("authorization,x-a"));
+        let login = json!([{"oauth2": {"oidcAuthorizationCode": {"headers": {"idTokenHeader": "X-Id"}}}}]);
+        let read = "cookie,origin,sec-fetch-mode,sec-fetch-site,x-id,x-requested-with";
+        assert_eq!(reads(login).as_deref(), Some(read));
     }
 
     #[test]

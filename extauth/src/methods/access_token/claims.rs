@@ -1,9 +1,10 @@
 //! What becomes of the claims of a good token, or of what an issuer says of one: whether they are enough, and what the
 //! application and Envoy are told.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use api::gloo::auth_config::AccessTokenValidation;
+use api::gloo::auth_config::{AccessTokenValidation, ClaimToHeader};
 use serde_json::{Map, Value as Json};
 
 use crate::headers::Value;
@@ -15,9 +16,19 @@ use crate::step::Grant;
 #[derive(Debug, Clone)]
 pub struct Uses {
     scopes: Vec<String>,
-    headers: Vec<ToHeader>,
+    headers: ToHeaders,
+    metadata: ToMetadata,
+}
+
+/// Claims that become headers.
+#[derive(Debug, Clone)]
+pub struct ToHeaders(Vec<ToHeader>);
+
+/// Claims that become metadata.
+#[derive(Debug, Clone)]
+pub struct ToMetadata {
     /// Name in the metadata, and claim.
-    metadata: Vec<(String, String)>,
+    chosen: Vec<(String, String)>,
     /// The step, under whose name metadata stands.
     step: String,
 }
@@ -33,17 +44,10 @@ struct ToHeader {
 impl Uses {
     /// As `validation` says, of the step called `step`.
     pub fn of(validation: &AccessTokenValidation, step: &str) -> Uses {
-        let headers = validation.claims_to_headers.iter().map(|entry| ToHeader {
-            claim: entry.claim.clone().unwrap_or_default(),
-            header: entry.header.as_deref().unwrap_or_default().to_ascii_lowercase(),
-            append: entry.append,
-        });
-        let metadata = validation.dynamic_metadata_from_claims.iter();
         Uses {
             scopes: validation.scopes().to_vec(),
-            headers: headers.collect(),
-            metadata: metadata.map(|(key, claim)| (key.clone(), claim.clone())).collect(),
-            step: step.to_owned(),
+            headers: ToHeaders::of(&validation.claims_to_headers),
+            metadata: ToMetadata::of(&validation.dynamic_metadata_from_claims, step),
         }
     }
 
@@ -68,7 +72,35 @@ impl Uses {
         if let Some(user) = user {
             granting.set(&before.user_header, Value::new(user).ok_or("a user that no header can name")?);
         }
-        for ToHeader { claim, header, append } in &self.headers {
+        self.headers.write(claims, &mut granting)?;
+        self.metadata.write(claims, &mut granting);
+        granting.more.state = state;
+        granting.done().map_err(|_| "claims that are too large")
+    }
+}
+
+impl ToHeaders {
+    /// As `written`.
+    pub fn of(written: &[ClaimToHeader]) -> ToHeaders {
+        let headers = written.iter().map(|entry| ToHeader {
+            claim: entry.claim.clone().unwrap_or_default(),
+            header: entry.header.as_deref().unwrap_or_default().to_ascii_lowercase(),
+            append: entry.append,
+        });
+        ToHeaders(headers.collect())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Puts `claims` into headers.
+    ///
+    /// # Errors
+    /// What of it cannot be said.
+    pub fn write(&self, claims: &Map<String, Json>, granting: &mut Granting<'_>) -> Result<(), &'static str> {
+        for ToHeader { claim, header, append } in &self.0 {
             let Some(text) = claims.get(claim).and_then(text) else { continue };
             // Left out, it would be taken for a claim that the token does not have.
             let value = text.as_deref().and_then(Value::new).ok_or("a claim that no header can carry")?;
@@ -77,13 +109,24 @@ impl Uses {
                 false => granting.set(header, value),
             }
         }
-        let chosen = self.metadata.iter().filter_map(|(key, claim)| Some((key.clone(), claims.get(claim)?.clone())));
+        Ok(())
+    }
+}
+
+impl ToMetadata {
+    /// As `written`, of the step called `step`.
+    pub fn of(written: &BTreeMap<String, String>, step: &str) -> ToMetadata {
+        let chosen = written.iter().map(|(key, claim)| (key.clone(), claim.clone())).collect();
+        ToMetadata { chosen, step: step.to_owned() }
+    }
+
+    /// Puts `claims` into metadata.
+    pub fn write(&self, claims: &Map<String, Json>, granting: &mut Granting<'_>) {
+        let chosen = self.chosen.iter().filter_map(|(key, claim)| Some((key.clone(), claims.get(claim)?.clone())));
         let chosen: Map<String, Json> = chosen.collect();
         if !chosen.is_empty() {
             granting.more.metadata.set(self.step.clone(), chosen.into());
         }
-        granting.more.state = state;
-        granting.done().map_err(|_| "claims that are too large")
     }
 }
 

@@ -10,8 +10,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use api::gloo::auth_config::{AccessTokenValidation, Target};
 use api::json::unique_object;
 use api::{Fingerprint, Redacted};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use form_urlencoded::Serializer;
 use futures_util::FutureExt as _;
@@ -26,6 +24,7 @@ use serde_json::{Map, Value as Json};
 use zeroize::Zeroizing;
 
 use crate::methods::Context;
+use crate::methods::proof::basic;
 
 /// Of an answer.
 const MOST_BYTES: usize = 64 * 1024;
@@ -142,17 +141,10 @@ fn uri(target: &Target) -> Option<Uri> {
 }
 
 impl Proof {
-    /// RFC 6749, 2.3.1: name and secret are written as in a form, and then as HTTP has it.
     fn of(client_id: Option<&str>, secret: Option<&Redacted>) -> Option<Proof> {
         let client_id = client_id.filter(|id| !id.is_empty()).map(str::to_owned);
         let Some(secret) = secret else { return Some(Proof { authorization: None, client_id }) };
-        let encode = |bytes: &[u8]| Zeroizing::new(form_urlencoded::byte_serialize(bytes).collect::<String>());
-        let (name, secret) = (encode(client_id?.as_bytes()), encode(secret.expose()));
-        let both = Zeroizing::new(format!("{}:{}", *name, *secret));
-        let basic = Zeroizing::new(format!("Basic {}", STANDARD.encode(&*both)));
-        let mut authorization = HeaderValue::from_str(&basic).ok()?;
-        authorization.set_sensitive(true);
-        Some(Proof { authorization: Some(authorization), client_id: None })
+        Some(Proof { authorization: Some(basic(&client_id?, secret)?), client_id: None })
     }
 }
 
@@ -300,6 +292,8 @@ impl fmt::Debug for Told {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
     use proptest::prelude::*;
     use serde_json::json;
 

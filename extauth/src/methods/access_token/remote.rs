@@ -33,17 +33,16 @@ pub const ANEW: Duration = Duration::from_secs(10);
 /// Where fetching has failed for so long, nobody waits for it.
 const WAITED: Duration = Duration::from_secs(1);
 
-/// Keys at an address.
-pub struct Remote {
-    source: Source<(), Arc<Keys>>,
-    held: Arc<Mutex<Held>>,
+/// Keys at an address, or what else an issuer says of itself.
+pub struct Remote<T = Keys> {
+    source: Source<(), Arc<T>>,
+    held: Arc<Mutex<Held<T>>>,
     refresh: Duration,
 }
 
-#[derive(Debug, Default)]
-struct Held {
+struct Held<T> {
     /// The keys of the last good answer, and when it came.
-    good: Option<(Arc<Keys>, Instant)>,
+    good: Option<(Arc<T>, Instant)>,
     /// When fetching was first tried since then.
     tried: Option<Instant>,
     /// When keys were last fetched for an unknown one.
@@ -51,10 +50,9 @@ struct Held {
 }
 
 /// Keys and whether they are as new as they should be.
-#[derive(Debug, Clone)]
-pub struct Found {
+pub struct Found<T = Keys> {
     /// The keys.
-    pub keys: Arc<Keys>,
+    pub keys: Arc<T>,
     /// Whether they are. Of others it is not known that a key is none of them.
     pub fresh: bool,
 }
@@ -79,14 +77,16 @@ impl Remote {
             async move { client.call(request, deadline).await.and_then(|answer| read(&answer, &who)) }.boxed()
         }))
     }
+}
 
+impl<T: Send + Sync + 'static> Remote<T> {
     /// Those that `ask` has from `who`.
     pub fn asking(
         who: &str,
         refresh: Duration,
-        ask: impl Fn(Instant) -> BoxFuture<'static, Outcome<Arc<Keys>>> + Send + Sync + 'static,
-    ) -> Remote {
-        let held: Arc<Mutex<Held>> = Arc::default();
+        ask: impl Fn(Instant) -> BoxFuture<'static, Outcome<Arc<T>>> + Send + Sync + 'static,
+    ) -> Remote<T> {
+        let held = Arc::new(Mutex::new(Held { good: None, tried: None, anew: None }));
         let keeps = held.clone();
         let source = Source::new(Settings::new(who), move |(), deadline: Instant| {
             let (asked, held) = (ask(deadline), keeps.clone());
@@ -105,7 +105,7 @@ impl Remote {
     }
 
     /// The keys that may be used without waiting. Has them fetched if it is time.
-    pub fn at_hand(&self) -> Option<Found> {
+    pub fn at_hand(&self) -> Option<Found<T>> {
         let now = now();
         let held = self.held.lock();
         let (keys, at) = held.good.clone()?;
@@ -126,7 +126,7 @@ impl Remote {
     ///
     /// # Errors
     /// Why there are none, not even old ones.
-    pub async fn fetched(&self, deadline: Instant) -> Result<Found, Unavailable> {
+    pub async fn fetched(&self, deadline: Instant) -> Result<Found<T>, Unavailable> {
         self.held.lock().tried.get_or_insert_with(now);
         match self.source.ask(&(), deadline).await {
             Outcome::Answered(keys) => Ok(Found { keys, fresh: true }),
@@ -181,9 +181,9 @@ fn read(answer: &Response<Bytes>, who: &Arc<str>) -> Outcome<Arc<Keys>> {
     }
 }
 
-impl fmt::Debug for Remote {
+impl<T> fmt::Debug for Remote<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Remote").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("Remote").finish_non_exhaustive()
     }
 }
 

@@ -147,7 +147,7 @@ fn a_secret_that_is_being_deleted_is_gone() {
             other => panic!("{other:?}"),
         }
     };
-    world.take(news(1, vec![]));
+    (1..3).for_each(|source| world.take(news(source, vec![])));
     world.take(news(0, vec![secret(Value::Null)]));
     assert_eq!(world.assemble().unwrap().snapshot.secrets.len(), 1);
     world.take(news(0, vec![secret("2026-01-01T00:00:00Z".into())]));
@@ -160,7 +160,7 @@ fn namespaces_keep_apart_what_has_the_same_source_of_rights() {
     let mut world = World::new(Source::of(&[Kind::Secret], &namespaces));
     world.take(news(0, vec![]));
     assert!(!world.is_settled() && world.settled(0) && !world.settled(1));
-    (1..4).for_each(|source| world.take(news(source, vec![])));
+    (1..6).for_each(|source| world.take(news(source, vec![])));
     assert_eq!(world.assemble().unwrap().snapshot.revision, 1);
 }
 

@@ -1,31 +1,24 @@
 //! `accessTokenValidation`: what it reads and sets, and what is wrong with one taken by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::jwks::{KeySet, PRIVATE};
-use super::{
-    AccessTokenValidation, ClaimToHeader, IntrospectionValidation, JwtValidation, LocalJwks, OAuth2, RemoteJwks,
-};
+use super::parts::{LONGEST, MOST_ENTRIES, are_scopes, headers, metadata, own_secret, url};
+use super::{AccessTokenValidation, IntrospectionValidation, JwtValidation, LocalJwks, RemoteJwks};
 use crate::gloo::ResourceRef;
-use crate::gloo::auth_config::Target;
 use crate::gloo::auth_config::said::Said;
-use crate::header::{self, HeaderUse};
-use crate::problem::Problem;
 use crate::proto_json::ProtoDuration;
 
 /// How often keys are fetched, unless written.
 pub const REFRESH: Duration = Duration::from_secs(300);
 /// The least and the most that may be written there.
-const REFRESHES: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+pub(super) const REFRESHES: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 /// How long it counts what an issuer says of a token, unless written.
 const KEPT: Duration = Duration::from_secs(600);
 /// The most that may be written there.
 const LONGEST_KEPT: Duration = Duration::from_secs(24 * 3600);
-/// More entries of one list are a mistake.
-const MOST_ENTRIES: usize = 64;
-/// A longer text in a token is none.
-const LONGEST: usize = 1024;
 
 impl RemoteJwks {
     /// How often keys are fetched.
@@ -35,8 +28,8 @@ impl RemoteJwks {
 }
 
 impl AccessTokenValidation {
-    /// The header in which tokens come; they may come as the query parameter `access_token` as well.
-    pub const READS: &'static str = "authorization";
+    /// The headers in which tokens come; they may come as the query parameter `access_token` as well.
+    pub const READS: [&'static str; 1] = ["authorization"];
 
     /// The headers that it sets on requests that pass, in lower case.
     pub fn sets(&self) -> BTreeSet<String> {
@@ -59,30 +52,8 @@ impl AccessTokenValidation {
     }
 }
 
-/// What is wrong with `oauth2`, which stands at `field` in an AuthConfig of `namespace`.
-pub(in crate::gloo::auth_config) fn oauth2(field: &str, oauth2: &OAuth2, namespace: &str, problems: &mut Vec<Problem>) {
-    let OAuth2 { oidc_authorization_code, access_token_validation, oauth2 } = oauth2;
-    let mut said = Said { field, problems };
-    for (name, written) in [("oidcAuthorizationCode", oidc_authorization_code.is_some()), ("oauth2", oauth2.is_some())]
-    {
-        if written {
-            said.refused(&format!(".{name}"), &format!("{name} is not implemented yet"));
-        }
-    }
-    match access_token_validation {
-        Some(_) if oidc_authorization_code.is_some() || oauth2.is_some() => {
-            said.wrong("", "says several ways; write each in a config of its own");
-        }
-        Some(validation) => {
-            let field = format!("{field}.accessTokenValidation");
-            access_token(validation, namespace, &mut Said { field: &field, problems });
-        }
-        None if oidc_authorization_code.is_some() || oauth2.is_some() => {}
-        None => said.wrong("", "names no way: write accessTokenValidation"),
-    }
-}
-
-fn access_token(validation: &AccessTokenValidation, namespace: &str, said: &mut Said<'_>) {
+/// What is wrong with `validation`, in an AuthConfig of `namespace`.
+pub(super) fn access_token(validation: &AccessTokenValidation, namespace: &str, said: &mut Said<'_>) {
     let AccessTokenValidation {
         introspection_url,
         jwt,
@@ -125,7 +96,7 @@ fn access_token(validation: &AccessTokenValidation, namespace: &str, said: &mut 
         }
     }
     scopes(validation, said);
-    headers(claims_to_headers, said);
+    headers(".claimsToHeaders", claims_to_headers, said);
     metadata(dynamic_metadata_from_claims, said);
 }
 
@@ -154,14 +125,7 @@ fn of_introspection(introspection: &IntrospectionValidation, namespace: &str, sa
         said.wrong(".introspection.clientId", "is too long or has control characters");
     }
     if let Some(reference) = client_secret_ref {
-        let at = ".introspection.clientSecretRef";
-        if reference.name.is_empty() {
-            said.wrong(&format!("{at}.name"), "empty: write the name of a Secret");
-        }
-        if !reference.namespace.is_empty() && reference.namespace != namespace {
-            let why = "is another than that of this AuthConfig, which says where the secret is sent; keep both in one namespace";
-            said.wrong(&format!("{at}.namespace"), why);
-        }
+        own_secret(".introspection.clientSecretRef", reference, namespace, said);
     }
     if user_id_attribute_name.as_deref().is_some_and(|name| name.len() > LONGEST) {
         said.wrong(".introspection.userIdAttributeName", "is too long");
@@ -218,74 +182,11 @@ fn of_local(local: &LocalJwks, said: &mut Said<'_>) {
     }
 }
 
-fn url(at: &str, url: Option<&str>, said: &mut Said<'_>) {
-    match url.filter(|url| !url.is_empty()) {
-        None => said.wrong(at, "missing: write http:// or https://, a host and a path"),
-        Some(url) => {
-            if let Err(why) = Target::of_url(url) {
-                said.wrong(at, why);
-            }
-        }
-    }
-}
-
 fn scopes(validation: &AccessTokenValidation, said: &mut Said<'_>) {
     let at = ".requiredScopes.scope";
-    // RFC 6749, 3.3.
-    let is_scope = |scope: &String| {
-        !scope.is_empty()
-            && scope.len() <= LONGEST
-            && scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\')
-    };
-    if let Some(wrong) = validation.scopes().iter().find(|scope| !is_scope(scope)) {
-        said.wrong(at, format!("{wrong:?} is no scope: write each as an item of its own, without spaces and quotes"));
-    }
-    if validation.scopes().len() > MOST_ENTRIES {
-        said.wrong(at, format!("more than {MOST_ENTRIES} scopes"));
-    }
+    are_scopes(at, validation.scopes(), said);
     if validation.required_scopes.is_some() && validation.scopes().is_empty() {
         said.wrong(at, "empty: write the scopes that a token must have, or leave out requiredScopes");
-    }
-}
-
-fn headers(claims: &[ClaimToHeader], said: &mut Said<'_>) {
-    if claims.len() > MOST_ENTRIES {
-        said.wrong(".claimsToHeaders", format!("more than {MOST_ENTRIES} entries"));
-    }
-    let mut seen = BTreeSet::new();
-    for (index, ClaimToHeader { claim, header, append }) in claims.iter().enumerate() {
-        let at = format!(".claimsToHeaders[{index}]");
-        if !claim.as_deref().is_some_and(|claim| (1..=LONGEST).contains(&claim.len())) {
-            said.wrong(&format!("{at}.claim"), "missing: write the name of a claim");
-        }
-        let header = header.as_deref().unwrap_or_default();
-        if let Err(why) = header::check(header, HeaderUse::Write) {
-            said.wrong(&format!("{at}.header"), why);
-        } else if !seen.insert(header.to_ascii_lowercase()) && !append {
-            said.wrong(
-                &format!("{at}.header"),
-                format!("{header:?} stands there twice; write append: true to have both"),
-            );
-        }
-    }
-}
-
-fn metadata(claims: &BTreeMap<String, String>, said: &mut Said<'_>) {
-    let at = ".dynamicMetadataFromClaims";
-    if claims.len() > MOST_ENTRIES {
-        said.wrong(at, format!("more than {MOST_ENTRIES} entries"));
-    }
-    for (key, claim) in claims {
-        if key.is_empty() || key.len() > LONGEST {
-            said.wrong(at, "a key is empty or too long; write the name that metadata is to have");
-        }
-        let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
-        if claim.is_empty() || claim.len() > LONGEST || !claim.bytes().all(letter) {
-            said.wrong(
-                &format!("{at}.{key}"),
-                format!("{claim:?} is no claim that can be put there: letters, digits, - and _"),
-            );
-        }
     }
 }
 

@@ -55,6 +55,13 @@ impl Target {
         Ok(Target { tls, host, port, path: "/".to_owned() })
     }
 
+    /// Scheme, host, and port if it is not the usual one, as browsers write it.
+    pub fn origin(&self) -> String {
+        let (scheme, usual) = if self.tls { ("https", 443) } else { ("http", 80) };
+        let port = if self.port == usual { String::new() } else { format!(":{}", self.port) };
+        format!("{scheme}://{}{port}", self.host)
+    }
+
     /// Host and port.
     pub fn authority(&self) -> String {
         format!("{}:{}", self.host, self.port)
@@ -103,6 +110,11 @@ mod tests {
         assert_eq!(url("http://a.b:8080/check?x=1"), (false, "a.b".into(), 8080, "/check?x=1".into()));
         assert_eq!(url("HTTPS://Auth.Example"), (true, "auth.example".into(), 443, "/".into()));
         assert_eq!(url("http://[::1]/"), (false, "[::1]".into(), 80, "/".into()));
+        let origin = |text: &str| Target::of_url(text).unwrap().origin();
+        assert_eq!(
+            (origin("https://A:443/x").as_str(), origin("http://a:443").as_str()),
+            ("https://a", "http://a:443")
+        );
         assert_eq!(url("http://a?x"), (false, "a".into(), 80, "/?x".into()));
         let address = |text: &str| Target::of_address(text, false).map(|target| target.authority());
         assert_eq!(address("Auth.ns.svc.cluster.local:9001").unwrap(), "auth.ns.svc.cluster.local:9001");
