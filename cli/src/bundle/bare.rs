@@ -78,6 +78,9 @@ const KNOWN: &[&str] = &[
     "unit",
 ];
 
+/// Under these of them stand maps of such texts; under the others a text, or several.
+const MAPS: [&str; 6] = ["labelSelector", "labels", "limits", "matchLabels", "requests", "selector"];
+
 /// Of an object these are said twice, or by others in words of their own.
 const NOT_TAKEN: [&str; 2] = ["managedFields", "annotations"];
 
@@ -102,8 +105,8 @@ fn field(key: &str, value: &Value, known: bool) -> Option<(String, Value)> {
     if NOT_TAKEN.contains(&key) {
         return None;
     }
-    // Labels are a map of texts; a map that holds others is looked at field by field.
-    let is_plain = value.as_object().is_none_or(|map| map.values().all(Value::is_string));
+    // A map that is none of those, or holds others than texts, is looked at field by field.
+    let is_plain = value.as_object().is_none_or(|map| MAPS.contains(&key) && map.values().all(Value::is_string));
     let known = (KNOWN.contains(&key) && is_plain) || (known && value.is_string());
     Some((key.to_owned(), without(value, known)))
 }
