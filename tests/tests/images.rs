@@ -12,7 +12,7 @@ use waykeeper_tests::{Folder, eventually};
 const ENGINES: [&str; 6] = [".dockerenv", "dev/console", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
 
 /// What each may weigh, in millions of bytes, without optimisation: a tenth more than it does.
-const MOST: [(&str, u64); 4] = [("extauth", 92), ("ratelimit", 104), ("waypoint", 107), ("waykeeper", 127)];
+const MOST: [(&str, u64); 4] = [("extauth", 102), ("ratelimit", 111), ("waypoint", 121), ("waykeeper", 138)];
 
 /// The files in an image: mode as `tar` prints it, owner, name.
 fn files(engine: &Engine, image: &str) -> Vec<(String, String, String)> {
@@ -33,6 +33,7 @@ fn files(engine: &Engine, image: &str) -> Vec<(String, String, String)> {
 #[test]
 fn they_hold_a_binary_and_authorities_to_trust_and_nothing_else() {
     let (_turn, engine) = turn();
+    let mut heavy = Vec::new();
     for name in IMAGES {
         let image = format!("waykeeper/{name}:{TAG}");
         let all = files(&engine, &image);
@@ -65,8 +66,11 @@ fn they_hold_a_binary_and_authorities_to_trust_and_nothing_else() {
         }
         let size: u64 = inspect("{{.Size}}").parse().unwrap();
         let most = MOST.iter().find(|(image, _)| *image == name).unwrap_or_else(|| panic!("{name} is not in MOST")).1;
-        assert!(size < most * 1_000_000, "{name} has {size} bytes; it may have {most} million");
+        if size >= most * 1_000_000 {
+            heavy.push(format!("{name} has {size} bytes; it may have {most} million"));
+        }
     }
+    assert!(heavy.is_empty(), "{heavy:#?}");
 }
 
 #[test]
