@@ -18,3 +18,28 @@ pub mod sample;
 pub mod scope;
 pub mod suite;
 pub mod tree;
+
+#[cfg(test)]
+#[path = "switch.rs"]
+mod switch;
+
+#[cfg(test)]
+mod switch_tests {
+    //! What a mutated crate is given.
+
+    use super::switch::{is_one_at_most, only_first};
+
+    #[test]
+    fn an_option_has_one_at_most_whatever_is_done_to_it_and_a_list_may_have_more() {
+        fn of<I: Iterator>(_: &I) -> bool {
+            is_one_at_most::<I>()
+        }
+        let (one, list) = (Some(1), vec![1]);
+        assert!(of(&one.iter()) && of(&one.into_iter()) && of(&std::iter::once(1)));
+        assert!(of(&one.iter().filter(|n| **n > 1).map(|n| n + 1).enumerate()));
+        assert!(!of(&list.iter()) && !of(&list.iter().map(Some)));
+        // One list at most, but what is in it may be several.
+        assert!(!of(&Some(&list).into_iter().flatten()) && !of(&one.iter().chain(&one)));
+        assert_eq!(only_first(0, &list).count(), 1);
+    }
+}

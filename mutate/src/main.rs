@@ -49,7 +49,7 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let binaries = build::build(&mut tree, &target.join("build"), &say)?;
-    let (usable, left_out) = (tree.usable(), tree.left_out());
+    let (mut usable, left_out) = (tree.usable(), tree.left_out());
     fs::write(&remembered, left_out.iter().map(|name| format!("{name}\n")).collect::<String>())?;
     say(format!("built {} test binaries; {} mutants do not compile", binaries.len(), left_out.len()));
 
@@ -66,6 +66,9 @@ fn main() -> Result<ExitCode> {
         broken.len()
     );
 
+    let same = recorded::same(&tests);
+    say(format!("{} mutants mean the same, for there is one thing at most where they take the first", same.len()));
+    usable.retain(|mutant| !same.contains(&mutant.id));
     let chosen = sample::sample(&usable, &choice, &seed);
     let judge = judge::Judge {
         binaries: &binaries,

@@ -21,6 +21,14 @@ pub struct Test {
     pub took: Duration,
     /// The mutants it reaches.
     pub reaches: BTreeSet<u32>,
+    /// The mutants it reaches where they mean the same as the code, by the types it goes through.
+    pub same: BTreeSet<u32>,
+}
+
+/// The mutants that mean the same wherever a test reaches them.
+pub fn same(tests: &[Test]) -> BTreeSet<u32> {
+    let differ: BTreeSet<u32> = tests.iter().flat_map(|test| &test.reaches).copied().collect();
+    tests.iter().flat_map(|test| &test.same).copied().filter(|id| !differ.contains(id)).collect()
 }
 
 /// Tests by a digest of their executable and of the files beside it.
@@ -33,9 +41,12 @@ pub fn read(path: &Path) -> Recorded {
     for row in text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
         let tests = recorded.entry(row["digest"].as_str().unwrap_or_default().to_owned()).or_default();
         if let (Some(name), Some(micros)) = (row["name"].as_str(), row["micros"].as_u64()) {
-            let ids = row["reaches"].as_array().into_iter().flatten().filter_map(Value::as_u64);
-            let reaches = ids.filter_map(|id| u32::try_from(id).ok()).collect();
-            tests.push(Test { binary: 0, name: name.to_owned(), took: Duration::from_micros(micros), reaches });
+            let ids = |of: &str| {
+                let ids = row[of].as_array().into_iter().flatten().filter_map(Value::as_u64);
+                ids.filter_map(|id| u32::try_from(id).ok()).collect()
+            };
+            let (took, reaches, same) = (Duration::from_micros(micros), ids("reaches"), ids("same"));
+            tests.push(Test { binary: 0, name: name.to_owned(), took, reaches, same });
         }
     }
     recorded
@@ -46,7 +57,7 @@ pub fn write(path: &Path, recorded: &Recorded) -> Result<()> {
     let rows = recorded.iter().flat_map(|(digest, tests)| {
         tests.iter().map(move |test| {
             let micros = u64::try_from(test.took.as_micros()).unwrap_or(u64::MAX);
-            json!({"digest": digest, "name": test.name, "micros": micros, "reaches": test.reaches})
+            json!({"digest": digest, "name": test.name, "micros": micros, "reaches": test.reaches, "same": test.same})
         })
     });
     fs::write(path, rows.map(|row| format!("{row}\n")).collect::<String>()).context("writing what was recorded")
@@ -82,4 +93,21 @@ fn take_folder(hasher: &mut blake3::Hasher, folder: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mutant_means_the_same_only_if_no_test_reaches_it_where_it_does_not() {
+        let of = |reaches: &[u32], same: &[u32]| Test {
+            binary: 0,
+            name: String::new(),
+            took: Duration::ZERO,
+            reaches: reaches.iter().copied().collect(),
+            same: same.iter().copied().collect(),
+        };
+        assert_eq!(super::same(&[of(&[1], &[2, 3]), of(&[3], &[2, 4])]), BTreeSet::from([2, 4]));
+    }
 }

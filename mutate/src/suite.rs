@@ -111,8 +111,9 @@ impl Runner {
                 let (took, binary_name) = (begin.elapsed(), &binary.name);
                 let list = fs::read_to_string(&reached).unwrap_or_default();
                 let reaches = list.lines().filter_map(|line| line.parse().ok()).collect();
+                let same = list.lines().filter_map(|line| line.strip_prefix("same ")?.parse().ok()).collect();
                 match ended {
-                    Some(true) => lock(&done).push(Test { binary: *number, name: name.clone(), took, reaches }),
+                    Some(true) => lock(&done).push(Test { binary: *number, name: name.clone(), took, reaches, same }),
                     Some(false) => {
                         lock(&broken).push((*number, format!("{binary_name} {name} fails with no mutant on")))
                     }

@@ -14,31 +14,82 @@ static RECORD: LazyLock<Option<Mutex<File>>> = LazyLock::new(|| {
     let path = std::env::var_os("MUTANTS_REACHED")?;
     OpenOptions::new().create(true).append(true).open(path).ok().map(Mutex::new)
 });
-/// As many as there are, which whoever records says.
-static REACHED: LazyLock<Box<[AtomicBool]>> = LazyLock::new(|| {
+/// Which were recorded: as many as there are, which whoever records says.
+static REACHED: LazyLock<Box<[AtomicBool]>> = LazyLock::new(places);
+/// Which were recorded to mean the same.
+static SAME: LazyLock<Box<[AtomicBool]>> = LazyLock::new(places);
+
+fn places() -> Box<[AtomicBool]> {
     let most = std::env::var("MUTANTS_MOST").ok().and_then(|most| most.parse().ok()).unwrap_or(0_usize);
     (0..most).map(|_| AtomicBool::new(false)).collect()
-});
+}
+
+/// Writes a line about mutant `id`, once.
+fn record(known: &LazyLock<Box<[AtomicBool]>>, id: u32, line: fn(u32) -> String) {
+    if let Some(record) = RECORD.as_ref()
+        && !known[id as usize].swap(true, Relaxed)
+    {
+        let mut record = record.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let _ = record.write_all(line(id).as_bytes());
+    }
+}
 
 /// Whether the code is to behave as mutant `id` does.
 pub fn on(id: u32) -> bool {
-    if let Some(record) = RECORD.as_ref()
-        && !REACHED[id as usize].swap(true, Relaxed)
-    {
-        let mut record = record.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let _ = record.write_all(format!("{id}\n").as_bytes());
-    }
+    record(&REACHED, id, |id| format!("{id}\n"));
     *CHOSEN == id
 }
 
-/// How many of several are looked at: all, or the first where mutant `id` is on.
-pub fn first(id: u32) -> usize {
+/// Whether what `I` goes through is one thing at most, by its type: an `Option`, whatever is done to it on the way.
+pub fn is_one_at_most<I>() -> bool {
+    let mut name = std::any::type_name::<I>();
+    loop {
+        let Some((outer, inner)) = name.split_once('<') else { return false };
+        match outer.strip_prefix("core::") {
+            Some(one) if ONE_AT_MOST.contains(&one) => return true,
+            Some(adapter) if ADAPTERS.contains(&adapter) => name = inner,
+            _ => return false,
+        }
+    }
+}
+
+/// Iterators over one thing at most.
+const ONE_AT_MOST: [&str; 5] =
+    ["option::Option", "option::IntoIter", "option::Iter", "option::IterMut", "iter::sources::once::Once"];
+
+/// Iterators that yield no more than the one they are made of, which is the first of their parameters.
+const ADAPTERS: [&str; 11] = [
+    "iter::adapters::cloned::Cloned",
+    "iter::adapters::copied::Copied",
+    "iter::adapters::enumerate::Enumerate",
+    "iter::adapters::filter::Filter",
+    "iter::adapters::filter_map::FilterMap",
+    "iter::adapters::fuse::Fuse",
+    "iter::adapters::inspect::Inspect",
+    "iter::adapters::map::Map",
+    "iter::adapters::peekable::Peekable",
+    "iter::adapters::rev::Rev",
+    "iter::adapters::take::Take",
+];
+
+/// How many of what `I` goes through are looked at: all, or the first where mutant `id` is on. Where there is
+/// one at most the mutant means the same, and whoever records it is told so.
+fn first<I>(id: u32) -> usize {
+    if RECORD.is_some() && is_one_at_most::<I>() {
+        record(&SAME, id, |id| format!("same {id}\n"));
+        return usize::MAX;
+    }
     if on(id) { 1 } else { usize::MAX }
 }
 
-/// How many of several are looked at: all, or none where mutant `id` is on.
-pub fn none(id: u32) -> usize {
-    if on(id) { 0 } else { usize::MAX }
+/// All of several, or the first where mutant `id` is on.
+pub fn only_first<I: IntoIterator>(id: u32, all: I) -> Take<I::IntoIter> {
+    all.into_iter().take(first::<I::IntoIter>(id))
+}
+
+/// All of several, or nothing of them where mutant `id` is on.
+pub fn nothing_of<I: IntoIterator>(id: u32, all: I) -> Take<I::IntoIter> {
+    all.into_iter().take(if on(id) { 0 } else { usize::MAX })
 }
 
 pub mod prelude {
@@ -47,14 +98,14 @@ pub mod prelude {
 
 pub trait OfIterator: Iterator + Sized {
     fn mutant_first(self, id: u32) -> Take<Self> {
-        self.take(first(id))
+        self.take(first::<Self>(id))
     }
     fn mutant_any(self, other: u32, few: u32, f: impl FnMut(Self::Item) -> bool) -> bool {
-        let mut of = self.take(first(few));
+        let mut of = self.take(first::<Self>(few));
         if on(other) { of.all(f) } else { of.any(f) }
     }
     fn mutant_all(self, other: u32, few: u32, f: impl FnMut(Self::Item) -> bool) -> bool {
-        let mut of = self.take(first(few));
+        let mut of = self.take(first::<Self>(few));
         if on(other) { of.any(f) } else { of.all(f) }
     }
     fn mutant_least(self, id: u32) -> Option<Self::Item>

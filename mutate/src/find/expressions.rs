@@ -174,8 +174,7 @@ impl Finder<'_> {
                 let (over, text) = (spans(&each.expr), self.snippet(&*each.expr));
                 let group = self.group();
                 let id = self.mutant(group, &over, format!("only the first of \"{text}\""));
-                let before = "::core::iter::Iterator::take(::core::iter::IntoIterator::into_iter(";
-                self.found.edits.around(group, &over, before, format!("), {SWITCH}::first({id}))"));
+                self.found.edits.around(group, &over, format!("{SWITCH}::only_first({id}, "), ")");
                 self.expression(&each.expr);
                 self.statements(&each.body, true);
             }

@@ -53,11 +53,11 @@ impl Finder<'_> {
                 self.renamed(call, "mutant_then", "compares no further");
             }
             ("cmp" | "partial_cmp", 1) => self.reversed(call),
-            ("chain" | "extend", 1) => self.argument(call, "none", "has nothing of"),
+            ("chain" | "extend", 1) => self.argument(call, "nothing_of", "has nothing of"),
             _ => {}
         }
         if name == "extend" && count == 1 {
-            self.argument(call, "first", "has only the first of");
+            self.argument(call, "only_first", "has only the first of");
         }
         let on_truth = (name == "then" && matches!(call.args.first(), Some(Expr::Closure(_)))) || name == "then_some";
         match on_truth {
@@ -123,7 +123,6 @@ impl Finder<'_> {
         let (whole, text) = (spans(argument), self.snippet(argument));
         let group = self.group();
         let id = self.mutant(group, &whole, format!("{} {what} \"{text}\"", call.method));
-        let before = "::core::iter::Iterator::take(::core::iter::IntoIterator::into_iter(";
-        self.found.edits.around(group, &whole, before, format!("), {SWITCH}::{switch}({id}))"));
+        self.found.edits.around(group, &whole, format!("{SWITCH}::{switch}({id}, "), ")");
     }
 }

@@ -102,7 +102,7 @@ fn guards_are_forced_and_arms_before_a_catch_all_skipped() {
 fn of_several_only_the_first_is_looked_at() {
     assert_eq!(
         switched("fn f() -> X { for a in b { c(a); d(a); } e.iter().collect() }"),
-        "fn f() -> X { for a in Iterator::take(IntoIterator::into_iter(b), first(0)) { if !on(1) { c(a); } if !on(2) { d(a); } } e.iter().mutant_first(3).collect() }"
+        "fn f() -> X { for a in only_first(0, b) { if !on(1) { c(a); } if !on(2) { d(a); } } e.iter().mutant_first(3).collect() }"
     );
 }
 
@@ -129,10 +129,7 @@ fn options_orders_and_bounds() {
     assert_eq!(switched("fn f() -> X { a.or_else(|| b) }"), "fn f() -> X { a.mutant_or_else(0, || b) }");
     assert_eq!(switched("fn f() -> X { Some(a) }"), "fn f() -> X { (if on(0) { None } else { Some(a) }) }");
     assert_eq!(switched("fn f() -> X { a.min(b) }"), "fn f() -> X { a.mutant_min(0, b) }");
-    assert_eq!(
-        switched("fn f() -> X { a.chain(b) }"),
-        "fn f() -> X { a.chain(Iterator::take(IntoIterator::into_iter(b), none(0))) }"
-    );
+    assert_eq!(switched("fn f() -> X { a.chain(b) }"), "fn f() -> X { a.chain(nothing_of(0, b)) }");
     assert_eq!(
         switched("fn f() -> X { a.cmp(b) }"),
         "fn f() -> X { (match a.cmp(b) { o => if on(0) { o.reverse() } else { o } }) }"
