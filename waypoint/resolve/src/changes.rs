@@ -66,7 +66,7 @@ impl Changes {
             changes.facts.extend([before, after].into_iter().flatten().map(Fact::Slices));
         }
         for name in delta.of(Kind::RouteOption) {
-            let of = |snapshot: &Snapshot| -> BTreeSet<(Name, Age)> {
+            let of = |snapshot: &Snapshot| -> BTreeSet<(ObjectRef, Age)> {
                 let option = snapshot.route_options.get(name);
                 let named = option.map(|option| {
                     let age = age(&option.metadata);

@@ -52,7 +52,7 @@ pub struct Refusals {
     /// What comes to a Service.
     pub services: BTreeMap<Name, String>,
     /// Rules of a route; all of them where none is named.
-    pub rules: BTreeMap<Name, Vec<(Option<String>, String)>>,
+    pub rules: BTreeMap<ObjectRef, Vec<(Option<String>, String)>>,
 }
 
 /// A Service's part of its waypoint.

@@ -8,10 +8,13 @@ pub mod http_route;
 use std::time::Duration;
 
 use api::core::{ObjectMeta, Time};
-use api::{Name, ObjectRef, Problem};
+use api::{Kind, Name, ObjectRef, Problem};
 use ir::{Match, PortRef, Retries};
 
 use filters::Filters;
+
+/// The kinds of routes.
+pub const KINDS: [Kind; 1] = [Kind::HttpRoute];
 
 /// One route.
 #[derive(Debug, Clone, PartialEq)]

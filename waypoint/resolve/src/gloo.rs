@@ -5,15 +5,20 @@ use api::gloo::route_option::{
     Cors as WrittenCors, Faults as WrittenFaults, HeaderAppend, HeaderManipulation, Retries as WrittenRetries,
     RouteOption, RouteOptions,
 };
-use api::{Kind, Name};
+use api::{Name, ObjectRef};
 use ir::{Abort, Cors, Delay, Faults, HeaderPut, Origin, Pauses, Policy, Retries, RetryOn, Stage, Strangers};
 
-/// The HTTPRoutes that `option`, which is called `name`, names, each with the rule if it names one.
+use crate::declared::KINDS;
+
+/// The routes that `option`, which is called `name`, names, each with the rule if it names one.
 ///
 /// Admission lets no other kind pass; a Service of that name is no route.
-pub fn targets<'a>(name: &'a Name, option: &'a RouteOption) -> impl Iterator<Item = (Name, Option<&'a str>)> {
-    let targets = option.spec.target_refs.iter().filter(|target| target.kind == Kind::HttpRoute.as_str());
-    targets.map(|target| (Name::new(name.namespace.as_str(), target.name.as_str()), target.section_name.as_deref()))
+pub fn targets<'a>(name: &'a Name, option: &'a RouteOption) -> impl Iterator<Item = (ObjectRef, Option<&'a str>)> {
+    option.spec.target_refs.iter().filter_map(|target| {
+        let kind = KINDS.into_iter().find(|kind| target.kind == kind.as_str())?;
+        let route = ObjectRef::new(kind, name.namespace.as_str(), target.name.as_str());
+        Some((route, target.section_name.as_deref()))
+    })
 }
 
 /// The RateLimitConfigs that `options` name, each with when it is to be asked for; none for the usual time.

@@ -75,10 +75,10 @@ pub fn effective(view: &View<'_>, route: &ObjectRef, rule_name: Option<&str>, ex
             effective.missing.push(name.clone());
         }
     }
-    for name in view.options_on(&route.name) {
+    for name in view.options_on(route) {
         let Some(option) = view.route_option(name) else { continue };
-        let here = |(target, section): (Name, Option<&str>)| match section {
-            _ if target != route.name => None,
+        let here = |(target, section): (ObjectRef, Option<&str>)| match section {
+            _ if target != *route => None,
             None => Some(Extent::Route),
             Some(section) => (Some(section) == rule_name).then_some(Extent::Section),
         };

@@ -13,6 +13,7 @@ use ir::{Action, Chain, Descriptor, Destination, Disowned, Entry, Forward, PortR
 
 use crate::access;
 use crate::decided::said::Said;
+use crate::declared::KINDS;
 use crate::status::Statuses;
 use crate::view::View;
 
@@ -155,13 +156,13 @@ fn warn(route: &Route, statuses: &mut Statuses) {
         if !route.policy.limits.iter().any(|limit| counts_by(limit, &disowned.name)) {
             continue;
         }
-        for origin in route.origins.iter().filter(|origin| origin.kind == Kind::HttpRoute) {
+        for origin in route.origins.iter().filter(|origin| KINDS.contains(&origin.kind)) {
             let message = format!(
                 "a limit counts by {}, which only authorization sets and this rule asks for none (or for one that does not set it): \
                  clients choose by whose count they are counted; add extauth, or count by remoteAddress",
                 disowned.name
             );
-            statuses.route(&origin.name).warn(Problem::warning("spec.rules", message));
+            statuses.route(origin).warn(Problem::warning("spec.rules", message));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which HTTPRoutes govern which Services: parentRefs, to a Service or to the waypoint's Gateway.
+//! Which routes govern which Services: parentRefs, to a Service or to the waypoint's Gateway.
 
 use std::collections::BTreeSet;
 
@@ -7,13 +7,13 @@ use ir::{Enrolment, PortRef};
 use status::{ACCEPTED, Condition, Place};
 
 use crate::decided::attached::{Attached, Bound, Parent, Target};
-use crate::declared::{ParentRef, http_route};
+use crate::declared::ParentRef;
 use crate::enrolment;
 use crate::gateways::{allows_routes, not_ours};
 use crate::services;
 use crate::view::View;
 
-/// The routes that govern `id`, served by `gateway`, in the order of their names.
+/// The routes that govern `id`, served by `gateway`, in the order of their kinds and names.
 pub fn governing<'a>(view: &View<'a>, gateway: &Name, id: &PortRef, port_name: Option<&str>) -> Vec<Bound<'a>> {
     let governs = |parent: &&Parent| match &parent.target {
         None => false,
@@ -25,17 +25,18 @@ pub fn governing<'a>(view: &View<'a>, gateway: &Name, id: &PortRef, port_name: O
         }
     };
     let on_gateway = view.routes_on(Kind::Gateway, gateway);
-    let candidates: BTreeSet<&Name> = view.routes_on(Kind::Service, &id.service).chain(on_gateway).collect();
+    let candidates: BTreeSet<&ObjectRef> = view.routes_on(Kind::Service, &id.service).chain(on_gateway).collect();
     let routes = candidates.into_iter().filter_map(|name| view.attached(name));
     let bound =
         routes.map(|attached| Bound { route: &attached.route, by: attached.parents.iter().filter(governs).collect() });
     bound.filter(|bound| !bound.by.is_empty()).collect()
 }
 
-/// Judges every parentRef of the route `name`; nothing if there is no such route.
-pub fn attach(view: &View<'_>, name: &Name) -> Option<Attached> {
-    let route = http_route::declared(view.http_route(name)?);
-    let parents = route.parents.iter().filter_map(|reference| parent(view, &name.namespace, reference)).collect();
+/// Judges every parentRef of `route`; nothing if there is no such route.
+pub fn attach(view: &View<'_>, route: &ObjectRef) -> Option<Attached> {
+    let route = view.route(route)?;
+    let home = route.reference.name.namespace.as_str();
+    let parents = route.parents.iter().filter_map(|reference| parent(view, home, reference)).collect();
     Some(Attached { route, parents })
 }
 

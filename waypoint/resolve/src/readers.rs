@@ -28,7 +28,7 @@ pub enum Fact {
     /// Which EndpointSlices a Service has.
     Slices(Name),
     /// Which RouteOptions name a route.
-    Options(Name),
+    Options(ObjectRef),
     /// Of which routes a rule names a RouteOption.
     Referring(Name),
     /// Which AuthorizationPolicies and RequestAuthentications name a Service, a Gateway or a class of them.
@@ -42,7 +42,7 @@ pub enum Fact {
     /// The waypoint of a Service.
     Enrolment(Name),
     /// What a route declares, and what is made of its parents.
-    Route(Name),
+    Route(ObjectRef),
     /// Which routes name a Service or a Gateway.
     Routes(ObjectRef),
     /// Why everything is refused.
@@ -52,7 +52,7 @@ pub enum Fact {
     /// Why what comes to a Service is refused.
     RefusedService(Name),
     /// Why rules of a route are refused.
-    RefusedRules(Name),
+    RefusedRules(ObjectRef),
     /// Which Service has an address at a Gateway.
     Holder(Name, IpAddr),
     /// What is decided for the ports of a Service.

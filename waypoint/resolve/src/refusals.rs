@@ -12,6 +12,7 @@ use ir::PortRef;
 
 use crate::decided::Refusals;
 use crate::decided::attached::Attached;
+use crate::declared::KINDS;
 use crate::gateways::allows_routes;
 use crate::gloo::targets;
 use crate::view::View;
@@ -65,18 +66,17 @@ fn broken<'a>(view: &View<'a>, governs: Governs) -> impl Iterator<Item = (&'a Ob
     kinds.flat_map(|kind| view.all_broken(*kind))
 }
 
-/// Rules that a RouteOption names by `sectionName` and that its HTTPRoute does not have, by route.
+/// Rules that a RouteOption names by `sectionName` and that its route does not have, by route.
 ///
 /// Which rule is meant cannot be told, so none of that route is served without the option.
 pub fn missing_rules<'a>(
     view: &View<'a>,
     name: &'a Name,
     option: &'a RouteOption,
-) -> impl Iterator<Item = (Name, &'a str)> {
+) -> impl Iterator<Item = (ObjectRef, &'a str)> {
     targets(name, option).filter_map(|(route, section)| {
         let section = section.filter(|section| !section.is_empty())?;
-        let declared = view.http_route(&route)?;
-        let mut rules = declared.spec.rules.iter().flatten();
+        let mut rules = view.attached(&route)?.route.rules.iter();
         (!rules.any(|rule| rule.name.as_deref() == Some(section))).then_some((route, section))
     })
 }
@@ -109,23 +109,27 @@ pub fn of_port<'a>(view: &View<'a>, gateway: &Name, id: &PortRef, http: bool) ->
 
 /// Why requests of the rule `name` of `route` are refused.
 pub fn of_rule(view: &View<'_>, route: &ObjectRef, name: Option<&str>) -> Option<String> {
-    if route.kind != Kind::HttpRoute {
-        return None;
-    }
     let here = |section: &Option<String>| section.as_deref().is_none_or(|section| Some(section) == name);
-    let broken = view.refused_rules(&route.name).iter().find(|(section, _)| here(section));
+    let broken = view.refused_rules(route).iter().find(|(section, _)| here(section));
     broken.map(|(_, why)| why.clone()).or_else(|| {
-        let mut options: Vec<&Name> = view.options_on(&route.name).collect();
+        let mut options: Vec<&Name> = view.options_on(route).collect();
         options.sort();
         let mut missing = options.into_iter().flat_map(|name| {
             let option = view.route_option(name);
             let missing = option.into_iter().flat_map(|option| missing_rules(view, name, option));
-            missing.filter(|(of, _)| *of == route.name).map(move |(_, section)| (name, section))
+            missing.filter(|(of, _)| of == route).map(move |(_, section)| (name, section))
         });
         missing.next().map(|(name, section)| {
             format!("RouteOption {name} is to govern rule {section:?} of this route, which has no rule of that name")
         })
     })
+}
+
+/// The route that `target` is.
+fn routes(target: &Target) -> impl Iterator<Item = ObjectRef> + use<> {
+    let kinds = KINDS.into_iter().filter(|kind| target.kind == kind.as_str() && target.group == kind.group());
+    let named: Vec<_> = kinds.map(|kind| ObjectRef { kind, name: target.name.clone() }).collect();
+    named.into_iter()
 }
 
 impl Refusals {
@@ -151,7 +155,11 @@ impl Refusals {
                     let of_class = view.gateways().filter(|(name, _)| class(name));
                     of_class.for_each(|(name, _)| self.waypoint(name, why));
                 }
-                ("gateway.networking.k8s.io", "HTTPRoute") if target.name.namespace == home => self.policy(target, why),
+                ("gateway.networking.k8s.io", _)
+                    if routes(target).next().is_some() && target.name.namespace == home =>
+                {
+                    self.policy(target, why);
+                }
                 // What we do not serve cannot be reached through us.
                 _ => {}
             }
@@ -208,8 +216,10 @@ impl Refusals {
             ("", "Service") => self.service(&target.name, why),
             ("gateway.networking.k8s.io", "Gateway") => self.gateway(&target.name, why),
             _ => {
-                let rule = (target.section.clone(), why.to_owned());
-                self.rules.entry(target.name.clone()).or_default().push(rule);
+                for route in routes(target) {
+                    let rule = (target.section.clone(), why.to_owned());
+                    self.rules.entry(route).or_default().push(rule);
+                }
             }
         }
     }

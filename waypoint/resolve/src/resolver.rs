@@ -19,6 +19,7 @@ use crate::changes::Changes;
 use crate::decided::attached::Attached;
 use crate::decided::said::Said;
 use crate::decided::{Enrolled, Unit};
+use crate::declared::KINDS;
 use crate::few::{Few, remove_from};
 use crate::ours::Ours;
 use crate::proxies::Proxies;
@@ -50,7 +51,7 @@ pub struct Resolver {
 struct Steps {
     gateways: Readers<()>,
     enrolments: Readers<Name>,
-    attached: Readers<Name>,
+    attached: Readers<ObjectRef>,
     refusals: Readers<()>,
     units: Readers<Name>,
     granted: Readers<PortRef>,
@@ -224,7 +225,8 @@ impl Resolver {
     }
 
     fn attached(&mut self, changes: &mut Changes) {
-        let due = due(&self.readers.attached, changes, changes.of(Kind::HttpRoute).cloned());
+        let routes = changes.objects.iter().filter(|object| KINDS.contains(&object.kind)).cloned();
+        let due = due(&self.readers.attached, changes, routes);
         for (name, now) in decide(&self.known, &self.settings, &mut self.readers.attached, due, parents::attach) {
             if now.is_none() {
                 // It is made anew when there is such a route.
@@ -413,15 +415,13 @@ impl Resolver {
 
     /// Gateways last: they count the routes that are accepted.
     fn statuses(&mut self, changes: &mut Changes) {
-        let reported = [
-            Kind::Gateway,
-            Kind::Service,
-            Kind::HttpRoute,
-            Kind::RouteOption,
-            Kind::AuthorizationPolicy,
-            Kind::RequestAuthentication,
-        ];
-        let objects = changes.objects.iter().filter(|object| reported.contains(&object.kind)).cloned();
+        let reported =
+            [Kind::Gateway, Kind::Service, Kind::RouteOption, Kind::AuthorizationPolicy, Kind::RequestAuthentication];
+        let objects = changes
+            .objects
+            .iter()
+            .filter(|object| reported.contains(&object.kind) || KINDS.contains(&object.kind))
+            .cloned();
         let (gateways, others): (BTreeSet<ObjectRef>, BTreeSet<ObjectRef>) =
             due(&self.readers.statuses, changes, objects).into_iter().partition(|object| object.kind == Kind::Gateway);
         self.say_of(others, changes);
@@ -440,7 +440,7 @@ impl Resolver {
             if before.is_some_and(|known| Some(known.as_ref()) == said.as_ref()) {
                 continue;
             }
-            if object.kind == Kind::HttpRoute {
+            if KINDS.contains(&object.kind) {
                 let old = statuses::attached(before.map(AsRef::as_ref));
                 let new = statuses::attached(said.as_ref());
                 for gateway in old.difference(&new) {

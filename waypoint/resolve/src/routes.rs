@@ -247,7 +247,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
     }
 
     fn warn(&mut self, field: &str, message: &str) {
-        self.statuses.route(&self.route.reference.name).warn(Problem::warning(field, message));
+        self.statuses.route(&self.route.reference).warn(Problem::warning(field, message));
     }
 
     /// `ReplacePrefixMatch` needs a prefix to replace.
@@ -267,7 +267,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         if replaces && !matches!(matches.path, PathMatch::Prefix(_)) {
             let field = rule.field.clone();
             let why = "a prefix is replaced, but the match is not of type PathPrefix";
-            self.statuses.route(&self.route.reference.name).unsupported(Problem::error(field, why));
+            self.statuses.route(&self.route.reference).unsupported(Problem::error(field, why));
             *action = refuse(500, format!("{}: {why}", self.route.reference));
         }
     }
@@ -294,7 +294,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         if let Some(problem) = rule.problems.first() {
             let why = format!("{reference}: {problem}");
             for problem in &rule.problems {
-                self.statuses.route(&reference.name).unsupported(problem.clone());
+                self.statuses.route(reference).unsupported(problem.clone());
             }
             return (refuse(500, why), Policy::default(), origins);
         }
@@ -397,7 +397,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
                 target = None;
             }
             for problem in problems {
-                self.statuses.route(&self.route.reference.name).unsupported(problem);
+                self.statuses.route(&self.route.reference).unsupported(problem);
             }
             if target.is_none() {
                 own = Own::default();
@@ -464,7 +464,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         let home = &self.route.reference.name.namespace;
         let Reference { field, group, kind, name, .. } = reference;
         let name = name.clone();
-        let status = self.statuses.route(&self.route.reference.name);
+        let status = self.statuses.route(&self.route.reference);
         if (group.as_str(), kind.as_str()) != ("", "Service") {
             let message = format!("{kind} of {group:?} is not a backend we know; write a Service");
             status.unresolved("InvalidKind", Problem::error(format!("{field}.kind"), message));

@@ -18,7 +18,7 @@ use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Parent, Place};
 
 use crate::decided::attached::Bound;
 use crate::decided::said::{Effect, InDoubt, Loss, PortFate, RouteNotes, Said, Shadow, Unlimited, Winner};
-use crate::declared::Rule;
+use crate::declared::{KINDS, Rule};
 use crate::gateways;
 use crate::guards::Guard;
 use crate::options::Effective;
@@ -51,9 +51,9 @@ impl Statuses {
         self.of(Kind::Service, service).refused.insert(why);
     }
 
-    /// The notes on route `name`.
-    pub fn route(&mut self, name: &Name) -> &mut RouteNotes {
-        &mut self.of(Kind::HttpRoute, name).notes
+    /// The notes on `route`.
+    pub fn route(&mut self, route: &ObjectRef) -> &mut RouteNotes {
+        &mut self.said.entry(route.clone()).or_default().notes
     }
 
     /// Notes what becomes of requests to `id`, which `bound` would govern.
@@ -63,7 +63,7 @@ impl Statuses {
         }
         for bound in bound {
             for parent in &bound.by {
-                let places = &mut self.of(Kind::HttpRoute, &bound.route.reference.name).ports;
+                let places = &mut self.said.entry(bound.route.reference.clone()).or_default().ports;
                 places.entry(parent.place.clone()).or_default().insert(id.clone(), fate.clone());
             }
         }
@@ -109,7 +109,7 @@ impl Statuses {
         if let Some(why) = &effective.refusal {
             let reason = if effective.missing.is_empty() { "InvalidPolicy" } else { "PolicyNotFound" };
             let message = format!("{why}; requests are answered 500");
-            self.route(&route.name).unresolved(reason, Problem::error("", message));
+            self.route(route).unresolved(reason, Problem::error("", message));
         }
     }
 
@@ -138,7 +138,7 @@ impl Statuses {
         policies: &BTreeMap<Name, BTreeSet<Guard>>,
         lost: bool,
     ) {
-        self.route(&shadow.route.name).shadows.entry(shadow.clone()).or_default().insert(id.clone());
+        self.route(&shadow.route).shadows.entry(shadow.clone()).or_default().insert(id.clone());
         for (name, guards) in policies {
             self.effects(name, bound, |effect| {
                 let (known, ports) = effect.shadows.entry(shadow.clone()).or_default();
@@ -199,7 +199,7 @@ pub fn status(view: &View<'_>, object: &ObjectRef) -> Option<Vec<ObjectStatus>> 
     let statuses = match object.kind {
         Kind::Gateway => gateways::status(view, &object.name),
         Kind::Service => of_service(view, &object.name),
-        Kind::HttpRoute => route::status(view, &object.name),
+        kind if KINDS.contains(&kind) => route::status(view, object),
         Kind::RouteOption => policy::status(view, &object.name),
         Kind::AuthorizationPolicy => callers::status(view, &object.name),
         Kind::RequestAuthentication => tokens::status(view, &object.name),

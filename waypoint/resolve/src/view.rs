@@ -18,7 +18,7 @@ use crate::applications::Believed;
 use crate::decided::attached::Attached;
 use crate::decided::said::Said;
 use crate::decided::{Enrolled, Gateways, Refusals, Unit, Waypoint};
-use crate::declared::Age;
+use crate::declared::{self, Age, Declared, http_route};
 use crate::few::Few;
 use crate::ours::Ours;
 use crate::readers::Fact;
@@ -42,17 +42,17 @@ pub struct Known {
     /// The EndpointSlices of each Service.
     pub slices: HashMap<Name, Few<Name>>,
     /// The RouteOptions that name each route, the oldest first.
-    pub options: HashMap<Name, Few<(Age, Name)>>,
+    pub options: HashMap<ObjectRef, Few<(Age, Name)>>,
     /// The routes of which a rule names each RouteOption.
-    pub referring: HashMap<Name, Few<Name>>,
+    pub referring: HashMap<Name, Few<ObjectRef>>,
     /// The AuthorizationPolicies and RequestAuthentications that name each Service, Gateway and GatewayClass.
     pub policies: HashMap<ObjectRef, Few<ObjectRef>>,
     pub gateways: Gateways,
     pub ours: Ours,
     pub enrolments: BTreeMap<Name, Enrolled>,
-    pub attached: BTreeMap<Name, Arc<Attached>>,
+    pub attached: BTreeMap<ObjectRef, Arc<Attached>>,
     /// The routes that name each Service and each Gateway.
-    pub routes: HashMap<ObjectRef, Few<Name>>,
+    pub routes: HashMap<ObjectRef, Few<ObjectRef>>,
     pub refusals: Refusals,
     /// The Services that ask for an address at a Gateway; the first has it.
     pub holders: BTreeMap<(Name, IpAddr), Few<Name>>,
@@ -129,6 +129,14 @@ impl<'a> View<'a> {
         request_authentication: RequestAuthentication, RequestAuthentication, request_authentications;
     }
 
+    /// A route, as it is declared; none if there is none, or `object` is something else.
+    pub fn route(&self, object: &ObjectRef) -> Option<Declared> {
+        match object.kind {
+            Kind::HttpRoute => self.http_route(&object.name).map(|route| http_route::declared(route)),
+            _ => None,
+        }
+    }
+
     /// An object that was never valid.
     pub fn broken(&self, object: &ObjectRef) -> Option<&'a Arc<Broken>> {
         self.note(Fact::Object(object.clone()));
@@ -172,10 +180,18 @@ impl<'a> View<'a> {
         of_namespace(&self.known.snapshot.services, namespace).map(|(name, _)| name)
     }
 
-    /// The HTTPRoutes of a namespace.
-    pub fn routes_in(&self, namespace: &str) -> impl Iterator<Item = &'a Name> + use<'a> {
-        self.note(Fact::In(Kind::HttpRoute, namespace.to_owned()));
-        of_namespace(&self.known.snapshot.http_routes, namespace).map(|(name, _)| name)
+    /// The routes of a namespace, of all kinds.
+    pub fn routes_in(&self, namespace: &str) -> impl Iterator<Item = &'a ObjectRef> + use<'a> {
+        let known = self.known;
+        let first = declared::KINDS.map(|kind| {
+            self.note(Fact::In(kind, namespace.to_owned()));
+            ObjectRef::new(kind, namespace, "")
+        });
+        first.into_iter().flat_map(move |first| {
+            let of = (first.kind, first.name.namespace.clone());
+            let from = known.attached.range(first..).map(|(route, _)| route);
+            from.take_while(move |route| route.kind == of.0 && route.name.namespace == of.1)
+        })
     }
 
     /// The ReferenceGrants of a namespace.
@@ -191,13 +207,13 @@ impl<'a> View<'a> {
     }
 
     /// The RouteOptions that name a route, the oldest first.
-    pub fn options_on(&self, route: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
+    pub fn options_on(&self, route: &ObjectRef) -> impl Iterator<Item = &'a Name> + use<'a> {
         self.note(Fact::Options(route.clone()));
         self.known.options.get(route).into_iter().flat_map(Few::iter).map(|(_, name)| name)
     }
 
     /// The routes of which a rule names a RouteOption by `ExtensionRef`.
-    pub fn referring(&self, option: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
+    pub fn referring(&self, option: &Name) -> impl Iterator<Item = &'a ObjectRef> + use<'a> {
         self.note(Fact::Referring(option.clone()));
         self.known.referring.get(option).into_iter().flat_map(Few::iter)
     }
@@ -257,14 +273,14 @@ impl<'a> View<'a> {
         self.known.enrolments.get(service)
     }
 
-    /// An HTTPRoute with its parents, judged.
-    pub fn attached(&self, route: &Name) -> Option<&'a Attached> {
+    /// A route with its parents, judged.
+    pub fn attached(&self, route: &ObjectRef) -> Option<&'a Attached> {
         self.note(Fact::Route(route.clone()));
         self.known.attached.get(route).map(AsRef::as_ref)
     }
 
     /// The routes that name a Service or a Gateway and apply there.
-    pub fn routes_on(&self, kind: Kind, name: &Name) -> impl Iterator<Item = &'a Name> + use<'a> {
+    pub fn routes_on(&self, kind: Kind, name: &Name) -> impl Iterator<Item = &'a ObjectRef> + use<'a> {
         let object = ObjectRef { kind, name: name.clone() };
         let routes = self.known.routes.get(&object);
         self.note(Fact::Routes(object));
@@ -296,7 +312,7 @@ impl<'a> View<'a> {
     }
 
     /// Which rules of a route are refused, and why; all of them where none is named.
-    pub fn refused_rules(&self, route: &Name) -> &'a [(Option<String>, String)] {
+    pub fn refused_rules(&self, route: &ObjectRef) -> &'a [(Option<String>, String)] {
         self.note(Fact::RefusedRules(route.clone()));
         self.known.refusals.rules.get(route).map(Vec::as_slice).unwrap_or_default()
     }

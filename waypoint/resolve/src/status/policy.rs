@@ -79,7 +79,7 @@ impl<'v, 'a> Policy<'v, 'a> {
     }
 
     /// The routes that it is for: those it names, and those of which a rule names it.
-    fn routes(&self) -> BTreeSet<Name> {
+    fn routes(&self) -> BTreeSet<ObjectRef> {
         let named = gloo::targets(self.name, self.option).map(|(route, _)| route);
         named.chain(self.view.referring(self.name).cloned()).collect()
     }
@@ -124,7 +124,7 @@ impl<'v, 'a> Policy<'v, 'a> {
         ports: &Fates<'_>,
         elsewhere: Vec<(&ObjectRef, Condition)>,
     ) -> Condition {
-        let missing = self.rules_not_found(|route| parents.iter().any(|(known, _)| known.name == *route));
+        let missing = self.rules_not_found(|route| parents.iter().any(|(known, _)| *known == route));
         if !missing.is_empty() {
             return fails(ACCEPTED, "TargetNotFound", missing);
         }
@@ -235,12 +235,10 @@ impl<'v, 'a> Policy<'v, 'a> {
     }
 
     /// Rules that it names and that its routes, those of `which`, do not have.
-    fn rules_not_found(&self, which: impl Fn(&Name) -> bool) -> Vec<Problem> {
+    fn rules_not_found(&self, which: impl Fn(&ObjectRef) -> bool) -> Vec<Problem> {
         let missing = refusals::missing_rules(self.view, self.name, self.option).filter(|(route, _)| which(route));
-        let message = |(route, rule): (Name, &str)| {
-            format!(
-                "HTTPRoute {route} has no rule named {rule:?}; until it has, requests of that route are answered 500"
-            )
+        let message = |(route, rule): (ObjectRef, &str)| {
+            format!("{route} has no rule named {rule:?}; until it has, requests of that route are answered 500")
         };
         missing.map(|missing| Problem::error("", message(missing))).collect()
     }
@@ -248,11 +246,10 @@ impl<'v, 'a> Policy<'v, 'a> {
     /// Routes that it names and that are not there.
     fn routes_not_found(&self) -> Vec<Problem> {
         let mut problems = Vec::new();
-        for (route, _) in gloo::targets(self.name, self.option) {
-            if self.view.http_route(&route).is_some() {
+        for (reference, _) in gloo::targets(self.name, self.option) {
+            if self.view.attached(&reference).is_some() {
                 continue;
             }
-            let reference = ObjectRef { kind: Kind::HttpRoute, name: route };
             let message = match self.view.broken(&reference) {
                 Some(_) => format!("{reference} is not valid, see its status"),
                 None => format!("{reference} does not exist"),

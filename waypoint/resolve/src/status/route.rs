@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use api::{Name, Problem};
+use api::{ObjectRef, Problem};
 use status::{ACCEPTED, Condition, ObjectStatus, Place, RESOLVED_REFS};
 
 use super::ports::{self, Fates, listed};
@@ -10,15 +10,15 @@ use crate::decided::attached::Parent;
 use crate::decided::said::{RouteNotes, Shadow};
 use crate::view::View;
 
-/// What is said about the route `name` in the place of each of its parents.
-pub fn status(view: &View<'_>, name: &Name) -> Option<Vec<ObjectStatus>> {
-    let attached = view.attached(name)?;
+/// What is said about `route` in the place of each of its parents.
+pub fn status(view: &View<'_>, route: &ObjectRef) -> Option<Vec<ObjectStatus>> {
+    let attached = view.attached(route)?;
     if attached.route.parents.is_empty() {
         let message = "it has no parentRefs, so it applies nowhere; name a Service (with group: \"\") or a Gateway";
         return Some(vec![ObjectStatus::new(vec![Condition::fails(ACCEPTED, "NoMatchingParent", message)])]);
     }
     let (mut notes, mut places) = (RouteNotes::default(), BTreeMap::<&Place, Fates<'_>>::new());
-    for said in view.said(&attached.route.reference) {
+    for said in view.said(route) {
         notes.add(&said.notes);
         for (place, ports) in &said.ports {
             places.entry(place).or_default().extend(ports);
