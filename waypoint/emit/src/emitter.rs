@@ -89,6 +89,7 @@ impl Emitter {
             ("what is written", pairs().all(|(one, other)| one.written == other.written)),
             ("failures", pairs().all(|(one, other)| one.failures == other.failures)),
             ("where routes lead", pairs().all(|(one, other)| one.routed == other.routed)),
+            ("servers that say keys", pairs().all(|(one, other)| one.keys == other.keys)),
             ("where ports lead", pairs().all(|(one, other)| one.passed_on == other.passed_on)),
             ("ports by address", pairs().all(|(one, other)| one.others == other.others)),
             ("guarded ports", pairs().all(|(one, other)| one.guarded == other.guarded)),
@@ -456,3 +457,6 @@ fn write(kind: ResourceType, name: &str, value: serde_json::Value) -> Written {
 fn message(name: &str, value: serde_json::Value) -> Result<Vec<u8>, String> {
     pack_json(name, value).map(|packed| packed.value).map_err(|error| error.to_string())
 }
+
+#[cfg(test)]
+mod tests;

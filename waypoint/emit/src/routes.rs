@@ -30,14 +30,10 @@ pub fn table(port: &PortRef, routes: &[Route], guards: Guards<'_>, settings: &Se
     if let Some(said) = access_log::said_by_routes(port, settings) {
         written.iter_mut().for_each(|route| route["metadata"] = said.clone());
     }
-    let mut host = json!({"name": name, "domains": ["*"], "routes": written});
     let filters = filters::per_table(guards);
-    if !filters.is_empty() {
-        host["typed_per_filter_config"] = json!(filters);
-    }
     json!({
         "name": name,
-        "virtual_hosts": [host],
+        "virtual_hosts": [{"name": name, "domains": ["*"], "routes": written, "typed_per_filter_config": filters}],
         // A backend that does not exist answers for its share; it does not void the table.
         "validate_clusters": false,
     })
@@ -69,10 +65,7 @@ fn route(route: &Route, settings: &Settings) -> Value {
     match &route.action {
         Action::Forward(to) => {
             let mut action = forward(to, &route.matches, Told::of(&route.policy, settings));
-            let limits = rate_limit::rate_limits(&route.policy);
-            if !limits.is_empty() {
-                action["rate_limits"] = json!(limits);
-            }
+            action["rate_limits"] = json!(rate_limit::rate_limits(&route.policy));
             fields.insert("route".into(), action);
         }
         Action::Redirect(to) => {
@@ -83,10 +76,7 @@ fn route(route: &Route, settings: &Settings) -> Value {
     }
     headers(&route.policy.request, "request", &mut fields);
     headers(&response, "response", &mut fields);
-    let per_filter = filters::per_route(&route.policy);
-    if !per_filter.is_empty() {
-        fields.insert("typed_per_filter_config".into(), Value::Object(per_filter));
-    }
+    fields.insert("typed_per_filter_config".into(), Value::Object(filters::per_route(&route.policy)));
     Value::Object(fields)
 }
 
@@ -97,20 +87,13 @@ pub fn direct(refusal: &Refusal) -> Value {
 }
 
 fn headers(changes: &HeaderChanges, side: &str, fields: &mut Map<String, Value>) {
-    if !changes.put.is_empty() {
-        let put = changes.put.iter().map(|put| {
-            let action = if put.append { "APPEND_IF_EXISTS_OR_ADD" } else { "OVERWRITE_IF_EXISTS_OR_ADD" };
-            let mut entry = json!({"header": {"key": put.name, "value": put.format}, "append_action": action});
-            if put.format.is_empty() {
-                entry["keep_empty_value"] = json!(true);
-            }
-            entry
-        });
-        fields.insert(format!("{side}_headers_to_add"), put.collect());
-    }
-    if !changes.remove.is_empty() {
-        fields.insert(format!("{side}_headers_to_remove"), json!(changes.remove));
-    }
+    let put = changes.put.iter().map(|put| {
+        let action = if put.append { "APPEND_IF_EXISTS_OR_ADD" } else { "OVERWRITE_IF_EXISTS_OR_ADD" };
+        let header = json!({"key": put.name, "value": put.format});
+        json!({"header": header, "append_action": action, "keep_empty_value": put.format.is_empty()})
+    });
+    fields.insert(format!("{side}_headers_to_add"), put.collect());
+    fields.insert(format!("{side}_headers_to_remove"), json!(changes.remove));
 }
 
 fn matcher(matches: &Match) -> Value {
@@ -159,13 +142,9 @@ fn matcher(matches: &Match) -> Value {
         other => json!({"name": forwarded_for::when_matched(&key.name), "string_match": value(other)}),
     };
     headers.extend(matches.headers.iter().map(keyed));
-    if !headers.is_empty() {
-        fields["headers"] = json!(headers);
-    }
-    if !matches.query.is_empty() {
-        let keyed = |key: &KeyMatch| json!({"name": key.name, "string_match": parameter(&key.value)});
-        fields["query_parameters"] = matches.query.iter().map(keyed).collect();
-    }
+    fields["headers"] = json!(headers);
+    let keyed = |key: &KeyMatch| json!({"name": key.name, "string_match": parameter(&key.value)});
+    fields["query_parameters"] = matches.query.iter().map(keyed).collect();
     fields
 }
 
@@ -225,9 +204,7 @@ fn forward(forward: &Forward, matches: &Match, told: Told) -> Value {
     if let Some(path) = &forward.path {
         rewrite(path, matches, &mut fields);
     }
-    if !forward.mirrors.is_empty() {
-        fields["request_mirror_policies"] = forward.mirrors.iter().map(mirror).collect();
-    }
+    fields["request_mirror_policies"] = forward.mirrors.iter().map(mirror).collect();
     // Zero is no limit, as is none.
     let each = forward.try_timeout.filter(|each| !each.is_zero());
     if forward.retries.is_some() || each.is_some() {
@@ -296,15 +273,10 @@ fn retries(retries: Option<&Retries>, try_timeout: Option<Duration>) -> Value {
     if let Some(retries) = retries {
         fields["retry_on"] = json!(retry_on(retries));
         fields["num_retries"] = json!(retries.times);
-        if !retries.statuses.is_empty() {
-            fields["retriable_status_codes"] = json!(retries.statuses);
-        }
+        fields["retriable_status_codes"] = json!(retries.statuses);
         if let Some(pauses) = &retries.pauses {
-            let mut written = json!({"base_interval": duration(pauses.first)});
-            if let Some(longest) = pauses.longest {
-                written["max_interval"] = duration(longest);
-            }
-            fields["retry_back_off"] = written;
+            let longest = pauses.longest.map(duration);
+            fields["retry_back_off"] = json!({"base_interval": duration(pauses.first), "max_interval": longest});
         }
     }
     if let Some(timeout) = try_timeout {

@@ -26,17 +26,13 @@ impl HttpFilter for Cors {
             Origin::Exact(origin) => json!({"exact": origin}),
             Origin::Regex(regex) => json!({"safe_regex": {"regex": regex}}),
         });
-        let mut fields = json!({"allow_origin_string_match": origins.collect::<Vec<_>>()});
-        for (name, list) in
-            [("allow_methods", &cors.methods), ("allow_headers", &cors.headers), ("expose_headers", &cors.exposed)]
-        {
-            if !list.is_empty() {
-                fields[name] = json!(list.join(","));
-            }
-        }
-        if let Some(seconds) = cors.max_age {
-            fields["max_age"] = json!(seconds.to_string());
-        }
+        let mut fields = json!({
+            "allow_origin_string_match": origins.collect::<Vec<_>>(),
+            "allow_methods": cors.methods.join(","),
+            "allow_headers": cors.headers.join(","),
+            "expose_headers": cors.exposed.join(","),
+            "max_age": cors.max_age.map(|seconds| seconds.to_string()),
+        });
         if cors.credentials {
             fields["allow_credentials"] = json!(true);
         }

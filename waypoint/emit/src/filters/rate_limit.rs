@@ -87,27 +87,15 @@ fn action(entry: &Entry) -> Value {
         Entry::DestinationCluster => json!({"destination_cluster": {}}),
         Entry::RemoteAddress => json!({"remote_address": {}}),
         Entry::RemoteNetwork { v4, v6 } => {
-            let mut fields = json!({});
-            for (field, length) in [("v4_prefix_mask_len", v4), ("v6_prefix_mask_len", v6)] {
-                if let Some(length) = length {
-                    fields[field] = json!(length);
-                }
-            }
-            json!({"masked_remote_address": fields})
+            json!({"masked_remote_address": {"v4_prefix_mask_len": v4, "v6_prefix_mask_len": v6}})
         }
         Entry::Parameter { name, key, optional } => {
-            let mut fields = json!({"query_parameter_name": name, "descriptor_key": key});
-            if *optional {
-                fields["skip_if_absent"] = json!(true);
-            }
-            json!({"query_parameters": fields})
+            json!({"query_parameters": {
+                "query_parameter_name": name, "descriptor_key": key, "skip_if_absent": optional,
+            }})
         }
         Entry::Header { name, key, optional } => {
-            let mut fields = json!({"header_name": name, "descriptor_key": key});
-            if *optional {
-                fields["skip_if_absent"] = json!(true);
-            }
-            json!({"request_headers": fields})
+            json!({"request_headers": {"header_name": name, "descriptor_key": key, "skip_if_absent": optional}})
         }
         Entry::HeadersMatch { value, headers, expect } => {
             let headers: Vec<Value> = headers.iter().map(header_matcher).collect();
@@ -118,10 +106,8 @@ fn action(entry: &Entry) -> Value {
             json!({"header_value_match": fields})
         }
         Entry::Metadata { key, path, default, source } => {
-            let mut fields = json!({"descriptor_key": key, "metadata_key": metadata_key(path)});
-            if !default.is_empty() {
-                fields["default_value"] = json!(default);
-            }
+            let path = metadata_key(path);
+            let mut fields = json!({"descriptor_key": key, "metadata_key": path, "default_value": default});
             if *source == MetadataSource::Route {
                 fields["source"] = json!("ROUTE_ENTRY");
             }

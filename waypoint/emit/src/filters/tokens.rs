@@ -4,7 +4,7 @@
 //! The filter itself stands at the table of a Service port, so that an edit changes that table and no listener: in the chain
 //! there is only the place for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use ir::Settings;
 use ir::tokens::{Issuer, KeyServer, Keys, Tokens};
@@ -109,8 +109,17 @@ fn places(tokens: &Tokens) -> Vec<Vec<usize>> {
 
 fn provider(issuer: &Issuer) -> Value {
     let of_words: BTreeSet<&str> = issuer.of_words.iter().map(String::as_str).chain(OF_WORDS).collect();
+    let headers = issuer.headers.iter().map(|(name, prefix)| json!({"name": name, "value_prefix": prefix}));
+    let claims = issuer.claims.iter().map(|(header, claim)| json!({"header_name": header, "claim_name": claim}));
     let mut fields = json!({
         "issuer": issuer.name,
+        "audiences": issuer.audiences,
+        "from_headers": headers.collect::<Vec<_>>(),
+        "from_params": issuer.parameters,
+        "from_cookies": issuer.cookies,
+        "forward": issuer.passed_on,
+        "forward_payload_header": issuer.payload,
+        "claim_to_headers": claims.collect::<Vec<_>>(),
         "payload_in_metadata": names::PAYLOAD,
         "normalize_payload_in_metadata": {"space_delimited_claims": of_words},
     });
@@ -120,41 +129,6 @@ fn provider(issuer: &Issuer) -> Value {
             let uri = json!({"uri": url, "cluster": cluster(server), "timeout": duration(*timeout)});
             fields["remote_jwks"] = json!({"http_uri": uri, "cache_duration": "300s"});
         }
-    }
-    let list = |values: &[String]| json!(values);
-    let lists: BTreeMap<&str, (bool, Value)> = BTreeMap::from([
-        ("audiences", (issuer.audiences.is_empty(), list(&issuer.audiences))),
-        ("from_params", (issuer.parameters.is_empty(), list(&issuer.parameters))),
-        ("from_cookies", (issuer.cookies.is_empty(), list(&issuer.cookies))),
-        (
-            "from_headers",
-            (
-                issuer.headers.is_empty(),
-                issuer.headers.iter().map(|(name, prefix)| json!({"name": name, "value_prefix": prefix})).collect(),
-            ),
-        ),
-        (
-            "claim_to_headers",
-            (
-                issuer.claims.is_empty(),
-                issuer
-                    .claims
-                    .iter()
-                    .map(|(header, claim)| json!({"header_name": header, "claim_name": claim}))
-                    .collect(),
-            ),
-        ),
-    ]);
-    for (field, (empty, value)) in lists {
-        if !empty {
-            fields[field] = value;
-        }
-    }
-    if issuer.passed_on {
-        fields["forward"] = json!(true);
-    }
-    if let Some(header) = &issuer.payload {
-        fields["forward_payload_header"] = json!(header);
     }
     fields
 }
