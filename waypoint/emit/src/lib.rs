@@ -11,6 +11,8 @@ pub mod bootstrap;
 mod clusters;
 mod emitter;
 pub mod filters;
+#[cfg(test)]
+mod golden;
 mod listener;
 mod names;
 pub mod quarantine;

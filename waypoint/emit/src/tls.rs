@@ -126,6 +126,15 @@ mod tests {
         assert_eq!(names(&numbered), json!([{"san_type": "IP_ADDRESS", "matcher": {"exact": "::1"}}]));
     }
 
+    /// Servers of ours speak gRPC only; those of strangers are asked as the rest of the web is.
+    #[test]
+    fn http_2_is_agreed_on_with_our_servers_alone() {
+        let agreed = |socket: &Value| socket["typed_config"]["common_tls_context"].get("alpn_protocols").cloned();
+        let tls = UpstreamTls { server_name: "a".to_owned(), ca: "/ca.crt".to_owned(), client: None };
+        assert_eq!([agreed(&upstream(&tls)), agreed(&mutual("a"))], [Some(json!(["h2"])), Some(json!(["h2"]))]);
+        assert_eq!(agreed(&public("a", "/ca.crt")), None);
+    }
+
     #[test]
     fn envoy_shows_a_certificate_if_it_has_one() {
         let certificates = |context: &Value| context["common_tls_context"].get("tls_certificates").cloned();

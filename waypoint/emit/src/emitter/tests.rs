@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ir::access::{Access, Decision};
@@ -234,6 +235,20 @@ fn said(output: &GatewayOutput) -> impl PartialEq + std::fmt::Debug {
     (resources, of(&output.origins), objects, rules, ports, output.address)
 }
 
+/// What is another value than before and says the same: it would be compared again for every Envoy.
+fn sent_again(before: &GatewayOutput, now: &GatewayOutput) -> Vec<String> {
+    let mut again = Vec::new();
+    for (kind, named) in &now.resources {
+        for (name, resource) in named {
+            let known = before.resources.get(kind).and_then(|named| named.get(name));
+            if known.is_some_and(|known| known.version == resource.version && !Arc::ptr_eq(known, resource)) {
+                again.push(format!("{kind:?} {name}"));
+            }
+        }
+    }
+    again
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
@@ -241,7 +256,7 @@ proptest! {
     fn after_any_edits_it_is_as_if_all_were_written_anew(worlds in edits(), on_demand: bool) {
         let settings = settings(on_demand);
         let mut emitter = Emitter::new(settings.clone());
-        let mut last: Option<Proxy> = None;
+        let (mut last, mut before): (Option<Proxy>, _) = (None, GatewayOutput::default());
         for world in worlds {
             let now = proxy(&world, last.as_ref());
             let (output, failures) = emitter.emit(&now);
@@ -250,7 +265,8 @@ proptest! {
             prop_assert_eq!(said(&output), said(&expected));
             prop_assert_eq!(failures, expected_failures);
             prop_assert_eq!(emitter.differences(&anew), Vec::<&str>::new());
-            last = Some(now);
+            prop_assert_eq!(sent_again(&before, &output), Vec::<String>::new());
+            (last, before) = (Some(now), output);
         }
     }
 }
@@ -275,20 +291,6 @@ fn what_moves_from_one_to_another_is_there() {
     assert_eq!(scopes, ["10.0.0.1:80", "10.0.0.2:80"]);
     assert_eq!(output.shown(&(ResourceType::Scope, "10.0.0.1:80".to_owned())), "t/b/80");
     assert_eq!(failures, Vec::<String>::new());
-}
-
-/// Of a chain that comes from other objects now, and is written as before, nothing is sent again.
-#[test]
-fn what_is_written_as_before_is_the_same_value() {
-    let mut emitter = Emitter::new(settings(false));
-    let before = proxy(&plain(), None);
-    let at = |output: &GatewayOutput| output.resources[&ResourceType::Scope]["10.0.0.1:80"].clone();
-    let first = at(&emitter.emit(&before).0);
-    let mut world = plain();
-    world.ports[0].as_mut().unwrap().origin = 1;
-    let (output, _) = emitter.emit(&proxy(&world, Some(&before)));
-    assert!(std::sync::Arc::ptr_eq(&first, &at(&output)));
-    assert_eq!(emitter.made(&before.gateway), 1, "it was looked at");
 }
 
 #[test]
@@ -331,4 +333,68 @@ fn gateways_that_are_gone_are_forgotten() {
     assert_eq!(emitter.differences(&alone), ["the proxies"]);
     alone.emit(&other);
     assert_eq!(emitter.differences(&alone), Vec::<&str>::new());
+}
+
+/// The law above rests on it: whatever is remembered in another way is told, of whichever proxy.
+#[test]
+fn each_thing_that_is_remembered_differs_by_itself() {
+    let read = |read: u8, to: usize, keys: u8| {
+        let mut world = plain();
+        let other = Declared { addresses: BTreeSet::from([1]), read, to: vec![to], keys, ..Declared::default() };
+        world.ports[0] = Some(other);
+        world
+    };
+    let emitted = |world: &World| {
+        let mut emitter = Emitter::new(settings(false));
+        // The first proxy is the same for all.
+        emitter.emit(&proxy(&plain(), None));
+        emitter.emit(&Proxy { gateway: Name::new("t", "second"), ..proxy(world, None) });
+        emitter
+    };
+    let hbone = |front| {
+        let mut emitter = emitted(&plain());
+        let mut of = Proxy { gateway: Name::new("t", "second"), ..proxy(&plain(), None) };
+        of.listeners[0].front = front;
+        emitter.emit(&of);
+        emitter
+    };
+    let bound = World { bound: 15_089, ..plain() };
+    for (other, told) in [
+        (emitted(&World { clusters: vec![None; PORTS.len()], ..plain() }), vec!["what is written"]),
+        (hbone(Front::Tls), vec!["what is written", "failures", "listeners"]),
+        (emitted(&read(0, 2, 0)), vec!["what is written", "where routes lead"]),
+        (emitted(&read(0, 0, 2)), vec!["what is written", "servers that say keys"]),
+        (emitted(&bound), vec!["listeners"]),
+        (
+            emitted(&read(1, 0, 0)),
+            vec!["what is written", "where routes lead", "where ports lead", "ports by address", "listeners"],
+        ),
+        (
+            emitted(&read(2, 0, 0)),
+            vec![
+                "what is written",
+                "where routes lead",
+                "where ports lead",
+                "ports by address",
+                "guarded ports",
+                "listeners",
+            ],
+        ),
+    ] {
+        assert_eq!(emitted(&plain()).differences(&other), told);
+        assert_eq!(other.differences(&emitted(&plain())), told);
+        assert_eq!(other.differences(&other.clone()), Vec::<&str>::new());
+    }
+}
+
+/// Who is told when Envoy refuses the cluster of a server of keys: everybody who rests on it.
+#[test]
+fn a_server_of_keys_comes_from_all_ports_for_which_it_is_asked() {
+    let mut world = plain();
+    let asking = |origin| Declared { to: vec![0], keys: 2, origin, ..Declared::default() };
+    (world.ports[0], world.ports[2], world.ports[3]) = (Some(asking(0)), Some(asking(1)), Some(asking(2)));
+    let (output, _) = Emitter::new(settings(false)).emit(&proxy(&world, None));
+    let name = names::key_server("issuer-2.test", 443, true);
+    let expected: Origins = (0..3).flat_map(|number| origins("chain", number)).collect();
+    assert_eq!(output.origins.get(&(ResourceType::Cluster, name)).map(|origins| (**origins).clone()), Some(expected));
 }

@@ -108,7 +108,8 @@ fn a_table_that_is_refused_as_a_whole_answers_500_to_everything() {
 
 #[test]
 fn a_refused_chain_is_left_out_of_its_listener_and_a_refused_cluster_altogether() {
-    let chains = json!([{"name": "a", "filters": []}, {"name": "b", "filters": []}]);
+    let of_a = json!({"filter_chain_match": {"transport_protocol": "raw_buffer"}, "name": "a"});
+    let chains = json!([of_a, {"name": "b", "filters": []}]);
     let listener =
         resource_json(ResourceType::Listener, "proxy", json!({"name": "proxy", "filter_chains": chains})).unwrap();
     let digest = parts(ResourceType::Listener, &listener)[0].digest;
@@ -169,4 +170,51 @@ fn a_resource_concerns_the_service_of_its_port_or_of_its_name() {
     let cluster = |name: &str| (ResourceType::Cluster, name.to_owned());
     assert_eq!(output.service(&cluster("shop/cart/80")), Some(Name::new("shop", "cart")));
     assert_eq!((output.service(&cluster("extauth")), output.service(&cluster("sniffed"))), (None, None));
+}
+
+/// A match that keeps too much would let requests past that the refused rule was to refuse.
+#[test]
+fn a_widened_match_keeps_a_method_that_is_compared_letter_by_letter_and_no_other_header() {
+    let widened = |matches: Value| {
+        let written = table(json!([{"match": matches, "direct_response": {"status": 200}}]));
+        widened(routes(&written)[0].r#match.clone().unwrap())
+    };
+    let method = |how: Value| json!({"name": ":method", "string_match": how});
+    let mut inverted = method(json!({"exact": "GET"}));
+    inverted["invert_match"] = json!(true);
+    for dropped in [
+        inverted,
+        method(json!({"prefix": "GE"})),
+        method(json!({"safe_regex": {"regex": "GET"}})),
+        json!({"name": ":method", "present_match": true}),
+        json!({"name": "x-tenant", "string_match": {"exact": "a"}}),
+        json!({"name": "x-tenant", "range_match": {"start": "1", "end": "2"}}),
+    ] {
+        let kept = method(json!({"exact": "PUT"}));
+        let now = widened(json!({"path": "/a", "headers": [dropped, kept], "runtime_fraction": {"default_value": {}}}));
+        assert_eq!(now.headers.iter().map(|header| header.name.as_str()).collect::<Vec<_>>(), [":method"], "{dropped}");
+        assert_eq!((now.path_specifier, now.runtime_fraction), (Some(PathSpecifier::Path("/a".to_owned())), None));
+    }
+    let path = |matches: Value| widened(matches).path_specifier.unwrap();
+    assert_eq!(path(json!({"prefix": "/p"})), PathSpecifier::Prefix("/p".to_owned()));
+    assert_eq!(path(json!({"path_separated_prefix": "/p"})), PathSpecifier::PathSeparatedPrefix("/p".to_owned()));
+    assert_eq!(path(json!({"safe_regex": {"regex": "/p/[0-9]"}})), PathSpecifier::Prefix("/p/".to_owned()));
+    assert_eq!(path(json!({"connect_matcher": {}})), PathSpecifier::Prefix("/".to_owned()));
+    let insensitive = json!({"path": "/A", "case_sensitive": false});
+    assert_eq!(widened(insensitive).case_sensitive.map(|sensitive| sensitive.value), Some(false));
+}
+
+#[test]
+fn of_several_that_are_refused_each_is_told() {
+    let mut output = GatewayOutput::default();
+    let (table, cluster) = (three(), resource_json(ResourceType::Cluster, "c", json!({"name": "c"})).unwrap());
+    let parts = parts(ResourceType::Scope, &table);
+    let mut quarantine: Quarantine = [parts[0].digest, parts[2].digest, whole(&cluster)].map(refused).into();
+    output.resources.entry(ResourceType::Scope).or_default().insert(table.name.clone(), table);
+    output.resources.entry(ResourceType::Cluster).or_default().insert("c".to_owned(), cluster);
+    output.keep_apart(&mut quarantine);
+    let told: Vec<(&str, &str)> =
+        output.aside.iter().map(|aside| (aside.resource.1.as_str(), aside.name.as_str())).collect();
+    assert_eq!(told, [("c", ""), ("10.0.0.1:80", "first"), ("10.0.0.1:80", "last")]);
+    assert_eq!((quarantine.len(), output.written.len()), (3, 2));
 }

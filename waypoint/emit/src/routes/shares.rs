@@ -160,6 +160,32 @@ mod tests {
         assert_eq!(told, [(Some(500_000), "t/b/80"), (None, "t/c/80")]);
     }
 
+    /// Envoy compares one number with both: a copy of nobody would be a copy of the requests of another share.
+    #[test]
+    fn a_copy_of_however_few_is_of_one_in_a_million_at_least_and_of_no_more_than_there_are() {
+        let copies = |weights: [u32; 2], millionths: u32| {
+            let own = || Some(Own { mirrors: vec![Mirror { target: to("m"), millionths }], ..Own::default() });
+            let backends = vec![backend("a", weights[0], rewriting("/a")), backend("b", weights[1], own())];
+            told(&route(backends, vec![])).pop().unwrap().3
+        };
+        assert_eq!(copies([1, 1], 1), [500_001]);
+        assert_eq!(copies([1, 1], 3), [500_001]);
+        assert_eq!(copies([1, 1], 4), [500_002]);
+        assert_eq!(copies([1, 1], 999_999), [999_999]);
+        assert_eq!(copies([999_999, 1], 999_999), [1_000_000]);
+    }
+
+    #[test]
+    fn what_a_route_and_its_backend_do_to_headers_is_done_one_behind_the_other() {
+        let changes = |name: &str| HeaderChanges {
+            remove: vec![format!("not-{name}"), format!("nor-{name}")],
+            put: vec![ir::HeaderPut { name: name.to_owned(), format: "1".to_owned(), append: false }],
+        };
+        let both = both(&changes("a"), &changes("b"));
+        assert_eq!(both.remove, ["not-a", "nor-a", "not-b", "nor-b"]);
+        assert_eq!(both.put.iter().map(|put| put.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
     #[test]
     fn a_share_that_is_sent_away_is_a_redirect_with_what_its_route_does_to_answers() {
         let redirect = Redirect { scheme: None, host: Some("x".into()), port: None, path: None, status: 301 };
