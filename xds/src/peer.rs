@@ -183,6 +183,28 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_proves_the_names_of_hosts_and_uris_in_it_and_nothing_else() {
+        let of = |names: Vec<rcgen::SanType>| {
+            let key = rcgen::KeyPair::generate().expect("a key");
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, "shop~common");
+            params.subject_alt_names = names;
+            params.self_signed(&key).expect("a certificate").der().to_vec()
+        };
+        let text = |text: &str| text.try_into().expect("text");
+        let uri = "spiffe://cluster.local/ns/shop/sa/gateway";
+        let all = of(vec![
+            rcgen::SanType::DnsName(text("shop.gateway")),
+            rcgen::SanType::IpAddress([127, 0, 0, 1].into()),
+            rcgen::SanType::Rfc822Name(text("a@shop.test")),
+            rcgen::SanType::URI(text(uri)),
+        ]);
+        assert_eq!(names(&all), ["shop.gateway", uri]);
+        assert_eq!(names(&of(vec![])), Vec::<String>::new());
+        assert_eq!(names(b"no certificate"), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_token_comes_in_one_header_of_one_form_and_is_not_shown() {
         let with = |values: &[&'static str]| {
             let mut request = tonic::Request::new(());

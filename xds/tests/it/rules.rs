@@ -481,3 +481,41 @@ fn a_client_that_asks_for_names_alone_is_told_of_those() {
     request.initial_resource_versions = [("a/1", "1"), ("b/1", "1")].map(|(n, v)| (n.to_owned(), v.to_owned())).into();
     assert_eq!(client.ask(request), ["Cluster +a/1@2"]);
 }
+
+/// On a new stream a client says what it has of an older one. What it does not ask for again is none of ours.
+#[test]
+fn what_a_client_has_and_asks_for_no_more_is_not_taken_away_from_it() {
+    let mut client = Client::new();
+    client.set(&[(Listener, "l", "1"), (Route, "r", "1")], 1);
+    client.ask(subscribe(Cluster, &[]));
+    client.ask(subscribe(Listener, &[]));
+    client.ack_all();
+    let mut request = subscribe(Route, &["r"]);
+    request.initial_resource_versions = ["r", "old"].map(|name| (name.to_owned(), "1".to_owned())).into();
+    assert_eq!(client.ask(request), NOTHING);
+    assert_eq!(client.set(&[(Listener, "l", "1")], 2), ["Route -r"]);
+}
+
+#[test]
+fn what_was_said_to_be_gone_is_not_said_to_be_gone_again() {
+    let mut client = Client::serving(&[(Listener, "l", "1"), (Route, "r", "1"), (Route, "s", "1")]);
+    assert_eq!(client.set(&[(Listener, "l", "1"), (Route, "s", "1")], 2), ["Route -r"]);
+    client.ack_all();
+    assert_eq!(client.ask(subscribe(Route, &["*"])), NOTHING, "all is looked at again, and all is known");
+    assert_eq!(client.set(&[(Listener, "l", "1"), (Route, "r", "2"), (Route, "s", "1")], 3), ["Route +r@2"]);
+}
+
+/// A client that is slow to answer has what is new before it loses what is old, whatever there is no room for yet.
+#[test]
+fn nothing_is_removed_before_what_waits_for_room_was_sent() {
+    let mut client = Client::new();
+    client.session = Session::new(Limits { names: 9, in_flight: 1 });
+    client.set(&[(Cluster, "a", "1"), (Cluster, "b", "1")], 1);
+    client.ask(subscribe(Cluster, &[]));
+    client.ask(subscribe(Listener, &[]));
+    client.ack_all();
+    assert_eq!(client.set(&[(Cluster, "a", "2"), (Cluster, "b", "1")], 2), ["Cluster +a@2"]);
+    assert_eq!(client.set(&[(Cluster, "a", "3")], 3), NOTHING);
+    assert_eq!(client.ack_next(), ["Cluster +a@3"]);
+    assert_eq!(client.ack_next(), ["Cluster -b"]);
+}

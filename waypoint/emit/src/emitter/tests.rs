@@ -28,7 +28,7 @@ struct Declared {
     copies: Vec<usize>,
     /// Whether a limit is asked, for which a cluster is told ahead.
     limited: bool,
-    /// Who says keys: nobody, a Service, or one of two hosts.
+    /// Who says keys: nobody, a Service, one of two hosts, or several of these.
     keys: u8,
     /// Another object that it comes from, if any.
     origin: u8,
@@ -57,13 +57,20 @@ fn origins(of: &str, number: u8) -> Origins {
     Origins::from([object(of.to_owned()), object(format!("{of}-{number}"))])
 }
 
-fn issuer(keys: u8) -> Option<Issuer> {
-    let server = match keys {
-        0 => return None,
-        1 => KeyServer::Service(to(3)),
-        more => KeyServer::Host { host: format!("issuer-{more}.test"), port: 443, tls: true },
+fn issuers(keys: u8) -> Vec<Issuer> {
+    let host = |number: u8| KeyServer::Host { host: format!("issuer-{number}.test"), port: 443, tls: true };
+    let servers = match keys {
+        0 => vec![],
+        1 => vec![KeyServer::Service(to(3))],
+        2 | 3 => vec![host(keys)],
+        4 => vec![host(2), host(3)],
+        _ => vec![host(3), KeyServer::Service(to(3)), KeyServer::Service(to(2))],
     };
-    Some(Issuer {
+    servers.into_iter().map(issuer).collect()
+}
+
+fn issuer(server: KeyServer) -> Issuer {
+    Issuer {
         name: "https://issuer.test".to_owned(),
         audiences: vec![],
         keys: Keys::Asked { url: "https://issuer.test/keys".to_owned(), server, timeout: Duration::from_secs(1) },
@@ -74,7 +81,7 @@ fn issuer(keys: u8) -> Option<Issuer> {
         payload: None,
         claims: vec![],
         of_words: BTreeSet::new(),
-    })
+    }
 }
 
 fn chain(place: usize, declared: &Declared) -> Chain {
@@ -121,7 +128,7 @@ fn chain(place: usize, declared: &Declared) -> Chain {
     Chain {
         addresses: declared.addresses.iter().map(|last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, *last))).collect(),
         traffic,
-        tokens: Tokens { issuers: issuer(declared.keys).into_iter().collect() },
+        tokens: Tokens { issuers: issuers(declared.keys) },
         access: Access { enforced, tried: Decision::default() },
         origins: origins("chain", declared.origin),
     }
@@ -166,7 +173,7 @@ fn proxy(world: &World, last: Option<&Proxy>) -> Proxy {
 fn declared() -> impl Strategy<Value = Declared> {
     let places = |most| prop::collection::vec(0..PORTS.len(), 1..=most);
     let copies = prop_oneof![3 => Just(vec![]), 1 => places(2)];
-    (prop::collection::btree_set(0..4_u8, 0..3), 0..5_u8, places(2), copies, any::<bool>(), 0..4_u8, 0..2_u8).prop_map(
+    (prop::collection::btree_set(0..4_u8, 0..3), 0..5_u8, places(2), copies, any::<bool>(), 0..6_u8, 0..2_u8).prop_map(
         |(addresses, read, to, copies, limited, keys, origin)| Declared {
             addresses,
             read,
