@@ -376,3 +376,6 @@ fn address(part: &Part) -> Option<Address> {
 fn in_networks(address: Address, values: &[String]) -> Condition {
     Condition::Address(address, values.iter().filter_map(|value| istio::network(value).ok()).collect())
 }
+
+#[cfg(test)]
+mod tests;
