@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use api::istio::AuthorizationPolicy;
-use api::istio::authorization_policy::{Action, Part, Rule, is_tried};
+use api::istio::authorization_policy::{Action, Listed, Part, Rule, is_tried};
 use api::istio::targets::{Attachment, TargetRef};
 use api::{Kind, Name, ObjectRef, Problem};
 use ir::{Enrolment, PortRef};
@@ -184,15 +184,19 @@ fn warnings(view: &View<'_>, policy: &AuthorizationPolicy, ports: &Ports<'_>) ->
 /// The parts of requests that `rule` looks at, each with its field.
 fn looked_at(rule: &Rule) -> Vec<(String, Part)> {
     let mut found = Vec::new();
+    // Where both are written, the one is enough to say.
+    let named = |list: Listed<'_>, at: String| match (list.values.is_empty(), list.not_values.is_empty()) {
+        (true, true) => None,
+        (true, false) => Some((format!("{at}.{}", list.not_field), list.part)),
+        (false, _) => Some((format!("{at}.{}", list.field), list.part)),
+    };
     for (index, from) in rule.from.iter().flatten().enumerate() {
-        let written =
-            from.source.lists().into_iter().filter(|list| !(list.values.is_empty() && list.not_values.is_empty()));
-        found.extend(written.map(|list| (format!("from[{index}].source.{}", list.field), list.part)));
+        let lists = from.source.lists().into_iter();
+        found.extend(lists.filter_map(|list| named(list, format!("from[{index}].source"))));
     }
     for (index, to) in rule.to.iter().flatten().enumerate() {
-        let written =
-            to.operation.lists().into_iter().filter(|list| !(list.values.is_empty() && list.not_values.is_empty()));
-        found.extend(written.map(|list| (format!("to[{index}].operation.{}", list.field), list.part)));
+        let lists = to.operation.lists().into_iter();
+        found.extend(lists.filter_map(|list| named(list, format!("to[{index}].operation"))));
     }
     for (index, condition) in rule.when.iter().flatten().enumerate() {
         found.extend(condition.part().ok().map(|part| (format!("when[{index}].key"), part)));
