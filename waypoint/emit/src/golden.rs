@@ -7,11 +7,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
+use ir::tokens::{Issuer, KeyServer, Keys};
 use ir::{
-    Abort, AccessLog, Action, Auth, Backend, Cors, Delay, Descriptor, Destination, Disowned, Entry, Faults, Forward,
-    Front, GrpcTarget, HeaderChanges, HeaderPut, KeyMatch, LimitSettings, Match, Mirror, Name, Origin, PathMatch,
-    PathRewrite, Pauses, Policy, PortRef, Redirect, Refusal, Retries, RetryOn, Route, Settings, Stage, Strangers,
-    UpstreamTls, ValueMatch,
+    Abort, Access, AccessLog, Action, Auth, Backend, Cors, Delay, Descriptor, Destination, Disowned, Entry, Faults,
+    Forward, Front, GrpcTarget, HeaderChanges, HeaderPut, KeyMatch, LimitSettings, Match, Mirror, Name, Origin,
+    PathMatch, PathRewrite, Pauses, Policy, PortRef, Redirect, Refusal, Retries, RetryOn, Route, Settings, Stage,
+    Strangers, Tokens, UpstreamTls, ValueMatch,
 };
 use proto::schema::pack_json;
 use serde_json::{Value, json};
@@ -273,6 +274,53 @@ fn what_is_written_for_what_rules_say() {
     let last =
         routes::table(&port("cart"), &[route("all", Match::everything(), refuse_all(), none())], guards, &rich());
     assert_eq!(last["virtual_hosts"][0]["routes"].as_array().unwrap().len(), 1, "nothing is left for a 404");
+}
+
+/// Issuers with everything and with nothing, by each way to their keys.
+#[test]
+fn what_is_written_for_issuers_of_tokens() {
+    let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    let pairs = |all: &[(&str, &str)]| all.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>();
+    let asked = |server| Keys::Asked {
+        url: "https://issuer.test/keys".to_owned(),
+        server,
+        timeout: Duration::from_millis(2_500),
+    };
+    let plain = |name: &str, keys| Issuer {
+        name: name.to_owned(),
+        audiences: vec![],
+        keys,
+        headers: vec![],
+        parameters: vec![],
+        cookies: vec![],
+        passed_on: false,
+        payload: None,
+        claims: vec![],
+        of_words: BTreeSet::new(),
+    };
+    let host = KeyServer::Host { host: "issuer.test".to_owned(), port: 443, tls: true };
+    let rich = Issuer {
+        audiences: texts(&["a", "b"]),
+        headers: pairs(&[("x-token", ""), ("authorization", "Token ")]),
+        parameters: texts(&["t", "u"]),
+        cookies: texts(&["c", "d"]),
+        passed_on: true,
+        payload: Some("x-payload".to_owned()),
+        claims: pairs(&[("x-sub", "sub"), ("x-groups", "groups")]),
+        of_words: BTreeSet::from(["roles".to_owned(), "teams".to_owned()]),
+        ..plain("rich", asked(host))
+    };
+    let of_mesh = plain("of the mesh", asked(KeyServer::Service(to("keys"))));
+    let written = plain("written", Keys::Written("{\"keys\": []}".to_owned()));
+    let (one, several) = (Tokens { issuers: vec![written.clone()] }, Tokens { issuers: vec![of_mesh, rich, written] });
+    let access = Access::default();
+    for (name, tokens) in [("tokens-of-one", &one), ("tokens-of-several", &several)] {
+        let table = filters::per_table(Guards { tokens, access: &access });
+        let written = json!({"name": "t", "typed_per_filter_config": table});
+        page(name, &written);
+        pack_json("envoy.config.route.v3.RouteConfiguration", written).unwrap();
+    }
+    assert!(filters::per_table(Guards { tokens: &Tokens::default(), access: &access }).is_empty());
 }
 
 fn refuse_all() -> Action {

@@ -263,6 +263,9 @@ fn edits_one_after_the_other_come_to_what_each_comes_to_by_itself() {
         class,
         policy("t", &format!("{A}, action: LET")),
         policy("t", "targetRefs: [{kind: Service, name: b}]"),
+        String::new(),
+        policy("t", "targetRefs: [{kind: Service, name: a}, {kind: Service, name: b}]"),
+        policy("t", "targetRefs: [{kind: Service, name: b}]"),
         authentication("t", &format!("{A}, jwtRules: [{RULE}]")),
         format!(
             "{}{}",

@@ -124,6 +124,34 @@ mod tests {
         targets.into_iter().any(|target| is(&target.is) && !target.is_not.is_some_and(|other| is(&other)))
     }
 
+    /// What an expression for one parameter does not see is in doubt in that one, and in no other.
+    #[test]
+    fn an_escape_is_in_doubt_in_the_parameter_of_which_an_expression_decides() {
+        let mut table = table("a");
+        let mut other = table[0].clone();
+        other.matches.query = vec![KeyMatch { name: "b".to_owned(), value: ValueMatch::Regex("x!.*".to_owned()) }];
+        table.insert(0, other);
+        assert!(refused(&table, "/p?b=x%21"));
+        assert!(!refused(&table, "/p?a=x%21"));
+        assert!(!refused(&table, "/p?c=x%21"));
+    }
+
+    /// A blank has three spellings in a query; what is none has no more than anywhere.
+    #[test]
+    fn a_blank_may_be_a_plus() {
+        let missed = |regex: &str| escapes::missed([regex].into_iter(), SPELLING);
+        for (regex, expected) in [
+            ("a", None),
+            ("a b", Some(r"%20|\+")),
+            (r"a\+b", Some("%20|%2[bB]")),
+            ("a%20b", Some(r"\+")),
+            ("a%2[bB]b", None),
+            ("[a]", None),
+        ] {
+            assert_eq!(missed(regex).as_deref(), expected, "{regex}");
+        }
+    }
+
     proptest! {
         /// A query with the parameter once, as it is written, is passed on; with any letter of its name escaped or in
         /// capitals, or with it a second time, it is not.

@@ -74,7 +74,104 @@ pub fn overlap(one: &PathMatch, other: &PathMatch) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use ir::{Entry, Name, Policy, Redirect, Refusal, Stage};
+
     use super::*;
+
+    fn auth(name: &str) -> Auth {
+        Auth { config: Name::new("t", name), user_header: "x-user-id".to_owned(), reads: None }
+    }
+
+    fn limit(name: &str) -> Descriptor {
+        Descriptor { stage: Stage::Regular, entries: vec![Entry::Constant(name.to_owned())], limit_from: None }
+    }
+
+    #[test]
+    fn more_passes_where_less_is_asked() {
+        let (keys, others) = (auth("keys"), auth("others"));
+        let (one, two, both) = ([limit("a")], [limit("b")], [limit("b"), limit("a")]);
+        let open = Treatment { refused: false, auth: None, limits: &[] };
+        let refused = Treatment { refused: true, ..open };
+        let asks = |auth| Treatment { auth: Some(auth), ..open };
+        let counts = |limits| Treatment { limits, ..open };
+        for (of, than, more) in [
+            (open, open, false),
+            (open, refused, true),
+            (refused, open, false),
+            (refused, refused, false),
+            (refused, asks(&keys), false),
+            (open, asks(&keys), true),
+            (asks(&keys), open, false),
+            (asks(&keys), asks(&keys), false),
+            (asks(&keys), asks(&others), true),
+            (asks(&keys), refused, true),
+            (open, counts(&one[..]), true),
+            (counts(&one), open, false),
+            (counts(&one), counts(&one), false),
+            (counts(&one), counts(&two), true),
+            (counts(&both), counts(&one), false),
+            (counts(&both), counts(&both), false),
+            (counts(&one), counts(&both), true),
+            (asks(&keys), counts(&one), true),
+            (refused, counts(&one), false),
+        ] {
+            assert_eq!(of.lets_more_pass_than(&than), more, "{of:?} {than:?}");
+        }
+    }
+
+    #[test]
+    fn a_policy_depends_on_what_tells_two_routes_apart_that_differ_in_it() {
+        let refuse = || Action::Refuse(Refusal { status: 403, why: String::new() });
+        let route = |path: &str, method: Option<&str>, action: Action, auth: Option<Auth>| Route {
+            name: String::new(),
+            matches: Match {
+                path: PathMatch::Prefix(path.to_owned()),
+                method: method.map(str::to_owned),
+                ..Match::everything()
+            },
+            action,
+            policy: Policy { auth, ..Policy::default() },
+            origins: Default::default(),
+        };
+        let away = || Action::Redirect(Redirect { scheme: None, host: None, port: None, path: None, status: 302 });
+        let forward = || {
+            Action::Forward(ir::Forward {
+                backends: vec![],
+                timeout: Default::default(),
+                try_timeout: None,
+                retries: None,
+                host: None,
+                path: None,
+                mirrors: vec![],
+            })
+        };
+        let keys = || Some(auth("keys"));
+        let on_method = |routes: &[Route]| depends_on(routes, |matches| matches.method.clone());
+        let open = |path, method| route(path, method, forward(), None);
+        let asks = |path, method| route(path, method, forward(), keys());
+        let (get, put) = (Some("GET"), Some("PUT"));
+        for (routes, depends) in [
+            (vec![], false),
+            (vec![open("/", None), asks("/", None)], false),
+            (vec![open("/", get), asks("/", None)], true),
+            (vec![asks("/", None), open("/", get)], true),
+            (vec![open("/", get), asks("/", put)], true),
+            (vec![open("/", get), asks("/", get)], false),
+            (vec![open("/", get), open("/", None)], false),
+            (vec![open("/a", get), asks("/b", None)], false),
+            (vec![open("/a", get), asks("/a/b", None)], true),
+            (vec![open("/", get), route("/", None, refuse(), None)], true),
+            // Who is sent away comes to no application, with a key or without.
+            (vec![route("/", get, away(), None), asks("/", None)], false),
+            (vec![open("/", get), route("/", None, away(), keys())], false),
+            (vec![open("/c", None), open("/a", get), asks("/b", None), asks("/a", put)], true),
+        ] {
+            assert_eq!(on_method(&routes), depends, "{routes:#?}");
+        }
+        // Of very many routes nothing is known, so that it is taken to depend.
+        let many: Vec<Route> = (0..1_025).map(|_| open("/", get)).collect();
+        assert_eq!((on_method(&many[..1_024]), on_method(&many)), (false, true));
+    }
 
     #[test]
     fn paths_overlap_where_both_may_take_one() {
