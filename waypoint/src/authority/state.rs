@@ -352,6 +352,34 @@ mod tests {
         assert_eq!(signers.len(), 5);
     }
 
+    /// What the one before has signed is good for days: whoever trusts by the bundle goes on to trust it.
+    #[test]
+    fn the_one_before_is_trusted_for_as_long_as_what_it_signed_may_be_shown() {
+        let first = Authorities::new(BEGUN).expect("an authority");
+        assert!(first.due(BEGUN + AUTHORITY / 3 * 2 - 1).expect("none").is_none());
+        let at = BEGUN + AUTHORITY / 3 * 2;
+        let both = first.due(at).expect("keys").expect("a next one");
+        assert!(both.due(at + SPREAD - 1).expect("none").is_none());
+        let turned = both.due(at + SPREAD).expect("keys").expect("the next one signs");
+        assert_eq!(turned.current.cert, both.next.as_ref().expect("the next").cert);
+        assert_eq!(turned.bundle(), format!("{}\n{}\n", turned.current.cert.trim_end(), first.current.cert.trim_end()));
+        assert!(turned.due(at + SPREAD + LINGERS - 1).expect("none").is_none());
+        let alone = turned.due(at + SPREAD + LINGERS).expect("keys").expect("the old one goes");
+        assert_eq!(alone.bundle(), format!("{}\n", turned.current.cert.trim_end()));
+        assert!(alone.due(at + SPREAD + LINGERS).expect("none").is_none());
+    }
+
+    /// From the very second on at which it begins.
+    #[test]
+    fn what_is_given_is_good_from_its_first_second() {
+        let all = Authorities::new(BEGUN).expect("an authority");
+        let given = all.given("a.test", None, BEGUN).expect("a leaf").expect("one");
+        let (_, cert) = parse_x509_pem(given.cert.as_bytes()).expect("PEM");
+        let begun = cert.parse_x509().expect("a certificate").validity().not_before.timestamp() as u64;
+        let stands = |now| all.stands(&Subject::Server("a.test"), &given, now).is_some();
+        assert_eq!((stands(begun - 1), stands(begun)), (false, true));
+    }
+
     #[test]
     fn they_come_back_as_they_were_written_and_show_no_key() {
         let all =

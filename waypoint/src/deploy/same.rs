@@ -168,6 +168,39 @@ mod tests {
     }
 
     #[test]
+    fn an_amount_has_digits_in_front_of_its_point_or_behind_it_and_no_more_power_than_there_is() {
+        for (written, billionths) in [
+            (".5", Some(500_000_000)),
+            ("5.", Some(5_000_000_000)),
+            ("0.123456789", Some(123_456_789)),
+            ("0.1234567891", None),
+            (".", None),
+            ("1e15", Some(10_i128.pow(24))),
+            ("1e16", None),
+            ("1e0", Some(1_000_000_000)),
+        ] {
+            assert_eq!(amount(&json!(written)), billionths, "{written}");
+        }
+    }
+
+    /// What is wanted to be nothing may be absent, and may not be something.
+    #[test]
+    fn nothing_is_as_good_as_absent() {
+        for nothing in [json!(null), json!(false), json!([]), json!({}), json!({"a": {"b": []}}), json!("")] {
+            assert!(covers(&json!({"x": nothing}), Some(&json!({}))), "{nothing}");
+            for same in [json!(null), json!(false), json!(""), json!([]), json!({})] {
+                assert!(covers(&json!({"x": nothing}), Some(&json!({"x": same}))), "{nothing} {same}");
+            }
+            for something in [json!(0), json!(true), json!("a"), json!([0])] {
+                assert!(!covers(&json!({"x": nothing}), Some(&json!({"x": something}))), "{nothing} {something}");
+            }
+        }
+        assert!(!covers(&json!({"x": 0}), Some(&json!({}))) && !covers(&json!({"x": 0}), Some(&json!({"x": false}))));
+        // A map that others have written into has what was wanted of it.
+        assert!(covers(&json!({"x": {"a": []}}), Some(&json!({"x": {"b": 1}}))));
+    }
+
+    #[test]
     fn what_was_said_before_and_is_said_no_longer_is_taken_away() {
         let before = json!({"spec": {"a": 1, "map": {"x": 1, "y": 2}, "list": [{"z": 1}], "other": {"deep": 1}}});
         let mut wanted = json!({"spec": {"a": 2, "map": {"y": 2}, "list": [{"w": 1}]}, "data": {}});

@@ -287,6 +287,23 @@ fn edits_one_after_the_other_come_to_what_each_comes_to_by_itself() {
     assert!(seen.len() > 4, "{seen:?}");
 }
 
+/// Who is told when Envoy refuses what a port's policies became: their authors.
+#[test]
+fn a_port_comes_from_the_policies_that_guard_it() {
+    let resolved = resolved(&format!(
+        "{}{}",
+        policy("t", &format!("{A}, rules: [{{}}]")),
+        authentication("t", &format!("{A}, jwtRules: [{RULE}]"))
+    ));
+    let chains = &resolved.proxies[&Name::new("t", "wp")].listeners[0].chains;
+    let of = |service: &str, port: u16| {
+        let id = ir::PortRef { service: Name::new("t", service), port };
+        let policies = [Kind::AuthorizationPolicy, Kind::RequestAuthentication];
+        policies.map(|kind| chains[&id].origins.contains(&ObjectRef::new(kind, "t", "p")))
+    };
+    assert_eq!((of("a", 80), of("b", 80)), ([true, true], [false, false]));
+}
+
 #[test]
 fn no_policy_decides_by_what_only_authorization_says_where_nobody_is_asked() {
     let keys = "{apiVersion: enterprise.gloo.solo.io/v1, kind: AuthConfig, metadata: {name: keys, namespace: t}, spec: {configs: [{apiKeyAuth: {headerName: api-key, labelSelector: {team: x}}}]}}\n---\n";

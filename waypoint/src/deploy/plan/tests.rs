@@ -377,3 +377,41 @@ fn a_gateway_has_addresses_from_its_first_ready_pod_for_as_long_as_it_lives() {
     there.get_mut(&Managed::Service).expect("there")["metadata"]["ownerReferences"] = json!([]);
     assert_eq!(of(&gateway, &there).addresses, [], "a stranger's Service is not where it is reached");
 }
+
+/// Whoever asks why no pods come reads it at the Gateway.
+#[test]
+fn why_no_pods_come_is_said_and_the_rest_goes_on() {
+    let with = |conditions: Value| {
+        let mut there = done(&gateway());
+        there.get_mut(&Managed::Deployment).expect("a Deployment")["status"] = json!({"conditions": conditions});
+        of(&gateway(), &there)
+    };
+    let failing = |status: &str, message: &str| json!({"type": "ReplicaFailure", "status": status, "message": message});
+    let available = json!({"type": "Available", "status": "True", "message": "fine"});
+    let forbidden = "pods \"gloo-proxy-a-7f\" is forbidden: violates\nPodSecurity";
+    let plan = with(json!([available, failing("False", "old"), failing("True", forbidden)]));
+    assert_eq!(plan.problems, ["its pods cannot be made: violatesPodSecurity"]);
+    assert_eq!(plan.acts, [], "and nothing else is to be done");
+    assert_eq!(with(json!([failing("True", "no room")])).problems, ["its pods cannot be made: no room"]);
+    assert_eq!(with(json!([available, failing("False", "old")])).problems, [""; 0]);
+    let long = with(json!([failing("True", &"x".repeat(LONGEST + 9))]));
+    assert_eq!(long.problems, [format!("its pods cannot be made: {}", "x".repeat(LONGEST))]);
+}
+
+/// Of several that are not wanted any more each goes, by what it is and not by its name.
+#[test]
+fn all_that_is_not_wanted_any_more_goes() {
+    let before = done(&gateway());
+    let said = parameters("{autoscaling: {minReplicas: 2, maxReplicas: 5}}", "");
+    let there = after(before.clone(), with(&gateway(), &said, &before).acts);
+    let acts = with(&gateway(), &parameters("{podDisruptionBudget: false}", ""), &there).acts;
+    let gone = acts.into_iter().filter_map(|act| match act {
+        Act::Delete(kind, uid) => Some((kind.as_str(), uid)),
+        _ => None,
+    });
+    let uid = |kind: &'static str| (kind, format!("uid of {kind}"));
+    let expected = [uid("PodDisruptionBudget"), uid("HorizontalPodAutoscaler")];
+    let mut gone: Vec<_> = gone.collect();
+    gone.sort_by_key(|(kind, _)| std::cmp::Reverse(*kind));
+    assert_eq!(gone, expected);
+}
