@@ -164,6 +164,10 @@ fn without_ztunnel_nobody_reaches_workloads_that_it_was_to_guard() {
     ] {
         assert_eq!(refused(&policy(namespace, spec)), expected, "{namespace}: {spec}");
     }
+    // Whom it is for is told that there is nobody who would heed it; with a ztunnel, that it is for that.
+    let of = |settings: &Settings| accepted(&resolve(&declared(&policy("t", "")), settings), "t");
+    assert_eq!(of(&here), (Some(false), "NoZtunnel".to_owned()));
+    assert_eq!(of(&settings()), (None, "ForZtunnel".to_owned()));
     let tried = policy("t", "").replace("name: p,", "name: p, annotations: {istio.io/dry-run: 'true'},");
     assert_eq!(refused(&tried), [""; 0]);
 }

@@ -1317,3 +1317,38 @@ fn what_has_no_effect_on_any_rule_of_a_route_is_said_of_the_route() {
     let one = said(&format!("[{}]", section("one")));
     assert!(one.contains("has no effect on spec.rules[0] of HTTPRoute t/r: RouteOption t/x comes first"), "{one}");
 }
+
+/// Two Services that change in one edit: of both it is found out anew which applications are behind them, or one of them
+/// would let clients say the header that the other's authorization sets for the same application.
+#[test]
+fn of_two_services_that_change_at_once_both_are_looked_at() {
+    let slice = |service: &str| {
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: {service}, namespace: t, labels: {{kubernetes.io/service-name: {service}}}}}, addressType: IPv4, ports: [{{name: web, port: 8080}}], endpoints: [{{addresses: [10.1.0.7]}}]}}\n---\n"
+        )
+    };
+    let with = |name: &str| {
+        let services = SCAFFOLD.replace("{name: web, port: 80}", &format!("{{name: {name}, port: 80}}"));
+        let rest = format!(
+            "{}{}{}{}",
+            on_a(&format!("[{{{TO_A}}}]")),
+            option("o", &format!("[{R}]"), KEYS),
+            slice("a"),
+            slice("b")
+        );
+        declared(&format!("{services}{rest}"))
+    };
+    let disowned = |resolved: &Resolved, service: &str| -> BTreeSet<String> {
+        let disowned = &route(resolved, service, 80, "/").policy.disowned;
+        disowned.iter().map(|header| header.name.clone()).collect()
+    };
+    let mut resolver = resolve::Resolver::new(settings());
+    assert_eq!(disowned(&resolver.resolve(&with("other")), "b"), BTreeSet::new());
+    let (step, fresh) = (resolver.resolve(&with("web")), resolve(&with("web"), &settings()));
+    assert!(disowned(&fresh, "b").contains("x-user-id"), "{:?}", disowned(&fresh, "b"));
+    assert_eq!(disowned(&step, "b"), disowned(&fresh, "b"));
+    assert_eq!(step.proxies, fresh.proxies);
+    // And back.
+    let (step, fresh) = (resolver.resolve(&with("other")), resolve(&with("other"), &settings()));
+    assert_eq!(step.proxies, fresh.proxies);
+}

@@ -178,10 +178,8 @@ impl Subscription {
         self.on_demand.is_some_and(|(kind, on_demand)| on_demand(kind, name))
     }
 
-    /// Sets the resources for the first time on this stream, when every name may have to be sent.
+    /// Sets the resources for the first time on this stream, of which nothing was sent yet.
     pub fn begin(&mut self, target: Option<&Named>) {
-        self.dirty = Names::All;
-        self.removals = Names::All;
         let names = target.into_iter().flat_map(Named::keys);
         self.open = names.filter(|name| self.is_open(name, target)).cloned().collect();
     }

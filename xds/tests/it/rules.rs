@@ -519,3 +519,20 @@ fn nothing_is_removed_before_what_waits_for_room_was_sent() {
     assert_eq!(client.ack_next(), ["Cluster +a@3"]);
     assert_eq!(client.ack_next(), ["Cluster -b"]);
 }
+
+/// Whoever has all there is, and hears so, waits for no second word of it.
+#[test]
+fn a_client_that_asks_for_all_again_is_told_nothing_new() {
+    let mut client = Client::new();
+    client.set(&[], 1);
+    assert_eq!(client.ask(subscribe(Cluster, &[])), ["Cluster"]);
+    client.ack_all();
+    assert_eq!(client.ask(subscribe(Cluster, &["*"])), NOTHING);
+
+    // One that asked for names, and then for all, of which there is none: it is told of that, or it would wait.
+    let mut client = Client::new();
+    client.set(&[], 1);
+    assert_eq!(client.ask(subscribe(Scope, &["a"])), ["Scope -a"]);
+    client.ack_all();
+    assert_eq!(client.ask(subscribe(Scope, &["*"])), NOTHING, "it has heard of the only name it knows");
+}
