@@ -289,14 +289,15 @@ impl<'v, 'a> Policy<'v, 'a> {
 /// What options are set by others that come first, each with what is lost by that.
 fn overridden(effect: &Effect) -> impl Iterator<Item = (Loss, Problem)> {
     effect.overridden.iter().filter_map(|((option, route), rules)| {
-        let winner = &rules.values().next()?.name;
+        let winners: BTreeSet<&Name> = rules.values().map(|winner| &winner.name).collect();
+        let winners = listed(winners.into_iter().map(|name| format!("RouteOption {name}")), " or ");
         let everywhere = effect.governed.get(route).is_some_and(|all| all.len() == rules.len());
         let part = if everywhere {
             String::new()
         } else {
             format!("{} of ", rules.keys().cloned().collect::<Vec<_>>().join(", "))
         };
-        let mut message = format!("has no effect on {part}{route}: RouteOption {winner} comes first");
+        let mut message = format!("has no effect on {part}{route}: {winners} comes first");
         let lost: BTreeSet<&Guard> = rules.values().flat_map(|winner| &winner.lost).collect();
         if !lost.is_empty() {
             message += &format!(" and does not ask for {}", listed(lost.into_iter().map(ToString::to_string), ", "));
