@@ -1084,6 +1084,8 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
     const SERVICE: &str = "{targetRefs: [{group: '', kind: Service, name: a}]}";
     const GATEWAY: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: wp}]}";
     const CLASS: &str = "{targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: gloo-waypoint}]}";
+    const OTHER_CLASS: &str =
+        "{targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: istio-waypoint}]}";
     for (kind, namespace, spec, expected) in [
         ("HttpListenerOption", "t", SERVICE, "a:80 a:81"),
         ("HttpListenerOption", "t", "{targetRef: {kind: Service, group: '', name: db}}", "db:5432"),
@@ -1091,6 +1093,7 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
         ("HttpListenerOption", "t", "{targetRefs: a}", IN_REACH_OF_T),
         ("HttpListenerOption", "t", "[]", IN_REACH_OF_T),
         ("HttpListenerOption", "istio-system", CLASS, IN_REACH_OF_T),
+        ("HttpListenerOption", "istio-system", OTHER_CLASS, ""),
         ("VirtualHostOption", "t", GATEWAY, EVERYTHING_OF_T),
         ("GRPCRoute", "t", "{parentRefs: [{group: '', kind: Service, name: b}]}", "b:80"),
         // The Gateway admits routes of this namespace.
@@ -1351,4 +1354,78 @@ fn of_two_services_that_change_at_once_both_are_looked_at() {
     // And back.
     let (step, fresh) = (resolver.resolve(&with("other")), resolve(&with("other"), &settings()));
     assert_eq!(step.proxies, fresh.proxies);
+}
+
+/// Of the kinds that a listener admits one is enough, wherever it stands; one of that name in another group is none.
+#[test]
+fn a_listener_admits_http_routes_by_any_of_the_kinds_it_names() {
+    let listener = "protocol: istio.io/PROXY";
+    let routes = http_route(
+        "r",
+        "[{name: wp}]",
+        "[{filters: [{type: RequestRedirect, requestRedirect: {hostname: elsewhere}}]}]",
+    );
+    for (kinds, admitted) in [
+        ("[]", true),
+        ("[{kind: HTTPRoute}]", true),
+        ("[{group: example.com, kind: HTTPRoute}, {kind: HTTPRoute}]", true),
+        ("[{group: example.com, kind: HTTPRoute}, {group: gateway.networking.k8s.io, kind: HTTPRoute}]", true),
+        ("[{group: example.com, kind: HTTPRoute}]", false),
+        ("[{group: example.com, kind: Other}]", false),
+    ] {
+        let scaffold = SCAFFOLD.replace(listener, &format!("{listener}, allowedRoutes: {{kinds: {kinds}}}"));
+        let resolved = resolve(&declared(&format!("{scaffold}{routes}")), &settings());
+        assert_eq!(becomes(&resolved, "b", 80, "/") != "t/b/80*1", admitted, "{kinds}");
+    }
+}
+
+/// Whoever is told that his limit is not asked for of redirects is the one whose limit it is: not one whose limit a
+/// narrower option has withdrawn there, whatever that one has withdrawn of others.
+#[test]
+fn of_two_options_whose_limits_are_withdrawn_neither_is_told_that_redirects_are_not_limited() {
+    let redirect = "[{name: one, filters: [{type: RequestRedirect, requestRedirect: {hostname: elsewhere}}]}]";
+    let basic =
+        |number: u8| format!("{{ratelimitBasic: {{anonymousLimits: {{unit: HOUR, requestsPerUnit: {number}}}}}}}");
+    let dated = |name: &str, day: u8, targets: &str, says: &str| {
+        option(name, targets, says).replace(
+            &format!("name: {name},"),
+            &format!("name: {name}, creationTimestamp: '2026-01-0{day}T00:00:00Z',"),
+        )
+    };
+    let found = resolved(
+        &(on_a(redirect)
+            + &dated("narrow", 1, &format!("[{}]", section("one")), &basic(1))
+            + &dated("wide", 2, &format!("[{R}]"), &basic(2))
+            + &dated("guard", 3, &format!("[{R}]"), KEYS)),
+    );
+    let told = |name: &str| {
+        let object = ObjectRef::new(Kind::RouteOption, "t", name);
+        conditions(&found, &object, "Accepted").into_iter().any(|(_, reason, _)| reason == "NotEnforced")
+    };
+    assert_eq!(["narrow", "wide", "guard"].map(told), [true, false, false]);
+}
+
+#[test]
+fn a_match_is_told_with_all_the_hosts_for_which_it_is_taken() {
+    let hosts = |name: &str, hosts: &str| {
+        http_route(name, "[{name: wp}]", &format!("[{{matches: [{{path: {{value: /x}}}}], {TO_A}}}]"))
+            .replace("spec: {", &format!("spec: {{hostnames: [{hosts}], "))
+    };
+    let found = resolved(&(hosts("first", "a.example, b.example") + &hosts("r", "a.example, b.example, c.example")));
+    let said = &found.report[&ObjectRef::new(Kind::HttpRoute, "t", "r")];
+    let problems = &said[0].condition("Accepted").unwrap().problems;
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].message.contains("with host a.example, b.example"), "{problems:?}");
+}
+
+/// A Service may be called as a Gateway is: its routes are none of that Gateway's.
+#[test]
+fn routes_of_a_service_are_not_attached_to_the_gateway_of_its_name() {
+    let service = "{apiVersion: v1, kind: Service, metadata: {name: wp, namespace: t}, spec: {clusterIP: 127.0.20.9, ports: [{name: web, port: 80}]}}\n---\n";
+    let route = http_route("r", "[{group: '', kind: Service, name: wp}]", &format!("[{{{TO_A}}}]"));
+    let resolved = resolved(&format!("{service}{route}"));
+    let gateway = resolved.report.get(&ObjectRef::new(Kind::Gateway, "t", "wp")).unwrap();
+    let listener = gateway.iter().find(|status| status.place.to_string() == "listener proxy").unwrap();
+    assert_eq!(listener.attached_routes, Some(0));
+    assert_eq!(becomes(&resolved, "wp", 80, "/"), "t/a/80*1");
 }
