@@ -338,6 +338,56 @@ async fn an_issuer_says_who_a_token_is_and_is_asked_once() {
     assert_eq!((bearing(&authority, "other").await.status, idp.times()), (200, 3));
 }
 
+/// Whoever is to be somebody by a claim and is nobody does not pass as nobody.
+#[tokio::test]
+async fn a_token_that_names_no_user_where_one_is_named_is_refused() {
+    let (idp, address) = Http::start().await;
+    let authority = authority(&with_secret(&asks(address, ", userIdAttributeName: username", ""), ""));
+    for (number, (user, expected)) in [
+        (json!("ann"), Some("ann")),
+        (json!(7), Some("7")),
+        (json!(""), None),
+        (json!(null), None),
+        (json!(true), None),
+        (json!(["ann"]), None),
+        (json!({"a": 1}), None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        idp.says(json_ok(&json!({"active": true, "sub": "root", "username": user})));
+        let answer = bearing(&authority, &format!("token{number}")).await;
+        let status = if expected.is_some() { 200 } else { 403 };
+        assert_eq!((answer.status, answer.set.get("x-user-id").map(String::as_str)), (status, expected), "{user}");
+    }
+}
+
+/// An issuer that is gone is left alone after a while; one whose answers make no sense is asked again: whoever owns a token may
+/// have brought that about.
+#[tokio::test]
+async fn what_speaks_against_an_issuer_is_that_it_is_gone_and_not_what_it_says() {
+    let (idp, address) = Http::start().await;
+    let told = json_ok(&json!({"active": true, "sub": "ann"}));
+    let asks = config(
+        &format!(
+            "{{name: token, oauth2: {{accessTokenValidation: {{introspectionUrl: 'http://{address}/introspect'}}}}}}"
+        ),
+        "",
+    );
+    for (says, well) in
+        [(ok("", &"x".repeat(2 << 20)), true), ("nonsense\r\n\r\n".to_owned(), true), (String::new(), false)]
+    {
+        let authority = authority(&asks);
+        idp.says(says.clone());
+        for number in 0..20 {
+            assert_eq!(bearing(&authority, &format!("{number}")).await.status, 503);
+        }
+        idp.says(told.clone());
+        let answer = bearing(&authority, "good").await;
+        assert_eq!(answer.status, if well { 200 } else { 503 }, "{}", &says[..says.len().min(20)]);
+    }
+}
+
 #[tokio::test]
 async fn what_an_issuer_says_of_a_token_counts_for_its_time_and_has_to_be_enough() {
     let (idp, address) = Http::start().await;

@@ -408,6 +408,41 @@ async fn tokens_that_are_over_are_replaced_by_one_question() {
     assert_eq!((answer.status, answer.set["x-mail"].as_str()), (200, "ann@example"));
 }
 
+/// Tokens that are nearly over are good until they are: whatever a provider says or does not say meanwhile.
+#[tokio::test]
+async fn a_session_that_is_still_good_goes_on_while_its_provider_is_away() {
+    let mut town = Town::with(&uses());
+    town.provider.lives(600, 5);
+    town.logs_in("/", "ann").await;
+    for how in [
+        (|_: &mut Value, answer: &mut Value| *answer = json!("nonsense")) as fn(&mut Value, &mut Value),
+        |claims, _| claims["sub"] = "bob".into(),
+    ] {
+        town.provider.spoils(how);
+        let answer = town.asked("default.ask", "/", &[]).await;
+        assert_eq!((answer.status, answer.set["x-mail"].as_str()), (200, "ann@example"), "{answer:?}");
+    }
+    // A service that has not heard of the provider yet, and cannot.
+    let away = config(&town.provider, &uses());
+    drop(town.provider);
+    town.authority = serving(&away);
+    town.provider = Provider::start(&format!("127.0.0.1:{}", free_port()));
+    let answer = town.asked("default.ask", "/", &[]).await;
+    assert_eq!((answer.status, answer.set["x-mail"].as_str()), (200, "ann@example"), "{answer:?}");
+}
+
+/// A provider that gives tokens which are over gives none.
+#[tokio::test]
+async fn tokens_that_come_and_are_over_let_nobody_in() {
+    let mut town = Town::with(&uses());
+    town.provider.lives(600, 0);
+    town.logs_in("/", "ann").await;
+    town.provider.lives(-20, 600);
+    let answer = town.asked("default.ask", "/", &[]).await;
+    assert_eq!(answer.status, 302, "{answer:?}");
+    assert!(told(&answer, "location").starts_with(&town.provider.url));
+}
+
 #[tokio::test]
 async fn without_refreshing_a_session_ends_with_its_id_token() {
     let mut town = Town::with(&json!({}));

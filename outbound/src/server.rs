@@ -163,6 +163,16 @@ mod tests {
         Outcome::Unavailable(Unavailable::new(&"a:1".into(), why, ""))
     }
 
+    #[test]
+    fn so_many_wait_and_no_more() {
+        let waiting = AtomicUsize::new(0);
+        let turns: Vec<_> = (0..4).map_while(|_| Turn::take(&waiting, 2)).collect();
+        assert_eq!((turns.len(), waiting.load(Ordering::Relaxed)), (2, 2));
+        drop(turns);
+        assert!(Turn::take(&waiting, 1).is_some() && Turn::take(&waiting, 0).is_none());
+        assert_eq!(waiting.load(Ordering::Relaxed), 0);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn who_hangs_is_left_alone_after_a_fair_time_and_tried_again() {
         let server = server(8, 8);

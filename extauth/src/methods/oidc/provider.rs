@@ -182,6 +182,12 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn what_is_said_is_a_text_that_says_something() {
+        let said = json!({"a": "x", "b": "", "c": 7, "d": null}).as_object().unwrap().clone();
+        assert_eq!(["a", "b", "c", "d", "e"].map(|name| text(&said, name)), [Some("x"), None, None, None, None]);
+    }
+
     fn asks(issuer: &str) -> Asks {
         let tls = issuer.starts_with("https");
         Asks {

@@ -239,6 +239,25 @@ fn a_token_has_three_parts_and_a_size() {
     assert!(check(&large).is_ok());
 }
 
+/// Encrypted tokens have five parts: it is said what is wrong with them, and not that their claims are.
+#[test]
+fn a_token_of_five_parts_is_no_signed_one() {
+    let good = WORLD.edwards.token(&claims(json!({})));
+    let (header, rest) = good.split_once('.').unwrap();
+    for more in ["x.", "x.y."] {
+        assert_eq!(why(&format!("{header}.{more}{rest}")), "the token is no signed JWT");
+    }
+}
+
+/// While an issuer changes from one key to another, both may have one name.
+#[test]
+fn of_two_keys_of_one_name_either_may_have_signed() {
+    let (one, other, third) = (Signer::ed25519("a"), Signer::ed25519("a"), Signer::ed25519("a"));
+    let keys = keys(&jwks([&one, &other]));
+    let said = |signer: &Signer| verify(&signer.token(&claims(json!({}))), &keys, &expected(), at(NOW)).is_ok();
+    assert_eq!([said(&one), said(&other), said(&third)], [true, true, false]);
+}
+
 #[test]
 fn a_token_counts_for_its_time_and_a_little_around_it() {
     let leeway = LEEWAY.as_secs();
