@@ -2,6 +2,9 @@
 //! where it is the second of two and the first is right.
 #![allow(clippy::unwrap_used)]
 
+mod held;
+
+use held::{errors, hold, several, x};
 use serde_json::{Value, json};
 use waykeeper_api::admit;
 
@@ -51,46 +54,6 @@ fn service() -> Value {
 fn class() -> Value {
     json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GatewayClass", "metadata": {"name": "c"},
         "spec": {"controllerName": "example.com/name"}})
-}
-
-/// The fields with errors once `value` stands at `pointer`.
-fn errors(of: &Value, pointer: &str, value: &Value) -> Vec<String> {
-    let mut document = of.clone();
-    let (parent, last) = pointer.rsplit_once('/').unwrap();
-    match document.pointer_mut(parent).unwrap() {
-        Value::Array(items) => items[last.parse::<usize>().unwrap()] = value.clone(),
-        Value::Object(fields) => drop(fields.insert(last.to_owned(), value.clone())),
-        other => panic!("{pointer}: {other}"),
-    }
-    admit(&document).problems.iter().filter(|problem| problem.is_error()).map(|problem| problem.field.clone()).collect()
-}
-
-/// `/spec/rules/0/name` as `spec.rules[0].name`.
-fn field(pointer: &str) -> String {
-    let part = |part: &str| if part.parse::<usize>().is_ok() { format!("[{part}]") } else { format!(".{part}") };
-    pointer.split('/').skip(1).map(part).collect::<String>().trim_start_matches('.').to_owned()
-}
-
-/// Holds a field to what may stand there and what may not: an error names it, what is around it or in it.
-fn hold(of: &Value, pointer: &str, right: &[Value], wrong: &[Value]) {
-    for value in right {
-        let found = errors(of, pointer, value);
-        assert!(found.is_empty(), "{pointer} may be {value}: {found:?}");
-    }
-    let at = field(pointer);
-    for value in wrong {
-        let found = errors(of, pointer, value);
-        let related = |named: &String| named.starts_with(&at) || at.starts_with(named.as_str());
-        assert!(found.iter().any(related), "{pointer} may not be {value}: {found:?}");
-    }
-}
-
-fn x(count: usize) -> Value {
-    "x".repeat(count).into()
-}
-
-fn several(count: usize, one: impl Fn(usize) -> Value) -> Value {
-    (0..count).map(one).collect()
 }
 
 #[test]
@@ -401,6 +364,27 @@ fn gateways_and_their_classes() {
     hold(&gateway, "/spec/addresses", &[several(16, address)], &[several(17, address)]);
     let names = ["example.com", "a b/c", "a.b/", "a.b/c d", "/c", ""].map(word);
     hold(&class(), "/spec/controllerName", &["a.b/c/d", "a.b/c-._~%!$&'()*+,;=:"].map(word), &names);
+}
+
+#[test]
+fn selectors_of_namespaces_and_expressions_together() {
+    let allowed = |selector: Value| json!({"namespaces": {"from": "Selector", "selector": selector}});
+    let values =
+        |values: &[&str]| allowed(json!({"matchExpressions": [{"key": "a", "operator": "In", "values": values}]}));
+    let at = "/spec/listeners/0/allowedRoutes";
+    hold(&gateway(), at, &[values(&["a", "b"])], &[values(&["a", "b c"]), values(&[])]);
+    let labels = |key: &str, value: &str| allowed(json!({"matchLabels": {"a": "b", key: value}}));
+    hold(&gateway(), at, &[labels("c", "d")], &[labels("c d", "e"), labels("c", "d e")]);
+
+    // Each by itself is small enough; where they are too many, that is said once.
+    let large = |number: usize| {
+        let value = format!("{number}[a-z]{{900}}");
+        let expression = |name: &str| json!({"name": name, "type": "RegularExpression", "value": value});
+        json!({"path": {"value": format!("/{number}")}, "headers": [expression("x-a"), expression("x-b")]})
+    };
+    let found = errors(&route(), "/spec/rules/0/matches", &several(64, large));
+    let told = found.iter().filter(|field| field.contains("matches")).count();
+    assert_eq!(told, 1, "{found:?}");
 }
 
 #[test]

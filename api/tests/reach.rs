@@ -160,6 +160,26 @@ fn a_namespace_whose_label_cannot_be_read_is_meant_for_some_waypoint() {
     assert!(!fine.rejected(), "{:?}", fine.problems);
 }
 
+/// A label that is nearly the one is a mistake; one that is another's is none.
+#[test]
+fn labels_that_look_like_those_of_waypoints() {
+    for (label, good) in [
+        ("istio.io/use-waypoint", true),
+        ("istio.io/ingress-use-waypoint", true),
+        ("istio.io/waypoint-for", true),
+        ("example.com/team", true),
+        ("istio.io/use-waypont", false),
+        ("istio.io/use_waypoint", false),
+        ("istio.io/Use-Waypoint", false),
+        ("use-waypoint", false),
+        ("example.com/use-waypoint", false),
+        ("istio.io/use-waypoint-namespaces", false),
+    ] {
+        let admitted = admit(&namespace(json!({"labels": {label: "wp"}})));
+        assert_eq!(!admitted.rejected(), good, "{label}: {:?}", admitted.problems);
+    }
+}
+
 #[test]
 fn a_service_says_which_waypoint_it_is_meant_for() {
     let service = |labels: Value| {

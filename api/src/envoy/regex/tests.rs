@@ -311,3 +311,11 @@ fn what_is_counted_stays_what_it_is() {
     }
     assert_eq!(page.len(), before.len());
 }
+
+#[test]
+fn groups_may_be_so_deep_and_no_deeper() {
+    let nested = |depth: usize| check(&format!("{}a{}", "(".repeat(depth), ")".repeat(depth)));
+    assert!(nested(DEEPEST).is_ok() && nested(DEEPEST + 1).is_err());
+    // One behind the other they are not deep.
+    assert!(check(&"(a)".repeat(DEEPEST + 1)).is_ok());
+}
