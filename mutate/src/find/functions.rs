@@ -183,10 +183,12 @@ fn does_something(expression: &Expr) -> bool {
     }
 }
 
-/// `self.meters`, `meters::…`, `runtime::trace::…`.
+/// `self.meters`, `self.complaints`, `meters::…`, `runtime::trace::…`.
 fn is_of_meters(expression: &Expr) -> bool {
     match expression {
-        Expr::Field(field) => matches!(&field.member, syn::Member::Named(name) if name == "meters"),
+        Expr::Field(field) => {
+            matches!(&field.member, syn::Member::Named(name) if name == "meters" || name == "complaints")
+        }
         Expr::Path(path) => path.path.segments.iter().any(|part| part.ident == "meters" || part.ident == "trace"),
         _ => false,
     }

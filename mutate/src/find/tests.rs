@@ -65,7 +65,7 @@ fn arithmetic_goes_the_other_way() {
 fn statements_are_left_out_and_only_statements_of_ifs_are_not() {
     assert_eq!(
         changes(
-            "fn f() -> X { a.push(b); check(c)?; if d { e.clear(); } x += y; meter.increment(z); self.meters.seen(); runtime::trace::note(h); g }"
+            "fn f() -> X { a.push(b); check(c)?; if d { e.clear(); } x += y; meter.increment(z); self.meters.seen(); self.complaints.warn(i); runtime::trace::note(h); g }"
         ),
         [
             "\"a.push(b)\" is left out",

@@ -205,6 +205,33 @@ mod tests {
         }
     }
 
+    /// Two limits of one rule that count alike have a counter each: one hit is one hit.
+    #[test]
+    fn limits_that_count_alike_are_told_apart() {
+        let limit = |requests: u32, unit: &str| json!({"unit": unit, "requestsPerUnit": requests});
+        let descriptor = json!({"key": "a", "rateLimit": limit(1, "HOUR"),
+            "limits": [limit(5, "HOUR"), limit(7, "HOUR")]});
+        let mut config = limits("a", "HOUR");
+        config["spec"]["raw"]["descriptors"] = json!([descriptor]);
+        let config = serving(&configs().update(&Snapshot::of(&[config])), "ns.a").unwrap();
+        let text = format!("{config:?}");
+        let identities: Vec<&str> = text.match_indices("identity: ").map(|(at, _)| &text[at..at + 40]).collect();
+        let distinct: std::collections::BTreeSet<&&str> = identities.iter().collect();
+        assert_eq!((identities.len(), distinct.len()), (3, 3), "{text}");
+    }
+
+    #[test]
+    fn a_star_stands_for_every_domain() {
+        let index = |domains: &[&str]| {
+            let domains: Vec<Box<str>> = domains.iter().map(|domain| Box::from(*domain)).collect();
+            Index::not_loaded(Scope { domains: domains.into(), weights: WeightScope::default() })
+        };
+        let of = |domains: &[&str]| ["a", "b", "c"].map(|domain| index(domains).domain(domain));
+        assert_eq!(of(&["a", "b"]), [Some(0), Some(1), None]);
+        assert_eq!(of(&["a", "*"]), [Some(0), Some(1), Some(1)]);
+        assert_eq!(of(&[]), [None; 3]);
+    }
+
     #[test]
     fn what_cannot_be_used_keeps_its_last_good_version_and_is_counted() {
         let good = Snapshot::of(&[limits("a", "HOUR"), limits("b", "HOUR")]);

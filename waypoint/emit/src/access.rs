@@ -211,3 +211,46 @@ fn network_input(name: &str, message: &str, fields: Value) -> Value {
     let message = format!("envoy.extensions.matching.common_inputs.network.v3.{message}");
     json!({"name": name, "typed_config": packed(&message, fields)})
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn method(name: &str) -> Condition {
+        Condition::Text(Part::Method, Text::Exact(name.to_owned()))
+    }
+
+    fn written(condition: &Condition) -> Option<Value> {
+        match predicate(condition) {
+            Predicate::Never => None,
+            Predicate::Always => Some(json!(true)),
+            Predicate::If(value) => Some(value),
+        }
+    }
+
+    /// A condition of which it is known what it comes to is not written: Envoy takes no empty lists.
+    #[test]
+    fn what_is_known_is_left_out_and_decides_where_it_must() {
+        let (yes, no) = (Condition::Not(Box::new(nobody())), nobody());
+        fn nobody() -> Condition {
+            Condition::Address(Address::Source, vec![])
+        }
+        let get = written(&method("GET"));
+        let both = |matcher: &str| Some(json!({matcher: {"predicate": [get.clone(), written(&method("PUT"))]}}));
+        for (condition, expected) in [
+            (Condition::All(vec![]), Some(json!(true))),
+            (Condition::Any(vec![]), None),
+            (Condition::All(vec![yes.clone(), yes.clone()]), Some(json!(true))),
+            (Condition::Any(vec![no.clone(), no.clone()]), None),
+            (Condition::All(vec![yes.clone(), method("GET")]), get.clone()),
+            (Condition::Any(vec![method("GET"), no.clone()]), get.clone()),
+            (Condition::All(vec![method("GET"), no.clone()]), None),
+            (Condition::Any(vec![method("GET"), yes.clone()]), Some(json!(true))),
+            (Condition::All(vec![method("GET"), yes, method("PUT")]), both("and_matcher")),
+            (Condition::Any(vec![method("GET"), no, method("PUT")]), both("or_matcher")),
+            (Condition::Not(Box::new(method("GET"))), Some(json!({"not_matcher": get}))),
+        ] {
+            assert_eq!(written(&condition), expected, "{condition:?}");
+        }
+    }
+}

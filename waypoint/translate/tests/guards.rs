@@ -1126,6 +1126,41 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
     }
 }
 
+/// Of two objects that are not served each closes what it was to govern.
+#[test]
+fn of_two_that_are_not_served_each_closes_its_own() {
+    let mut snapshot = declared(SCAFFOLD);
+    let on = |service: &str| {
+        let text = format!("{{targetRefs: [{{group: '', kind: Service, name: {service}}}]}}");
+        serde_norway::from_str::<Value>(&text).unwrap()
+    };
+    unserved(&mut snapshot, "HttpListenerOption", "t", &on("a"));
+    unserved(&mut snapshot, "VirtualHostOption", "t", &on("b"));
+    let resolved = resolve(&snapshot, &settings());
+    let closed = |service: &str| becomes(&resolved, service, 80, "/");
+    assert!(!closed("a").contains('*') && !closed("b").contains('*'), "{} {}", closed("a"), closed("b"));
+}
+
+/// Each header by which a limit counts and clients may choose is told.
+#[test]
+fn of_two_headers_by_which_clients_choose_their_count_both_are_told() {
+    let both = r#"{apiVersion: ratelimit.solo.io/v1alpha1, kind: RateLimitConfig, metadata: {name: both, namespace: t}, spec: {raw: {descriptors: [{key: u, descriptors: [{key: o, rateLimit: {requestsPerUnit: 1, unit: HOUR}}]}], rateLimits: [{actions: [{requestHeaders: {headerName: x-user-id, descriptorKey: u}}, {requestHeaders: {headerName: x-org, descriptorKey: o}}]}]}}}
+---
+"#;
+    let keys = "apiKeyAuth: {headerName: api-key, labelSelector: {team: x}";
+    let scaffold = SCAFFOLD.replace(keys, &format!("{keys}, headersFromMetadataEntry: {{x-org: {{name: org}}}}"));
+    assert_ne!(scaffold, SCAFFOLD);
+    let rules = format!("[{{name: open, {TO_A}}}, {{name: guarded, matches: [{{path: {{value: /g}}}}], {TO_A}}}]");
+    let limits = "{rateLimitConfigs: {refs: [{name: both, namespace: t}]}}";
+    let options = option("limits", &format!("[{}]", section("open")), limits)
+        + &option("guard", &format!("[{}]", section("guarded")), KEYS);
+    let found = resolve(&declared(&format!("{scaffold}{both}{}{options}", on_a(&rules))), &settings());
+    let said = &found.report[&ObjectRef::new(Kind::HttpRoute, "t", "r")];
+    let problems = &said[0].condition("Accepted").unwrap().problems;
+    let told = |header: &str| problems.iter().any(|problem| problem.message.contains(&format!("counts by {header},")));
+    assert!(told("x-user-id") && told("x-org"), "{problems:?}");
+}
+
 #[test]
 fn a_policy_that_names_what_is_anothers_closes_nothing_there() {
     let route = on_a(&format!("[{{{TO_A}}}]"));

@@ -313,6 +313,14 @@ mod tests {
         assert_eq!((anybody.authorization, anybody.client_id), (None, None));
     }
 
+    /// Whatever prints requests leaves it out.
+    #[test]
+    fn the_token_is_no_header_to_be_shown() {
+        let request = inform(&Uri::from_static("http://idp/userinfo"), "canary").unwrap();
+        assert!(request.headers()[AUTHORIZATION].is_sensitive() && !format!("{request:?}").contains("canary"));
+        assert!(inform(&Uri::from_static("http://idp/"), "a\nb").is_none());
+    }
+
     #[test]
     fn what_is_kept_is_never_kept_longer_than_the_token_lives() {
         let now = UNIX_EPOCH + Duration::from_secs(1000);

@@ -113,10 +113,7 @@ impl Http {
         let body = self.body(ask, config)?;
         let says = body.is_some();
         let mut request = Request::post(self.uri.clone()).body(Bytes::from(body.unwrap_or_default())).ok()?;
-        // What the body is, is not the client's to say if the body is ours.
-        let shown =
-            self.shown.iter().filter(|name| !(hidden.contains(name.as_str()) || says && **name == CONTENT_TYPE));
-        for name in shown {
+        for name in self.shown.iter().filter(|name| !hidden.contains(name.as_str())) {
             let sent = ask.request.header(name.as_str());
             if let Some(value) = before.changes.seen(name.as_str(), sent) {
                 let mut value = HeaderValue::from_bytes(&value).ok()?;
@@ -124,6 +121,7 @@ impl Http {
                 request.headers_mut().insert(name, value);
             }
         }
+        // What the body is, is not the client's to say if the body is ours.
         if says {
             request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         } else {

@@ -79,6 +79,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_exposed_to_credentials_by_a_star_wherever_it_stands() {
+        let texts = |all: &[&str]| all.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        for (exposed, credentials, good) in [
+            (&["x-a", "x-b"][..], true, true),
+            (&["*"], true, false),
+            (&["x-a", "*"], true, false),
+            (&["x-a", "*"], false, true),
+            (&[], true, true),
+        ] {
+            let exposed = texts(exposed);
+            let written = Written { exposed: &exposed, credentials, ..Written::default() };
+            assert_eq!(cors(&written).is_ok(), good, "{exposed:?} {credentials}");
+        }
+    }
+
+    #[test]
     fn an_origin_is_a_scheme_a_host_and_a_port() {
         for (written, right, wrong) in [
             (

@@ -73,3 +73,48 @@ pub fn decide(routes: &[Route]) -> bool {
     let mut guards = by_path.into_values();
     guards.next().is_some_and(|first| guards.any(|other| other != first))
 }
+
+#[cfg(test)]
+mod tests {
+    use ir::{Action, Auth, Match, Name, Policy, Redirect};
+
+    use super::*;
+
+    fn route(path: &str, method: Option<&str>, guarded: bool) -> Route {
+        let auth = Auth { config: Name::new("t", "keys"), user_header: "x-user-id".to_owned(), reads: None };
+        let away = Redirect { scheme: None, host: None, port: None, path: None, status: 302 };
+        let (path, method) = (PathMatch::Prefix(path.to_owned()), method.map(str::to_owned));
+        Route {
+            name: String::new(),
+            matches: Match { path, method, ..Match::everything() },
+            action: Action::Redirect(away),
+            policy: Policy { auth: guarded.then_some(auth), ..Policy::default() },
+            origins: Default::default(),
+        }
+    }
+
+    /// Requests of which some paths may be read as others are refused only where that would get them around something.
+    #[test]
+    fn it_matters_by_which_path_a_request_goes_where_other_guards_stand_there() {
+        let (get, put) = (Some("GET"), Some("PUT"));
+        for (routes, matters) in [
+            (vec![], false),
+            (vec![route("/a", None, true)], false),
+            (vec![route("/a", None, true), route("/b", None, true)], false),
+            (vec![route("/a", None, true), route("/b", None, false)], true),
+            // By the method alone, and by that alike.
+            (vec![route("/a", get, true), route("/a", put, false)], false),
+            (
+                vec![route("/a", get, true), route("/a", put, false), route("/b", get, true), route("/b", put, false)],
+                false,
+            ),
+            (
+                vec![route("/a", get, true), route("/a", put, false), route("/b", get, false), route("/b", put, true)],
+                true,
+            ),
+            (vec![route("/a", get, true), route("/a", put, false), route("/b", None, true)], true),
+        ] {
+            assert_eq!(decide(&routes), matters, "{routes:#?}");
+        }
+    }
+}

@@ -136,6 +136,16 @@ mod tests {
         assert!(!refused(&table, "/p?c=x%21"));
     }
 
+    /// What is not ASCII comes escaped, in whichever case.
+    #[test]
+    fn a_name_of_other_letters_is_known_by_its_escapes() {
+        let table = table("ü");
+        assert!(!refused(&table, "/p?x=1"));
+        for twice in ["/p?%C3%BC=v&%C3%BC=w", "/p?%c3%bc=v&%C3%BC=w"] {
+            assert!(refused(&table, twice), "{twice}");
+        }
+    }
+
     /// A blank has three spellings in a query; what is none has no more than anywhere.
     #[test]
     fn a_blank_may_be_a_plus() {
