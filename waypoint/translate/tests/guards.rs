@@ -1464,3 +1464,81 @@ fn routes_of_a_service_are_not_attached_to_the_gateway_of_its_name() {
     assert_eq!(listener.attached_routes, Some(0));
     assert_eq!(becomes(&resolved, "wp", 80, "/"), "t/a/80*1");
 }
+
+/// The law of edits rests on it: whatever is remembered differs somewhere, by each edit that concerns it, and is told.
+#[test]
+fn each_thing_that_is_remembered_is_told_where_it_differs() {
+    let slice = "{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: a, namespace: t, labels: {kubernetes.io/service-name: a}}, addressType: IPv4, ports: [{name: web, port: 8080}], endpoints: [{addresses: [10.1.0.7]}]}\n---\n";
+    let policy = "{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: p, namespace: t}, spec: {targetRefs: [{group: '', kind: Service, name: a}], rules: [{}]}}\n---\n";
+    let gateway = "{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: other, namespace: t}, spec: {gatewayClassName: gloo-waypoint, listeners: [{name: proxy, port: 15088, protocol: istio.io/PROXY}]}}\n---\n";
+    let class = "{apiVersion: gateway.networking.k8s.io/v1, kind: GatewayClass, metadata: {name: third}, spec: {controllerName: solo.io/gloo-waypoint}}\n---\n";
+    let same = "{apiVersion: v1, kind: Service, metadata: {name: z, namespace: t}, spec: {clusterIP: 127.0.20.3, ports: [{name: web, port: 80}]}}\n---\n";
+    let refers = "[{filters: [{type: ExtensionRef, extensionRef: {group: gateway.solo.io, kind: RouteOption, name: o}}], backendRefs: [{name: a, port: 80}]}]";
+    let route = on_a(&format!("[{{{TO_A}}}]"));
+    let worlds: Vec<String> = [
+        String::new(),
+        slice.to_owned(),
+        route.clone(),
+        format!("{route}{}{slice}", option("o", &format!("[{R}]"), KEYS)),
+        format!("{}{}", on_a(refers), option("o", "[]", "{timeout: 3s}")),
+        policy.to_owned(),
+        gateway.to_owned(),
+        class.to_owned(),
+        same.to_owned(),
+        http_route("g", "[{name: wp}]", &format!("[{{{TO_A}}}]")),
+        option("o", &format!("[{R}]"), "{extauth: 7}"),
+        format!("{route}{}", option("o", &format!("[{R}]"), "{timeout: nonsense}")),
+    ]
+    .into();
+    let resolver = |world: &String| {
+        let mut resolver = resolve::Resolver::new(settings());
+        resolver.resolve(&declared(&format!("{SCAFFOLD}{world}")));
+        resolver
+    };
+    let mut told = BTreeSet::new();
+    for one in &worlds {
+        assert_eq!(resolver(one).differences(&resolver(one)), [""; 0], "{one}");
+        for other in &worlds {
+            let (there, back) =
+                (resolver(one).differences(&resolver(other)), resolver(other).differences(&resolver(one)));
+            assert_eq!(there, back);
+            told.extend(there);
+        }
+    }
+    // Without a settings file of another mesh these are the same.
+    let nothing = resolve::Resolver::new(settings());
+    told.extend(nothing.differences(&resolver(&worlds[3])));
+    let all = [
+        "asked",
+        "attached",
+        "attachments",
+        "believed",
+        "claims",
+        "enrolments",
+        "gateways",
+        "holders",
+        "options",
+        "ours",
+        "policies",
+        "proxies",
+        "readers of attached",
+        "readers of clusters",
+        "readers of disowned",
+        "readers of enrolments",
+        "readers of gateways",
+        "readers of granted",
+        "readers of refusals",
+        "readers of statuses",
+        "readers of units",
+        "referring",
+        "refusals",
+        "report",
+        "routes",
+        "said",
+        "services",
+        "slices",
+        "spoken",
+        "units",
+    ];
+    assert_eq!(told.into_iter().collect::<Vec<_>>(), all);
+}

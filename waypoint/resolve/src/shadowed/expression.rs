@@ -157,3 +157,34 @@ fn beginning(regex: &str) -> &str {
         _ => &regex[..end],
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two texts that differ wherever the expression lets them: one that takes both may take everything.
+    #[test]
+    fn samples_of_an_expression_are_short_and_long_and_of_other_characters() {
+        for (regex, samples) in [
+            ("/a", &["/a", "/a"][..]),
+            ("/a.*", &["/a", "/a~"]),
+            ("/a.+", &["/aa", "/a~~"]),
+            ("/[0-9]", &["/0", "/9"]),
+            ("/[A-Z]{2}", &["/AA", "/ZZ"]),
+            ("/[A-Z]{2,}", &["/AA", "/ZZZ"]),
+            ("/[_.]", &["/_", "/."]),
+            ("/[!]", &["/!", "/!"]),
+            ("/(?:aa|bb|cc)", &["/aa", "/cc"]),
+            ("/(a)?", &["/", "/a"]),
+            ("^/a$", &["/a", "/a"]),
+            ("/é", &["/é", "/é"]),
+            // What cannot be written is not tried.
+            ("/(", &[]),
+            ("/a\\bb", &[]),
+        ] {
+            assert_eq!(of_expression(regex), samples, "{regex}");
+        }
+        let long = |count: usize| of_expression(&format!("/(?:{}){{{count}}}", "x".repeat(100))).len();
+        assert_eq!((long(40), long(400)), (2, 0), "not longer than paths are");
+    }
+}
