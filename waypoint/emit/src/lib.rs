@@ -11,8 +11,6 @@ pub mod bootstrap;
 mod clusters;
 mod emitter;
 pub mod filters;
-#[cfg(test)]
-mod golden;
 mod listener;
 mod names;
 pub mod quarantine;
@@ -103,3 +101,6 @@ pub fn duration(duration: std::time::Duration) -> Value {
     let millis = duration.subsec_millis();
     json!(if millis == 0 { format!("{}s", duration.as_secs()) } else { format!("{}.{millis:03}s", duration.as_secs()) })
 }
+
+#[cfg(test)]
+mod tests;
