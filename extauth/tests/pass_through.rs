@@ -857,6 +857,27 @@ async fn a_server_that_was_there_is_asked_again_as_often_as_is_written() {
     }
 }
 
+/// A server that says anything but that it is away has made up its mind, and a second question may count twice.
+#[tokio::test]
+async fn only_a_server_that_says_it_is_away_is_asked_again() {
+    let (server, address) = Grpc::start().await;
+    let policy = "allowedUpstreamHeaders: [X-Team], retryPolicy: {numRetries: 3, retryBackOff: {baseInterval: 0.001s}}";
+    let step = grpc(address, "").replace("allowedUpstreamHeaders: [X-Team]", policy);
+    let authority = authority(&config(&step, ""));
+    for (code, times) in [
+        (tonic::Code::Unavailable, 4),
+        (tonic::Code::Internal, 1),
+        (tonic::Code::PermissionDenied, 1),
+        (tonic::Code::ResourceExhausted, 1),
+        (tonic::Code::Unimplemented, 1),
+    ] {
+        server.asked.lock().unwrap().clear();
+        *server.says.lock().unwrap() = Arc::new(move |_| Err(tonic::Status::new(code, "told to")));
+        assert_ne!(ask(&authority, &[]).await.status, 200, "{code:?}");
+        assert_eq!(server.asked.lock().unwrap().len(), times, "{code:?}");
+    }
+}
+
 /// A server that is asked may be the very one that asks.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn who_asks_itself_asks_once() {

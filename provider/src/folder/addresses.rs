@@ -207,6 +207,39 @@ mod tests {
         }
     }
 
+    /// Two names may come to one address: whoever had it first keeps it, and the other has the next.
+    #[test]
+    fn an_address_that_was_given_is_given_to_nobody_else() {
+        let (a, b) = (Name::new("t", "a"), Name::new("t", "b"));
+        let contested = candidate(Range::Services, &b.to_string(), 0);
+        let mut addresses = Addresses { given: BTreeMap::from([(a.clone(), contested)]) };
+        let answers = addresses.decide(&[a.clone(), b.clone()].map(|name| (name, Requested::Any)).into());
+        assert_eq!(answers[&a], Ok(Some(contested)));
+        assert!(answers[&b] != answers[&a] && answers[&b].clone().unwrap().is_some());
+    }
+
+    /// What is served of a Service that was refused its address is its version of before: that has what it asked for.
+    #[test]
+    fn who_is_refused_an_address_keeps_the_one_of_before() {
+        let name = |name: &str| Name::new("t", name);
+        let ip = |last: u8| Ipv4Addr::new(127, 0, 20, last);
+        let mut services = ServiceAddresses::default();
+        services.ask(&name("a"), Some(Requested::Own(ip(2))));
+        services.ask(&name("b"), Some(Requested::Own(ip(3))));
+        services.ask(&name("c"), Some(Requested::Own(ip(4))));
+        services.decide(|_| None);
+        // Two of them want the address of the first now, and were served with others.
+        services.ask(&name("b"), Some(Requested::Own(ip(2))));
+        services.ask(&name("c"), Some(Requested::Own(ip(2))));
+        let moved = services.decide(|service| Some(Requested::Own(if service.name == "b" { ip(3) } else { ip(4) })));
+        assert_eq!(moved, [name("b"), name("c")]);
+        for (service, given, refused) in [("a", ip(2), false), ("b", ip(3), true), ("c", ip(4), true)] {
+            let addressed = services.of(&name(service)).unwrap();
+            assert_eq!(addressed.answer, Some(Ok(Some(given))), "{service}");
+            assert_eq!(addressed.refused.is_some(), refused, "{service}");
+        }
+    }
+
     #[test]
     fn an_address_has_one_holder_and_is_kept_until_somebody_asks_for_it() {
         let name = |name: &str| Name::new("t", name);

@@ -216,3 +216,31 @@ fn uses(login: &OidcAuthorizationCode, name: &str) -> Uses {
         metadata: ToMetadata::of(&login.dynamic_metadata_from_claims, name),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever got in by what was written before still does after an edit of what is told: that is no other door.
+    #[test]
+    fn whom_a_login_lets_in_does_not_depend_on_what_is_told_of_them() {
+        let login = |more: &str| -> OidcAuthorizationCode {
+            let text = format!(
+                r#"{{"clientId": "us", "issuerUrl": "https://idp", "appUrl": "https://app", "callbackPath": "/cb"{more}}}"#
+            );
+            serde_json::from_str(&text).expect("a login")
+        };
+        let plain = login("");
+        for told in [
+            r#", "headers": {"idTokenHeader": "x-id"}"#,
+            r#", "accessToken": {"claimsToHeaders": [{"claim": "a", "header": "x-a"}]}"#,
+            r#", "identityToken": {"claimsToHeaders": [{"claim": "a", "header": "x-a"}]}"#,
+            r#", "dynamicMetadataFromClaims": {"a": "b"}"#,
+        ] {
+            assert_eq!(login(told).lets_in(""), plain.lets_in(""), "{told}");
+        }
+        assert_ne!(login(r#", "logoutPath": "/out""#).lets_in(""), plain.lets_in(""));
+        let elsewhere = OidcAuthorizationCode { issuer_url: Some("https://other".to_owned()), ..plain.clone() };
+        assert_ne!(elsewhere.lets_in(""), plain.lets_in(""));
+    }
+}

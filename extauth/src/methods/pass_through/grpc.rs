@@ -326,6 +326,22 @@ mod tests {
     ];
     const VALUES: [&str; 5] = ["a", "", "a\r\nb: c", "ü", "\0"];
 
+    /// Each pause is up to twice as long as the one before, and at least half of that; without a longest one, ten times the first.
+    #[test]
+    fn pauses_grow_up_to_the_longest() {
+        let of = |text: &str| Retries::of(Some(&serde_json::from_str(text).expect("a policy")));
+        let none = Retries::of(None);
+        assert_eq!((none.most, none.first, none.longest), (0, Duration::from_secs(1), Duration::from_secs(10)));
+        let some = of(r#"{"numRetries": 3, "retryBackOff": {"baseInterval": "0.2s"}}"#);
+        assert_eq!((some.most, some.first, some.longest), (3, Duration::from_millis(200), Duration::from_secs(2)));
+        let all = of(r#"{"retryBackOff": {"baseInterval": "0.2s", "maxInterval": "1s"}}"#);
+        assert_eq!((all.most, all.longest), (1, Duration::from_secs(1)));
+        for (number, full) in [(0, 200), (1, 400), (2, 800), (3, 1_000), (16, 1_000), (u32::MAX, 1_000)] {
+            let (pause, full) = (all.pause(number), Duration::from_millis(full));
+            assert!(pause >= full / 2 && pause <= full, "{number}: {pause:?}");
+        }
+    }
+
     fn option() -> impl Strategy<Value = HeaderValueOption> {
         let of = (0..NAMES.len(), 0..VALUES.len(), any::<bool>(), prop::option::of(any::<bool>()), 0..4_i32);
         of.prop_map(|(name, value, raw, append, append_action)| {

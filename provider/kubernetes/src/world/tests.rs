@@ -258,3 +258,17 @@ fn objects_of_kinds_that_are_not_served_come_with_what_they_were_to_govern_and_g
     world.take(news(routes, vec![put(Kind::HttpRoute, "gateway.networking.k8s.io/v1", "u1", route)]));
     assert!(world.assemble().unwrap().snapshot.http_routes.is_empty());
 }
+
+/// Whoever waits to see that its own writing has arrived is told of each object that did, and of none that went.
+#[test]
+fn of_news_it_is_known_which_objects_they_put() {
+    let world = World::new(Source::of(&[Kind::Service, Kind::AuthConfig], &BTreeSet::new()));
+    let put: Vec<ObjectRef> = world.put_by(&news(0, vec![service("u1", 80), gone(), service("u2", 81)])).collect();
+    assert_eq!(put, [ObjectRef::new(Kind::Service, "t", "a"), ObjectRef::new(Kind::Service, "t", "a")]);
+    let put: Vec<ObjectRef> = world.put_by(&news(1, vec![config("v1", "u1")])).collect();
+    assert_eq!(put, [ObjectRef::new(Kind::AuthConfig, "t", "a")]);
+    assert_eq!(
+        world.put_by(&news(1, vec![gone()])).count() + world.put_by(&news(9, vec![service("u1", 80)])).count(),
+        0
+    );
+}
