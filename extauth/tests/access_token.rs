@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use extauth::{Authority, Compilation};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use extauth::methods::Pem;
+use extauth::{Authority, Compilation, Compiler, Settings};
 use proto::envoy::service::auth::v3 as pb;
 use serde_json::{Value, json};
 use waykeeper_tests::tokens::{Signer, in_seconds, jwks};
@@ -336,6 +339,35 @@ async fn an_issuer_says_who_a_token_is_and_is_asked_once() {
     idp.says(json_ok(&said));
     assert_eq!(ask_as(&authority, at("/?access_token=other", &[])).await.status, 200);
     assert_eq!((bearing(&authority, "other").await.status, idp.times()), (200, 3));
+}
+
+/// Over TLS an issuer is asked only if somebody trusted says that it is the one.
+#[tokio::test]
+async fn over_tls_only_an_issuer_of_a_trusted_authority_is_asked_and_only_by_its_name() {
+    let signer = Signer::ed25519("a");
+    let (idp, address, pem) = Http::start_with_tls().await;
+    let port = address.port();
+    let own = Pem::parse(&STANDARD.encode(pem)).unwrap();
+    for (host, trusted, status) in
+        [("localhost", Some(own.clone()), 200), ("127.0.0.1", Some(own), 503), ("localhost", None, 503)]
+    {
+        let at = format!("https://{host}:{port}");
+        let keys = format!("jwt: {{remoteJwks: {{url: '{at}/keys'}}, issuer: 'https://idp', audiences: [us]}}");
+        let introspection = format!("introspectionUrl: '{at}/introspect', userinfoUrl: '{at}/userinfo'");
+        let signed = signer.token(&claims(&json!({})));
+        for (says, step, token) in [
+            (ok("", &jwks([&signer])), keys, signed.as_str()),
+            (json_ok(&json!({"active": true, "sub": "ann"})), introspection, "opaque"),
+        ] {
+            idp.says(says);
+            let settings = Settings { https_passthrough_ca_cert: trusted.clone(), ..Settings::default() };
+            let yaml = config(&format!("{{name: token, oauth2: {{accessTokenValidation: {{{step}}}}}}}"), "");
+            let compiled = compile(&Compiler::new(&settings), &snapshot(1, &yaml), Compilation::default());
+            let authority = Authority::new();
+            authority.install(compiled.index);
+            assert_eq!(bearing(&authority, token).await.status, status, "{host} {step}");
+        }
+    }
 }
 
 /// Whoever is to be somebody by a claim and is nobody does not pass as nobody.

@@ -19,8 +19,11 @@ use proto::envoy::r#type::v3::HttpStatus;
 use proto::google::protobuf::{BoolValue, Struct, Value, value::Kind};
 use proto::google::rpc::Status;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Identity, Server, ServerTlsConfig};
 
@@ -114,36 +117,53 @@ pub struct Http {
 
 impl Http {
     pub async fn start() -> (Http, SocketAddr) {
+        Self::accepting(None).await
+    }
+
+    /// One that speaks over TLS, as `localhost`, with its certificate.
+    pub async fn start_with_tls() -> (Http, SocketAddr, String) {
+        let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = config.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+        let (http, address) = Self::accepting(Some(TlsAcceptor::from(Arc::new(config)))).await;
+        (http, address, made.cert.pem())
+    }
+
+    async fn accepting(tls: Option<TlsAcceptor>) -> (Http, SocketAddr) {
         let http = Http { speaks: Arc::new(Mutex::new(Arc::new(|_, _| ok("", "")))), asked: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn({
-            let http = http.clone();
-            async move {
-                while let Ok((mut stream, _)) = listener.accept().await {
-                    let http = http.clone();
-                    tokio::spawn(async move {
-                        let mut read = Vec::new();
-                        loop {
-                            while !read.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
-                                read.push(stream.read_u8().await?);
-                            }
-                            let head = String::from_utf8(std::mem::take(&mut read)).unwrap();
-                            let length =
-                                head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-                            let mut body = vec![0; length.unwrap_or(0)];
-                            stream.read_exact(&mut body).await?;
-                            let answer = http.speaks.lock().unwrap()(&head, &body);
-                            http.asked.lock().unwrap().push((head, String::from_utf8(body).unwrap()));
-                            stream.write_all(answer.as_bytes()).await?;
-                        }
-                        #[allow(unreachable_code)]
-                        std::io::Result::Ok(())
-                    });
-                }
+        let accepting = http.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let (http, tls) = (accepting.clone(), tls.clone());
+                tokio::spawn(async move {
+                    match tls {
+                        None => http.serve(stream).await,
+                        Some(tls) => http.serve(tls.accept(stream).await?).await,
+                    }
+                });
             }
         });
         (http, address)
+    }
+
+    async fn serve(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+        let mut read = Vec::new();
+        loop {
+            while !read.windows(4).any(|bytes| bytes == b"\r\n\r\n") {
+                read.push(stream.read_u8().await?);
+            }
+            let head = String::from_utf8(std::mem::take(&mut read)).unwrap();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+            let mut body = vec![0; length.unwrap_or(0)];
+            stream.read_exact(&mut body).await?;
+            let answer = self.speaks.lock().unwrap()(&head, &body);
+            self.asked.lock().unwrap().push((head, String::from_utf8(body).unwrap()));
+            stream.write_all(answer.as_bytes()).await?;
+        }
     }
 
     pub fn says(&self, answer: String) {

@@ -189,7 +189,8 @@ impl Judge {
         let user = match &self.names_user {
             None => None,
             Some(name) => match claims.get(name) {
-                Some(Json::String(user)) if !user.is_empty() => Some(user.clone()),
+                // One that no header can name is refused where it is set.
+                Some(Json::String(user)) => Some(user.clone()),
                 Some(Json::Number(user)) => Some(user.to_string()),
                 _ => return Outcome::Deny(Denial::plain(403, "the token names no user")),
             },

@@ -38,6 +38,8 @@ const MOST_BYTES: usize = 256 * 1024;
 const MOST_HEADERS: usize = 64;
 /// Calls to one server over HTTP at a time, unless written.
 const MOST_CALLS: usize = 100;
+/// So many connections are kept that nobody uses.
+const MOST_IDLE: usize = 32;
 /// What a question over gRPC says in its context extensions, which no client can: that it comes from such a step.
 const ASKED: &str = "waykeeper.asked";
 
@@ -161,7 +163,7 @@ fn reach(
         connect: connect.map_or(CONNECT, |ProtoDuration(connect)| connect),
         body: MOST_BYTES,
         idle_for: idle.unwrap_or(defaults.idle_for),
-        idle: most_calls.min(32),
+        idle: MOST_IDLE,
         ..defaults
     };
     let trusted = if target.tls { context.trust.authorities() } else { Arc::new(Authorities::empty()) };
