@@ -877,6 +877,26 @@ async fn a_server_that_was_there_is_asked_again_as_often_as_is_written() {
     }
 }
 
+/// What cannot be read will not be read the next time either.
+#[tokio::test]
+async fn an_answer_that_makes_no_sense_is_not_asked_for_again() {
+    let asked = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let counts = asked.clone();
+    // A server of HTTP/2, and none of gRPC.
+    let web = axum::Router::new().fallback(move || {
+        counts.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        std::future::ready("hello")
+    });
+    tokio::spawn(axum::serve(listener, web).into_future());
+    let policy = "allowedUpstreamHeaders: [X-Team], retryPolicy: {numRetries: 5, retryBackOff: {baseInterval: 0.001s}}";
+    let step = grpc(address, "").replace("allowedUpstreamHeaders: [X-Team]", policy);
+    let authority = authority(&config(&step, ""));
+    assert_eq!(ask(&authority, &[]).await.status, 503);
+    assert_eq!(asked.load(std::sync::atomic::Ordering::Relaxed), 1);
+}
+
 /// A server that says anything but that it is away has made up its mind, and a second question may count twice.
 #[tokio::test]
 async fn only_a_server_that_says_it_is_away_is_asked_again() {
