@@ -65,6 +65,7 @@ mutants: tools-envoy tools-test ## Mutants of the code that decides (MUTANTS=all
 
 golden: ## Rewrite the golden files, then read the diff
 	UPDATE_GOLDEN=1 cargo test -p waypoint-translate --test golden
+	UPDATE_GOLDEN=1 cargo test -p waypoint-emit -p waypoint-resolve --lib
 
 fuzz: ## Run every fuzz target for 20 seconds (scripts/fuzz.sh SECONDS TARGET for one)
 	scripts/fuzz.sh 20
