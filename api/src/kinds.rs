@@ -106,6 +106,14 @@ macro_rules! kinds {
                 read_by: [ControlPlane],
                 told: Route by ControlPlane,
             }
+            /// gRPC routes.
+            GrpcRoute {
+                type: crate::gateway::GrpcRoute, kind: "GRPCRoute", plural: "grpcroutes",
+                versions: ["gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1alpha2"], namespaced: true,
+                table: grpc_routes, rules: grpc_route, governs: Parents,
+                read_by: [ControlPlane],
+                told: Route by ControlPlane,
+            }
             /// Reference grants.
             ReferenceGrant {
                 type: crate::gateway::ReferenceGrant, kind: "ReferenceGrant", plural: "referencegrants",
@@ -183,7 +191,7 @@ impl Unserved {
 
 /// Kinds of groups of ours, or of groups that are to be, that are not served yet. They may hold policies, or be
 /// what policies are attached to: whoever wrote one believes that something is closed.
-pub(crate) const NOT_YET: [Unserved; 12] = {
+pub(crate) const NOT_YET: [Unserved; 11] = {
     const GATEWAY_API: &[&str] = &["v1", "v1beta1", "v1alpha3", "v1alpha2"];
     const fn kind(
         group: &'static str,
@@ -195,7 +203,6 @@ pub(crate) const NOT_YET: [Unserved; 12] = {
     }
     [
         kind("gateway.networking.k8s.io", "BackendTLSPolicy", "backendtlspolicies", GATEWAY_API),
-        kind("gateway.networking.k8s.io", "GRPCRoute", "grpcroutes", GATEWAY_API),
         kind("gateway.networking.k8s.io", "ListenerSet", "listenersets", GATEWAY_API),
         kind("gateway.networking.k8s.io", "TCPRoute", "tcproutes", GATEWAY_API),
         kind("gateway.networking.k8s.io", "TLSRoute", "tlsroutes", GATEWAY_API),

@@ -21,7 +21,7 @@ pub enum Reach {
     ///
     /// - `RouteOption`: every route of its namespace;
     /// - `AuthorizationPolicy`, `RequestAuthentication`: every Service and Gateway of its namespace, and of the mesh's root namespace all;
-    /// - `HTTPRoute`: every Service of its namespace, and whatever Gateways that admit it serve;
+    /// - `HTTPRoute`, `GRPCRoute`: every Service of its namespace, and whatever Gateways that admit it serve;
     /// - `Namespace`: every Service in it is meant for a waypoint that cannot be named;
     /// - `Service`: it alone is meant for such a waypoint;
     /// - `Gateway`: it may be of any class.

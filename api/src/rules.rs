@@ -10,6 +10,7 @@ mod callers;
 pub mod endpoint_slice;
 pub mod gateway;
 pub mod gateway_class;
+pub mod grpc_route;
 pub mod http_route;
 mod names;
 pub mod namespace;

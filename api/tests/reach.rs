@@ -222,7 +222,7 @@ fn a_manifest_whose_object_cannot_be_told_withholds() {
         with("/metadata", "auth".into()),
         json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption", "metadata": {"name": "a", "namspace": "t"}}),
         json!({"apiVersion": "v1", "kind": "Namspace", "metadata": {"name": "t"}}),
-        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": {"name": "t"}}),
+        json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "TCPRoute", "metadata": {"name": "t"}}),
         json!({"apiVersion": "security.istio.io/v2", "kind": "AuthorizationPolicy", "metadata": {"name": "t"}}),
         json!({"apiVersion": "security.istio.io/v2", "kind": "RequestAuthentication", "metadata": {"name": "t"}}),
         json!({"apiVersion": "gateway.solo.io/v1", "kind": "Gateway", "metadata": {"name": "t"}}),

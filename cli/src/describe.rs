@@ -22,10 +22,11 @@ use crate::kinds::find_kind;
 use crate::report;
 
 /// What can be described.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Service,
     Kind::Gateway,
     Kind::HttpRoute,
+    Kind::GrpcRoute,
     Kind::RouteOption,
     Kind::AuthorizationPolicy,
     Kind::RequestAuthentication,
@@ -36,7 +37,7 @@ const KINDS: [Kind; 8] = [
 /// `waykeeper describe`.
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
-    /// service, gateway, route, routeoption, authorizationpolicy, requestauthentication, authconfig or ratelimitconfig
+    /// service, gateway, route, grpcroute, routeoption, authorizationpolicy, requestauthentication, authconfig or ratelimitconfig
     kind: String,
     /// Its name
     name: String,

@@ -450,6 +450,7 @@ pub fn gateway_crds(cluster: &Cluster) {
         ("GatewayClass", "Cluster", "v1"),
         ("Gateway", "Namespaced", "v1"),
         ("HTTPRoute", "Namespaced", "v1"),
+        ("GRPCRoute", "Namespaced", "v1"),
         ("ReferenceGrant", "Namespaced", "v1beta1"),
     ];
     for (kind, scope, version) in kinds {

@@ -1,7 +1,7 @@
 //! Manifests with one accident each, through the real Envoy.
 //!
 //! Each mutant has a namespace of its own with a Service that asks for a key, one whose limit is used up, one that is for a
-//! caller with an identity, and one that looks at tokens. Nothing that the intact manifest refuses may be let through because of the accident,
+//! caller with an identity, one that looks at tokens, and one that is called by gRPC and asks for a key. Nothing that the intact manifest refuses may be let through because of the accident,
 //! unless the reference to the policy itself is gone; then the status says so. What the namespace
 //! has nothing to do with is answered as before.
 //!
@@ -37,14 +37,16 @@ struct Plot {
     limited: SocketAddr,
     policed: SocketAddr,
     signed: SocketAddr,
+    called: SocketAddr,
 }
 
 fn plot(n: usize, object: &str) -> Plot {
     let (high, low) = (n / 200, n % 200 + 2);
     let address = |third: usize| format!("127.6{third}.{high}.{low}:80").parse().unwrap();
     let namespace = format!("m{n}");
-    let gateway = if object == "route" { namespace.clone() } else { SHARED.to_owned() };
-    Plot { namespace, gateway, guarded: address(0), limited: address(1), policed: address(2), signed: address(3) }
+    let gateway = if ["route", "calls"].contains(&object) { namespace.clone() } else { SHARED.to_owned() };
+    let [guarded, limited, policed, signed, called] = [0, 1, 2, 3, 4].map(address);
+    Plot { namespace, gateway, guarded, limited, policed, signed, called }
 }
 
 /// The namespace of the Gateway that most share.
@@ -71,11 +73,12 @@ fn intact(plot: &Plot) -> Vec<(&'static str, Value)> {
                 "rules": [{"matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
                     "backendRefs": [{"name": name, "port": 80}]}]}})
     };
-    let option = |name: &str, options: Value| {
+    let option_of = |kind: &str, name: &str, options: Value| {
         json!({"apiVersion": "gateway.solo.io/v1", "kind": "RouteOption", "metadata": meta(name),
-            "spec": {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "HTTPRoute", "name": name}],
+            "spec": {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": kind, "name": name}],
                 "options": options}})
     };
+    let option = |name: &str, options: Value| option_of("HTTPRoute", name, options);
     vec![
         // By this label alone the namespace is enrolled; its Services say so themselves, too.
         (
@@ -101,6 +104,23 @@ fn intact(plot: &Plot) -> Vec<(&'static str, Value)> {
             json!({"apiVersion": "security.istio.io/v1", "kind": "RequestAuthentication", "metadata": meta("signed"),
             "spec": {"targetRefs": [{"group": "", "kind": "Service", "name": "signed"}],
                 "jwtRules": [{"issuer": namespace, "jwks": KEYS, "forwardOriginalToken": true}]}}),
+        ),
+        ("called-service", service("called", plot.called)),
+        ("called-slice", slice("called")),
+        (
+            "calls",
+            json!({"apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute", "metadata": meta("called"),
+            "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "called", "port": 80}],
+                "rules": [{"matches": [{"method": {"service": "anything", "method": "get"}}],
+                    "backendRefs": [{"name": "called", "port": 80}]}]}}),
+        ),
+        (
+            "called-option",
+            option_of(
+                "GRPCRoute",
+                "called",
+                json!({"extauth": {"configRef": {"name": "keys", "namespace": namespace}}}),
+            ),
         ),
         ("slice", slice("guarded")),
         ("limited-slice", slice("limited")),
@@ -134,8 +154,20 @@ fn intact(plot: &Plot) -> Vec<(&'static str, Value)> {
 }
 
 /// The objects of which mutants are made; those left out guard nothing.
-const MUTATED: [&str; 10] =
-    ["namespace", "service", "route", "option", "limited-option", "keys", "secret", "limit", "policy", "tokens"];
+const MUTATED: [&str; 12] = [
+    "namespace",
+    "service",
+    "route",
+    "option",
+    "limited-option",
+    "keys",
+    "secret",
+    "limit",
+    "policy",
+    "tokens",
+    "calls",
+    "called-option",
+];
 
 /// Somebody's public key, and a token that is not signed with it.
 const KEYS: &str =
@@ -187,13 +219,13 @@ impl Case {
                     || renamed(&["metadata.name"])
                     || gone(&["metadata.labels", "metadata.labels.istio.io/use-waypoint", "metadata"])
             }
-            "route" => {
+            "route" | "calls" => {
                 moved
                     || renamed(&["metadata.name", "spec.parentRefs[0].name", "spec.parentRefs[0].port"])
                     || gone(&["spec.parentRefs", "spec.parentRefs[0]"])
                     || emptied
             }
-            "option" | "limited-option" => {
+            "option" | "limited-option" | "called-option" => {
                 moved
                     || renamed(&["spec.targetRefs[0].name"])
                     || gone(&["spec.targetRefs", "spec.targetRefs[0]", "spec.options", "spec.options.extauth"])
@@ -327,24 +359,43 @@ fn lay_out(folder: &Folder, cases: &[&Case]) {
 
 /// The status of a GET, 0 where there is no answer.
 fn get(at: SocketAddr, header: Option<&str>) -> u16 {
-    let Ok(mut stream) = TcpStream::connect_timeout(&at, Duration::from_secs(5)) else { return 0 };
+    ask_for(at, "/get", header).0
+}
+
+/// The status that a call of gRPC has instead of the one that Envoy says to it.
+fn call(at: SocketAddr, header: Option<&str>) -> u16 {
+    let header = format!("{}\r\ncontent-type: application/grpc", header.unwrap_or("x-none: 1"));
+    match ask_for(at, "/anything/get", Some(&header)) {
+        (_, Some(16)) => 401,
+        (_, Some(12)) => 404,
+        (_, Some(_)) => 500,
+        (status, None) => status,
+    }
+}
+
+/// The status of a GET, and what it says of a call.
+fn ask_for(at: SocketAddr, path: &str, header: Option<&str>) -> (u16, Option<u16>) {
+    let Ok(mut stream) = TcpStream::connect_timeout(&at, Duration::from_secs(5)) else { return (0, None) };
     stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     let header = header.map(|header| format!("{header}\r\n")).unwrap_or_default();
-    let _ = write!(stream, "GET /get HTTP/1.1\r\nHost: test\r\n{header}Connection: close\r\n\r\n");
+    let _ = write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n{header}Connection: close\r\n\r\n");
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     let head = String::from_utf8_lossy(&answer);
-    head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+    let says = head.lines().find_map(|line| line.strip_prefix("grpc-status: ")?.trim().parse().ok());
+    (head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0), says)
 }
 
 /// What is asked of each namespace, and what the intact one answers.
-const QUESTIONS: [(&str, u16); 6] = [
+const QUESTIONS: [(&str, u16); 8] = [
     ("no key", 401),
     ("a wrong key", 401),
     ("a good key", 200),
     ("a used-up limit", 429),
     ("a caller without identity", 403),
     ("a forged token", 401),
+    ("a call without a key", 401),
+    ("a call with a good key", 200),
 ];
 
 type Answers = [u16; QUESTIONS.len()];
@@ -358,6 +409,8 @@ fn answers(plot: &Plot) -> Answers {
         get(plot.limited, None),
         get(plot.policed, None),
         get(plot.signed, Some(&format!("authorization: Bearer {FORGED}"))),
+        call(plot.called, None),
+        call(plot.called, Some(&good)),
     ]
 }
 
@@ -419,8 +472,10 @@ fn verdict(when: &str, cases: &[&Case], answers: &BTreeMap<usize, Answers>, stat
 
 /// Whether what is left is a sound manifest that asks for nothing: there is nothing to say of it.
 fn removed_whole(case: &Case) -> bool {
-    let asks_for_nothing =
-        matches!(case.object, "option" | "limited-option" | "service" | "limit" | "route" | "policy" | "tokens");
+    let asks_for_nothing = matches!(
+        case.object,
+        "option" | "limited-option" | "called-option" | "service" | "limit" | "route" | "calls" | "policy" | "tokens"
+    );
     asks_for_nothing && case.mutant.accident != Accident::Duplicated
 }
 

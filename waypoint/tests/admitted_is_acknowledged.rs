@@ -155,6 +155,8 @@ fn scaffold() -> Vec<Value> {
         }),
         service("a", "127.0.20.2"),
         service("b", "127.0.20.3"),
+        // Beside routes of gRPC no others count.
+        service("c", "127.0.20.4"),
     ]
 }
 
@@ -192,6 +194,14 @@ fn route(rule: Value) -> Value {
     json!({
         "apiVersion": "gateway.networking.k8s.io/v1", "kind": "HTTPRoute",
         "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "a"}], "rules": [rule]},
+    })
+}
+
+/// A route of gRPC.
+fn calls(rule: Value) -> Value {
+    json!({
+        "apiVersion": "gateway.networking.k8s.io/v1", "kind": "GRPCRoute",
+        "spec": {"parentRefs": [{"group": "", "kind": "Service", "name": "c"}], "rules": [rule]},
     })
 }
 
@@ -303,6 +313,10 @@ fn edges() -> Vec<(&'static str, BoxedStrategy<Value>)> {
                     "fromHeaders": [{"name": from, "prefix": prefix}], "fromParams": [issuer], "outputClaimToHeaders": [{"header": to, "claim": prefix}]},
                 {"issuer": "written", "jwks": "{\"keys\": [{\"kty\": \"OKP\", \"crv\": \"Ed25519\", \"x\": \"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo\"}]}", "fromCookies": [from], "outputPayloadToHeader": to},
             ]}))
+        }).boxed()),
+        ("calls", (any::<bool>(), prop_oneof![expression(), select(vec!["a.B", ".a", "a..B", "a/b"]).prop_map(str::to_owned)], prop_oneof![expression(), select(vec!["Say", "1", "a.B"]).prop_map(str::to_owned)], header_name(), text()).prop_map(move |(exact, service, method, name, value)| {
+            let kind = if exact { "Exact" } else { "RegularExpression" };
+            calls(json!({"matches": [{"method": {"type": kind, "service": service, "method": method}, "headers": [{"name": name, "value": value}]}, {"method": {"type": kind, "service": service}}, {"method": {"type": kind, "method": method}}], "backendRefs": backend()}))
         }).boxed()),
         ("weights", prop::collection::vec(prop_oneof![Just(0), Just(1_000_000), Just(1_000_001), Just(-1), 0..100i64], 1..18).prop_map(|weights| {
             let backends: Vec<_> = weights.iter().map(|weight| json!({"name": "b", "port": 80, "weight": weight})).collect();

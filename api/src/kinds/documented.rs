@@ -10,7 +10,7 @@ mod tests {
     use super::super::{NOT_YET, Unserved};
     use crate::admit::NAMESAKES;
     use crate::fields::{Step, known};
-    use crate::gateway::{Gateway, HttpRoute, ReferenceGrant};
+    use crate::gateway::{Gateway, GrpcRoute, HttpRoute, ReferenceGrant};
     use crate::gloo::{AuthConfig, RateLimitConfig, RouteOption};
     use crate::istio::{AuthorizationPolicy, RequestAuthentication};
     use crate::object::Kind;
@@ -85,6 +85,10 @@ mod tests {
         let mut absent = missing::<HttpRoute>("HTTPRoute", &["spec", "spec.parentRefs.[]", "spec.rules.[]"]);
         for path in ["matches.[]", "backendRefs.[]", "filters.[]", "timeouts"] {
             absent.extend(missing::<HttpRoute>("HTTPRoute", &[&format!("spec.rules.[].{path}")]));
+        }
+        absent.extend(missing::<GrpcRoute>("GRPCRoute", &["spec", "spec.parentRefs.[]", "spec.rules.[]"]));
+        for path in ["matches.[]", "matches.[].method", "backendRefs.[]", "filters.[]"] {
+            absent.extend(missing::<GrpcRoute>("GRPCRoute", &[&format!("spec.rules.[].{path}")]));
         }
         absent.extend(missing::<Gateway>("Gateway", &["spec", "spec.listeners.[]", "spec.listeners.[].allowedRoutes"]));
         absent.extend(missing::<ReferenceGrant>("ReferenceGrant", &["spec", "spec.from.[]", "spec.to.[]"]));

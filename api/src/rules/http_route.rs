@@ -5,7 +5,7 @@ pub(crate) use crate::decode::rejecting as decode;
 use crate::gateway::HttpRoute;
 pub use schema::validate;
 
-mod schema;
+pub(super) mod schema;
 
 pub fn reach(raw: &Raw<'_>) -> Reach {
     raw.references::<HttpRoute>("parentRefs", &[Kind::Gateway, Kind::Service], Some(Kind::Gateway))

@@ -14,7 +14,11 @@ pub fn reach(raw: &Raw<'_>) -> Reach {
     if is_emptied(raw.document) {
         return Reach::Unknown;
     }
-    match raw.references::<RouteOption>("targetRefs", &[Kind::HttpRoute, Kind::Service, Kind::Gateway], None) {
+    match raw.references::<RouteOption>(
+        "targetRefs",
+        &[Kind::HttpRoute, Kind::GrpcRoute, Kind::Service, Kind::Gateway],
+        None,
+    ) {
         // Only routes of its own namespace are governed, whatever namespace is written.
         Reach::Known(mut targets) => {
             for target in &mut targets {

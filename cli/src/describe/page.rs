@@ -71,6 +71,7 @@ fn service(name: &Name, translation: &Translation) -> String {
 fn to(destination: &Destination) -> String {
     match destination {
         Destination::Service(PortRef { service, port }) => format!("Service {service} port {port}"),
+        Destination::Http2(PortRef { service, port }) => format!("Service {service} port {port} over HTTP/2"),
     }
 }
 
@@ -119,6 +120,9 @@ fn cut(expression: &str) -> String {
 fn requests(matches: &Match) -> String {
     let mut parts = Vec::new();
     parts.extend(matches.method.clone());
+    if matches.grpc {
+        parts.push("gRPC".to_owned());
+    }
     parts.push(match &matches.path {
         PathMatch::Exact(path) => format!("{path} exactly"),
         PathMatch::Regex(path) => format!("paths like {}", cut(path)),

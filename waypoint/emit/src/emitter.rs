@@ -377,7 +377,7 @@ impl Sheet {
 
     /// The cluster to which routes lead.
     fn routed(&mut self, to: &Destination, told: Told, cluster: &Cluster) {
-        let Destination::Service(port) = to;
+        let port = to.port();
         let name = told.cluster(to);
         if told == Told::OnDemand {
             for kind in [ResourceType::Cluster, ResourceType::Endpoint] {

@@ -1,5 +1,6 @@
 //! Names of generated resources. Route tables, clusters and endpoints of a Service port share
-//! one: `<namespace>/<service>/<port>`; a cluster that is told on demand, and its endpoints, have that and
+//! one: `<namespace>/<service>/<port>`; where it is reached over HTTP/2 whatever it says, cluster and endpoints have that
+//! and `/http2`. A cluster that is told on demand, and its endpoints, have that and
 //! `/on-demand`. Scopes, and clusters of ports that are passed on unread,
 //! are named by an address and port, which no other name can equal.
 

@@ -109,6 +109,9 @@ fn matcher(matches: &Match) -> Value {
             None => json!({"path_separated_prefix": path}),
         },
     };
+    if matches.grpc {
+        fields["grpc"] = json!({});
+    }
     let mut headers: Vec<Value> = Vec::new();
     if let Some(method) = &matches.method {
         headers.push(json!({"name": ":method", "string_match": {"exact": method}}));
@@ -195,7 +198,11 @@ fn forward(forward: &Forward, matches: &Match, told: Told) -> Value {
             fields["weighted_clusters"] = json!({"clusters": shares});
         }
     }
-    if forward.backends.iter().any(|backend| backend.target.is_none()) {
+    if forward.streams {
+        fields["idle_timeout"] = duration(Duration::ZERO);
+    }
+    // Without it the answer is 503, which is UNAVAILABLE to a client of gRPC, as Gateway API has it.
+    if !matches.grpc && forward.backends.iter().any(|backend| backend.target.is_none()) {
         fields["cluster_not_found_response_code"] = json!("INTERNAL_SERVER_ERROR");
     }
     if let Some(host) = &forward.host {

@@ -129,6 +129,7 @@ fn forward(backends: Vec<Backend>) -> Forward {
     Forward {
         backends,
         timeout: Duration::from_secs(15),
+        streams: false,
         try_timeout: None,
         retries: None,
         host: None,
@@ -203,12 +204,14 @@ fn what_is_written_for_what_rules_say() {
         hosts: vec!["*.a.test".to_owned(), "b.test".to_owned()],
         no_host: true,
         target: Some(ir::RequestTarget { is: "/a.*".to_owned(), is_not: Some("/b.*".to_owned()) }),
+        grpc: true,
     };
     let path = |path| Match { path, ..Match::everything() };
     let mut shared = backend(Some("a"), 3);
     (shared.request, shared.response) = (changes("shared"), changes("answered"));
     let all = Forward {
         timeout: Duration::ZERO,
+        streams: true,
         try_timeout: Some(Duration::from_millis(500)),
         retries: Some(Retries {
             on: RetryOn::NoAnswer,

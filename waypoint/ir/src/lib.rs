@@ -184,6 +184,8 @@ pub struct Match {
     pub no_host: bool,
     /// What path and query must be besides, as they came.
     pub target: Option<RequestTarget>,
+    /// Only if it is one of gRPC.
+    pub grpc: bool,
 }
 
 /// Path and query of a request in one, as they came.
@@ -206,6 +208,7 @@ impl Match {
             hosts: vec![],
             no_host: false,
             target: None,
+            grpc: false,
         }
     }
 
@@ -271,6 +274,8 @@ pub struct Forward {
     pub backends: Vec<Backend>,
     /// For how long; zero for no limit.
     pub timeout: Duration,
+    /// Whether both sides may be silent for as long as they like, as in streams of gRPC.
+    pub streams: bool,
     /// For how long each try.
     pub try_timeout: Option<Duration>,
     /// When to try again.
@@ -320,12 +325,24 @@ pub enum PathRewrite {
 pub enum Destination {
     /// The endpoints of a Service's port.
     Service(PortRef),
+    /// The same over HTTP/2, whatever the Service says of its port.
+    Http2(PortRef),
+}
+
+impl Destination {
+    /// The port of a Service whose endpoints it is.
+    pub fn port(&self) -> &PortRef {
+        match self {
+            Destination::Service(port) | Destination::Http2(port) => port,
+        }
+    }
 }
 
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Destination::Service(port) => port.fmt(f),
+            Destination::Http2(port) => write!(f, "{port}/http2"),
         }
     }
 }

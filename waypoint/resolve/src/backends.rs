@@ -6,12 +6,12 @@ use std::net::SocketAddr;
 use api::{Kind, ObjectRef};
 use ir::{Cluster, Destination, Endpoints, Origins};
 
-use crate::services::{self, Protocol};
+use crate::services;
 use crate::view::View;
 
 /// How `destination` is reached, and why endpoints of it are left out; nothing if it does not exist.
 pub fn cluster(view: &View<'_>, destination: &Destination) -> Option<(Cluster, BTreeSet<String>)> {
-    let Destination::Service(id) = destination;
+    let id = destination.port();
     let service = view.service(&id.service)?;
     let port = services::ports(service).into_iter().find(|port| port.number == id.port)?;
     let mut refused = BTreeSet::new();
@@ -53,5 +53,6 @@ pub fn cluster(view: &View<'_>, destination: &Destination) -> Option<(Cluster, B
         hosts.extend(addresses.into_iter().map(|a| (a.ip().to_string(), a.port())));
         Endpoints::Hosts(hosts)
     };
-    Some((Cluster { http2: port.protocol(true) == Protocol::Http2, endpoints, origins }, refused))
+    let http2 = matches!(destination, Destination::Http2(_)) || port.protocol(true).is_http2();
+    Some((Cluster { http2, endpoints, origins }, refused))
 }

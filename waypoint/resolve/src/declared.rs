@@ -1,8 +1,9 @@
 //! A route as somebody declared it, whatever kind it was written as: kinds stop at
-//! their door ([`http_route`]), and the rest of this crate reads these nouns.
+//! their doors ([`http_route`], [`grpc_route`]), and the rest of this crate reads these nouns.
 
 pub mod cors;
 pub mod filters;
+pub mod grpc_route;
 pub mod http_route;
 
 use std::time::Duration;
@@ -14,7 +15,7 @@ use ir::{Match, PortRef, Retries};
 use filters::Filters;
 
 /// The kinds of routes.
-pub const KINDS: [Kind; 1] = [Kind::HttpRoute];
+pub const KINDS: [Kind; 2] = [Kind::HttpRoute, Kind::GrpcRoute];
 
 /// One route.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,6 +71,8 @@ pub struct Rule {
     pub name: Option<String>,
     /// Which requests, hosts aside; at least one.
     pub matches: Vec<Match>,
+    /// Of a route of gRPC, how much of a call each of them names.
+    pub calls: Vec<Call>,
     /// What its filters ask for.
     pub filters: Filters,
     /// Where it forwards to.
@@ -82,6 +85,22 @@ pub struct Rule {
     pub retry: Option<Retries>,
     /// What cannot be done; the rule must be refused.
     pub problems: Vec<Problem>,
+}
+
+/// How many characters of a call's service and method a match of gRPC names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Call {
+    /// Of the service.
+    pub service: usize,
+    /// Of the method.
+    pub method: usize,
+}
+
+/// A list with no more room than it needs: one is kept for each of very many routes.
+fn exactly<T>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list: Vec<T> = all.collect();
+    list.shrink_to_fit();
+    list
 }
 
 /// A place that a rule forwards to.

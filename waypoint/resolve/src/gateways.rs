@@ -1,6 +1,6 @@
 //! Which Gateways are ours, and where their waypoints listen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use api::gateway::Gateway;
@@ -11,6 +11,7 @@ use ir::{Bind, Settings};
 use status::{ACCEPTED, Condition, OTHER_CONTROLLER, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS};
 
 use crate::decided::{Gateways, Waypoint};
+use crate::declared::KINDS;
 use crate::view::View;
 
 /// The protocol of a waypoint that a ztunnel feeds.
@@ -126,34 +127,35 @@ fn examine(name: &Name, gateway: &Gateway, settings: &Settings, taken: &mut BTre
 
 /// The kinds of routes that a listener for PROXY takes, as far as it admits them, and whether it names others.
 fn supported(listener: &GatewayListeners) -> (Vec<Kind>, Condition) {
-    const SERVED: Kind = Kind::HttpRoute;
     let admitted = listener.allowed_routes.as_ref().and_then(|allowed| allowed.kinds.as_ref());
     let Some(kinds) = admitted.filter(|kinds| !kinds.is_empty()) else {
-        return (vec![SERVED], Condition::holds(RESOLVED_REFS, "ResolvedRefs", ""));
+        return (KINDS.to_vec(), Condition::holds(RESOLVED_REFS, "ResolvedRefs", ""));
     };
+    let known = |kind: &str| KINDS.into_iter().find(|known| known.as_str() == kind);
     let is = |group: &Option<String>, kind: &str| {
-        kind == SERVED.as_str() && group.as_deref().unwrap_or(SERVED.group()) == SERVED.group()
+        known(kind).filter(|known| group.as_deref().unwrap_or(known.group()) == known.group())
     };
-    let supported = kinds.iter().any(|named| is(&named.group, &named.kind)).then_some(SERVED);
+    let named: BTreeSet<Kind> = kinds.iter().filter_map(|named| is(&named.group, &named.kind)).collect();
     let called = |group: &Option<String>, kind: &str| match group.as_deref() {
-        Some(group) if kind == SERVED.as_str() => format!("{kind} of {group:?}"),
+        Some(group) if known(kind).is_some() => format!("{kind} of {group:?}"),
         _ => kind.to_owned(),
     };
-    let others = kinds.iter().filter(|named| !is(&named.group, &named.kind));
+    let others = kinds.iter().filter(|named| is(&named.group, &named.kind).is_none());
     let mut others: Vec<String> = others.map(|named| called(&named.group, &named.kind)).collect();
     others.dedup();
     let resolved = if others.is_empty() {
         Condition::holds(RESOLVED_REFS, "ResolvedRefs", "")
     } else {
-        let message = format!("allowedRoutes.kinds: {} cannot be attached; write {SERVED}", others.join(", "));
+        let served = KINDS.map(Kind::as_str).join(" or ");
+        let message = format!("allowedRoutes.kinds: {} cannot be attached; write {served}", others.join(", "));
         Condition::fails(RESOLVED_REFS, "InvalidRouteKinds", message)
     };
-    (supported.into_iter().collect(), resolved)
+    (named.into_iter().collect(), resolved)
 }
 
-/// Whether HTTPRoutes in `namespace` may attach to `listener` of a Gateway in `home`.
-pub fn allows_routes(view: &View<'_>, listener: &GatewayListeners, home: &str, namespace: &str) -> bool {
-    !supported(listener).0.is_empty() && allows(view, listener, home, namespace)
+/// Whether routes of `kind` in `namespace` may attach to `listener` of a Gateway in `home`.
+pub fn allows_routes(view: &View<'_>, listener: &GatewayListeners, home: &str, kind: Kind, namespace: &str) -> bool {
+    supported(listener).0.contains(&kind) && allows(view, listener, home, namespace)
 }
 
 /// Whether objects in `namespace` may attach to `listener` of a Gateway in `home`.

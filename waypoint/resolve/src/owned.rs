@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use api::{Kind, Name, Object, ObjectRef, Problem};
-use ir::{Action, Chain, Descriptor, Destination, Disowned, Entry, Forward, PortRef, Refusal, Route, Traffic};
+use ir::{Action, Chain, Descriptor, Disowned, Entry, Forward, PortRef, Refusal, Route, Traffic};
 
 use crate::access;
 use crate::decided::said::Said;
@@ -69,7 +69,7 @@ pub fn disown(view: &View<'_>, service: &Name) -> Option<Disowning> {
 /// The chain in place of `chain` if that passes connections on unread to an application that believes what authorization
 /// says: whoever connects could say it.
 fn closed(view: &View<'_>, chain: &Chain, id: &PortRef, statuses: &mut Statuses) -> Option<Arc<Chain>> {
-    let Destination::Service(to) = chain.traffic.unread()?;
+    let to = chain.traffic.unread()?.port();
     let headers: Vec<&String> = view.owned_at(to).into_iter().collect();
     let (first, more) = headers.split_first()?;
     let and_more = if more.is_empty() { String::new() } else { format!(" (and {} more)", more.len()) };
@@ -145,9 +145,7 @@ fn grants(view: &View<'_>, guard: &ObjectRef) -> BTreeSet<String> {
 
 /// The Services that get requests, or copies of them.
 fn services(forward: &Forward) -> impl Iterator<Item = &Name> {
-    forward.destinations().map(|to| match to {
-        Destination::Service(port) => &port.service,
-    })
+    forward.destinations().map(|to| &to.port().service)
 }
 
 /// A limit that counts by what every client may choose is none.

@@ -36,12 +36,13 @@ pub fn governing<'a>(view: &View<'a>, gateway: &Name, id: &PortRef, port_name: O
 pub fn attach(view: &View<'_>, route: &ObjectRef) -> Option<Attached> {
     let route = view.route(route)?;
     let home = route.reference.name.namespace.as_str();
-    let parents = route.parents.iter().filter_map(|reference| parent(view, home, reference)).collect();
+    let parents =
+        route.parents.iter().filter_map(|reference| parent(view, (route.reference.kind, home), reference)).collect();
     Some(Attached { route, parents })
 }
 
-/// Judges one parentRef; none if it is another controller's.
-fn parent(view: &View<'_>, namespace: &str, reference: &ParentRef) -> Option<Parent> {
+/// Judges one parentRef of a route of this kind and namespace; none if it is another controller's.
+fn parent(view: &View<'_>, (of, namespace): (Kind, &str), reference: &ParentRef) -> Option<Parent> {
     let kind = match (reference.group.as_str(), reference.kind.as_str()) {
         ("", "Service") => Kind::Service,
         ("gateway.networking.k8s.io", "Gateway") => Kind::Gateway,
@@ -131,11 +132,11 @@ fn parent(view: &View<'_>, namespace: &str, reference: &ParentRef) -> Option<Par
                     format!("the waypoint's listener is {} on port {}", listener.name, listener.port),
                 );
             }
-            if !allows_routes(view, listener, &name.namespace, namespace) {
+            if !allows_routes(view, listener, &name.namespace, of, namespace) {
                 return no(
                     "NotAllowedByListeners",
                     format!(
-                        "listener {} of Gateway {name} does not admit HTTPRoutes of namespace {namespace} (allowedRoutes)",
+                        "listener {} of Gateway {name} does not admit {of}s of namespace {namespace} (allowedRoutes)",
                         listener.name
                     ),
                 );

@@ -28,7 +28,7 @@ pub fn refusals(view: &View<'_>) -> Refusals {
                 for Target { group, kind, name, .. } in targets {
                     match (group.as_str(), kind.as_str()) {
                         ("", "Service") if name.namespace == *home => refusals.service(name, &why),
-                        ("gateway.networking.k8s.io", "Gateway") if admits(view, name, home) => {
+                        ("gateway.networking.k8s.io", "Gateway") if admits(view, name, reference.kind, home) => {
                             refusals.gateway(name, &why);
                         }
                         // As for a valid one: it would not have applied there.
@@ -38,7 +38,7 @@ pub fn refusals(view: &View<'_>) -> Refusals {
             }
             Reach::Unknown => {
                 view.services_in(home).for_each(|name| refusals.service(name, &why));
-                let admitting = view.gateways().filter(|(name, _)| admits(view, name, home));
+                let admitting = view.gateways().filter(|(name, _)| admits(view, name, reference.kind, home));
                 admitting.for_each(|(name, _)| refusals.gateway(name, &why));
             }
         }
@@ -91,10 +91,10 @@ fn withheld(view: &View<'_>) -> Option<String> {
     })
 }
 
-/// Whether routes of `namespace` could attach to `gateway`.
-fn admits(view: &View<'_>, gateway: &Name, namespace: &str) -> bool {
+/// Whether routes of `kind` in `namespace` could attach to `gateway`.
+fn admits(view: &View<'_>, gateway: &Name, kind: Kind, namespace: &str) -> bool {
     let listener = view.gateway(gateway).and_then(|ours| ours.listener.as_ref());
-    listener.is_some_and(|listener| allows_routes(view, listener, &gateway.namespace, namespace))
+    listener.is_some_and(|listener| allows_routes(view, listener, &gateway.namespace, kind, namespace))
 }
 
 /// Why requests and connections to the Service port `id`, served by `gateway`, are refused
@@ -139,7 +139,9 @@ impl Refusals {
     /// As for what is served, an object governs what is of its own namespace, and Gateways that admit routes of it.
     /// One for a GatewayClass counts in the mesh's root namespace, as it does for Istio.
     fn by_unserved(&mut self, view: &View<'_>, home: &str, reach: &Reach, why: &str) {
-        let may = |gateway: &Name| gateway.namespace == home || admits(view, gateway, home);
+        let may = |gateway: &Name| {
+            gateway.namespace == home || KINDS.into_iter().any(|kind| admits(view, gateway, kind, home))
+        };
         let Reach::Known(targets) = reach else {
             view.services_in(home).for_each(|name| self.service(name, why));
             let in_reach = view.gateways().filter(|(name, _)| may(name));

@@ -402,7 +402,7 @@ impl Resolver {
         let due = due(&self.readers.clusters, changes, new);
         for (to, now) in decide(&self.known, &self.settings, &mut self.readers.clusters, due, backends::cluster) {
             let (cluster, refused) = now.map_or((None, BTreeSet::new()), |(cluster, why)| (Some(cluster), why));
-            let Destination::Service(id) = &to;
+            let id = to.port();
             let said = (!refused.is_empty())
                 .then(|| (ObjectRef { kind: Kind::Service, name: id.service.clone() }, Said::refused(refused).into()));
             self.say(Speaker::Cluster(to.clone()), said.as_slice(), changes);

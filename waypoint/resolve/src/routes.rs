@@ -12,6 +12,7 @@ use ir::{
     Redirect, Retries, Route, Stage,
 };
 
+use crate::claims::{authorization, claim};
 use crate::decided::attached::Bound;
 use crate::decided::said::{InDoubt, Shadow, Unlimited};
 use crate::declared::filters::Filters;
@@ -20,6 +21,7 @@ use crate::doubtful::Looked;
 use crate::guards::Guard;
 use crate::options::{self, Effective};
 use crate::precedence::{Precedence, by_precedence, precedence};
+use crate::set_aside::SetAside;
 use crate::shadowed::{Doubt, gets_around, shadowed};
 use crate::status::Statuses;
 use crate::view::View;
@@ -28,16 +30,27 @@ use crate::{describe, doubtful, gloo, services};
 /// Gloo's default, which the application sees as `x-envoy-expected-rq-timeout-ms`.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The routes of the Service port `id`, governed by `bound`; `served` unless all of it is refused.
+/// A port of a Service, as its routes see it.
+pub struct At<'p> {
+    /// The port.
+    pub id: &'p PortRef,
+    /// Whether gRPC is spoken there, of which requests may be streams.
+    pub streams: bool,
+    /// Whether not all of it is refused.
+    pub served: bool,
+    /// What routes of another kind ask for, which are set aside there.
+    pub set_aside: SetAside,
+}
+
+/// The routes of a Service port, governed by `bound`.
 pub fn routes(
     view: &View<'_>,
-    id: &PortRef,
+    at: &At<'_>,
     bound: &[Bound<'_>],
     looked: Looked<'_>,
-    served: bool,
     statuses: &mut Statuses,
 ) -> Vec<Route> {
-    let routes = declared(view, id, bound, served, statuses);
+    let (id, routes) = (at.id, declared(view, at, bound, statuses));
     let Some(service) = view.service(&id.service).filter(|_| !bound.is_empty() || !looked.is_empty()) else {
         return routes;
     };
@@ -46,10 +59,11 @@ pub fn routes(
 }
 
 /// The routes as they are declared.
-fn declared(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], served: bool, statuses: &mut Statuses) -> Vec<Route> {
+fn declared(view: &View<'_>, at: &At<'_>, bound: &[Bound<'_>], statuses: &mut Statuses) -> Vec<Route> {
+    let id = at.id;
     if bound.is_empty() {
         let service = ObjectRef { kind: Kind::Service, name: id.service.clone() };
-        let forward = Forward { backends: vec![to(id.clone())], ..forward() };
+        let forward = Forward { backends: vec![to(id.clone())], ..forward(at.streams) };
         return vec![Route {
             name: format!("{service} default"),
             matches: Match::everything(),
@@ -60,11 +74,11 @@ fn declared(view: &View<'_>, id: &PortRef, bound: &[Bound<'_>], served: bool, st
     }
     let mut all: Vec<Tried<'_, '_>> = Vec::new();
     for bound in bound {
-        let mut resolver = Resolver { view, statuses, port: id.port, bound, route: bound.route };
+        let mut resolver = Resolver { view, statuses, at, bound, route: bound.route };
         all.extend(resolver.route());
     }
     all.sort_by(|a, b| a.order.cmp(&b.order));
-    if served {
+    if at.served {
         shadows(id, &all, statuses);
     }
     all.into_iter().map(|tried| tried.route).collect()
@@ -118,10 +132,11 @@ fn usual_timeout(each: Option<Duration>, retries: Option<&Retries>) -> Duration 
     }
 }
 
-fn forward() -> Forward {
+fn forward(streams: bool) -> Forward {
     Forward {
         backends: vec![],
-        timeout: TIMEOUT,
+        timeout: if streams { Duration::ZERO } else { TIMEOUT },
+        streams,
         try_timeout: None,
         retries: None,
         host: None,
@@ -200,8 +215,8 @@ fn shadows(id: &PortRef, all: &[Tried<'_, '_>], statuses: &mut Statuses) {
 struct Resolver<'s, 'v, 'b, 'a> {
     view: &'s View<'v>,
     statuses: &'s mut Statuses,
-    /// The Service's, to which its requests came.
-    port: u16,
+    /// Where its requests came.
+    at: &'s At<'s>,
     bound: &'b Bound<'a>,
     route: &'a Declared,
 }
@@ -216,7 +231,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             let (action, policy, origins) = self.rule(rule, &effective);
             let policies = Rc::new(effective.sources.clone());
             for (index, matches) in rule.matches.iter().enumerate() {
-                let order = precedence(matches, &route.age, &route.reference, number, index);
+                let order = precedence(matches, rule.calls.get(index), &route.age, &route.reference, (number, index));
                 let name = format!("{} rule {number} match {index}", route.reference);
                 let mut action = action.clone();
                 self.fit_rewrite(matches, &mut action, rule);
@@ -268,7 +283,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             let field = rule.field.clone();
             let why = "a prefix is replaced, but the match is not of type PathPrefix";
             self.statuses.route(&self.route.reference).unsupported(Problem::error(field, why));
-            *action = refuse(500, format!("{}: {why}", self.route.reference));
+            *action = self.refuse(format!("{}: {why}", self.route.reference));
         }
     }
 
@@ -280,26 +295,21 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             origins.insert(ObjectRef { kind: Kind::RouteOption, name: name.clone() });
         }
         self.statuses.policies(self.bound, rule, effective);
-        if let Some(config) = self.authorization(&effective.options) {
-            // Who gets copies of what passed is told as much as who answers it. One without a port is told nothing.
-            let backends = rule.backends.iter().map(|backend| &backend.to);
-            let of_backends = rule.backends.iter().flat_map(|backend| &backend.filters.mirrors);
-            let mirrors = written.mirrors.iter().chain(of_backends).map(|mirror| &mirror.to);
-            for to in backends.chain(mirrors) {
-                let config = ObjectRef { kind: Kind::AuthConfig, name: config.clone() };
-                self.statuses.claim(to.service_port(), config);
-            }
-        }
+        claim(reference, rule, &effective.options, self.statuses);
 
         if let Some(problem) = rule.problems.first() {
             let why = format!("{reference}: {problem}");
             for problem in &rule.problems {
                 self.statuses.route(reference).unsupported(problem.clone());
             }
-            return (refuse(500, why), Policy::default(), origins);
+            return (self.refuse(why), Policy::default(), origins);
         }
         if let Some(why) = &effective.refusal {
-            return (refuse(500, why.clone()), Policy::default(), origins);
+            return (self.refuse(why.clone()), Policy::default(), origins);
+        }
+        if let Some(why) = self.at.set_aside.missed(&effective.options, &reference.name.namespace) {
+            self.statuses.route(reference).unsupported(Problem::error(rule.field.as_str(), why.as_str()));
+            return (self.refuse(why), Policy::default(), origins);
         }
 
         let policy = self.policy(rule, effective, &mut origins);
@@ -334,14 +344,8 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
 
     /// Where neither a port nor a scheme is written, the port stays that to which the request came.
     fn redirect(&self, written: &Redirect) -> Redirect {
-        let port = written.port.or(written.scheme.is_none().then_some(self.port));
+        let port = written.port.or(written.scheme.is_none().then_some(self.at.id.port));
         Redirect { port, ..written.clone() }
-    }
-
-    /// The AuthConfig that is to decide.
-    fn authorization(&self, options: &RouteOptions) -> Option<Name> {
-        let extauth = options.extauth.as_ref().filter(|extauth| extauth.disable != Some(true))?;
-        Some(extauth.config_ref.as_ref()?.resolve(&self.route.reference.name.namespace))
     }
 
     fn policy(&mut self, rule: &Rule, effective: &Effective, origins: &mut BTreeSet<ObjectRef>) -> Policy {
@@ -352,7 +356,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         if let Some(headers) = &options.header_manipulation {
             gloo::manipulate(headers, &mut policy);
         }
-        policy.auth = self.authorization(options).map(|config| {
+        policy.auth = authorization(&self.route.reference, options).map(|config| {
             let object = view.auth_config(&config);
             if object.is_some() {
                 origins.insert(ObjectRef { kind: Kind::AuthConfig, name: config.clone() });
@@ -414,7 +418,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         }
         backends.retain(|backend| backend.weight > 0);
         if backends.iter().all(|backend| backend.target.is_none() && backend.own.is_none()) {
-            return refuse(500, format!("{} {} has no backend that exists", self.route.reference, rule.field));
+            return self.refuse(format!("{} {} has no backend that exists", self.route.reference, rule.field));
         }
         let (retries, try_timeout) = match &rule.retry {
             Some(own) => (Some(own.clone()).filter(|own| own.times > 0), None),
@@ -426,18 +430,31 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         let try_timeout = rule.try_timeout.or(try_timeout);
         let written = &rule.filters;
         let path = written.path.clone().or_else(|| options.prefix_rewrite.clone().map(PathRewrite::Prefix));
+        let timeout = rule.timeout.or(options.timeout.map(|timeout| timeout.0));
+        let streams = timeout.is_none() && (self.at.streams || self.is_grpc());
+        let usual = || match streams {
+            true => Duration::ZERO,
+            false => usual_timeout(rule.try_timeout, retries.as_ref()),
+        };
         Action::Forward(Forward {
             backends,
-            timeout: rule
-                .timeout
-                .or(options.timeout.map(|timeout| timeout.0))
-                .unwrap_or_else(|| usual_timeout(rule.try_timeout, retries.as_ref())),
+            timeout: timeout.unwrap_or_else(usual),
+            streams,
             try_timeout,
             retries,
             host: written.host.clone().or_else(|| options.host_rewrite.clone()),
             path,
             mirrors,
         })
+    }
+
+    fn is_grpc(&self) -> bool {
+        self.route.reference.kind == Kind::GrpcRoute
+    }
+
+    /// What cannot be done is answered 500, or to clients of gRPC UNAVAILABLE, as Gateway API has it: Envoy makes that of 503.
+    fn refuse(&self, why: String) -> Action {
+        refuse(if self.is_grpc() { 503 } else { 500 }, why)
     }
 
     /// What the filters of a backend do to its share, besides changing headers.
@@ -461,7 +478,7 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
 
     /// The Service port a backendRef means; none, and a word in the status, if it cannot be used.
     fn backend(&mut self, reference: &Reference) -> Option<Destination> {
-        let home = &self.route.reference.name.namespace;
+        let (of, home) = (self.route.reference.kind, &self.route.reference.name.namespace);
         let Reference { field, group, kind, name, .. } = reference;
         let name = name.clone();
         let status = self.statuses.route(&self.route.reference);
@@ -470,9 +487,9 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
             status.unresolved("InvalidKind", Problem::error(format!("{field}.kind"), message));
             return None;
         }
-        if name.namespace != *home && !granted(self.view, home, &name) {
+        if name.namespace != *home && !granted(self.view, &self.route.reference, &name) {
             let message =
-                format!("no ReferenceGrant in {} lets HTTPRoutes of {home} refer to Service {name}", name.namespace);
+                format!("no ReferenceGrant in {} lets {of}s of {home} refer to Service {name}", name.namespace);
             status.unresolved("RefNotPermitted", Problem::error(field.as_str(), message));
             return None;
         }
@@ -485,8 +502,13 @@ impl<'b, 'a> Resolver<'_, '_, 'b, 'a> {
         };
         let port = reference.port.and_then(|port| u16::try_from(port).ok());
         let ports = services::ports(service);
-        match port.filter(|port| ports.iter().any(|p| p.number == *port)) {
-            Some(port) => Some(Destination::Service(PortRef { service: name, port })),
+        match port.and_then(|port| ports.iter().find(|known| known.number == port)) {
+            Some(port) => {
+                // gRPC is nothing else than HTTP/2.
+                let as_it_says = of != Kind::GrpcRoute || port.protocol(true).is_http2();
+                let id = PortRef { service: name, port: port.number };
+                Some(if as_it_says { Destination::Service(id) } else { Destination::Http2(id) })
+            }
             None => {
                 let have: Vec<String> = ports.iter().map(|p| p.number.to_string()).collect();
                 let message = format!("Service {name} has no such TCP port; it has {}", have.join(", "));
@@ -563,14 +585,12 @@ fn refuse(status: u32, why: String) -> Action {
     Action::Refuse(ir::Refusal { status, why })
 }
 
-/// Whether a ReferenceGrant beside `to` lets HTTPRoutes of `from` refer to it.
-fn granted(view: &View<'_>, from: &str, to: &Name) -> bool {
+/// Whether a ReferenceGrant beside `to` lets `from` refer to it.
+fn granted(view: &View<'_>, from: &ObjectRef, to: &Name) -> bool {
     view.grants_in(&to.namespace).any(|grant| {
-        let from_ok = grant
-            .spec
-            .from
-            .iter()
-            .any(|f| f.group == "gateway.networking.k8s.io" && f.kind == "HTTPRoute" && f.namespace == from);
+        let from_ok = grant.spec.from.iter().any(|f| {
+            f.group == from.kind.group() && f.kind == from.kind.as_str() && f.namespace == from.name.namespace
+        });
         let to_ok = grant.spec.to.iter().any(|t| {
             t.group.is_empty()
                 && t.kind == "Service"

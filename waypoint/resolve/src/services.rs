@@ -14,8 +14,10 @@ use crate::view::View;
 pub enum Protocol {
     /// HTTP, version 1 towards the application.
     Http,
-    /// HTTP/2 without TLS, as gRPC does.
+    /// HTTP/2 without TLS.
     Http2,
+    /// The same, of which requests may be streams without an end.
+    Grpc,
     /// Something we pass on unread.
     Tcp,
 }
@@ -24,6 +26,11 @@ impl Protocol {
     /// Whether routes and policies apply.
     pub fn is_http(self) -> bool {
         self != Protocol::Tcp
+    }
+
+    /// Whether the application speaks HTTP/2 only.
+    pub fn is_http2(self) -> bool {
+        matches!(self, Protocol::Http2 | Protocol::Grpc)
     }
 }
 
@@ -93,7 +100,8 @@ fn declared(port: &ServicePort) -> Option<(Protocol, String)> {
 fn named(name: &str) -> Option<Protocol> {
     match name {
         "http" | "http1" | "http_proxy" | "ws" | "grpc-web" | "kubernetes.io/ws" => Some(Protocol::Http),
-        "http2" | "h2c" | "grpc" | "kubernetes.io/h2c" => Some(Protocol::Http2),
+        "http2" | "h2c" | "kubernetes.io/h2c" => Some(Protocol::Http2),
+        "grpc" => Some(Protocol::Grpc),
         "tcp" | "tls" | "https" | "wss" | "mysql" | "mongo" | "redis" | "postgres" | "postgresql" | "amqp"
         | "kafka" | "kubernetes.io/wss" => Some(Protocol::Tcp),
         _ => None,

@@ -74,14 +74,14 @@ pub fn shadowed<'a>(routes: &[&'a Route]) -> Vec<Found<'a>> {
             hosts: if whole { vec![] } else { taken.iter().filter_map(|(host, _)| *host).collect() },
         });
 
-        // Exact paths are tried before any expression.
-        let behind = !whole && !matches!(matches.path, PathMatch::Exact(_));
+        // Exact paths are tried before any expression, but for those of gRPC: there the longer name comes first.
+        let behind = !whole && (matches.grpc || !matches!(matches.path, PathMatch::Exact(_)));
         let mut samples = None;
         let mut may_take = |(by, own, expression): &(usize, Key<'_>, Expression<'_>)| {
             gets_around(route, routes[*by])
                 && hosts.iter().any(|host| takes_host(&routes[*by].matches, *host))
                 && own.asks_no_more(&key)
-                && expression.may_cover(samples.get_or_insert_with(|| Samples::of(&matches.path)))
+                && expression.may_cover(samples.get_or_insert_with(|| Samples::of(&matches.path, matches.grpc)))
         };
         let doubt = behind.then(|| {
             let one = expressions.iter().find(|one| may_take(one)).map(|(by, ..)| Doubt::By(*by));
@@ -142,6 +142,7 @@ struct Key<'a> {
     query: Vec<&'a KeyMatch>,
     no_host: bool,
     target: Option<&'a RequestTarget>,
+    grpc: bool,
 }
 
 impl<'a> Key<'a> {
@@ -152,14 +153,16 @@ impl<'a> Key<'a> {
         headers.sort();
         let mut query: Vec<&KeyMatch> = matches.query.iter().collect();
         query.sort();
-        let Match { path, method, no_host, target, .. } = matches;
-        Self { path, method: method.as_deref(), headers, query, no_host: *no_host, target: target.as_ref() }
+        let Match { path, method, no_host, target, grpc, .. } = matches;
+        let (no_host, grpc) = (*no_host, *grpc);
+        Self { path, method: method.as_deref(), headers, query, no_host, target: target.as_ref(), grpc }
     }
 
     /// Whether every request that meets the conditions of `other` meets these, the path aside.
     fn asks_no_more(&self, other: &Self) -> bool {
         (self.method.is_none() || self.method == other.method)
             && self.no_host == other.no_host
+            && (!self.grpc || other.grpc)
             && self.target == other.target
             && self.headers.iter().all(|header| other.headers.binary_search(header).is_ok())
             && self.query.iter().all(|parameter| other.query.binary_search(parameter).is_ok())
@@ -278,6 +281,7 @@ mod tests {
         let forward = Forward {
             backends: vec![],
             timeout: Duration::ZERO,
+            streams: false,
             try_timeout: None,
             retries: None,
             host: None,
@@ -451,6 +455,7 @@ mod tests {
                 },
                 no_host: false,
                 target: None,
+                grpc: false,
             })
     }
 
@@ -461,7 +466,7 @@ mod tests {
             .enumerate()
             .map(|(number, matches)| {
                 let object = ObjectRef::new(Kind::HttpRoute, "t", number.to_string());
-                let order = precedence(&matches, &(true, None), &object, 0, 0).of_hosts(&matches.hosts);
+                let order = precedence(&matches, None, &(true, None), &object, (0, 0)).of_hosts(&matches.hosts);
                 (order, Route { matches, ..route(prefix("/")) })
             })
             .collect();

@@ -12,7 +12,9 @@ use crate::decided::Unit;
 use crate::decided::attached::Bound;
 use crate::decided::said::PortFate;
 use crate::doubtful::Looked;
-use crate::services::{self, Port};
+use crate::routes::At;
+use crate::services::{self, Port, Protocol};
+use crate::set_aside::{Parted, SetAside, part};
 use crate::status::Statuses;
 use crate::view::View;
 use crate::{parents, refusals, routes, tokens};
@@ -32,7 +34,7 @@ pub fn unit(view: &View<'_>, name: &Name) -> Option<Unit> {
         let bound = parents::governing(view, gateway, &id, port.name.as_deref());
         let policies = access::governing(view, gateway, &id, Kind::AuthorizationPolicy);
         let authentications = access::governing(view, gateway, &id, Kind::RequestAuthentication);
-        let governing = Governing { bound: &bound, policies: &policies, authentications: &authentications };
+        let governing = Governing { bound, policies: &policies, authentications: &authentications };
         let (traffic, tokens, access) = traffic(view, gateway, &id, &port, governing, &mut statuses);
         let mut origins = Origins::from([ObjectRef { kind: Kind::Service, name: name.clone() }, waypoint.clone()]);
         if let Some(routes) = traffic.routes() {
@@ -59,9 +61,8 @@ struct Governed<'g, 'v> {
 }
 
 /// What governs a port by naming it, or what is in front of it.
-#[derive(Clone, Copy)]
 struct Governing<'g, 'v> {
-    bound: &'g [Bound<'v>],
+    bound: Vec<Bound<'v>>,
     policies: &'g Targets,
     authentications: &'g Targets,
 }
@@ -84,9 +85,15 @@ fn traffic<'v>(
         Some(Err(why)) => (Tokens::default(), Some(why)),
     };
     let access = access::access(view, id, policies, Read { http, tokens: !tokens.is_empty() });
+    let parted = if http { part(bound) } else { Parted { counting: bound, set_aside: Vec::new(), by: None } };
+    let (bound, set_aside) = (parted.counting.as_slice(), SetAside::of(view, &parted.set_aside, statuses));
     let refused = refusals::of_port(view, gateway, id, http).map(str::to_owned).or(unverifiable);
+    if let Some(by) = parted.by {
+        let fate = refused.clone().map_or(PortFate::SetAside(by), PortFate::Refused);
+        statuses.port(&parted.set_aside, id, &fate);
+    }
     let governed = Governed { view, id, port, bound, tokens, access, refused };
-    let traffic = if http { governed.http(statuses) } else { governed.unread(statuses) };
+    let traffic = if http { governed.http(set_aside, statuses) } else { governed.unread(statuses) };
     let refused = match &traffic {
         Traffic::Refuse(why) => Some(why.as_str()),
         _ => governed.refused.as_deref(),
@@ -108,7 +115,7 @@ fn claim(id: &PortRef, traffic: &Traffic, authentications: &Targets, statuses: &
         Action::Forward(forward) => Some(forward),
         Action::Redirect(_) | Action::Refuse(_) => None,
     });
-    let led = forwards.flat_map(|forward| forward.destinations()).map(|Destination::Service(port)| port.clone());
+    let led = forwards.flat_map(|forward| forward.destinations()).map(|to| to.port().clone());
     let ports: BTreeSet<PortRef> = led.chain([id.clone()]).collect();
     for policy in authentications.keys() {
         ports.iter().for_each(|port| statuses.claim(port.clone(), policy.clone()));
@@ -118,10 +125,12 @@ fn claim(id: &PortRef, traffic: &Traffic, authentications: &Targets, statuses: &
 /// A port is read as HTTP if it is HTTP, or if a route names it. If a policy of the Service's own
 /// routes cannot be enforced on what is not HTTP, connections to such a port are refused.
 impl Governed<'_, '_> {
-    fn http(&self, statuses: &mut Statuses) -> Traffic {
+    fn http(&self, set_aside: SetAside, statuses: &mut Statuses) -> Traffic {
         let Self { view, id, port, bound, tokens, access, refused } = self;
         let looked = Looked { tokens, access };
-        let routes = routes::routes(view, id, bound, looked, refused.is_none(), statuses);
+        let streams = port.protocol(true) == Protocol::Grpc;
+        let at = At { id, streams, served: refused.is_none(), set_aside };
+        let routes = routes::routes(view, &at, bound, looked, statuses);
         if let Some(why) = refused {
             statuses.port(bound, id, &PortFate::Refused(why.clone()));
             return Traffic::Http(vec![routes::refused(&id.service, why)]);

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use api::core::{EndpointSlice, Namespace, Service};
-use api::gateway::{Gateway, GatewayClass, HttpRoute, ReferenceGrant};
+use api::gateway::{Gateway, GatewayClass, GrpcRoute, HttpRoute, ReferenceGrant};
 use api::gloo::{AuthConfig, RateLimitConfig, RouteOption};
 use api::istio::{AuthorizationPolicy, RequestAuthentication};
 use api::unserved::UnservedRef;
@@ -18,7 +18,7 @@ use crate::applications::Believed;
 use crate::decided::attached::Attached;
 use crate::decided::said::Said;
 use crate::decided::{Enrolled, Gateways, Refusals, Unit, Waypoint};
-use crate::declared::{self, Age, Declared, http_route};
+use crate::declared::{self, Age, Declared, grpc_route, http_route};
 use crate::few::Few;
 use crate::ours::Ours;
 use crate::readers::Fact;
@@ -117,6 +117,8 @@ impl<'a> View<'a> {
         gateway_class: GatewayClass, GatewayClass, gateway_classes;
         /// An HTTPRoute.
         http_route: HttpRoute, HttpRoute, http_routes;
+        /// A GRPCRoute.
+        grpc_route: GrpcRoute, GrpcRoute, grpc_routes;
         /// A RouteOption.
         route_option: RouteOption, RouteOption, route_options;
         /// An AuthConfig.
@@ -133,6 +135,7 @@ impl<'a> View<'a> {
     pub fn route(&self, object: &ObjectRef) -> Option<Declared> {
         match object.kind {
             Kind::HttpRoute => self.http_route(&object.name).map(|route| http_route::declared(route)),
+            Kind::GrpcRoute => self.grpc_route(&object.name).map(|route| grpc_route::declared(route)),
             _ => None,
         }
     }

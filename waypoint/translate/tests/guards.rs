@@ -67,7 +67,7 @@ fn becomes(resolved: &Resolved, service: &str, number: u16, path: &str) -> Strin
         Action::Redirect(redirect) => format!("{redirect:?}{asks}"),
         Action::Forward(forward) => {
             let to = forward.backends.iter().map(|backend| match &backend.target {
-                Some(Destination::Service(target)) => format!("{target}*{}", backend.weight),
+                Some(target) => format!("{target}*{}", backend.weight),
                 None if backend.own.as_ref().is_some_and(|own| own.redirect.is_some()) => {
                     format!("away*{}", backend.weight)
                 }
@@ -1007,7 +1007,7 @@ fn routes_are_attached_where_they_are_accepted_and_the_generation_that_was_judge
     let gateway = resolved.report.get(&ObjectRef::new(Kind::Gateway, "t", "wp")).unwrap();
     let listener = gateway.iter().find(|status| status.place.to_string() == "listener proxy").unwrap();
     assert_eq!(listener.attached_routes, Some(2), "whatever they refer to, but not those that are refused");
-    assert_eq!(listener.supported_kinds, Some(vec![Kind::HttpRoute]));
+    assert_eq!(listener.supported_kinds, Some(vec![Kind::HttpRoute, Kind::GrpcRoute]));
     let generation =
         |name: &str| resolved.report.get(&ObjectRef::new(Kind::HttpRoute, "t", name)).unwrap()[0].observed_generation;
     assert_eq!((generation("one"), generation("lost")), (Some(4), None));
@@ -1095,9 +1095,9 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
         ("HttpListenerOption", "istio-system", CLASS, IN_REACH_OF_T),
         ("HttpListenerOption", "istio-system", OTHER_CLASS, ""),
         ("VirtualHostOption", "t", GATEWAY, EVERYTHING_OF_T),
-        ("GRPCRoute", "t", "{parentRefs: [{group: '', kind: Service, name: b}]}", "b:80"),
+        ("TLSRoute", "t", "{parentRefs: [{group: '', kind: Service, name: b}]}", "b:80"),
         // The Gateway admits routes of this namespace.
-        ("GRPCRoute", "t", "{parentRefs: [{name: wq, namespace: u}]}", "c:80 c:81"),
+        ("TLSRoute", "t", "{parentRefs: [{name: wq, namespace: u}]}", "c:80 c:81"),
         ("TCPRoute", "t", "{parentRefs: [{name: 5}]}", IN_REACH_OF_T),
         // One that admits nobody's routes, not even those of its own namespace, is its own namespace's all the same.
         (
@@ -1113,9 +1113,9 @@ fn what_a_kind_that_is_not_served_was_to_govern_is_refused_and_nothing_else() {
         // Nobody closes what is another namespace's.
         ("HttpListenerOption", "u", "{targetRefs: [{group: '', kind: Service, name: a, namespace: t}]}", ""),
         ("HttpListenerOption", "u", CLASS, ""),
-        ("GRPCRoute", "u", "{parentRefs: [{name: wp, namespace: t}]}", ""),
-        ("GRPCRoute", "v", "{parentRefs: [{name: wq, namespace: u}, {name: wp, namespace: t}]}", ""),
-        ("GRPCRoute", "v", "{parentRefs: 7}", ""),
+        ("TLSRoute", "u", "{parentRefs: [{name: wp, namespace: t}]}", ""),
+        ("TLSRoute", "v", "{parentRefs: [{name: wq, namespace: u}, {name: wp, namespace: t}]}", ""),
+        ("TLSRoute", "v", "{parentRefs: 7}", ""),
     ] {
         let mut expected: Vec<&str> = expected.split_whitespace().collect();
         let closed = closed(kind, namespace, json(spec));

@@ -178,6 +178,29 @@ fn stories() -> Vec<Story> {
             ],
         ));
     }
+    // One has the name of a route of another kind.
+    for (namespace, name) in [("t", "r0"), ("u", "g1")] {
+        let home = if namespace == "t" { "a" } else { "c" };
+        let gateway = json!({"name": "wp", "namespace": "t"});
+        let rules = json!([{"name": "first", "matches": [{"method": {"service": "s.S", "method": "M"}}],
+            "backendRefs": backend(namespace, home)}, {"name": "rest", "backendRefs": backend("t", "b")}]);
+        stories.push(story(
+            Kind::GrpcRoute,
+            namespace,
+            name,
+            vec![
+                Some(json!({"spec": {"parentRefs": [service("b")], "rules": []}})),
+                Some(json!({"spec": {"parentRefs": [service(home)], "rules": rules}})),
+                Some(json!({"metadata": {"creationTimestamp": "2024-01-01T10:00:00Z"},
+                    "spec": {"parentRefs": [gateway], "hostnames": ["x.example"], "rules": rules}})),
+                Some(json!({"spec": {"parentRefs": [{"group": "", "kind": "Service", "name": home, "port": 80}],
+                    "rules": [{"filters": [option("p0")], "backendRefs": backend("u", "c")}]}})),
+                Some(json!({"spec": {"parentRefs": [service(home)], "rules": 7}})),
+                Some(json!({"spec": {"parentRefs": {"x": 1}, "rules": rules}})),
+                None,
+            ],
+        ));
+    }
     for (namespace, name) in [("t", "p0"), ("t", "p1"), ("u", "p2")] {
         let route = if namespace == "t" { "r0" } else { "r2" };
         let on = |route: &str, section: Option<&str>| {
@@ -199,6 +222,8 @@ fn stories() -> Vec<Story> {
                 made("2024-01-01T10:00:00Z", json!({"targetRefs": on(route, None), "options": limit})),
                 made("2024-01-01T09:00:00Z", json!({"targetRefs": on("r1", Some("rest")), "options": basic})),
                 Some(json!({"spec": {"targetRefs": on(route, Some("other")), "options": guard}})),
+                Some(json!({"spec": {"targetRefs": [{"group": "gateway.networking.k8s.io", "kind": "GRPCRoute",
+                    "name": "r0", "sectionName": "first"}], "options": guard}})),
                 Some(json!({"spec": {"targetRefs": on("r1", None), "options": {"extauth": {"disable": true}}}})),
                 Some(json!({"spec": {"options": limit}})),
                 Some(json!({"spec": {"targetRefs": on(route, None), "options": {"nonsense": 1}}})),

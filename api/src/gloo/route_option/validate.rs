@@ -115,10 +115,13 @@ fn target_ref(field: &str, target: &TargetRef, namespace: &str, problems: &mut V
         problems.push(Problem::error(format!("{field}.group"), "write gateway.networking.k8s.io"));
     }
     if target.name.is_empty() {
-        problems.push(Problem::error(format!("{field}.name"), "empty; write the name of an HTTPRoute"));
+        problems.push(Problem::error(format!("{field}.name"), "empty; write the name of a route"));
     }
-    if target.kind != "HTTPRoute" {
-        problems.push(Problem::error(format!("{field}.kind"), "a RouteOption governs an HTTPRoute; write HTTPRoute"));
+    if !["HTTPRoute", "GRPCRoute"].contains(&target.kind.as_str()) {
+        problems.push(Problem::error(
+            format!("{field}.kind"),
+            "a RouteOption governs an HTTPRoute or a GRPCRoute; write one of the two",
+        ));
     }
     if target.namespace.as_deref().is_some_and(|other| !other.is_empty() && other != namespace) {
         problems.push(Problem::error(

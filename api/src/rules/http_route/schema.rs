@@ -10,8 +10,9 @@ use crate::gateway::httproutes::{
     HttpRouteRulesFilters as Filter, HttpRouteRulesFiltersRequestMirror as Mirror,
     HttpRouteRulesFiltersRequestRedirectPathType as RedirectPath, HttpRouteRulesFiltersType as FilterType,
     HttpRouteRulesFiltersUrlRewritePathType as RewritePath, HttpRouteRulesMatches as Match,
-    HttpRouteRulesMatchesHeadersType as HeaderType, HttpRouteRulesMatchesPathType as PathType,
-    HttpRouteRulesMatchesQueryParamsType as QueryType, HttpRouteRulesRetry as Retry,
+    HttpRouteRulesMatchesHeaders as Header, HttpRouteRulesMatchesHeadersType as HeaderType,
+    HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType,
+    HttpRouteRulesRetry as Retry,
 };
 use crate::header::HeaderUse;
 use crate::problem::Problem;
@@ -21,10 +22,10 @@ use crate::rules::names::{self, Duplicates};
 mod cors;
 
 const MOST_PARENTS: usize = 32;
-const MOST_MATCHES: usize = 64;
-const MOST_MATCHES_OF_ALL_RULES: usize = 128;
+pub(in crate::rules) const MOST_MATCHES: usize = 64;
+pub(in crate::rules) const MOST_MATCHES_OF_ALL_RULES: usize = 128;
 /// Rules, filters, backends, host names, header and query conditions, headers of a modifier.
-const MOST: usize = 16;
+pub(in crate::rules) const MOST: usize = 16;
 
 /// Statuses after which it is tried again.
 const MOST_CODES: usize = 200;
@@ -67,7 +68,7 @@ pub fn validate(route: &mut HttpRoute) -> Vec<Problem> {
     checks.problems
 }
 
-fn parents(parents: &[ParentRef], checks: &mut Checks) {
+pub(in crate::rules) fn parents(parents: &[ParentRef], checks: &mut Checks) {
     checks.at_most("spec.parentRefs", parents.len(), MOST_PARENTS);
     let mut known = BTreeSet::new();
     for (index, parent) in parents.iter().enumerate().take(MOST_PARENTS) {
@@ -210,19 +211,7 @@ fn matches(field: &str, matches: &Match, checks: &mut Checks) {
             checks.match_path(&field, value);
         }
     }
-    let headers = matches.headers.as_deref().unwrap_or_default();
-    checks.at_most(&format!("{field}.headers"), headers.len(), MOST);
-    let mut known = Duplicates::default();
-    for (index, written) in headers.iter().enumerate().take(MOST) {
-        let field = format!("{field}.headers[{index}]");
-        condition_name(&field, &written.name, &mut known, checks);
-        checks.header_matched(&format!("{field}.name"), &written.name);
-        text(&format!("{field}.value"), &written.value, 4096, checks);
-        match written.r#type {
-            Some(HeaderType::RegularExpression) => checks.regex(&format!("{field}.value"), &written.value),
-            _ => checks.header_value(&format!("{field}.value"), &written.value),
-        }
-    }
+    headers(&format!("{field}.headers"), matches.headers.as_deref().unwrap_or_default(), checks);
     let parameters = matches.query_params.as_deref().unwrap_or_default();
     checks.at_most(&format!("{field}.queryParams"), parameters.len(), MOST);
     let mut known = Duplicates::default();
@@ -235,6 +224,22 @@ fn matches(field: &str, matches: &Match, checks: &mut Checks) {
             needless_escape(&format!("{field}.value"), &written.value, checks);
         } else {
             escaped_value(&format!("{field}.value"), &written.value, checks);
+        }
+    }
+}
+
+/// The headers that a match looks at.
+pub(in crate::rules) fn headers(field: &str, headers: &[Header], checks: &mut Checks) {
+    checks.at_most(field, headers.len(), MOST);
+    let mut known = Duplicates::default();
+    for (index, written) in headers.iter().enumerate().take(MOST) {
+        let field = format!("{field}[{index}]");
+        condition_name(&field, &written.name, &mut known, checks);
+        checks.header_matched(&format!("{field}.name"), &written.name);
+        text(&format!("{field}.value"), &written.value, 4096, checks);
+        match written.r#type {
+            Some(HeaderType::RegularExpression) => checks.regex(&format!("{field}.value"), &written.value),
+            _ => checks.header_value(&format!("{field}.value"), &written.value),
         }
     }
 }
@@ -254,7 +259,7 @@ fn escaped_value(field: &str, value: &str, checks: &mut Checks) {
 
 /// An expression that looks for the escape of a character that needs none finds nothing: Envoy has decoded it in a path,
 /// and no such request comes by where a policy depends on a parameter.
-fn needless_escape(field: &str, regex: &str, checks: &mut Checks) {
+pub(in crate::rules) fn needless_escape(field: &str, regex: &str, checks: &mut Checks) {
     let digit = |byte: u8| char::from(byte).to_digit(16);
     let plain = regex.as_bytes().windows(3).find_map(|three| match three {
         [b'%', high, low] => {
@@ -276,7 +281,7 @@ fn condition_name(field: &str, name: &str, known: &mut Duplicates, checks: &mut 
     known.note(&field, name.to_owned(), "what another condition names as well", checks);
 }
 
-fn text(field: &str, value: &str, most: usize, checks: &mut Checks) {
+pub(in crate::rules) fn text(field: &str, value: &str, most: usize, checks: &mut Checks) {
     if value.is_empty() {
         checks.error(field, "empty; write what to compare with");
     } else if value.chars().count() > most {
@@ -284,7 +289,7 @@ fn text(field: &str, value: &str, most: usize, checks: &mut Checks) {
     }
 }
 
-fn backend(field: &str, backend: &BackendRef, matches: &[Match], checks: &mut Checks) {
+pub(in crate::rules) fn backend(field: &str, backend: &BackendRef, matches: &[Match], checks: &mut Checks) {
     names::reference(
         field,
         backend.group.as_deref(),
@@ -304,7 +309,7 @@ fn backend(field: &str, backend: &BackendRef, matches: &[Match], checks: &mut Ch
     filters(&format!("{field}.filters"), &own, matches, checks);
 }
 
-fn filters(field: &str, filters: &[Filter], matches: &[Match], checks: &mut Checks) {
+pub(in crate::rules) fn filters(field: &str, filters: &[Filter], matches: &[Match], checks: &mut Checks) {
     checks.at_most(field, filters.len(), MOST);
     let has = |kind: FilterType| filters.iter().any(|filter| filter.r#type == kind);
     if has(FilterType::RequestRedirect) && has(FilterType::UrlRewrite) {

@@ -96,6 +96,7 @@ fn chain(place: usize, declared: &Declared) -> Chain {
     let forward = Forward {
         backends: declared.to.iter().map(backend).collect(),
         timeout: Duration::from_secs(15),
+        streams: false,
         try_timeout: None,
         retries: None,
         host: None,

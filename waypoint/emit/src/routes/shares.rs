@@ -99,6 +99,7 @@ mod tests {
         let action = Action::Forward(Forward {
             backends,
             timeout: Duration::ZERO,
+            streams: false,
             try_timeout: None,
             retries: None,
             host: None,

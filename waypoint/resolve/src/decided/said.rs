@@ -188,6 +188,8 @@ pub enum PortFate {
         /// Why it is.
         because: String,
     },
+    /// They go by this route: on each port routes of one kind count, and this one is of another.
+    SetAside(ObjectRef),
     /// As it is taken as something else than HTTP, connections are closed.
     Closed {
         /// Why it is.
@@ -198,8 +200,8 @@ pub enum PortFate {
 }
 
 impl PortFate {
-    /// Whether the route is not asked there, since the port is not read as HTTP.
+    /// Whether the route is not asked there.
     pub fn beyond(&self) -> bool {
-        matches!(self, PortFate::Unread { .. } | PortFate::Closed { .. })
+        matches!(self, PortFate::Unread { .. } | PortFate::Closed { .. } | PortFate::SetAside(_))
     }
 }

@@ -14,7 +14,7 @@ use api::{Kind, Name, ObjectRef, Problem};
 use ir::{KeyMatch, Match, PathMatch, Pauses, Retries, RetryOn, ValueMatch};
 
 use super::filters::{of_backend, of_rule};
-use super::{BackendRef, Declared, ParentRef, Reference, Rule, age};
+use super::{BackendRef, Declared, ParentRef, Reference, Rule, age, exactly};
 
 /// `route` in nouns of ours.
 pub fn declared(route: &HttpRoute) -> Declared {
@@ -35,13 +35,6 @@ pub fn declared(route: &HttpRoute) -> Declared {
         ),
         reference,
     }
-}
-
-/// A list with no more room than it needs: one is kept for each of very many routes.
-fn exactly<T>(all: impl Iterator<Item = T>) -> Vec<T> {
-    let mut list: Vec<T> = all.collect();
-    list.shrink_to_fit();
-    list
 }
 
 fn parent(written: &HttpRouteParentRefs, namespace: &str) -> ParentRef {
@@ -79,6 +72,7 @@ fn rule(written: &HttpRouteRules, field: String, namespace: &str) -> Rule {
     Rule {
         name: written.name.clone(),
         matches,
+        calls: Vec::new(),
         filters,
         backends: exactly(backends.map(|(i, b)| backend(b, format!("{field}.backendRefs[{i}]"), namespace))),
         timeout: request,
@@ -163,5 +157,5 @@ fn matched(written: &HttpRouteRulesMatches) -> Match {
         };
         name.to_owned()
     });
-    Match { path, method, headers, query, hosts: Vec::new(), no_host: false, target: None }
+    Match { path, method, headers, query, hosts: Vec::new(), no_host: false, target: None, grpc: false }
 }

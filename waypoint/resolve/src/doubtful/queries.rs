@@ -100,6 +100,7 @@ mod tests {
         let forward = Forward {
             backends: vec![],
             timeout: Default::default(),
+            streams: false,
             try_timeout: None,
             retries: None,
             host: None,

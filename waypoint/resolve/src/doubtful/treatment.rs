@@ -138,6 +138,7 @@ mod tests {
             Action::Forward(ir::Forward {
                 backends: vec![],
                 timeout: Default::default(),
+                streams: false,
                 try_timeout: None,
                 retries: None,
                 host: None,

@@ -88,8 +88,14 @@ pub struct Samples<'a> {
 }
 
 impl<'a> Samples<'a> {
-    pub fn of(path: &'a PathMatch) -> Self {
+    /// Of calls where it takes no other requests than those of `grpc`.
+    pub fn of(path: &'a PathMatch, grpc: bool) -> Self {
         match path {
+            PathMatch::Prefix(path) if grpc => {
+                let service = if path == "/" { "/a.B" } else { path.as_str() };
+                let calls = ["c", "Z_9"].map(|method| format!("{service}/{method}"));
+                Self { beginning: "", paths: calls.into() }
+            }
             PathMatch::Exact(path) => Self { beginning: "", paths: vec![canonical(path)] },
             PathMatch::Prefix(path) => {
                 let path = canonical(path.trim_end_matches('/'));

@@ -15,7 +15,7 @@ use status::{ACCEPTED, Condition, ObjectStatus, PROGRAMMED, Place, RESOLVED_REFS
 use super::ports::{self, Fates, listed};
 use super::{of_place, route};
 use crate::decided::attached::Parent;
-use crate::decided::said::{Effect, InDoubt, Loss, Shadow, Unlimited};
+use crate::decided::said::{Effect, InDoubt, Loss, PortFate, Shadow, Unlimited};
 use crate::guards::{Guard, guards};
 use crate::shadowed::MOST_EXPRESSIONS;
 use crate::view::View;
@@ -105,7 +105,12 @@ impl<'v, 'a> Policy<'v, 'a> {
                 ports.extend(said.ports.get(&parent.place).into_iter().flatten());
             }
             elsewhere.extend(route::applies(parent, &ports).map(|condition| (*route, condition)));
-            all.extend(ports);
+            for (id, fate) in ports {
+                // Where another of its routes counts, this one is not missed.
+                if all.get(id) != Some(&&PortFate::Served) {
+                    all.insert(id, fate);
+                }
+            }
         }
         let accepted = self.accepted(ancestor, parents, effect, &all, elsewhere);
         let mut conditions = vec![accepted, self.resolved.clone()];
@@ -266,7 +271,8 @@ impl<'v, 'a> Policy<'v, 'a> {
         if !missing.is_empty() {
             accepted.push(fails(ACCEPTED, "TargetNotFound", missing));
         } else if self.routes().is_empty() {
-            let message = "no HTTPRoute refers to it and it has no targetRefs; name an HTTPRoute in targetRefs";
+            let message =
+                "no route refers to it and it has no targetRefs; name an HTTPRoute or a GRPCRoute in targetRefs";
             accepted.push(fails(ACCEPTED, "NotAttached", vec![Problem::error("", message)]));
         } else if ancestors.is_empty() {
             let message = "the routes it names are served by no waypoint of ours";

@@ -21,6 +21,11 @@ impl PortFate {
             PortFate::Unread { because } => {
                 format!("what comes to port {port} of Service {service} ({because}) is passed on unread")
             }
+            PortFate::SetAside(by) => {
+                format!(
+                    "what comes to port {port} of Service {service} goes by {by}: routes of one kind count on a port"
+                )
+            }
             PortFate::Closed { because, guard } => {
                 format!("connections to port {port} of Service {service} ({because}) are refused: {guard}")
             }
@@ -53,16 +58,27 @@ fn sentences(ports: &Fates<'_>, which: impl Fn(&PortFate) -> bool) -> Option<Str
 const CURE: &str = "where HTTP is spoken, write appProtocol: http on the port; where it is not, name only the other ports \
                     in the parentRefs of Services";
 
+/// What to do where routes of another kind count.
+const PART: &str = "let each kind of routes name the ports that it is for, in their parentRefs";
+
+fn is_set_aside(fate: &PortFate) -> bool {
+    matches!(fate, PortFate::SetAside(_))
+}
+
 /// Which ports a route or a policy does not reach, and what to do about it.
 pub fn not_reached(ports: &Fates<'_>) -> Option<Condition> {
     let sentences = sentences(ports, PortFate::beyond)?;
-    Some(Condition::fails(PORTS_REACHED, "NotHttp", format!("{sentences}; {CURE}")))
+    let (reason, cure) = match ports.values().filter(|fate| fate.beyond()).all(|fate| is_set_aside(fate)) {
+        true => ("Conflicted", PART),
+        false => ("NotHttp", CURE),
+    };
+    Some(Condition::fails(PORTS_REACHED, reason, format!("{sentences}; {cure}")))
 }
 
-/// What of `ports` is passed on unread, and what to do about it.
+/// What of `ports` is passed on without being asked for here, and what to do about it.
 pub fn unread(ports: &Fates<'_>) -> Option<String> {
-    let sentences = sentences(ports, |fate| matches!(fate, PortFate::Unread { .. }))?;
-    Some(format!("{sentences}; {CURE}"))
+    let unread = sentences(ports, |fate| matches!(fate, PortFate::Unread { .. })).map(|said| format!("{said}; {CURE}"));
+    unread.or_else(|| Some(format!("{}; {PART}", sentences(ports, is_set_aside)?)))
 }
 
 /// Nothing of a route or policy is in force where everything it would govern is refused.
@@ -79,7 +95,19 @@ pub fn unreached(service: &Name, ports: &Fates<'_>) -> Option<Condition> {
     if !ports.values().all(|fate| fate.beyond()) {
         return None;
     }
+    if let Some(conflicted) = conflicted(ports) {
+        return Some(conflicted);
+    }
     let message = sentences(ports, |_| true)
         .unwrap_or_else(|| format!("Service {service} has no port and address that a waypoint could serve; see there"));
     Some(Condition::fails(ACCEPTED, "NoMatchingParent", message))
+}
+
+/// A route that is set aside on all ports that it would govern is not accepted.
+pub fn conflicted(ports: &Fates<'_>) -> Option<Condition> {
+    if !ports.values().all(|fate| is_set_aside(fate)) {
+        return None;
+    }
+    let sentences = sentences(ports, |_| true)?;
+    Some(Condition::fails(ACCEPTED, "Conflicted", format!("{sentences}; {PART}")))
 }

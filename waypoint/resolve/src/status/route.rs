@@ -46,7 +46,10 @@ pub fn applies(parent: &Parent, ports: &Fates<'_>) -> Option<Condition> {
     if parent.accepted.status != Some(true) {
         return Some(parent.accepted.clone());
     }
-    parent.service().and_then(|service| ports::unreached(service, ports))
+    match parent.service() {
+        Some(service) => ports::unreached(service, ports),
+        None => ports::conflicted(ports),
+    }
 }
 
 impl RouteNotes {
