@@ -1552,3 +1552,21 @@ fn each_thing_that_is_remembered_is_told_where_it_differs() {
     ];
     assert_eq!(told.into_iter().collect::<Vec<_>>(), all);
 }
+
+/// Of a port to which nothing goes it is not said besides that one rule hides another there.
+#[test]
+fn where_everything_is_refused_no_rule_is_hidden() {
+    let rule = |path: &str| format!("{{matches: [{{path: {{value: {path}}}}}], {TO_A}}}");
+    let route = on_a(&format!("[{}, {}]", rule("/x"), rule("/x")));
+    let told = |refused: bool| {
+        let mut snapshot = declared(&format!("{SCAFFOLD}{route}"));
+        if refused {
+            let on_a = serde_norway::from_str("{targetRefs: [{group: '', kind: Service, name: a}]}").unwrap();
+            unserved(&mut snapshot, "HttpListenerOption", "t", &on_a);
+        }
+        let resolved = resolve(&snapshot, &settings());
+        let route = ObjectRef::new(Kind::HttpRoute, "t", "r");
+        conditions(&resolved, &route, "Accepted").iter().any(|(_, _, message)| message.contains("never applies"))
+    };
+    assert_eq!([told(false), told(true)], [true, false]);
+}
