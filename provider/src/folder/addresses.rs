@@ -231,8 +231,12 @@ mod tests {
         // Two of them want the address of the first now, and were served with others.
         services.ask(&name("b"), Some(Requested::Own(ip(2))));
         services.ask(&name("c"), Some(Requested::Own(ip(2))));
-        let moved = services.decide(|service| Some(Requested::Own(if service.name == "b" { ip(3) } else { ip(4) })));
-        assert_eq!(moved, [name("b"), name("c")]);
+        // And one that was never there: nothing of it is served, so that it has no answer.
+        services.ask(&name("d"), Some(Requested::Own(ip(2))));
+        let before = BTreeMap::from([(name("b"), Requested::Own(ip(3))), (name("c"), Requested::Own(ip(4)))]);
+        let moved = services.decide(|service| before.get(service).copied());
+        assert_eq!(moved, [name("b"), name("c"), name("d")]);
+        assert_eq!(services.of(&name("d")).unwrap().answer, None);
         for (service, given, refused) in [("a", ip(2), false), ("b", ip(3), true), ("c", ip(4), true)] {
             let addressed = services.of(&name(service)).unwrap();
             assert_eq!(addressed.answer, Some(Ok(Some(given))), "{service}");
