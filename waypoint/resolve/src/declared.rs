@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use api::core::{ObjectMeta, Time};
 use api::{Kind, Name, ObjectRef, Problem};
-use ir::{Match, PortRef, Retries};
+use ir::{KeyMatch, Match, PortRef, Retries, ValueMatch};
 
 use filters::Filters;
 
@@ -62,6 +62,24 @@ pub struct ParentRef {
     pub section: Option<String>,
 }
 
+impl ParentRef {
+    /// One that a route of the namespace `home` names: a Gateway there, unless it says otherwise.
+    fn new(
+        (group, kind): (&Option<String>, &Option<String>),
+        (namespace, name): (&Option<String>, &str),
+        (port, section): (Option<i32>, &Option<String>),
+        home: &str,
+    ) -> Self {
+        Self {
+            group: group.clone().unwrap_or_else(|| "gateway.networking.k8s.io".to_owned()),
+            kind: kind.clone().unwrap_or_else(|| "Gateway".to_owned()),
+            name: Name::new(namespace.as_deref().unwrap_or(home), name),
+            port,
+            section: section.clone(),
+        }
+    }
+}
+
 /// What one rule says.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rule {
@@ -103,6 +121,28 @@ fn exactly<T>(all: impl Iterator<Item = T>) -> Vec<T> {
     list
 }
 
+/// Conditions on headers or parameters, each with its name, whether its value is an expression, and that value. Of
+/// several on names that are the `same` the first counts.
+fn conditions<'w>(
+    written: impl Iterator<Item = (&'w str, bool, &'w str)>,
+    same: fn(&str, &str) -> bool,
+) -> Vec<KeyMatch> {
+    let mut all: Vec<KeyMatch> = Vec::new();
+    for (name, expression, value) in written {
+        if !all.iter().any(|known| same(&known.name, name)) {
+            let value =
+                if expression { ValueMatch::Regex(value.to_owned()) } else { ValueMatch::Exact(value.to_owned()) };
+            all.push(KeyMatch { name: name.to_owned(), value });
+        }
+    }
+    all
+}
+
+/// A share of requests as it is written; 1 where nothing is.
+fn weight(written: Option<i32>) -> u32 {
+    written.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1)
+}
+
 /// A place that a rule forwards to.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BackendRef {
@@ -139,6 +179,23 @@ pub struct Reference {
 }
 
 impl Reference {
+    /// One that a route of the namespace `home` names at `field`: a Service there, unless it says otherwise.
+    fn new(
+        field: String,
+        (group, kind): (&Option<String>, &Option<String>),
+        (namespace, name): (&Option<String>, &str),
+        port: Option<i32>,
+        home: &str,
+    ) -> Self {
+        Self {
+            field,
+            group: group.clone().unwrap_or_default(),
+            kind: kind.clone().unwrap_or_else(|| "Service".to_owned()),
+            name: Name::new(namespace.as_deref().unwrap_or(home), name),
+            port,
+        }
+    }
+
     /// The port of a Service that it names if it names one; what is no port is 0, which no Service has.
     pub fn service_port(&self) -> PortRef {
         let port = self.port.and_then(|port| u16::try_from(port).ok()).unwrap_or_default();

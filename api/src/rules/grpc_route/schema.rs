@@ -10,8 +10,7 @@ use crate::gateway::grpcroutes::{
 };
 use crate::gateway::{GrpcRoute, alike, call_paths};
 use crate::problem::Problem;
-use crate::rules::http_route::schema::{self as shared, MOST, MOST_MATCHES, MOST_MATCHES_OF_ALL_RULES};
-use crate::rules::names::{self, Duplicates};
+use crate::rules::http_route::schema::{self as shared, MOST, MOST_MATCHES};
 
 /// The longest name of a service or method, and the longest expression for one.
 const LONGEST: usize = 1024;
@@ -23,29 +22,12 @@ pub fn validate(route: &mut GrpcRoute) -> Vec<Problem> {
         let parents: Vec<_> = parents;
         shared::parents(&parents, &mut checks);
     }
-    let hostnames = spec.hostnames.as_deref().unwrap_or_default();
-    checks.at_most("spec.hostnames", hostnames.len(), MOST);
-    for (index, hostname) in hostnames.iter().enumerate().take(MOST) {
-        names::wildcard_hostname(&format!("spec.hostnames[{index}]"), hostname, &mut checks);
-    }
-
+    shared::hostnames(spec.hostnames.as_deref().unwrap_or_default(), &mut checks);
     let rules = spec.rules.as_deref().unwrap_or_default();
-    checks.at_most("spec.rules", rules.len(), MOST);
-    let matches: usize = rules.iter().map(|rule| rule.matches.as_ref().map_or(0, Vec::len)).sum();
-    if matches > MOST_MATCHES_OF_ALL_RULES {
-        checks.error(
-            "spec.rules",
-            format!("{matches} matches in all rules; at most {MOST_MATCHES_OF_ALL_RULES} are allowed: split the route"),
-        );
-    }
-    let mut rule_names = Duplicates::default();
+    let said = rules.iter().map(|rule| (rule.name.as_deref(), rule.matches.as_ref().map_or(0, Vec::len)));
+    shared::rules(&said.collect::<Vec<_>>(), &mut checks);
     for (index, rule) in rules.iter().enumerate().take(MOST) {
-        let field = format!("spec.rules[{index}]");
-        if let Some(name) = &rule.name {
-            names::section(&format!("{field}.name"), name, &mut checks);
-            rule_names.note(&format!("{field}.name"), name.clone(), "the name of another rule", &mut checks);
-        }
-        self::rule(&field, rule, &mut checks);
+        self::rule(&format!("spec.rules[{index}]"), rule, &mut checks);
     }
     checks.problems
 }

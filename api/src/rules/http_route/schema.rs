@@ -23,7 +23,7 @@ mod cors;
 
 const MOST_PARENTS: usize = 32;
 pub(in crate::rules) const MOST_MATCHES: usize = 64;
-pub(in crate::rules) const MOST_MATCHES_OF_ALL_RULES: usize = 128;
+const MOST_MATCHES_OF_ALL_RULES: usize = 128;
 /// Rules, filters, backends, host names, header and query conditions, headers of a modifier.
 pub(in crate::rules) const MOST: usize = 16;
 
@@ -38,34 +38,44 @@ pub fn validate(route: &mut HttpRoute) -> Vec<Problem> {
     let mut checks = Checks::default();
     parents(spec.parent_refs.as_deref().unwrap_or_default(), &mut checks);
 
-    let hostnames = spec.hostnames.as_deref().unwrap_or_default();
-    checks.at_most("spec.hostnames", hostnames.len(), MOST);
-    for (index, hostname) in hostnames.iter().enumerate().take(MOST) {
-        names::wildcard_hostname(&format!("spec.hostnames[{index}]"), hostname, &mut checks);
-    }
-
+    hostnames(spec.hostnames.as_deref().unwrap_or_default(), &mut checks);
     let rules = spec.rules.as_deref().unwrap_or_default();
     if rules.is_empty() {
         checks.error("spec.rules", "empty; write at least one rule, or leave the field out");
     }
+    // One without matches takes everything, which is a match as well.
+    let said = rules.iter().map(|rule| (rule.name.as_deref(), rule.matches.as_ref().map_or(1, Vec::len)));
+    self::rules(&said.collect::<Vec<_>>(), &mut checks);
+    for (index, rule) in rules.iter().enumerate().take(MOST) {
+        self::rule(&format!("spec.rules[{index}]"), rule, &mut checks);
+    }
+    checks.problems
+}
+
+pub(in crate::rules) fn hostnames(hostnames: &[String], checks: &mut Checks) {
+    checks.at_most("spec.hostnames", hostnames.len(), MOST);
+    for (index, hostname) in hostnames.iter().enumerate().take(MOST) {
+        names::wildcard_hostname(&format!("spec.hostnames[{index}]"), hostname, checks);
+    }
+}
+
+/// The rules of a route together, each with its name and how many matches it has.
+pub(in crate::rules) fn rules(rules: &[(Option<&str>, usize)], checks: &mut Checks) {
     checks.at_most("spec.rules", rules.len(), MOST);
-    let matches: usize = rules.iter().map(|rule| rule.matches.as_ref().map_or(1, Vec::len)).sum();
+    let matches: usize = rules.iter().map(|(_, matches)| matches).sum();
     if matches > MOST_MATCHES_OF_ALL_RULES {
         checks.error(
             "spec.rules",
             format!("{matches} matches in all rules; at most {MOST_MATCHES_OF_ALL_RULES} are allowed: split the route"),
         );
     }
-    let mut rule_names = Duplicates::default();
-    for (index, rule) in rules.iter().enumerate().take(MOST) {
-        let field = format!("spec.rules[{index}]");
-        if let Some(name) = &rule.name {
-            names::section(&format!("{field}.name"), name, &mut checks);
-            rule_names.note(&format!("{field}.name"), name.clone(), "the name of another rule", &mut checks);
-        }
-        self::rule(&field, rule, &mut checks);
+    let mut known = Duplicates::default();
+    for (index, (name, _)) in rules.iter().enumerate().take(MOST) {
+        let Some(name) = name else { continue };
+        let field = format!("spec.rules[{index}].name");
+        names::section(&field, name, checks);
+        known.note(&field, (*name).to_owned(), "the name of another rule", checks);
     }
-    checks.problems
 }
 
 pub(in crate::rules) fn parents(parents: &[ParentRef], checks: &mut Checks) {

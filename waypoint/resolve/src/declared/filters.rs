@@ -137,13 +137,7 @@ macro_rules! read {
                     let mirror = filter.request_mirror.as_ref().ok_or("requestMirror")?;
                     let (to, fraction) = (&mirror.backend_ref, mirror.fraction.as_ref());
                     Filter::Mirror {
-                        to: Reference {
-                            field: String::new(),
-                            group: to.group.clone().unwrap_or_default(),
-                            kind: to.kind.clone().unwrap_or_else(|| "Service".to_owned()),
-                            name: Name::new("", to.name.as_str()),
-                            port: to.port,
-                        },
+                        to: Reference::new(String::new(), (&to.group, &to.kind), (&None, &to.name), to.port, ""),
                         namespace: to.namespace.clone(),
                         millionths: match (mirror.percent, fraction) {
                             (Some(percent), _) => millionths(percent, 100),

@@ -6,11 +6,11 @@ use api::gateway::grpcroutes::{
     GrpcRouteRulesMatchesMethodType as MethodType,
 };
 use api::gateway::{GrpcRoute, alike, call_paths};
-use api::{Kind, Meta, Name, ObjectRef, Problem};
-use ir::{KeyMatch, Match, PathMatch, ValueMatch};
+use api::{Kind, Meta, ObjectRef, Problem};
+use ir::{Match, PathMatch};
 
 use super::filters::{Filters, of_backend, of_rule};
-use super::{BackendRef, Call, Declared, ParentRef, Reference, Rule, age, exactly};
+use super::{BackendRef, Call, Declared, ParentRef, Reference, Rule, age, conditions, exactly, weight};
 
 /// `route` in nouns of ours.
 pub fn declared(route: &GrpcRoute) -> Declared {
@@ -26,14 +26,9 @@ pub fn declared(route: &GrpcRoute) -> Declared {
     }
 }
 
-fn parent(written: &GrpcRouteParentRefs, namespace: &str) -> ParentRef {
-    ParentRef {
-        group: written.group.clone().unwrap_or_else(|| "gateway.networking.k8s.io".to_owned()),
-        kind: written.kind.clone().unwrap_or_else(|| "Gateway".to_owned()),
-        name: Name::new(written.namespace.as_deref().unwrap_or(namespace), written.name.as_str()),
-        port: written.port,
-        section: written.section_name.clone(),
-    }
+fn parent(written: &GrpcRouteParentRefs, home: &str) -> ParentRef {
+    let GrpcRouteParentRefs { group, kind, namespace, name, port, section_name } = written;
+    ParentRef::new((group, kind), (namespace, name), (*port, section_name), home)
 }
 
 fn rule(written: &GrpcRouteRules, field: String, namespace: &str) -> Rule {
@@ -80,21 +75,21 @@ fn unread(field: &str, why: String) -> Filters {
     Filters { problems: vec![Problem::error(field, why)], ..Filters::default() }
 }
 
-fn backend(written: &GrpcRouteRulesBackendRefs, field: String, namespace: &str) -> BackendRef {
+fn backend(written: &GrpcRouteRulesBackendRefs, field: String, home: &str) -> BackendRef {
     let at = format!("{field}.filters");
     BackendRef {
-        weight: written.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
+        weight: weight(written.weight),
         filters: match alike::<Vec<_>>(&written.filters.as_deref().unwrap_or_default()) {
-            Ok(filters) => of_backend(&filters, &at, namespace),
+            Ok(filters) => of_backend(&filters, &at, home),
             Err(why) => unread(&at, why),
         },
-        to: Reference {
-            group: written.group.clone().unwrap_or_default(),
-            kind: written.kind.clone().unwrap_or_else(|| "Service".to_owned()),
-            name: Name::new(written.namespace.as_deref().unwrap_or(namespace), written.name.as_str()),
-            port: written.port,
+        to: Reference::new(
             field,
-        },
+            (&written.group, &written.kind),
+            (&written.namespace, &written.name),
+            written.port,
+            home,
+        ),
     }
 }
 
@@ -104,16 +99,9 @@ fn matched(written: &GrpcRouteRulesMatches) -> (Match, Call) {
         Some(method) => called(method),
         None => (PathMatch::Prefix("/".to_owned()), Call { service: 0, method: 0 }),
     };
-    let mut headers: Vec<KeyMatch> = Vec::new();
-    for header in written.headers.iter().flatten() {
-        let value = match header.r#type {
-            Some(HeaderType::RegularExpression) => ValueMatch::Regex(header.value.clone()),
-            _ => ValueMatch::Exact(header.value.clone()),
-        };
-        if !headers.iter().any(|known| known.name.eq_ignore_ascii_case(&header.name)) {
-            headers.push(KeyMatch { name: header.name.clone(), value });
-        }
-    }
+    let headers = written.headers.iter().flatten();
+    let headers = headers.map(|one| (&*one.name, one.r#type == Some(HeaderType::RegularExpression), &*one.value));
+    let headers = conditions(headers, str::eq_ignore_ascii_case);
     (Match { path, headers, grpc: true, ..Match::everything() }, call)
 }
 

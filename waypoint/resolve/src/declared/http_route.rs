@@ -10,11 +10,11 @@ use api::gateway::httproutes::{
     HttpRouteRulesMatchesPathType as PathType, HttpRouteRulesMatchesQueryParamsType as QueryType, HttpRouteRulesRetry,
 };
 use api::proto_json::ProtoDuration;
-use api::{Kind, Name, ObjectRef, Problem};
-use ir::{KeyMatch, Match, PathMatch, Pauses, Retries, RetryOn, ValueMatch};
+use api::{Kind, ObjectRef, Problem};
+use ir::{Match, PathMatch, Pauses, Retries, RetryOn};
 
 use super::filters::{of_backend, of_rule};
-use super::{BackendRef, Declared, ParentRef, Reference, Rule, age, exactly};
+use super::{BackendRef, Declared, ParentRef, Reference, Rule, age, conditions, exactly, weight};
 
 /// `route` in nouns of ours.
 pub fn declared(route: &HttpRoute) -> Declared {
@@ -37,14 +37,9 @@ pub fn declared(route: &HttpRoute) -> Declared {
     }
 }
 
-fn parent(written: &HttpRouteParentRefs, namespace: &str) -> ParentRef {
-    ParentRef {
-        group: written.group.clone().unwrap_or_else(|| "gateway.networking.k8s.io".to_owned()),
-        kind: written.kind.clone().unwrap_or_else(|| "Gateway".to_owned()),
-        name: Name::new(written.namespace.as_deref().unwrap_or(namespace), written.name.as_str()),
-        port: written.port,
-        section: written.section_name.clone(),
-    }
+fn parent(written: &HttpRouteParentRefs, home: &str) -> ParentRef {
+    let HttpRouteParentRefs { group, kind, namespace, name, port, section_name } = written;
+    ParentRef::new((group, kind), (namespace, name), (*port, section_name), home)
 }
 
 fn rule(written: &HttpRouteRules, field: String, namespace: &str) -> Rule {
@@ -95,18 +90,18 @@ fn retry(written: &HttpRouteRulesRetry, backoff: Option<Duration>) -> Retries {
     }
 }
 
-fn backend(written: &HttpRouteRulesBackendRefs, field: String, namespace: &str) -> BackendRef {
+fn backend(written: &HttpRouteRulesBackendRefs, field: String, home: &str) -> BackendRef {
     let filters = written.filters.as_deref().unwrap_or_default();
     BackendRef {
-        weight: written.weight.and_then(|weight| u32::try_from(weight).ok()).unwrap_or(1),
-        filters: of_backend(filters, &format!("{field}.filters"), namespace),
-        to: Reference {
-            group: written.group.clone().unwrap_or_default(),
-            kind: written.kind.clone().unwrap_or_else(|| "Service".to_owned()),
-            name: Name::new(written.namespace.as_deref().unwrap_or(namespace), written.name.as_str()),
-            port: written.port,
+        weight: weight(written.weight),
+        filters: of_backend(filters, &format!("{field}.filters"), home),
+        to: Reference::new(
             field,
-        },
+            (&written.group, &written.kind),
+            (&written.namespace, &written.name),
+            written.port,
+            home,
+        ),
     }
 }
 
@@ -123,26 +118,12 @@ fn matched(written: &HttpRouteRulesMatches) -> Match {
             PathMatch::Prefix(if trimmed.is_empty() { "/" } else { trimmed }.to_owned())
         }
     };
-    let mut headers: Vec<KeyMatch> = Vec::new();
-    for header in written.headers.iter().flatten() {
-        let value = match header.r#type {
-            Some(HeaderType::RegularExpression) => ValueMatch::Regex(header.value.clone()),
-            _ => ValueMatch::Exact(header.value.clone()),
-        };
-        if !headers.iter().any(|known| known.name.eq_ignore_ascii_case(&header.name)) {
-            headers.push(KeyMatch { name: header.name.clone(), value });
-        }
-    }
-    let mut query: Vec<KeyMatch> = Vec::new();
-    for parameter in written.query_params.iter().flatten() {
-        let value = match parameter.r#type {
-            Some(QueryType::RegularExpression) => ValueMatch::Regex(parameter.value.clone()),
-            _ => ValueMatch::Exact(parameter.value.clone()),
-        };
-        if !query.iter().any(|known| known.name == parameter.name) {
-            query.push(KeyMatch { name: parameter.name.clone(), value });
-        }
-    }
+    let headers = written.headers.iter().flatten();
+    let headers = headers.map(|one| (&*one.name, one.r#type == Some(HeaderType::RegularExpression), &*one.value));
+    let headers = conditions(headers, str::eq_ignore_ascii_case);
+    let query = written.query_params.iter().flatten();
+    let query = query.map(|one| (&*one.name, one.r#type == Some(QueryType::RegularExpression), &*one.value));
+    let query = conditions(query, |one, other| one == other);
     let method = written.method.as_ref().map(|method| {
         let name = match method {
             Method::Get => "GET",
