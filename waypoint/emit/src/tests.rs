@@ -121,21 +121,11 @@ fn changes(of: &str) -> HeaderChanges {
 }
 
 fn backend(target: Option<&str>, weight: u32) -> Backend {
-    let (request, response) = Default::default();
-    Backend { target: target.map(to), weight, request, response, own: None }
+    Backend::new(target.map(to), weight)
 }
 
 fn forward(backends: Vec<Backend>) -> Forward {
-    Forward {
-        backends,
-        timeout: Duration::from_secs(15),
-        streams: false,
-        try_timeout: None,
-        retries: None,
-        host: None,
-        path: None,
-        mirrors: vec![],
-    }
+    Forward { timeout: Duration::from_secs(15), ..Forward::to(backends) }
 }
 
 fn route(name: &str, matches: Match, action: Action, policy: Policy) -> Route {
@@ -289,18 +279,6 @@ fn what_is_written_for_issuers_of_tokens() {
         server,
         timeout: Duration::from_millis(2_500),
     };
-    let plain = |name: &str, keys| Issuer {
-        name: name.to_owned(),
-        audiences: vec![],
-        keys,
-        headers: vec![],
-        parameters: vec![],
-        cookies: vec![],
-        passed_on: false,
-        payload: None,
-        claims: vec![],
-        of_words: BTreeSet::new(),
-    };
     let host = KeyServer::Host { host: "issuer.test".to_owned(), port: 443, tls: true };
     let rich = Issuer {
         audiences: texts(&["a", "b"]),
@@ -311,10 +289,10 @@ fn what_is_written_for_issuers_of_tokens() {
         payload: Some("x-payload".to_owned()),
         claims: pairs(&[("x-sub", "sub"), ("x-groups", "groups")]),
         of_words: BTreeSet::from(["roles".to_owned(), "teams".to_owned()]),
-        ..plain("rich", asked(host))
+        ..Issuer::new("rich", asked(host))
     };
-    let of_mesh = plain("of the mesh", asked(KeyServer::Service(to("keys"))));
-    let written = plain("written", Keys::Written("{\"keys\": []}".to_owned()));
+    let of_mesh = Issuer::new("of the mesh", asked(KeyServer::Service(to("keys"))));
+    let written = Issuer::new("written", Keys::Written("{\"keys\": []}".to_owned()));
     let (one, several) = (Tokens { issuers: vec![written.clone()] }, Tokens { issuers: vec![of_mesh, rich, written] });
     let access = Access::default();
     for (name, tokens) in [("tokens-of-one", &one), ("tokens-of-several", &several)] {

@@ -289,6 +289,20 @@ pub struct Forward {
 }
 
 impl Forward {
+    /// To one of these, for as long as it takes, and as it came.
+    pub fn to(backends: Vec<Backend>) -> Self {
+        Self {
+            backends,
+            timeout: Duration::ZERO,
+            streams: false,
+            try_timeout: None,
+            retries: None,
+            host: None,
+            path: None,
+            mirrors: Vec::new(),
+        }
+    }
+
     /// Where requests are sent, and copies of them.
     pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
         let backends = self.backends.iter().filter_map(|backend| backend.target.as_ref());
@@ -360,6 +374,14 @@ pub struct Backend {
     pub response: HeaderChanges,
     /// What else happens to its share. Few have any.
     pub own: Option<Box<Own>>,
+}
+
+impl Backend {
+    /// One to which its share comes as it is.
+    pub fn new(target: Option<Destination>, weight: u32) -> Self {
+        let (request, response) = Default::default();
+        Self { target, weight, request, response, own: None }
+    }
 }
 
 /// What happens to the share of one backend besides what happens to all requests of its route.

@@ -108,6 +108,22 @@ impl Tokens {
 }
 
 impl Issuer {
+    /// One with these keys, whose tokens are for anybody and are looked for where RFC 6750 has them; nobody is told of them.
+    pub fn new(name: impl Into<String>, keys: Keys) -> Self {
+        Self {
+            name: name.into(),
+            audiences: Vec::new(),
+            keys,
+            headers: Vec::new(),
+            parameters: Vec::new(),
+            cookies: Vec::new(),
+            passed_on: false,
+            payload: None,
+            claims: Vec::new(),
+            of_words: BTreeSet::new(),
+        }
+    }
+
     /// The headers that hold tokens, each with what stands before it.
     pub fn looked_in(&self) -> Vec<(&str, &str)> {
         let named = self.headers.iter().map(|(name, prefix)| (name.as_str(), prefix.as_str())).collect();

@@ -278,16 +278,7 @@ mod tests {
     }
 
     fn forward(path: PathMatch) -> Route {
-        let forward = Forward {
-            backends: vec![],
-            timeout: Duration::ZERO,
-            streams: false,
-            try_timeout: None,
-            retries: None,
-            host: None,
-            path: None,
-            mirrors: vec![],
-        };
+        let forward = Forward::to(vec![]);
         Route { action: Action::Forward(forward), ..route(path) }
     }
 

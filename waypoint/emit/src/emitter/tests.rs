@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ir::access::{Access, Decision};
 use ir::tokens::{Issuer, Keys};
-use ir::{Backend, Forward, Front, HeaderChanges, Listener, Match, Mirror, ObjectRef, Policy, Table, Tokens, Traffic};
+use ir::{Backend, Forward, Front, Listener, Match, Mirror, ObjectRef, Policy, Table, Tokens, Traffic};
 use proptest::prelude::*;
 
 use super::*;
@@ -70,39 +70,15 @@ fn issuers(keys: u8) -> Vec<Issuer> {
 }
 
 fn issuer(server: KeyServer) -> Issuer {
-    Issuer {
-        name: "https://issuer.test".to_owned(),
-        audiences: vec![],
-        keys: Keys::Asked { url: "https://issuer.test/keys".to_owned(), server, timeout: Duration::from_secs(1) },
-        headers: vec![],
-        parameters: vec![],
-        cookies: vec![],
-        passed_on: false,
-        payload: None,
-        claims: vec![],
-        of_words: BTreeSet::new(),
-    }
+    let keys = Keys::Asked { url: "https://issuer.test/keys".to_owned(), server, timeout: Duration::from_secs(1) };
+    Issuer::new("https://issuer.test", keys)
 }
 
 fn chain(place: usize, declared: &Declared) -> Chain {
-    let backend = |place: &usize| Backend {
-        target: Some(to(*place)),
-        weight: 1,
-        request: HeaderChanges::default(),
-        response: HeaderChanges::default(),
-        own: None,
-    };
+    let backend = |place: &usize| Backend::new(Some(to(*place)), 1);
     let copy = |place: &usize| Mirror { target: to(*place), millionths: 1_000_000 };
-    let forward = Forward {
-        backends: declared.to.iter().map(backend).collect(),
-        timeout: Duration::from_secs(15),
-        streams: false,
-        try_timeout: None,
-        retries: None,
-        host: None,
-        path: None,
-        mirrors: declared.copies.iter().map(copy).collect(),
-    };
+    let mirrors = declared.copies.iter().map(copy).collect();
+    let forward = Forward { mirrors, ..Forward::to(declared.to.iter().map(backend).collect()) };
     let limits = match declared.limited {
         true => {
             let entries = vec![ir::Entry::RemoteAddress];

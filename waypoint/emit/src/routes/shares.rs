@@ -91,21 +91,12 @@ mod tests {
     }
 
     fn backend(name: &str, weight: u32, own: Option<Own>) -> Backend {
-        let (request, response) = (HeaderChanges::default(), HeaderChanges::default());
-        Backend { target: Some(to(name)), weight, request, response, own: own.map(Box::new) }
+        Backend { own: own.map(Box::new), ..Backend::new(Some(to(name)), weight) }
     }
 
     fn route(backends: Vec<Backend>, mirrors: Vec<Mirror>) -> Route {
-        let action = Action::Forward(Forward {
-            backends,
-            timeout: Duration::ZERO,
-            streams: false,
-            try_timeout: None,
-            retries: None,
-            host: None,
-            path: Some(PathRewrite::Full("/of-the-rule".to_owned())),
-            mirrors,
-        });
+        let path = Some(PathRewrite::Full("/of-the-rule".to_owned()));
+        let action = Action::Forward(Forward { path, mirrors, ..Forward::to(backends) });
         let (name, matches) = (String::new(), Match::everything());
         Route { name, matches, action, policy: Policy::default(), origins: Default::default() }
     }

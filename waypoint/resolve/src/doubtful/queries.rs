@@ -97,16 +97,7 @@ mod tests {
 
     /// A rule for `name=value` that asks for authorization, and one for the rest that does not.
     fn table(name: &str) -> Vec<Route> {
-        let forward = Forward {
-            backends: vec![],
-            timeout: Default::default(),
-            streams: false,
-            try_timeout: None,
-            retries: None,
-            host: None,
-            path: None,
-            mirrors: vec![],
-        };
+        let forward = Forward::to(vec![]);
         let route = |query: Vec<KeyMatch>, auth: Option<Auth>| Route {
             name: "r".to_owned(),
             matches: Match { query, ..Match::everything() },

@@ -134,18 +134,7 @@ mod tests {
             origins: Default::default(),
         };
         let away = || Action::Redirect(Redirect { scheme: None, host: None, port: None, path: None, status: 302 });
-        let forward = || {
-            Action::Forward(ir::Forward {
-                backends: vec![],
-                timeout: Default::default(),
-                streams: false,
-                try_timeout: None,
-                retries: None,
-                host: None,
-                path: None,
-                mirrors: vec![],
-            })
-        };
+        let forward = || Action::Forward(ir::Forward::to(vec![]));
         let keys = || Some(auth("keys"));
         let on_method = |routes: &[Route]| depends_on(routes, |matches| matches.method.clone());
         let open = |path, method| route(path, method, forward(), None);
