@@ -80,8 +80,6 @@ fn both(of_route: &HeaderChanges, of_backend: &HeaderChanges) -> HeaderChanges {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use std::time::Duration;
-
     use ir::{Destination, Match, Name, PathRewrite, PortRef, Redirect};
 
     use super::*;
