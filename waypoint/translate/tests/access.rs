@@ -10,7 +10,7 @@ use ir::access::{Access, Condition, Part, Rule, Text};
 use ir::{Action, Enrolment, Settings, Traffic};
 use resolve::{Resolved, Resolver, resolve};
 use serde_json::json;
-use support::settings;
+use support::{Edited, settings};
 use waykeeper_tests::manifests::documents;
 use waykeeper_tests::mutate::{Accident, mutants};
 
@@ -255,7 +255,7 @@ fn without_rules_allow_lets_nobody_pass_and_deny_refuses_nobody() {
 
 #[test]
 fn edits_one_after_the_other_come_to_what_each_comes_to_by_itself() {
-    let mut resolver = Resolver::new(settings());
+    let (mut resolver, mut folder) = (Resolver::new(settings()), Edited::default());
     let class = policy("istio-system", &format!("{CLASS}, action: DENY, rules: [{{}}]"));
     let mut seen = BTreeSet::new();
     for more in [
@@ -282,8 +282,8 @@ fn edits_one_after_the_other_come_to_what_each_comes_to_by_itself() {
         authentication("t", &format!("{GATEWAY}, jwtRules: [{{issuer: i, jwksUri: 'http://no.t.svc/keys'}}]")),
         String::new(),
     ] {
-        let snapshot = declared(&more);
-        let (step, fresh) = (resolver.resolve(&snapshot), resolve(&snapshot, &settings()));
+        let snapshot = folder.now(documents(&format!("{SCAFFOLD}{more}")));
+        let (step, fresh) = (resolver.resolve(snapshot), resolve(snapshot, &settings()));
         assert_eq!(step.proxies, fresh.proxies, "{more}");
         assert_eq!(step.report, fresh.report, "{more}");
         seen.insert(ports(&fresh));

@@ -13,7 +13,7 @@ use ir::{
 };
 use resolve::{Resolved, resolve};
 use serde_json::Value;
-use support::settings;
+use support::{Edited, settings};
 use waykeeper_tests::manifests::documents;
 
 /// Namespace `t` uses the waypoint `t/wp`; it has the Services `a` and `b`, each with an endpoint.
@@ -1374,31 +1374,21 @@ fn of_two_services_that_change_at_once_both_are_looked_at() {
             slice("a"),
             slice("b")
         );
-        declared(&format!("{services}{rest}"))
+        documents(&format!("{services}{rest}"))
     };
     let disowned = |resolved: &Resolved, service: &str| -> BTreeSet<String> {
         let disowned = &route(resolved, service, 80, "/").policy.disowned;
         disowned.iter().map(|header| header.name.clone()).collect()
     };
-    let (before, after) = (with("other"), with("web"));
     // The Services alone are other objects than before.
-    let edited = |from: &Snapshot, to: &Snapshot| {
-        let mut edited = from.clone();
-        for (name, service) in to.services.iter() {
-            edited.services.insert(name.clone(), service.clone());
-        }
-        edited.revision += 1;
-        edited
-    };
-    let mut resolver = resolve::Resolver::new(settings());
-    assert_eq!(disowned(&resolver.resolve(&before), "b"), BTreeSet::new());
-    let (now, fresh) = (edited(&before, &after), resolve(&after, &settings()));
-    let step = resolver.resolve(&now);
-    assert!(disowned(&fresh, "b").contains("x-user-id"), "{:?}", disowned(&fresh, "b"));
-    assert_eq!(disowned(&step, "b"), disowned(&fresh, "b"));
-    assert_eq!(step.proxies, fresh.proxies);
-    // And back.
-    assert_eq!(resolver.resolve(&edited(&now, &before)).proxies, resolve(&before, &settings()).proxies);
+    let (mut resolver, mut folder) = (resolve::Resolver::new(settings()), Edited::default());
+    for (name, told) in [("other", false), ("web", true), ("other", false)] {
+        let snapshot = folder.now(with(name));
+        let (step, fresh) = (resolver.resolve(snapshot), resolve(snapshot, &settings()));
+        assert_eq!(disowned(&fresh, "b").contains("x-user-id"), told, "{name}");
+        assert_eq!(disowned(&step, "b"), disowned(&fresh, "b"), "{name}");
+        assert_eq!(step.proxies, fresh.proxies, "{name}");
+    }
 }
 
 /// Of the kinds that a listener admits one is enough, wherever it stands; one of that name in another group is none.

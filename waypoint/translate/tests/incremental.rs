@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 use proto::ResourceType;
 use serde_json::{Value, json};
-use support::settings;
+use support::{Edited, settings};
 use waypoint_translate::{Quarantines, Settings, Translation, Translator, translate};
 use world::{World, world};
 
@@ -224,8 +224,7 @@ proptest! {
         let settings = Settings { clusters_on_demand, ..settings() };
         let mut translator = Translator::new(settings.clone());
         let mut choices = choices.into_iter().cycle();
-        let (mut files, mut known) = (folder(first.documents()), BTreeMap::new());
-        let mut snapshot = Snapshot::default();
+        let (mut files, mut edited) = (folder(first.documents()), Edited::default());
         for (world, beside) in &edits {
             let world = world.as_ref().map(World::documents).unwrap_or_default();
             // Some files of the next world come, some of the last one go, others stay.
@@ -235,27 +234,15 @@ proptest! {
                 }
             }
             files.retain(|_, _| choices.next().unwrap() % 32 > 0);
-            // Only what differs is declared anew: the rest stays what it is.
-            for (key, document) in &known {
-                if files.get(key) != Some(document) {
-                    snapshot.remove(&api::admit(document).reference.unwrap());
-                }
-            }
-            for (key, document) in &files {
-                if known.get(key) != Some(document) {
-                    snapshot.declare(api::admit(document));
-                }
-            }
-            known.clone_from(&files);
-            snapshot.revision += 1;
-            let (translation, _) = translator.translate(&snapshot, Quarantines::new());
-            same(&translation, &translate(&snapshot, &settings));
+            let snapshot = edited.now(files.values().cloned().collect());
+            let (translation, _) = translator.translate(snapshot, Quarantines::new());
+            same(&translation, &translate(snapshot, &settings));
             known_to_envoy(&translation);
-            let (again, _) = translator.translate(&snapshot, Quarantines::new());
+            let (again, _) = translator.translate(snapshot, Quarantines::new());
             same(&again, &translation);
             prop_assert_eq!(translator.made(&Name::new("t", "wp")), 0);
             let mut fresh = Translator::new(settings.clone());
-            fresh.translate(&snapshot, Quarantines::new());
+            fresh.translate(snapshot, Quarantines::new());
             prop_assert_eq!(translator.differences(&fresh), Vec::<&str>::new());
         }
     }

@@ -55,6 +55,28 @@ pub fn snapshot(documents: &[Value]) -> (Snapshot, Vec<String>) {
     (snapshot, problems)
 }
 
+/// A folder that is edited: what stays in it is the same object as before, as providers have it.
+#[derive(Default)]
+pub struct Edited {
+    snapshot: Snapshot,
+    known: Vec<Value>,
+}
+
+impl Edited {
+    /// What is declared once the folder holds `documents`. Only what differs is declared anew.
+    pub fn now(&mut self, documents: Vec<Value>) -> &Snapshot {
+        for gone in self.known.iter().filter(|document| !documents.contains(document)) {
+            self.snapshot.remove(&api::admit(gone).reference.unwrap());
+        }
+        for new in documents.iter().filter(|document| !self.known.contains(document)) {
+            self.snapshot.declare(api::admit(new));
+        }
+        self.known = documents;
+        self.snapshot.revision += 1;
+        &self.snapshot
+    }
+}
+
 /// Resources as readable YAML.
 pub fn xds(translation: &Translation) -> String {
     let mut gateways = BTreeMap::new();

@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use resolve::{Resolved, Resolver, resolve};
 use serde_json::{Value, json};
-use support::settings;
+use support::{Edited, settings};
 use waykeeper_tests::manifests::documents;
 
 /// One object in all its versions; the first is what the world begins with, and none means that it is not there.
@@ -379,21 +379,11 @@ const GUARDED: &str = "
 fn in_turn(folders: &[&str]) -> Resolver {
     let mut resolver = Resolver::new(settings());
     let mut last: Option<Resolved> = None;
-    let mut snapshot = Snapshot::default();
-    let mut known: Vec<Value> = Vec::new();
+    let mut folder = Edited::default();
     for (step, yaml) in folders.iter().enumerate() {
-        let documents = documents(yaml);
-        // Only what differs is declared anew: the rest stays what it is.
-        for gone in known.iter().filter(|document| !documents.contains(document)) {
-            snapshot.remove(&api::admit(gone).reference.unwrap());
-        }
-        for new in documents.iter().filter(|document| !known.contains(document)) {
-            snapshot.declare(api::admit(new));
-        }
-        known = documents;
-        snapshot.revision += 1;
-        let resolved = resolver.resolve(&snapshot);
-        same(step, &resolved, &resolve(&snapshot, &settings()));
+        let snapshot = folder.now(documents(yaml));
+        let resolved = resolver.resolve(snapshot);
+        same(step, &resolved, &resolve(snapshot, &settings()));
         if let Some(last) = last.replace(resolved.clone()) {
             assert!(last.proxies != resolved.proxies || last.report != resolved.report, "step {step} changes nothing");
         }
